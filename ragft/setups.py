@@ -1,0 +1,46 @@
+"""The four setups, as values.
+
+|                 | without retrieval | with retrieval |
+|-----------------|-------------------|----------------|
+| **base model**  | `prompt-only`     | `rag-only`     |
+| **tuned model** | `fine-tuned`      | `hybrid`       |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ragft.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One cell of the table: which model answers, and whether it sees retrieved passages."""
+
+    name: str
+    tuned: bool
+    retrieval: bool
+
+    @property
+    def model(self) -> str:
+        """Which of the two models answers: `"tuned"` or `"base"`."""
+        return "tuned" if self.tuned else "base"
+
+
+PROMPT_ONLY = Setup("prompt-only", tuned=False, retrieval=False)
+RAG_ONLY = Setup("rag-only", tuned=False, retrieval=True)
+FINE_TUNED = Setup("fine-tuned", tuned=True, retrieval=False)
+HYBRID = Setup("hybrid", tuned=True, retrieval=True)
+
+SETUPS: dict[str, Setup] = {setup.name: setup for setup in (PROMPT_ONLY, RAG_ONLY, FINE_TUNED, HYBRID)}
+
+
+def setup_named(name: str) -> Setup:
+    """The setup with this name.
+
+    Raises:
+        UsageError: no setup has that name; the message lists the four.
+    """
+    if name not in SETUPS:
+        raise UsageError(f"There is no setup {name!r}: choose one of {', '.join(SETUPS)}.")
+    return SETUPS[name]
