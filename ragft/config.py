@@ -1,0 +1,331 @@
+"""The whole application as one typed file: source of defaults, of `--set` keys and of the JSON Schema.
+
+Paths in the file are relative to the file. Unknown keys are errors that name the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ragft.errors import UsageError
+from ragft.setups import SETUPS
+
+SetupName = Literal["prompt-only", "rag-only", "fine-tuned", "hybrid"]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(Section):
+    """Which language model is tuned and served."""
+
+    base: str = Field("smollm2-135m-instruct", description="Hub id, local folder, or name of a packaged model.")
+
+
+class PromptSection(Section):
+    """What every setup is told, and what an answer must look like."""
+
+    system: str = Field(
+        "You answer questions about the documents of this domain. If you do not know, say so.",
+        description="The system prompt that all four setups share: describe the house format in full.",
+    )
+    refusal: str = Field(
+        "I do not know.", description="The answer to give, word for word, when the passages do not hold one."
+    )
+    format: str | None = Field(
+        None, description="Regular expression that a whole answer in the house format matches; none: not scored."
+    )
+    value: str | None = Field(
+        None,
+        description="Regular expression whose first group cuts the exact value out of an answer; none: the whole answer.",
+    )
+
+    @field_validator("format", "value")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        import re
+
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"is not a regular expression: {error}") from None
+        return pattern
+
+    @field_validator("value")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        import re
+
+        if pattern is not None and re.compile(pattern).groups < 1:
+            raise ValueError("has no group: put parentheses around the exact value")
+        return pattern
+
+
+class IndexSection(Section):
+    """Which documents are searched, and how."""
+
+    documents: Path = Field(Path("documents"), description="Folder of the domain's documents.")
+    encoder: str = Field("all-minilm-l6-v2", description="Hub id, local folder, or name of a packaged encoder.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Number format of the encoder; auto: bfloat16 where the processor has it."
+    )
+    chunk_tokens: int | None = Field(
+        None, ge=16, description="Longest chunk in encoder tokens; none: the encoder's window."
+    )
+    overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks of one section share.")
+    mode: Literal["hybrid", "dense", "lexical"] = Field("hybrid", description="How passages are searched.")
+    dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
+    lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical (BM25) ranking in the fusion.")
+    top_k: int = Field(4, ge=1, le=100, description="Passages that a question is answered from.")
+
+
+class MixSection(Section):
+    """How training examples are mixed with passages of the deployed index."""
+
+    passages: int = Field(4, ge=1, description="Passages in a training prompt, as many as at serving time.")
+    gold_share: Share = Field(0.85, description="Share of rows with passages whose passages hold the answer.")
+    closed_book_share: Share = Field(
+        0.1, description="Share of all rows without passages, so that the fine-tuned setup is not asked blindly."
+    )
+    repeats: int = Field(1, ge=1, description="How often each example is mixed, each time with other passages.")
+    general: Path | None = Field(
+        None, description="JSONL of general instructions that are mixed in against forgetting; none: no such rows."
+    )
+    general_share: Share = Field(0.0, description="Share of all rows that come from `general`.")
+
+
+class DataSection(Section):
+    """The examples that teach style and format, and the questions that measure."""
+
+    examples: Path = Field(Path("examples.jsonl"), description="Training examples, one JSON object a line.")
+    questions: Path = Field(Path("questions.jsonl"), description="Evaluation questions, one JSON object a line.")
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.1, description="Share of the examples, by group, that validates."
+    )
+    mix: MixSection = MixSection()
+
+
+class FinetuneSection(Section):
+    """How the adapter is trained."""
+
+    method: Literal["qlora", "lora"] = Field("qlora", description="qlora: NF4 base, double-quantised; lora: 16-bit base.")
+    rank: int = Field(16, ge=1, le=512, description="Rank of the adapters.")
+    alpha: float | None = Field(None, gt=0, description="Scale of the adapters; none: twice the rank.")
+    epochs: float = Field(1.0, gt=0, description="Passes over the mixed training rows.")
+    batch_size: int = Field(8, ge=1, description="Rows per optimiser step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    warmup: Share = Field(0.05, description="Share of the steps over which the rate rises.")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls after warm-up.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay on the adapters.")
+    clip: float = Field(1.0, gt=0, description="Largest norm of a step's gradient.")
+    max_length: int = Field(1024, ge=32, description="Longest row in tokens; longer ones are counted out, never cut.")
+    token_budget: int = Field(2048, ge=128, description="Tokens per micro-batch, padding included.")
+    evaluations: int = Field(4, ge=1, description="Validation losses per run, evenly spaced, one at the end.")
+    patience: int = Field(2, ge=1, description="Validations without a better loss before training stops early.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; none: as many as torch would take.")
+
+
+class MergeSection(Section):
+    """How the adapter becomes a model, and what proves it."""
+
+    onto: Literal["trained", "original"] = Field(
+        "trained", description="trained: the (dequantised) weights that the adapter saw; original: the 16-bit base."
+    )
+    prompts: int = Field(50, ge=1, description="Held-out prompts of the proof.")
+    max_divergence: float = Field(
+        0.02, gt=0, description="Largest mean KL divergence (nats per token) of the merged from the live model."
+    )
+    max_form_loss: Share = Field(0.02, description="Largest loss of format validity, as a share of the prompts.")
+
+
+class EngineSection(Section):
+    """How text is generated."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("bfloat16", description="Number format in vLLM.")
+    max_length: int = Field(2048, ge=64, description="Longest prompt plus answer in tokens.")
+    max_tokens: int = Field(96, ge=1, description="Longest answer in tokens, unless a request says otherwise.")
+    max_sequences: int = Field(32, ge=1, description="Requests that are generated together.")
+    kv_cache_mib: int = Field(512, ge=32, description="Memory for the attention cache on a CPU, in MiB.")
+    eager: bool = Field(True, description="Skip torch.compile: starts a minute sooner, answers a little slower.")
+
+
+class EvaluateSection(Section):
+    """What is compared, and how surely."""
+
+    setups: tuple[SetupName, ...] = Field(tuple(SETUPS), description="Setups to compare.")  # type: ignore[arg-type]
+    limit: int | None = Field(None, ge=1, description="Seeded subset of so many questions; none: all of them.")
+    resamples: int = Field(10_000, ge=200, description="Bootstrap resamples and permutations.")
+    max_failed: Share = Field(0.01, description="Largest share of records that may fail before the run is refused.")
+
+
+class ServeSection(Section):
+    """The endpoint."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback an API key is needed.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one.")
+    setups: tuple[SetupName, ...] = Field(("hybrid", "fine-tuned"), description="Setups to deploy, the default first.")
+    keys: Path | None = Field(
+        None, description="File of API keys as `scope[,scope] sha256-hex` lines; RAGFT_API_KEY works without one."
+    )
+    max_body_bytes: int = Field(2_000_000, ge=1024, description="Largest request body.")
+    body_timeout: float = Field(10.0, gt=0, description="Seconds within which a request's body must have arrived.")
+    drain_seconds: float = Field(20.0, ge=0, description="Seconds that running answers get after SIGTERM.")
+    max_queued: int = Field(64, ge=1, description="Requests that may wait before new ones are answered with 503.")
+
+
+class Config(Section):
+    """One application: a domain, its model, its index, its data and its endpoint."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name of the domain: lower case, digits, - _ .")
+    workspace: Path | None = Field(None, description="Folder of all outputs; none: workspace/NAME where ragft runs.")
+    seed: int = Field(0, ge=0, description="Seed of every split, mix, initialisation and resample.")
+    model: ModelSection = ModelSection()
+    prompt: PromptSection = PromptSection()
+    index: IndexSection = IndexSection()
+    data: DataSection = DataSection()
+    finetune: FinetuneSection = FinetuneSection()
+    merge: MergeSection = MergeSection()
+    engine: EngineSection = EngineSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    serve: ServeSection = ServeSection()
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Config:
+        mix = self.data.mix
+        if mix.general_share > 0 and mix.general is None:
+            raise ValueError("data.mix.general_share is above 0 but data.mix.general names no file")
+        if mix.closed_book_share + mix.general_share > 1:
+            raise ValueError("data.mix.closed_book_share and general_share add up to more than 1")
+        return self
+
+
+_PATH_KEYS = (
+    ("workspace",),
+    ("index", "documents"),
+    ("data", "examples"),
+    ("data", "questions"),
+    ("data", "mix", "general"),
+    ("serve", "keys"),
+)
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Reads a configuration file; `--set` overrides win over `RAGFT__SECTION__KEY` variables, which win over the file.
+
+    Args:
+        path: a YAML file.
+        overrides: `section.key=value` strings; values are read as YAML.
+
+    Raises:
+        UsageError: the file is missing or no YAML mapping, a key is unknown (the nearest known one is suggested), or
+            a value does not fit.
+    """
+    if not path.is_file():
+        raise UsageError(f"There is no configuration {str(path)!r}: name one with -c FILE, or make one with `ragft new NAME`.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} does not hold `key: value` lines; `ragft new NAME` makes one to start from.")
+    _resolve_paths(values, path.resolve().parent)
+    # Overrides are given by the person who types them, so their paths are relative to where that person stands.
+    for key, value in _environment_overrides():
+        _assign(values, key, value, f"environment variable {'RAGFT__' + '__'.join(key).upper()}")
+    for text in overrides or []:
+        key_text, equals, value_text = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text!r} has no '=': write --set section.key=value.")
+        _assign(values, tuple(key_text.strip().split(".")), _scalar(value_text), f"--set {text}")
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_explain(error)}") from None
+    if config.workspace is None:
+        config = config.model_copy(update={"workspace": Path("workspace") / config.name})
+    return config
+
+
+def workspace_of(config: Config) -> Path:
+    """The folder that holds all outputs of this configuration."""
+    return config.workspace if config.workspace is not None else Path("workspace") / config.name
+
+
+def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
+    """Makes the paths of a file relative to the file, in place."""
+    for keys in _PATH_KEYS:
+        section: Any = values
+        for key in keys[:-1]:
+            section = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(keys[-1]), str):
+            section[keys[-1]] = str(folder / section[keys[-1]])
+    for section_name, key in (("model", "base"), ("index", "encoder")):
+        section = values.get(section_name)
+        # A model may be a hub id or a packaged name: only what is marked as a path is one.
+        if isinstance(section, dict) and str(section.get(key, "")).startswith(("./", "../")):
+            section[key] = str(folder / section[key])
+
+
+def _environment_overrides() -> list[tuple[tuple[str, ...], Any]]:
+    prefix = "RAGFT__"
+    return [
+        (tuple(name[len(prefix) :].lower().split("__")), _scalar(value))
+        for name, value in sorted(os.environ.items())
+        if name.startswith(prefix)
+    ]
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _assign(values: dict[str, Any], keys: tuple[str, ...], value: Any, source: str) -> None:
+    section = values
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            raise UsageError(f"{source}: {key!r} is not a section.")
+    section[keys[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """All faults of a configuration in one sentence each."""
+    sentences = []
+    for fault in error.errors():
+        location = [str(part) for part in fault["loc"]]
+        where = ".".join(location) or "the file"
+        if fault["type"] == "extra_forbidden":
+            known = _known_keys(location[:-1])
+            nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}."
+            sentences.append(f"unknown key {where!r}: {hint}")
+        elif fault["type"] == "missing":
+            sentences.append(f"key {where!r} is missing.")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            given = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
+            sentences.append(f"{where}: {message}{given}.")
+    return " ".join(sentences)
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for key in path:
+        annotation = section.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return sorted(section.model_fields)

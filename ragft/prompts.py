@@ -1,0 +1,119 @@
+"""The only renderer of prompts: training, evaluation and serving all call it.
+
+A question becomes one user turn; retrieved passages stand in the same turn, numbered, above the question. All four
+setups share the system prompt. Token ids come from the tokenizer's own chat template, never from a copy of it, and
+together with the mask of trained positions, so that the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from ragft.errors import RagftError
+
+
+class Message(TypedDict):
+    """One turn of a conversation, as chat templates and OpenAI clients spell it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as token ids, with the positions that training takes its loss from.
+
+    Attributes:
+        ids: token ids of the whole conversation.
+        trained: one flag per id; True where the loss is taken: the answer and its end-of-turn token.
+    """
+
+    ids: tuple[int, ...]
+    trained: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.trained):
+            raise ValueError(f"{len(self.ids)} token ids but {len(self.trained)} trained flags")
+
+
+def user_turn(question: str, passages: Sequence[str] | None = None) -> str:
+    """The text of the user's turn: numbered passages, if any, above the question.
+
+    Args:
+        question: what the user asks.
+        passages: what retrieval found, best first; None for a setup without retrieval. An empty sequence says that
+            retrieval found nothing, which a model may need to know.
+    """
+    if passages is None:
+        return f"Question: {question.strip()}"
+    numbered = "\n\n".join(f"[{number}] {text.strip()}" for number, text in enumerate(passages, start=1))
+    return f"Passages:\n{numbered or '(none found)'}\n\nQuestion: {question.strip()}"
+
+
+def conversation(system: str, question: str, passages: Sequence[str] | None = None) -> list[Message]:
+    """The messages that ask `question`: the shared system prompt and one user turn."""
+    return [{"role": "system", "content": system}, {"role": "user", "content": user_turn(question, passages)}]
+
+
+def template_hash(tokenizer: Any) -> str:
+    """Short hash of the tokenizer's chat template; it stands in every manifest of a model."""
+    return hashlib.sha256(_template_of(tokenizer).encode()).hexdigest()[:16]
+
+
+def render_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Token ids of a conversation that the model is to continue with the assistant's turn."""
+    _template_of(tokenizer)
+    encoded = tokenizer.apply_chat_template(
+        list(messages), add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    return [int(token) for token in encoded["input_ids"]]
+
+
+def render_training(tokenizer: Any, messages: Sequence[Message]) -> Rendered:
+    """Token ids of a whole conversation and the mask of its last assistant turn.
+
+    The template is probed, not trusted: the prompt must be a prefix of the whole, and the token that ends the answer
+    must be among the trained ones, or the model would never learn to stop.
+
+    Raises:
+        RagftError: the conversation does not end with the assistant's turn, or the template breaks a promise above.
+    """
+    if not messages or messages[-1]["role"] != "assistant":
+        raise RagftError("A training conversation must end with the assistant's turn.")
+    prompt = render_prompt(tokenizer, messages[:-1])
+    encoded = tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=True)
+    whole = [int(token) for token in encoded["input_ids"]]
+    if whole[: len(prompt)] != prompt:
+        raise RagftError(
+            "This tokenizer's chat template renders the prompt differently once an answer follows, so a model trained "
+            "with it would be served other tokens than it learnt; use a model whose template keeps the prefix."
+        )
+    end = _end_of_turn(tokenizer, whole, len(prompt))
+    trained = [len(prompt) <= position <= end for position in range(len(whole))]
+    # What stands behind the end-of-turn token (a newline in ChatML) is never generated, so it is not kept either.
+    return Rendered(tuple(whole[: end + 1]), tuple(trained[: end + 1]))
+
+
+def _end_of_turn(tokenizer: Any, ids: Sequence[int], start: int) -> int:
+    """Position of the token that ends the answer beginning at `start`."""
+    stop = tokenizer.eos_token_id
+    for position in range(len(ids) - 1, start - 1, -1):
+        if ids[position] == stop:
+            return position
+    raise RagftError(
+        f"The chat template does not end an answer with {tokenizer.eos_token!r}, the tokenizer's end token, so a "
+        "trained model would never stop; set the tokenizer's eos_token to the one that its template uses."
+    )
+
+
+def _template_of(tokenizer: Any) -> str:
+    template = getattr(tokenizer, "chat_template", None)
+    if not isinstance(template, str) or not template:
+        raise RagftError(
+            "This model's tokenizer has no chat template, so there is no right way to ask it; use an instruction-tuned "
+            "model, or add its chat_template.jinja to the model's folder."
+        )
+    return template
