@@ -1,0 +1,234 @@
+"""Question -> passages -> prompt -> engine -> answer: the one path of `ragft ask`, the evaluation and the endpoint.
+
+What is measured is what is deployed, because there is only this path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from index.encoder import Encoder
+from index.search import Hit, search
+from index.snapshot import Snapshot
+from ragft.config import Config
+from ragft.engine.base import Delta, Engine, Generation, Sampling
+from ragft.prompts import Message, conversation
+from ragft.setups import Setup
+
+_CITATION = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\](?!\()")
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What one search found, and in which snapshot, so that an answer never mixes two."""
+
+    hits: tuple[Hit, ...]
+    index_version: str
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question ready for an engine.
+
+    Attributes:
+        retrieved: None for a setup without retrieval.
+    """
+
+    setup: Setup
+    messages: list[Message]
+    retrieved: Retrieved | None
+
+    @property
+    def hits(self) -> tuple[Hit, ...]:
+        """The passages in the prompt; passage number `n` is `hits[n - 1]`."""
+        return self.retrieved.hits if self.retrieved else ()
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A passage that an answer names, with where it stands."""
+
+    number: int
+    document_id: str
+    title: str
+    heading: str
+    start: int
+    end: int
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a user gets, with the versions of all that it came from."""
+
+    text: str
+    setup: str
+    citations: tuple[Citation, ...]
+    hits: tuple[Hit, ...]
+    index_version: str | None
+    model_version: str
+    finish_reason: str
+    prompt_tokens: int
+    answer_tokens: int
+    retrieval_ms: float
+    ttft_ms: float
+    total_ms: float
+    prompt_token_ids: tuple[int, ...] = field(repr=False, default=())
+
+
+def parse_citations(text: str) -> tuple[int, ...]:
+    """Numbers of the passages that a text names: `[2]`, `[1][3]` or `[1, 3]`, each once, in order of appearance."""
+    numbers = [int(number) for group in _CITATION.findall(text) for number in group.split(",")]
+    return tuple(dict.fromkeys(numbers))
+
+
+def citations_of(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
+    """The passages that an answer names; numbers beyond the passages are left out."""
+    return tuple(
+        Citation(
+            number=number,
+            document_id=hit.document_id,
+            title=hit.title,
+            heading=" > ".join(hit.heading_path),
+            start=hit.start,
+            end=hit.end,
+            text=hit.text,
+            score=hit.score,
+        )
+        for number in parse_citations(text)
+        if 1 <= number <= len(hits)
+        for hit in [hits[number - 1]]
+    )
+
+
+class Retriever:
+    """The live snapshot and its encoder. A refresh replaces the snapshot by one assignment; a search in flight
+    finishes on the one that it began with.
+    """
+
+    def __init__(self, snapshot: Snapshot, encoder: Encoder, config: Config) -> None:
+        self.snapshot = snapshot
+        self.encoder = encoder
+        self._config = config.index
+
+    @property
+    def index_version(self) -> str:
+        """Id of the live snapshot."""
+        return self.snapshot.id
+
+    def search(self, questions: Sequence[str], k: int | None = None) -> list[Retrieved]:
+        """The best passages for each question, all from one snapshot.
+
+        Args:
+            k: passages per question; None: `index.top_k`.
+        """
+        snapshot = self.snapshot
+        begin = time.perf_counter()
+        found = search(
+            snapshot,
+            self.encoder,
+            questions,
+            k=k or self._config.top_k,
+            mode=self._config.mode,
+            weights=(self._config.dense_weight, self._config.lexical_weight),
+        )
+        each = (time.perf_counter() - begin) * 1000 / max(1, len(questions))
+        return [Retrieved(tuple(hits), snapshot.id, each) for hits in found]
+
+
+class Pipeline:
+    """The setups of one application over at most two engines and one retriever."""
+
+    def __init__(self, config: Config, engines: Mapping[str, Engine], retriever: Retriever | None) -> None:
+        """
+        Args:
+            engines: by `Setup.model`: `"base"`, `"tuned"` or both.
+            retriever: None where no setup retrieves.
+        """
+        self.config = config
+        self.engines = engines
+        self.retriever = retriever
+
+    def engine_of(self, setup: Setup) -> Engine:
+        """The engine that answers for a setup."""
+        return self.engines[setup.model]
+
+    def sampling(self, max_tokens: int | None = None) -> Sampling:
+        """How answers are generated unless a request says otherwise: greedily."""
+        return Sampling(max_tokens=max_tokens or self.config.engine.max_tokens)
+
+    def render(self, setup: Setup, question: str, retrieved: Retrieved | None) -> Prompt:
+        """The prompt for a question whose passages are known already."""
+        passages = None
+        if setup.retrieval:
+            if retrieved is None:
+                raise ValueError(f"setup {setup.name} needs passages")
+            passages = [hit.passage for hit in retrieved.hits]
+        messages = conversation(self.config.prompt.system, question, passages)
+        return Prompt(setup, messages, retrieved if setup.retrieval else None)
+
+    async def prepare(self, setup: Setup, question: str, k: int | None = None) -> Prompt:
+        """Retrieve, if the setup does, and render."""
+        retrieved = None
+        if setup.retrieval:
+            if self.retriever is None:
+                raise ValueError(f"setup {setup.name} needs an index")
+            # Off the event loop: encoding a query takes milliseconds in which streams would stall.
+            (retrieved,) = await asyncio.to_thread(self.retriever.search, [question], k)
+        return self.render(setup, question, retrieved)
+
+    async def answer(self, setup: Setup, question: str, sampling: Sampling | None = None) -> Answer:
+        """Retrieve, render, generate, cite."""
+        prompt = await self.prepare(setup, question)
+        return await self.generate(prompt, sampling)
+
+    async def generate(self, prompt: Prompt, sampling: Sampling | None = None) -> Answer:
+        """Generate and cite for a prompt that is ready."""
+        engine = self.engine_of(prompt.setup)
+        generation = await engine.generate(prompt.messages, sampling or self.sampling())
+        return self._cited(prompt, engine.model_version, generation)
+
+    async def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> AsyncIterator[Delta | Answer]:
+        """The pieces of an answer as they come, and at the end the whole answer with its citations."""
+        engine = self.engine_of(prompt.setup)
+        begin = time.perf_counter()
+        first: float | None = None
+        pieces: list[Delta] = []
+        async for delta in engine.stream(prompt.messages, sampling or self.sampling()):
+            first = first or time.perf_counter()
+            pieces.append(delta)
+            yield delta
+        end = time.perf_counter()
+        generation = Generation(
+            text="".join(piece.text for piece in pieces),
+            token_ids=tuple(token for piece in pieces for token in piece.token_ids),
+            prompt_token_ids=pieces[0].prompt_token_ids if pieces else (),
+            finish_reason=(pieces[-1].finish_reason if pieces else None) or "abort",
+            ttft_ms=((first or end) - begin) * 1000,
+            total_ms=(end - begin) * 1000,
+        )
+        yield self._cited(prompt, engine.model_version, generation)
+
+    def _cited(self, prompt: Prompt, model_version: str, generation: Generation) -> Answer:
+        retrieved = prompt.retrieved
+        return Answer(
+            text=generation.text,
+            setup=prompt.setup.name,
+            citations=citations_of(generation.text, prompt.hits),
+            hits=prompt.hits,
+            index_version=retrieved.index_version if retrieved else None,
+            model_version=model_version,
+            finish_reason=generation.finish_reason,
+            prompt_tokens=len(generation.prompt_token_ids),
+            answer_tokens=len(generation.token_ids),
+            retrieval_ms=retrieved.milliseconds if retrieved else 0.0,
+            ttft_ms=generation.ttft_ms,
+            total_ms=generation.total_ms,
+            prompt_token_ids=generation.prompt_token_ids,
+        )
