@@ -1,0 +1,131 @@
+"""Attention over a packed micro-batch: each row sees the shared prefix and itself, causally, and no other row.
+
+Computed row by row in blocks instead of under one mask: of a packed sequence of 2048 tokens with a prefix of 200 and six
+rows, a mask would throw away three quarters of the scores after computing them. Query heads that share a key head are
+one product (grouped-query attention without repeating the keys).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+
+from ragft.errors import RagftError
+from ragft.finetune.fast.batching import Layout
+
+NAME = "ragft_packed"
+
+
+def _blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
+    """(first, end, prefix) of each run of queries: tokens first..end see `prefix` tokens of the start and themselves."""
+    if layout.prefix:
+        yield 0, layout.prefix, 0
+    start = layout.prefix
+    for length in layout.remainders:
+        yield start, start + length, layout.prefix
+        start += length
+
+
+class _PackedAttention(torch.autograd.Function):
+    """softmax(scale · Q Kᵀ) V, block by block.
+
+    Inside, tensors are (key heads, tokens, head width); queries are (key heads, queries per key head, tokens, width).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float
+    ) -> torch.Tensor:
+        kv_heads, tokens, width = key.shape
+        q = query.view(kv_heads, -1, tokens, width)
+        groups = q.shape[1]
+        out = query.new_empty(tokens, kv_heads, groups, width)
+        weights = []
+        for first, end, prefix in _blocks(layout):
+            k, v = _keys(key, first, end, prefix), _keys(value, first, end, prefix)
+            rows = q[:, :, first:end].reshape(kv_heads, -1, width)
+            scores = torch.baddbmm(rows.new_empty(()), rows, k.transpose(1, 2), beta=0, alpha=scale)
+            own = scores.view(kv_heads, groups, end - first, -1)[..., prefix:]
+            own += torch.full((end - first,) * 2, float("-inf"), dtype=scores.dtype).triu_(1)
+            weight = torch.softmax(scores, -1)
+            out[first:end] = torch.bmm(weight, v).view(kv_heads, groups, end - first, width).permute(2, 0, 1, 3)
+            weights.append(weight)
+        ctx.save_for_backward(query, key, value, *weights)
+        ctx.layout, ctx.scale = layout, scale
+        return out.view(tokens, -1, width)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, *weights = ctx.saved_tensors
+        kv_heads, tokens, width = key.shape
+        q = query.view(kv_heads, -1, tokens, width)
+        groups = q.shape[1]
+        d_out = upstream.view(tokens, kv_heads, groups, width).permute(1, 2, 0, 3)
+        d_query = torch.empty_like(q)
+        # Every block adds to the prefix: sums of many rows are kept in float32.
+        d_key = torch.zeros(kv_heads, tokens, width, dtype=torch.float32)
+        d_value = torch.zeros_like(d_key)
+        for (first, end, prefix), weight in zip(_blocks(ctx.layout), weights, strict=True):
+            k, v = _keys(key, first, end, prefix), _keys(value, first, end, prefix)
+            rows = q[:, :, first:end].reshape(kv_heads, -1, width)
+            d_rows = d_out[:, :, first:end].reshape(kv_heads, -1, width)
+            d_weight = torch.bmm(d_rows, v.transpose(1, 2))
+            d_scores = torch._softmax_backward_data(d_weight, weight, -1, weight.dtype).mul_(ctx.scale)
+            d_query[:, :, first:end] = torch.bmm(d_scores, k).view(kv_heads, groups, end - first, width)
+            for total, part in (
+                (d_value, torch.bmm(weight.transpose(1, 2), d_rows)),
+                (d_key, torch.bmm(d_scores.transpose(1, 2), rows)),
+            ):
+                total[:, :prefix] += part[:, :prefix]
+                total[:, first:end] += part[:, prefix:]
+        return d_query.view_as(query), d_key.to(key.dtype), d_value.to(value.dtype), None, None
+
+
+def _keys(tensor: torch.Tensor, first: int, end: int, prefix: int) -> torch.Tensor:
+    """The keys (or values) that a block's queries see: (key heads, prefix + end - first, width)."""
+    own = tensor[:, first:end]
+    return torch.cat((tensor[:, :prefix], own), 1) if prefix else own
+
+
+def packed_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    layout: Layout | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """The attention function that transformers calls when a model is loaded with `attn_implementation=NAME`.
+
+    Args:
+        module: the attention layer.
+        query: (1, heads, T, width).
+        key: (1, key heads, T, width).
+        value: (1, key heads, T, width).
+        attention_mask: ignored; `layout` says all.
+        scaling: factor of the scores; None: 1 / sqrt(width).
+        dropout: must be 0, or a packed row would not be the row alone.
+        layout: how the rows lie in T; travels as a keyword from the model's forward.
+        others: what transformers passes besides; soft caps and attention sinks are refused.
+
+    Returns:
+        (1, T, heads, width), and None for the weights.
+    """
+    extras = [name for name in ("softcap", "s_aux") if others.get(name) is not None]
+    if layout is None or dropout or extras or value.shape[-1] != query.shape[-1]:
+        raise RagftError(
+            f"The attention of {type(module).__name__} has parts that the fast back end does not compute "
+            f"({', '.join(extras) or 'dropout, no layout, or values of another width'}); choose a Llama-like base model."
+        )
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _PackedAttention.apply(query[0], key[0], value[0], layout, scale)[None], None
+
+
+AttentionInterface.register(NAME, packed_attention)
