@@ -1,0 +1,60 @@
+"""Where an engine's processes write their errors, so that a person gets a sentence and no traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_ERROR_LINE = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)): (\S.*)$")
+
+
+def new_log() -> Path:
+    """An empty log file for the processes of one engine."""
+    descriptor, name = tempfile.mkstemp(prefix="ragft-engine-", suffix=".log")
+    os.close(descriptor)
+    return Path(name)
+
+
+@contextlib.contextmanager
+def stderr_of_children(log: Path) -> Iterator[None]:
+    """Processes started inside inherit the log as standard error; this process goes on with its own."""
+    before = sys.stderr
+    keeper = os.dup(2)
+    try:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            if before.fileno() == 2:
+                before.flush()
+                # Never closed: a logging handler that is made inside keeps hold of it.
+                sys.stderr = os.fdopen(os.dup(keeper), "w", buffering=1, errors="backslashreplace")
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        yield
+    finally:
+        os.dup2(keeper, 2)
+        os.close(keeper)
+        sys.stderr = before
+
+
+def cause(log: Path | None, error: BaseException) -> str:
+    """The reason that an engine's processes gave, as one sentence.
+
+    Args:
+        log: what they wrote; None or unreadable: only `error` is known.
+        error: what the engine raised here, which often only says that there is a reason.
+    """
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if log is not None:
+        with contextlib.suppress(OSError):
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+                found = _ERROR_LINE.search(line)
+                # The first error is the cause; later ones are processes that saw another one end.
+                if found and "initialization failed" not in line and "EngineDeadError" not in line:
+                    text = f"{found[1].rpartition('.')[2]}: {found[2]}"
+                    break
+    return text[:400].rstrip().rstrip(".") + "."
