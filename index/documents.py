@@ -1,0 +1,138 @@
+"""Reads a folder of Markdown and text files.
+
+Knows files and their text, nothing of chunks or vectors. One bad file never stops the others: it is named, with the
+reason, in the list of what was skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from blake3 import blake3
+
+from index.errors import NoDocuments
+from index.markdown import headings
+
+MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
+TEXT_SUFFIXES = frozenset({".txt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One readable file.
+
+    Attributes:
+        id: Path below the folder, with forward slashes.
+        title: First level-1 heading, or the file's stem.
+        text: The content; line ends are `\\n`, a byte order mark is dropped.
+        hash: blake3 of the text, in hex.
+    """
+
+    id: str
+    title: str
+    text: str
+    hash: str
+
+    @classmethod
+    def of(cls, path: str, text: str) -> Document:
+        """The document at this path below the folder; title and hash follow from path and text."""
+        return cls(id=path, title=_title(path, text), text=text, hash=blake3(text.encode()).hexdigest())
+
+    @property
+    def is_markdown(self) -> bool:
+        return PurePosixPath(self.id).suffix.lower() in MARKDOWN_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was not read, and why."""
+
+    path: str
+    reason: str
+
+
+def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
+    """Read every Markdown and text file below `folder`; both lists are sorted by path.
+
+    Hidden files and folders are passed over in silence; links that lead out of the folder are skipped by name.
+
+    Raises:
+        NoDocuments: the folder is missing, or no file in it can be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NoDocuments(f"The folder of documents {folder} does not exist; create it or name another one.")
+    documents: list[Document] = []
+    skipped: list[Skipped] = []
+    for path in _files(folder):
+        item = _read(path, path.relative_to(folder).as_posix(), folder)
+        if isinstance(item, Document):
+            documents.append(item)
+        else:
+            skipped.append(item)
+    if not documents:
+        reasons = "".join(f" {item.path}: {item.reason}." for item in skipped[:3])
+        raise NoDocuments(
+            f"The folder {folder} holds no readable document; put Markdown (.md) or text (.txt) files there.{reasons}"
+        )
+    documents.sort(key=lambda document: document.id)
+    skipped.sort(key=lambda item: item.path)
+    return documents, skipped
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every visible file below `folder`; links to folders are yielded, not followed."""
+    for parent, folders, names in os.walk(folder):
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in visible if not Path(parent, name).is_symlink()]
+        links = [name for name in visible if name not in folders]
+        for name in (*names, *links):
+            if not name.startswith("."):
+                yield Path(parent, name)
+
+
+def _read(path: Path, name: str, folder: Path) -> Document | Skipped:
+    if path.is_symlink():
+        target = path.resolve()
+        if not target.is_relative_to(folder.resolve()):
+            return Skipped(name, "a link that leaves the folder of documents")
+        if target.is_dir():
+            return Skipped(name, "a link to a folder, whose files are read in their own place")
+    if path.suffix.lower() not in MARKDOWN_SUFFIXES | TEXT_SUFFIXES:
+        kind = path.suffix or "no suffix"
+        return Skipped(name, f"not a supported format ({kind}); supported are .md, .markdown and .txt")
+    if not path.is_file():
+        return Skipped(name, "not a regular file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Skipped(name, f"cannot be read ({error.strerror})")
+    return _decode(data, name)
+
+
+def _decode(data: bytes, name: str) -> Document | Skipped:
+    if b"\0" in data:
+        return Skipped(name, f"binary content (a zero byte at offset {data.index(0)})")
+    try:
+        name.encode()
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Skipped(name, f"not valid UTF-8 at byte offset {error.start}; save the file as UTF-8")
+    except UnicodeEncodeError:
+        return Skipped(ascii(name), "the file name is not valid UTF-8; rename the file")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        return Skipped(name, "empty")
+    return Document.of(name, text)
+
+
+def _title(path: str, text: str) -> str:
+    """The first level-1 heading of a Markdown document, or the stem of the file name."""
+    if PurePosixPath(path).suffix.lower() in MARKDOWN_SUFFIXES:
+        for heading in headings(text):
+            if heading.level == 1:
+                return heading.text
+    return PurePosixPath(path).stem

@@ -1,0 +1,206 @@
+"""Lexical search: BM25 over the words, names and version numbers of the passages.
+
+Postings are written once for each segment. What BM25 needs to know of the whole collection (how many passages hold
+a term, how long they are on average) is counted over the live rows of all segments, so an index with a long history
+ranks exactly like one that was built at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Live = npt.NDArray[np.bool_]
+Scores = npt.NDArray[np.float64]
+
+TOKENIZER_VERSION = 1
+"""Raised whenever a text would give other terms: postings of another version do not match the queries."""
+
+K1 = 1.2
+B = 0.75
+
+# A word of any script, with the punctuation that holds names together (node.js, 8.0.36, x86_64, key-value) and the
+# pluses and sharps that some names end with (c++, c#).
+_TERM = re.compile(r"[^\W_]+(?:[._+#'’/-]+[^\W_]+)*(?:\+\+|#)?", re.UNICODE)
+_PART = re.compile(r"(?:\bv)?(\d+(?:\.\d+)+)|([^\W_]+)", re.UNICODE)
+_HAS_LETTER = re.compile(r"[^\W\d_]", re.UNICODE)
+
+
+def tokenize(text: str) -> list[str]:
+    """The terms of a text, in order.
+
+    A compound that holds letters counts whole and in its parts (`node.js`: `node.js`, `node`, `js`). A version
+    number is never split, because its digits alone match everything (`v8.0-beta`: `v8.0-beta`, `8.0`, `beta`).
+    """
+    terms: list[str] = []
+    for term in _TERM.findall(text.lower()):
+        terms.append(term)
+        if _HAS_LETTER.search(term):
+            parts = [version or word for version, word in _PART.findall(term)]
+            terms.extend(part for part in parts if len(parts) > 1 or len(part) < len(term.rstrip("+#")))
+    return terms
+
+
+@dataclass(frozen=True)
+class Postings:
+    """Which rows of a segment hold which terms.
+
+    Attributes:
+        terms: Sorted, without repeats.
+        starts: (terms + 1,) int64; the postings of term `t` are `starts[t]:starts[t + 1]`.
+        rows: (postings,) int32, ascending inside one term.
+        counts: (postings,) int32, how often the row holds the term.
+        lengths: (rows,) int32, terms in each row.
+    """
+
+    terms: list[str]
+    starts: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int32]
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        return {term: place for place, term in enumerate(self.terms)}
+
+    @classmethod
+    def build(cls, passages: Sequence[str]) -> Postings:
+        """Index the passages; row numbers are their places."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        lengths = np.zeros(len(passages), dtype=np.int32)
+        for row, passage in enumerate(passages):
+            terms = tokenize(passage)
+            lengths[row] = len(terms)
+            for term, count in Counter(terms).items():
+                found.setdefault(term, []).append((row, count))
+        vocabulary = sorted(found)
+        pairs = np.array([pair for term in vocabulary for pair in found[term]], dtype=np.int32).reshape(-1, 2)
+        return cls(
+            vocabulary,
+            _starts([len(found[term]) for term in vocabulary]),
+            np.ascontiguousarray(pairs[:, 0]),
+            np.ascontiguousarray(pairs[:, 1]),
+            lengths,
+        )
+
+    @classmethod
+    def merge(cls, parts: Sequence[tuple[Postings, npt.NDArray[np.int64]]]) -> Postings:
+        """One index of chosen rows.
+
+        Args:
+            parts: Postings, each with a map (rows,) int64 from its rows to the new ones, -1 to leave a row out.
+                Together the maps give every new row exactly once.
+        """
+        vocabulary = sorted({term for postings, _ in parts for term in postings.terms})
+        places = {term: place for place, term in enumerate(vocabulary)}
+        size = sum(int((target >= 0).sum()) for _, target in parts)
+        lengths = np.zeros(size, dtype=np.int32)
+        columns: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
+        for postings, target in parts:
+            kept = target >= 0
+            lengths[target[kept]] = postings.lengths[kept]
+            place = np.array([places[term] for term in postings.terms], dtype=np.int64)
+            place = np.repeat(place, np.diff(postings.starts))
+            row = target[postings.rows]
+            columns.append((place[row >= 0], row[row >= 0], postings.counts[row >= 0]))
+        place, row, count = (np.concatenate(column) for column in zip(*columns, strict=True))
+        order = np.lexsort((row, place))
+        sizes = np.bincount(place, minlength=len(vocabulary))
+        used = np.flatnonzero(sizes)  # terms that only removed rows held are gone
+        return cls(
+            [vocabulary[place] for place in used],
+            _starts(sizes[used]),
+            row[order].astype(np.int32),
+            count[order].astype(np.int32),
+            lengths,
+        )
+
+    def write(self, path: Path) -> None:
+        """Write as .npz: plain arrays, nothing pickled."""
+        terms = np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8)
+        with path.open("wb") as file:
+            np.savez(
+                file,
+                terms=terms,
+                starts=self.starts,
+                rows=self.rows,
+                counts=self.counts,
+                lengths=self.lengths,
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> Postings:
+        """Read what `write` wrote.
+
+        Raises:
+            ValueError, KeyError, zipfile.BadZipFile: the file is damaged.
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            terms = arrays["terms"].tobytes().decode()
+            return cls(
+                terms.split("\n") if terms else [],
+                arrays["starts"],
+                arrays["rows"],
+                arrays["counts"],
+                arrays["lengths"],
+            )
+
+
+def _starts(sizes: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    starts = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=starts[1:])
+    return starts
+
+
+class Bm25:
+    """BM25 over the live rows of several segments; read-only, safe to use from several threads."""
+
+    def __init__(self, segments: Sequence[tuple[Postings, Live]]) -> None:
+        """Count the live rows.
+
+        Args:
+            segments: For each segment its postings, and (rows,) bool with False for removed rows.
+        """
+        self._segments = list(segments)
+        self._offsets = _starts([len(live) for _, live in self._segments])
+        self._live_count = sum(int(live.sum()) for _, live in self._segments)
+        total = sum(int(postings.lengths[live].sum()) for postings, live in self._segments)
+        mean = total / self._live_count if total else 1.0
+        self._norms = np.concatenate(
+            [K1 * (1 - B + B * postings.lengths / mean) for postings, _ in self._segments] or [np.zeros(0)]
+        )
+
+    def scores(self, query: str) -> Scores:
+        """BM25 of every row, segment after segment: (rows,) float64, 0 where no term occurs or the row is removed.
+
+        A term that the query repeats counts once.
+        """
+        scores = np.zeros(int(self._offsets[-1]), dtype=np.float64)
+        # Always summed in one order, so that equal passages get equal scores to the last bit.
+        for term in sorted(set(tokenize(query))):
+            found = [self._postings_of(term, number) for number in range(len(self._segments))]
+            rows = np.concatenate([rows for rows, _ in found])
+            if not len(rows):
+                continue
+            counts = np.concatenate([counts for _, counts in found]).astype(np.float64)
+            idf = np.log(1 + (self._live_count - len(rows) + 0.5) / (len(rows) + 0.5))
+            scores[rows] += idf * counts * (K1 + 1) / (counts + self._norms[rows])
+        return scores
+
+    def _postings_of(self, term: str, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Live rows that hold the term, numbered over all segments, and how often."""
+        postings, live = self._segments[number]
+        place = postings.places.get(term)
+        if place is None:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
+        span = slice(int(postings.starts[place]), int(postings.starts[place + 1]))
+        rows = postings.rows[span]
+        kept = live[rows]
+        return rows[kept].astype(np.int64) + self._offsets[number], postings.counts[span][kept]

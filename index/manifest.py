@@ -1,0 +1,112 @@
+"""The manifest of a snapshot: one JSON file that names every other file, with size and checksum."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from index.chunking import CHUNKER_VERSION, ChunkSettings
+from index.errors import CorruptSnapshot, NoSnapshot
+from index.lexical import TOKENIZER_VERSION
+
+FORMAT = f"1.{CHUNKER_VERSION}.{TOKENIZER_VERSION}"
+"""Of the files, the chunks and the terms: an index of another format is built anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """What a file must be."""
+
+    bytes: int
+    blake3: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """A segment under one snapshot.
+
+    Attributes:
+        name: Its folder.
+        rows: All of them, removed ones included.
+        removed: Rows that no longer count.
+        tombstones: File with one bit per row, set for removed ones; None where there are none.
+    """
+
+    name: str
+    rows: int
+    removed: int
+    tombstones: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything about a snapshot but its content. File names are relative to the index."""
+
+    id: str
+    parent: str | None
+    created: str
+    encoder_fingerprint: str
+    encoder_source: str
+    dimension: int
+    settings: ChunkSettings
+    documents: int
+    chunks: int
+    documents_file: str
+    segments: tuple[SegmentEntry, ...]
+    files: Mapping[str, FileEntry]
+
+    def to_bytes(self) -> bytes:
+        content = {"format": FORMAT, **asdict(self)}
+        return json.dumps({**content, "checksum": _checksum(content)}, indent=1, ensure_ascii=False).encode()
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read and check a manifest.
+
+        Raises:
+            NoSnapshot: there is no such file.
+            CorruptSnapshot: it was altered, or another version of this program wrote it.
+        """
+        try:
+            content = json.loads(path.read_bytes())
+            checksum = content.pop("checksum")
+            written = content.pop("format")
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoSnapshot(
+                f"There is no snapshot {path.stem} in {path.parent.parent}; see `ragft index list`."
+            ) from None
+        except (ValueError, KeyError, AttributeError, OSError) as error:
+            raise CorruptSnapshot(f"The manifest {path} cannot be read ({error!r}); {_WAY_OUT}") from error
+        if checksum != _checksum({"format": written, **content}):
+            raise CorruptSnapshot(f"The manifest {path} differs from its checksum; {_WAY_OUT}")
+        if written != FORMAT:
+            raise CorruptSnapshot(
+                f"The manifest {path} has format {written}, this program reads {FORMAT}; "
+                "build the index anew with `ragft index build --rebuild`."
+            )
+        return cls._of(content)
+
+    @classmethod
+    def _of(cls, content: dict[str, Any]) -> Manifest:
+        content["settings"] = ChunkSettings(**content["settings"])
+        content["segments"] = tuple(SegmentEntry(**entry) for entry in content["segments"])
+        content["files"] = {name: FileEntry(**entry) for name, entry in content["files"].items()}
+        return cls(**{field.name: content[field.name] for field in fields(cls)})
+
+
+_WAY_OUT = "go back to another snapshot with `ragft index rollback`, or build it anew with `ragft index build --rebuild`."
+
+
+def hash_file(path: Path) -> FileEntry:
+    """Size and checksum of a file."""
+    digest = blake3(max_threads=blake3.AUTO).update_mmap(path)
+    return FileEntry(path.stat().st_size, digest.hexdigest())
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return blake3(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,217 @@
+"""Finds the chunks that answer a question: dense, lexical, or both fused by reciprocal rank.
+
+The ranking depends on the content of the snapshot alone, never on how it came about: scores are summed in one order
+wherever a row lies, ties are broken by document and position, and no tie is cut in two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from index.encoder import TextEncoder, Vectors
+from index.lexical import Scores
+from index.refresh import check_encoder
+from index.snapshot import Snapshot
+
+MODES = ("hybrid", "dense", "lexical")
+
+_TIE = 1e-5
+"""FAISS and `FlatVectors.scores` differ by less than this (float32 sums of unit vectors)."""
+
+_SPARE = 16
+"""Rows asked of FAISS beyond the depth, so that a tie at its edge seldom needs a second search."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that was found.
+
+    Attributes:
+        chunk_id: Stable name, `document_id#start-end`.
+        document_id: Where it comes from.
+        title: The document's title.
+        heading_path: Headings above the chunk, the title first.
+        start: First character in the document.
+        end: One past the last character.
+        text: The slice of the document.
+        passage: What to show a model: the heading path, then the text.
+        score: What the ranking went by: the fused score, or that of the one mode.
+        dense_score: Cosine of query and passage; None if the mode did not look at it.
+        lexical_score: BM25, 0 if no term occurs; None if the mode did not look at it.
+    """
+
+    chunk_id: str
+    document_id: str
+    title: str
+    heading_path: tuple[str, ...]
+    start: int
+    end: int
+    text: str
+    passage: str
+    score: float
+    dense_score: float | None
+    lexical_score: float | None
+
+
+def search(
+    snapshot: Snapshot,
+    encoder: TextEncoder,
+    queries: Sequence[str],
+    k: int = 5,
+    mode: str = "hybrid",
+    weights: tuple[float, float] = (1.0, 1.0),
+    rrf_k: int = 60,
+    depth: int = 50,
+) -> list[list[Hit]]:
+    """The best chunks for each query, best first; safe to call from several threads.
+
+    Args:
+        snapshot: Where to search.
+        encoder: The one that built the snapshot.
+        queries: Questions; a blank one finds nothing.
+        k: Hits for each query; fewer if the snapshot has fewer, or if no term occurs in lexical mode.
+        mode: One of `MODES`.
+        weights: Of the dense and the lexical ranking in the fusion.
+        rrf_k: Constant of reciprocal rank fusion: the larger, the less the first ranks stand out.
+        depth: How far down each ranking is read for the fusion.
+
+    Raises:
+        EncoderMismatch: the encoder is another one.
+        ValueError: an argument makes no sense.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
+    if k < 1 or rrf_k < 0 or min(weights) < 0:
+        raise ValueError(f"k is {k}, rrf_k is {rrf_k}, weights are {weights}; k starts at 1, the others at 0")
+    check_encoder(snapshot, encoder)
+    asked = [place for place, query in enumerate(queries) if query.strip()]
+    results: list[list[Hit]] = [[] for _ in queries]
+    if not asked or not snapshot.chunk_count:
+        return results
+    texts = [queries[place] for place in asked]
+    vectors = encoder.encode_queries(texts) if mode != "lexical" else None
+    depth = max(depth, k)
+    dense = _dense_rankings(snapshot, vectors, depth) if vectors is not None else None
+    for number, place in enumerate(asked):
+        lexical_scores = snapshot.bm25.scores(texts[number]) if mode != "dense" else None
+        rankings: list[tuple[float, Rows]] = []
+        if dense is not None:
+            rankings.append((weights[0], dense[number]))
+        if lexical_scores is not None:
+            rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
+        vector = vectors[number] if vectors is not None else None
+        results[place] = _hits(snapshot, _fuse(snapshot, rankings, rrf_k)[:k], mode, vector, lexical_scores)
+    return results
+
+
+def _dense_rankings(snapshot: Snapshot, vectors: Vectors, depth: int) -> list[Rows]:
+    """For each query the rows of the `depth` nearest chunks, best first."""
+    rankings: list[Rows | None] = [None] * len(vectors)
+    open_places = list(range(len(vectors)))
+    width = depth + _SPARE
+    while open_places:
+        batch = np.ascontiguousarray(vectors[open_places])
+        found = [segment.vectors.search(batch, width) for segment in snapshot.segments]
+        undecided = []
+        for number, place in enumerate(open_places):
+            rows = np.concatenate(
+                [first + local[number] for first, local in zip(snapshot.offsets, found, strict=False)]
+            )
+            scores = _dense_scores(snapshot, vectors[place], rows)
+            order = _order(snapshot, rows, scores)
+            # Each segment gave its best `width` rows. One that gave so many may hold another row as good as the
+            # last that it gave; that matters only if this last one is about as good as the edge of the ranking.
+            edge = scores[order[min(depth, len(order)) - 1]]
+            if width < snapshot.chunk_count and _may_miss(scores, found, number, width, edge):
+                undecided.append(place)
+            else:
+                rankings[place] = rows[order[:depth]]
+        open_places = undecided
+        width *= 4
+    return [ranking for ranking in rankings if ranking is not None]
+
+
+def _may_miss(scores: Scores, found: Sequence[list[Rows]], number: int, width: int, edge: float) -> bool:
+    """Whether a segment may hold rows that tie with the edge of the ranking but were not given."""
+    first = 0
+    for local in found:
+        count = len(local[number])
+        if count == width and scores[first : first + count].min() >= edge - _TIE:
+            return True
+        first += count
+    return False
+
+
+def _dense_scores(snapshot: Snapshot, vector: Vectors, rows: Rows) -> Scores:
+    """Cosine of one query with rows of any segments: (len(rows),) float64."""
+    scores = np.empty(len(rows), dtype=np.float64)
+    place = np.searchsorted(snapshot.offsets, rows, side="right") - 1
+    for number in np.unique(place):
+        mine = place == number
+        local = rows[mine] - snapshot.offsets[number]
+        scores[mine] = snapshot.segments[number].vectors.scores(vector, local)
+    return scores
+
+
+def _lexical_ranking(snapshot: Snapshot, scores: Scores, depth: int) -> Rows:
+    """Rows of the `depth` best chunks that hold any term, best first."""
+    rows = np.flatnonzero(scores)
+    if len(rows) > depth:
+        edge = np.partition(scores[rows], -depth)[-depth]
+        rows = rows[scores[rows] >= edge]
+    return rows[_order(snapshot, rows, scores[rows])[:depth]]
+
+
+def _fuse(snapshot: Snapshot, rankings: Sequence[tuple[float, Rows]], rrf_k: int) -> list[tuple[int, float]]:
+    """Rows with their fused scores, best first; a single ranking keeps its order."""
+    fused: dict[int, float] = {}
+    for weight, ranking in rankings:
+        for rank, row in enumerate(ranking.tolist(), start=1):
+            fused[row] = fused.get(row, 0.0) + weight / (rrf_k + rank)
+    if len(rankings) == 1:
+        return list(fused.items())
+    ranks = snapshot.ranks
+    return sorted(fused.items(), key=lambda item: (-item[1], ranks[item[0]]))
+
+
+def _order(snapshot: Snapshot, rows: Rows, scores: Scores) -> Rows:
+    """The order of rows by score, ties by document and position."""
+    order: Rows = np.lexsort((snapshot.ranks[rows], -scores))
+    return order
+
+
+def _hits(
+    snapshot: Snapshot,
+    best: Sequence[tuple[int, float]],
+    mode: str,
+    vector: Vectors | None,
+    lexical_scores: Scores | None,
+) -> list[Hit]:
+    rows = np.array([row for row, _ in best], dtype=np.int64)
+    dense = _dense_scores(snapshot, vector, rows).tolist() if vector is not None else [None] * len(rows)
+    lexical = lexical_scores[rows].tolist() if lexical_scores is not None else [None] * len(rows)
+    hits = []
+    for (row, fused), dense_score, lexical_score in zip(best, dense, lexical, strict=True):
+        chunk = snapshot.chunk_at(row)
+        hits.append(
+            Hit(
+                chunk_id=chunk.id,
+                document_id=chunk.document_id,
+                title=chunk.title,
+                heading_path=chunk.heading_path,
+                start=chunk.start,
+                end=chunk.end,
+                text=chunk.text,
+                passage=chunk.passage,
+                score={"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode],
+                dense_score=dense_score,
+                lexical_score=lexical_score,
+            )
+        )
+    return hits

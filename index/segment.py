@@ -1,0 +1,137 @@
+"""A segment: some chunks with their vectors and postings, written once and never changed.
+
+Rows stand in the order of document and position. Which of them still count is not the segment's business but the
+snapshot's, which hands a mask to the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from index.chunking import Chunk
+from index.encoder import Vectors
+from index.lexical import Postings
+from index.vectors import FlatVectors, Rows, write_vectors
+
+VECTORS_FILE = "vectors.faiss"
+ROWS_FILE = "rows.arrow"
+POSTINGS_FILE = "postings.npz"
+SEGMENT_FILES = (VECTORS_FILE, ROWS_FILE, POSTINGS_FILE)
+
+Live = npt.NDArray[np.bool_]
+
+_SCHEMA = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("title", pa.string()),
+        ("heading_path", pa.list_(pa.string())),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("text", pa.large_string()),
+        ("hash", pa.binary(32)),
+    ]
+)
+
+
+def write_segment(folder: Path, chunks: Sequence[Chunk], vectors: Vectors, postings: Postings) -> None:
+    """Write the files of a segment into an existing folder; the caller publishes it.
+
+    Args:
+        folder: Where to.
+        chunks: One for each row.
+        vectors: (rows, dimension) float32.
+        postings: Built from the chunks' passages.
+    """
+    write_vectors(folder / VECTORS_FILE, vectors)
+    postings.write(folder / POSTINGS_FILE)
+    table = pa.table(
+        {
+            "document_id": [chunk.document_id for chunk in chunks],
+            "title": [chunk.title for chunk in chunks],
+            "heading_path": [list(chunk.heading_path) for chunk in chunks],
+            "start": [chunk.start for chunk in chunks],
+            "end": [chunk.end for chunk in chunks],
+            "text": [chunk.text for chunk in chunks],
+            "hash": [bytes.fromhex(chunk.hash) for chunk in chunks],
+        },
+        schema=_SCHEMA,
+    )
+    write_table(folder / ROWS_FILE, table)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as one Arrow IPC file, which can be mapped."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+
+
+def read_table(path: Path) -> pa.Table:
+    """Map a table that `write_table` wrote."""
+    table: pa.Table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    return table
+
+
+class Segment:
+    """A segment on disk under the mask of one snapshot; read-only, safe to use from several threads."""
+
+    def __init__(self, folder: Path, live: Live) -> None:
+        """Map the files.
+
+        Args:
+            folder: Of the segment.
+            live: (rows,) bool, False for rows that a later snapshot removed.
+
+        Raises:
+            ValueError: the files do not agree with each other or with `live`.
+            OSError, RuntimeError, KeyError, zipfile.BadZipFile: a file is missing or damaged.
+        """
+        self.name = folder.name
+        self.live = live
+        self.vectors = FlatVectors(folder / VECTORS_FILE, live)
+        self.table = read_table(folder / ROWS_FILE)
+        self.postings = Postings.read(folder / POSTINGS_FILE)
+        if not len(live) == len(self.table) == len(self.postings.lengths):
+            raise ValueError(f"the files of {folder} hold different numbers of rows")
+
+    def __len__(self) -> int:
+        return len(self.live)
+
+    def chunk(self, row: int) -> Chunk:
+        return self.chunks([row])[0]
+
+    def chunks(self, rows: Sequence[int] | Rows) -> list[Chunk]:
+        """The chunks at some rows, in that order."""
+        return [
+            Chunk(
+                document_id=row["document_id"],
+                title=row["title"],
+                heading_path=tuple(row["heading_path"]),
+                start=row["start"],
+                end=row["end"],
+                text=row["text"],
+                hash=row["hash"].hex(),
+            )
+            for row in self.table.take(pa.array(rows, type=pa.int64())).to_pylist()
+        ]
+
+    def rows_of(self, documents: set[str]) -> Live:
+        """(rows,) bool: which rows belong to these documents."""
+        if not documents:
+            return np.zeros(len(self), dtype=np.bool_)
+        wanted = pa.array(sorted(documents), type=pa.string())
+        return np.asarray(pc.is_in(self.table["document_id"], value_set=wanted), dtype=np.bool_)
+
+    def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        """For each passage hash that occurs here, a row with it (removed rows have good vectors too)."""
+        if not hashes:
+            return {}
+        wanted = pa.array([bytes.fromhex(item) for item in hashes], type=pa.binary(32))
+        place = pc.index_in(self.table["hash"], value_set=wanted)
+        rows = np.flatnonzero(np.asarray(place.is_valid()))
+        return {hashes[place[row].as_py()]: row for row in rows.tolist()}

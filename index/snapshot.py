@@ -1,0 +1,299 @@
+"""Snapshots: what an index held at one moment, readable for as long as somebody holds it.
+
+A snapshot is a manifest that names immutable segments, the rows of them that no longer count, and the documents it
+was made from. `CURRENT` names the live one and is the only file that changes. Readers take no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from index.chunking import Chunk, ChunkSettings
+from index.durable import write_file
+from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
+from index.lexical import Bm25
+from index.manifest import Manifest, hash_file
+from index.segment import Live, Segment, read_table
+
+CURRENT = "CURRENT"
+LOCK = "LOCK"
+SEGMENTS = "segments"
+SNAPSHOTS = "snapshots"
+
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile)
+"""What the readers of FAISS, Arrow and NumPy raise on files that are missing or damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEntry:
+    """A document of a snapshot, by its content hash."""
+
+    id: str
+    title: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """What a list of snapshots shows of one."""
+
+    id: str
+    parent: str | None
+    created: str
+    documents: int
+    chunks: int
+    encoder_source: str
+    is_current: bool
+
+
+class Snapshot:
+    """A snapshot, opened; immutable, and safe to use from several threads."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        """Use `Snapshot.open`."""
+        self.root = root
+        self.manifest = manifest
+        self.segments = [
+            Segment(root / SEGMENTS / entry.name, _read_live(root, entry.tombstones, entry.rows))
+            for entry in manifest.segments
+        ]
+        self.offsets = np.zeros(len(self.segments) + 1, dtype=np.int64)
+        np.cumsum([len(segment) for segment in self.segments], out=self.offsets[1:])
+        self.bm25 = Bm25([(segment.postings, segment.live) for segment in self.segments])
+        self._documents = read_table(root / manifest.documents_file)
+
+    @classmethod
+    def open(cls, root: Path, id: str | None = None) -> Snapshot:  # noqa: A002
+        """Open a snapshot, the live one unless another is named.
+
+        Sizes are checked here, contents by `verify`.
+
+        Raises:
+            NoSnapshot: there is none, or not this one.
+            CorruptSnapshot: a file is missing, truncated or not what it should be.
+        """
+        root = Path(root)
+        manifest = Manifest.read(manifest_path(root, id or current_id(root)))
+        try:
+            for name, entry in manifest.files.items():
+                size = (root / name).stat().st_size
+                if size != entry.bytes:
+                    raise ValueError(f"{name} has {size} bytes instead of {entry.bytes}")
+            snapshot = cls(root, manifest)
+        except _DAMAGE as error:
+            raise CorruptSnapshot(
+                f"Snapshot {manifest.id} in {root} is damaged ({error}); go back to another one with "
+                "`ragft index rollback`, or build it anew with `ragft index build --rebuild`."
+            ) from error
+        return snapshot
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        return self.manifest.encoder_fingerprint
+
+    @property
+    def encoder_source(self) -> str:
+        return self.manifest.encoder_source
+
+    @property
+    def dimension(self) -> int:
+        return self.manifest.dimension
+
+    @property
+    def settings(self) -> ChunkSettings:
+        return self.manifest.settings
+
+    @property
+    def document_count(self) -> int:
+        return self.manifest.documents
+
+    @property
+    def chunk_count(self) -> int:
+        return self.manifest.chunks
+
+    def documents(self) -> list[DocumentEntry]:
+        """The documents, by id."""
+        return [DocumentEntry(**row) for row in self._documents.to_pylist()]
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All chunks in the order of document id and position, whatever the history of the index."""
+        for first in range(0, self.chunk_count, 1024):
+            rows = self._order[first : first + 1024]
+            yield from (self.chunk_at(int(row)) for row in rows)
+
+    def chunk(self, number: int) -> Chunk:
+        """The chunk at this place of `chunks()`."""
+        if not 0 <= number < self.chunk_count:
+            raise IndexError(f"chunk {number} of {self.chunk_count}")
+        return self.chunk_at(int(self._order[number]))
+
+    def chunk_at(self, row: int) -> Chunk:
+        """The chunk at a row counted over all segments, removed ones included."""
+        segment, local = self.locate(row)
+        return self.segments[segment].chunk(local)
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Which segment a row counted over all segments lies in, and where."""
+        segment = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        return segment, row - int(self.offsets[segment])
+
+    @cached_property
+    def _order(self) -> npt.NDArray[np.int64]:
+        """(chunks,) int64: live rows in the order of document id and position."""
+        keys = ["document_id", "start", "end"]
+        if not self.segments:
+            return np.zeros(0, dtype=np.int64)
+        table = pa.concat_tables([segment.table.select(keys) for segment in self.segments])
+        live = np.flatnonzero(np.concatenate([segment.live for segment in self.segments]))
+        order = pc.sort_indices(table.take(pa.array(live)), sort_keys=[(key, "ascending") for key in keys])
+        return np.asarray(live[order.to_numpy()], dtype=np.int64)
+
+    @cached_property
+    def ranks(self) -> npt.NDArray[np.int64]:
+        """(rows,) int64: the place of each row in `chunks()`, -1 for removed rows. Breaks ties between scores."""
+        ranks = np.full(int(self.offsets[-1]), -1, dtype=np.int64)
+        ranks[self._order] = np.arange(len(self._order))
+        return ranks
+
+    def verify(self) -> None:
+        """Read every file and compare it with its checksum.
+
+        Raises:
+            CorruptSnapshot: naming each file that differs.
+        """
+        damaged = []
+        for name, entry in self.manifest.files.items():
+            try:
+                good = hash_file(self.root / name) == entry
+            except OSError:
+                good = False
+            if not good:
+                damaged.append(name)
+        if damaged:
+            raise CorruptSnapshot(
+                f"Snapshot {self.id} in {self.root} is damaged: {', '.join(damaged)} differ from their checksums; "
+                "go back to another one with `ragft index rollback`, or build it anew with "
+                "`ragft index build --rebuild`."
+            )
+
+
+def _read_live(root: Path, tombstones: str | None, rows: int) -> Live:
+    """The mask of live rows, from a bitmap of removed ones."""
+    if tombstones is None:
+        return np.ones(rows, dtype=np.bool_)
+    bits = np.frombuffer((root / tombstones).read_bytes(), dtype=np.uint8)
+    live: Live = np.unpackbits(bits, count=rows, bitorder="little") == 0
+    return live
+
+
+def manifest_path(root: Path, snapshot: str) -> Path:
+    """Where the manifest of a snapshot lies; what is not a snapshot id never becomes a path."""
+    if not re.fullmatch(r"[0-9a-f]{16}", snapshot):
+        raise NoSnapshot(
+            f"{snapshot!r} is not a snapshot id (16 hexadecimal digits); see `ragft index list`."
+        )
+    return root / SNAPSHOTS / f"{snapshot}.json"
+
+
+def current_id(root: Path) -> str:
+    """The id of the live snapshot.
+
+    Raises:
+        NoSnapshot: nothing has been built in this folder.
+    """
+    try:
+        return (Path(root) / CURRENT).read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoSnapshot(f"There is no index in {root}; build it with `ragft index build`.") from None
+
+
+def set_current(root: Path, snapshot: str) -> None:
+    """Make a snapshot the live one: the single step that readers see."""
+    write_file(root / CURRENT, f"{snapshot}\n".encode())
+
+
+def list_snapshots(root: Path) -> list[SnapshotInfo]:
+    """All snapshots that can be rolled back to, oldest first; damaged manifests are left out.
+
+    Raises:
+        NoSnapshot: nothing has been built in this folder.
+    """
+    live = current_id(root)
+    found = []
+    for path in sorted((Path(root) / SNAPSHOTS).glob("*.json")):
+        try:
+            manifest = Manifest.read(path)
+        except IndexFault:
+            continue
+        found.append(
+            SnapshotInfo(
+                id=manifest.id,
+                parent=manifest.parent,
+                created=manifest.created,
+                documents=manifest.documents,
+                chunks=manifest.chunks,
+                encoder_source=manifest.encoder_source,
+                is_current=manifest.id == live,
+            )
+        )
+    return sorted(found, key=lambda info: (info.created, info.id))
+
+
+def rollback(root: Path, id: str | None = None) -> str:  # noqa: A002
+    """Make an earlier snapshot the live one, and return its id.
+
+    Args:
+        root: Of the index.
+        id: Which; the one before the live one unless named.
+
+    Raises:
+        NoSnapshot: there is nothing to go back to, or not this one.
+        CorruptSnapshot: the target is damaged; the live one stays.
+        IndexBusy: a refresh is running.
+    """
+    root = Path(root)
+    live = current_id(root)
+    with writing(root):
+        target = id or Manifest.read(manifest_path(root, live)).parent
+        if target is None:
+            known = ", ".join(info.id for info in list_snapshots(root) if not info.is_current) or "none"
+            raise NoSnapshot(
+                f"Snapshot {live} in {root} has nothing before it; name the one to go to (others: {known})."
+            )
+        Snapshot.open(root, target)
+        set_current(root, target)
+    return target
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Hold the lock of the one writer; it falls with the process, so nothing is ever left locked.
+
+    Raises:
+        IndexBusy: another writer holds it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise IndexBusy(
+                f"Another process is writing the index in {root}; wait until it is done and try again."
+            ) from None
+        yield

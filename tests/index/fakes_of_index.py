@@ -1,0 +1,51 @@
+"""An encoder small enough for tests that build hundreds of indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from blake3 import blake3
+
+from index.encoder import Progress, Vectors
+
+Write = Callable[[dict[str, str]], Path]
+"""Makes the folder of documents hold exactly these files, and returns it."""
+
+
+class HashEncoder:
+    """Deterministic vectors from hashed words: texts that share words are near each other.
+
+    Counts what it encodes, so that tests can say what a refresh must not do again.
+    """
+
+    dimension = 32
+    max_tokens = 64
+
+    def __init__(self, tokenizer: Any, seed: str = "") -> None:
+        self.tokenizer = tokenizer
+        self.source = f"hash-encoder{seed}"
+        self.fingerprint = blake3(self.source.encode()).hexdigest()
+        self.encoded: list[str] = []
+
+    def encode_passages(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
+        self.encoded.extend(texts)
+        if progress:
+            progress(len(texts), len(texts))
+        return self._vectors(texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._vectors(texts)
+
+    def _vectors(self, texts: Sequence[str]) -> Vectors:
+        vectors = np.stack([self._vector(text) for text in texts])
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    def _vector(self, text: str) -> Vectors:
+        total = np.full(self.dimension, 1e-3, dtype=np.float32)
+        for word in text.lower().split():
+            seed = int.from_bytes(blake3((self.source + word).encode()).digest()[:8], "little")
+            total += np.random.default_rng(seed).standard_normal(self.dimension, dtype=np.float32)
+        return total
