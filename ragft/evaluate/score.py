@@ -49,7 +49,7 @@ class Comparison:
         freshness: setup -> `{right, stale, other, n, right_where_retrieved, n_retrieved}`; shares, None
             without n.
         by_tag: tag -> setup -> `exact_match` -> `{mean, low, high, n}`.
-        verdict: `{facts, form, interaction, best_facts, best_form, text}`.
+        verdict: `{facts, lenient, form, interaction, best_facts, best_form, text}`.
         fingerprints: of everything that went in, as the caller gives them.
         questions: how many there were.
         failed: records of which at least one metric could not be scored.
@@ -134,9 +134,7 @@ def _joined(
         key = (record.question_id, record.setup)
         where = f"question {record.question_id!r}, setup {record.setup}"
         if record.question_id not in ids:
-            raise RagftError(
-                f"There is a record for {where}, but no such question: these are other questions' records."
-            )
+            raise RagftError(f"There is a record for {where}, but no such question: is it another file's?")
         if key in joined:
             raise RagftError(f"There are two records for {where}: delete the records to write them anew.")
         joined[key] = record
@@ -257,6 +255,7 @@ def _verdict(
     return verdict(
         {name: metrics["exact_match"] for name, metrics in means.items()},
         {name: metrics["format_validity"] for name, metrics in means.items()},
+        {name: metrics["contains"] for name, metrics in means.items()},
         tests,
         interaction.get("exact_match"),
     )

@@ -74,8 +74,7 @@ def estimates(
 
     Args:
         columns: (questions, columns); differences between setups are columns too.
-        seed: the same seed and columns give the same intervals.
-        resamples: bootstrap resamples.
+        seed, resamples: of the bootstrap; the same seed and columns give the same intervals.
         shares: which columns are shares of yes and no. Where all agree, resampling sees no spread at all, so
             those get the exact bound of Clopper and Pearson (1934) instead: 20 of 20 is not "100 % for sure".
     """
@@ -110,8 +109,7 @@ def _resampled_means(filled: Columns, present: NDArray[np.bool_], *, seed: int, 
     masks, mask_of = np.unique(present, axis=1, return_inverse=True)
     mask_of = mask_of.reshape(-1)
     both = np.concatenate([filled, masks.astype(np.float64)], axis=1)
-    rng = np.random.default_rng(seed)
-    means = np.empty((resamples, width))
+    means, rng = np.empty((resamples, width)), np.random.default_rng(seed)
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)
         drawn = rng.integers(0, questions, (size, questions))
@@ -270,30 +268,34 @@ class Verdict:
 
     Attributes:
         facts, form: which setup is best there, and how surely.
+        lenient: the facts where the gold answer may stand anywhere in the text: who knows the fact but not the
+            house format is not judged by exact match alone.
         interaction: whether tuning and retrieval help each other.
         best_facts, best_form: the leader first, then the setups that cannot be told from it.
     """
 
     facts: str
+    lenient: str
     form: str
     interaction: str
     best_facts: tuple[str, ...]
     best_form: tuple[str, ...]
 
     def __str__(self) -> str:
-        return " ".join(text for text in (self.facts, self.form, self.interaction) if text)
+        return " ".join(text for text in (self.facts, self.lenient, self.form, self.interaction) if text)
 
 
 def verdict(
     facts: Mapping[str, Estimate],
     form: Mapping[str, Estimate],
+    lenient: Mapping[str, Estimate],
     tests: Sequence[PairTest],
     interaction: Estimate | None,
 ) -> Verdict:
     """Says which setup is best on facts (exact match) and on form (format validity), and what cannot be told.
 
     Args:
-        facts, form: per setup, its exact match and its format validity.
+        facts, form, lenient: per setup, its exact match, format validity, and share of texts with the answer.
         tests: the pair tests of these metrics; others are ignored.
         interaction: of exact match; None where not all four setups were compared.
     """
@@ -301,7 +303,8 @@ def verdict(
     form_text, best_form = _axis_verdict("form", "format_validity", form, tests)
     if not best_form:
         form_text = "Form was not scored: no house format is declared."
-    return Verdict(facts_text, form_text, _interaction_verdict(interaction), best_facts, best_form)
+    words = _lenient_verdict(lenient, tests)
+    return Verdict(facts_text, words, form_text, _interaction_verdict(interaction), best_facts, best_form)
 
 
 def _axis_verdict(
@@ -323,7 +326,7 @@ def _axis_verdict(
     if not rivals:
         return f"On {axis}, {leader} reaches {figure}; there is nothing to compare it with.", (leader,)
     tied = [name for name in rivals if against[name].p_holm >= ALPHA]
-    beaten = [name for name in rivals if name not in tied]
+    beaten = [name for name in rivals if against[name].p_holm < ALPHA]
     if not tied:
         test = against[rivals[0]]
         gap = f"{points(abs(test.difference))} above {rivals[0]}, the next best"
@@ -335,6 +338,19 @@ def _axis_verdict(
     return text, (leader, *tied)
 
 
+def _lenient_verdict(means: Mapping[str, Estimate], tests: Sequence[PairTest]) -> str:
+    scored = {name: estimate.mean for name, estimate in means.items() if estimate.mean is not None}
+    if len(scored) < 2:
+        return ""
+    first, second = sorted(scored, key=lambda name: -scored[name])[:2]
+    text = f"Read leniently, the answer stands in {percent(scored[first])} of {first}'s texts"
+    text += f", in {percent(scored[second])} of {second}'s"
+    test = next((t for t in tests if t.metric == "contains" and {t.a, t.b} == {first, second}), None)
+    if test is None:
+        return f"{text}."
+    return f"{text} ({'a difference that may be noise' if test.p_holm >= ALPHA else p_text(test.p_holm)})."
+
+
 def _noise(test: PairTest) -> str:
     if test.needed is None:
         return f"the two are level on {test.n:,} questions"
@@ -342,6 +358,8 @@ def _noise(test: PairTest) -> str:
     low, high = (test.low, test.high) if test.difference > 0 else (-test.high, -test.low)
     span = f"{_signed(low)} to {_signed(high)}"
     gap = f"{points(abs(test.difference))} ({span}) may be noise on {test.n:,} questions"
+    if test.p < ALPHA:
+        gap += " once the number of comparisons is counted in"
     # The estimate is rough, so it is given to two digits; what was not found here takes more questions than
     # here.
     needed = max(test.needed, test.n + 1)
@@ -361,8 +379,8 @@ def _interaction_verdict(interaction: Estimate | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as text: `71.2 %`, or `–` for none."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    """A share as text with a space that does not break: `71.2 %`, or `–` for none."""
+    return "–" if share is None else f"{100 * share:.1f}\u00a0%"
 
 
 def points(share: float) -> str:
