@@ -108,7 +108,14 @@ class VllmEngine:
         if self._llm is not None:
             return
         await asyncio.to_thread(lambda: self.model_version)
-        self._llm = await asyncio.to_thread(self._load)
+        loading = asyncio.ensure_future(asyncio.to_thread(self._load))
+        try:
+            self._llm = await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled: what it loads must be ended when it is done.
+            with contextlib.suppress(RagftError):
+                await _stop(await loading)
+            raise
 
     async def close(self) -> None:
         """Free the model; takes up to 10 seconds. Running answers are aborted. Closing twice is harmless."""

@@ -1,0 +1,1 @@
+"""The endpoint: a Litestar application in front of engines and an index."""

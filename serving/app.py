@@ -1,0 +1,185 @@
+"""The application, and the server that runs it.
+
+`create_app` wires everything in one place; `serve` checks what can be checked before minutes of loading, listens, and
+ends in good order.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import State
+
+from ragft.config import Config
+from ragft.errors import UsageError
+from serving.admin import refresh_index, versions
+from serving.deployment import Deployment, Load, check_deployable, load_vllm
+from serving.errors import EXCEPTION_HANDLERS
+from serving.health import live, ready
+from serving.limits import Limits, RequestIds
+from serving.openai import chat_completions, model, models
+from serving.retrieve import retrieve
+from serving.security import Keys, Security, check_exposure, require_scope
+
+# Seconds that an idle connection is kept.
+_KEEP_ALIVE = 5
+_ROUTES = [chat_completions, models, model, retrieve, refresh_index, versions, live, ready]
+
+
+def create_app(
+    config: Config,
+    *,
+    model_folders: Mapping[str, Path] | None = None,
+    load: Load | None = None,
+    keys: Keys | None = None,
+) -> Litestar:
+    """The endpoint as an ASGI application; engines and index load in the background of its lifespan.
+
+    Args:
+        model_folders: folder of each model that the deployed setups need, by `Setup.model`.
+        load: makes engines and retriever; None: vLLM engines over `model_folders`.
+        keys: the accepted API keys; None: those of the environment and of `serve.keys`.
+
+    Raises:
+        UsageError: no key, and the configured address is reachable from other machines.
+    """
+    if keys is None:
+        keys = Keys.load(config.serve.keys)
+    check_exposure(config.serve.host, keys)
+    if load is None:
+        folders = dict(model_folders or {})
+
+        async def load() -> Any:
+            return await load_vllm(config, folders)
+
+    deployment = Deployment(config, load)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with deployment.lifespan():
+            yield
+
+    app = Litestar(
+        route_handlers=list(_ROUTES),
+        guards=[require_scope],
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[lifespan],
+        state=State({"deployment": deployment}),
+        # Bodies are bounded by `Limits`, and a description of the routes would be one more open route.
+        request_max_body_size=None,
+        openapi_config=None,
+    )
+    # Around the whole application and not among its middleware, which unknown routes never pass.
+    limits = Limits(
+        app.asgi_handler,
+        max_body_bytes=config.serve.max_body_bytes,
+        body_timeout=config.serve.body_timeout,
+        max_requests=config.engine.max_sequences + config.serve.max_queued,
+    )
+    app.asgi_handler = RequestIds(Security(limits, keys))
+    return app
+
+
+def serve(
+    config: Config,
+    *,
+    model_folders: Mapping[str, Path],
+    say: Callable[[str], None] = print,
+    load: Load | None = None,
+) -> None:
+    """Runs the endpoint until it is told to stop; running answers may finish within `serve.drain_seconds`.
+
+    Args:
+        model_folders: folder of each model that the deployed setups need, by `Setup.model`.
+        say: receives one line when the server listens and one when it is ready.
+        load: as for `create_app`.
+
+    Raises:
+        UsageError: the port is taken, a key or a model is missing; nothing was loaded.
+        IndexFault: a deployed setup retrieves, and there is no index.
+        RagftError: an engine could not start.
+    """
+    check_deployable(config, model_folders)
+    app = create_app(config, model_folders=model_folders, load=load)
+    deployment: Deployment = app.state.deployment
+    with listen(config.serve.host, config.serve.port) as listener:
+        host = f"[{config.serve.host}]" if ":" in config.serve.host else config.serve.host
+        say(
+            f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(config.serve.setups)}"
+        )
+        server = make_server(app)
+        deployment.on_failure = server.stop
+        deployment.on_ready = lambda: say("Ready")
+        server.run(sockets=[listener])
+    if deployment.failure is not None:
+        raise deployment.failure
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        UsageError: the port is taken, may not be used, or the host is no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(512)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        where = f"serve.host {host!r}, serve.port {port}"
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"Port {port} is in use: choose another serve.port, or 0 for any free one."
+            ) from None
+        if error.errno == errno.EACCES:
+            raise UsageError(f"Port {port} needs special rights: choose a serve.port above 1023.") from None
+        raise UsageError(f"This machine cannot listen there ({where}): {error.strerror or error}.") from None
+    return listener
+
+
+def make_server(app: Litestar) -> Any:
+    """A uvicorn server for this application; its method `stop` ends it as SIGTERM does."""
+    import uvicorn
+
+    deployment: Deployment = app.state.deployment
+
+    class Server(uvicorn.Server):
+        """Turns readiness off before it stops listening, and ends with status 0 when it was told to stop."""
+
+        def stop(self) -> None:
+            deployment.draining = True
+            self.should_exit = True
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit and sig == signal.SIGINT:
+                self.force_exit = True
+            self.stop()
+
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    return Server(
+        uvicorn.Config(
+            app,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(deployment.config.serve.drain_seconds),
+            timeout_keep_alive=_KEEP_ALIVE,
+        )
+    )
