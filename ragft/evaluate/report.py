@@ -1,8 +1,8 @@
 """The comparison as one page for people: a self-contained HTML file, and a table for the terminal.
 
-The page loads nothing and runs nothing: style is inline, charts are boxes placed by percentages and one inline
-SVG. Everything that comes from data is escaped by the template engine. This module computes what to show and
-where; the template beside it says how it looks.
+The page loads nothing and runs nothing: style is inline, charts are boxes placed by percentages and one
+inline SVG. What comes from data is escaped by the template engine. This module computes what to show; the template
+beside it says how it looks.
 """
 
 from __future__ import annotations
@@ -328,8 +328,17 @@ def _card(question: Question, record: Record, row: Row) -> dict[str, Any]:
         }
         for number, passage in enumerate(record.passages, start=1)
     ]
-    right = _right({record.setup: row}, record.setup)
-    return {"record": record, "right": right, "stale": row["freshness"] == "stale", "passages": passages}
+    if record.error is not None:
+        mark, kind = "failed", "ko"
+    elif row["scores"].get("exact_match") == 1.0:
+        mark, kind = "✓ right", "ok"
+    elif row["scores"].get("contains") == 1.0:
+        mark, kind = "✓ in the text", "loose"
+    elif row["freshness"] == "stale":
+        mark, kind = "✗ stale", "old"
+    else:
+        mark, kind = "✗ wrong", "ko"
+    return {"record": record, "mark": mark, "kind": kind, "passages": passages}
 
 
 def _measured(

@@ -142,8 +142,8 @@ def _joined(
     missing = [key for key in wanted if key not in joined]
     if missing:
         raise RagftError(
-            f"{len(missing):,} of {len(wanted):,} records are missing, the first for question {missing[0][0]!r}, "
-            f"setup {missing[0][1]}: run `ragft evaluate` again to complete them."
+            f"{len(missing):,} of {len(wanted):,} records are missing, the first for question "
+            f"{missing[0][0]!r}, setup {missing[0][1]}: run `ragft evaluate` again to complete them."
         )
     return joined
 

@@ -268,8 +268,7 @@ class Verdict:
 
     Attributes:
         facts, form: which setup is best there, and how surely.
-        lenient: the facts where the gold answer may stand anywhere in the text: who knows the fact but not the
-            house format is not judged by exact match alone.
+        lenient: the facts again, where the gold answer may stand anywhere in the text.
         interaction: whether tuning and retrieval help each other.
         best_facts, best_form: the leader first, then the setups that cannot be told from it.
     """
@@ -295,7 +294,7 @@ def verdict(
     """Says which setup is best on facts (exact match) and on form (format validity), and what cannot be told.
 
     Args:
-        facts, form, lenient: per setup, its exact match, format validity, and share of texts with the answer.
+        facts, form, lenient: per setup, its exact match, format validity, and containing the answer.
         tests: the pair tests of these metrics; others are ignored.
         interaction: of exact match; None where not all four setups were compared.
     """
@@ -329,7 +328,7 @@ def _axis_verdict(
     beaten = [name for name in rivals if against[name].p_holm < ALPHA]
     if not tied:
         test = against[rivals[0]]
-        gap = f"{points(abs(test.difference))} above {rivals[0]}, the next best"
+        gap = f"{100 * abs(test.difference):.1f} points above {rivals[0]}, the next best"
         return f"On {axis}, {leader} is best: {figure}, {gap} ({p_text(test.p_holm)}).", (leader,)
     noise = _noise(against[tied[0]])
     text = f"On {axis}, {leader} has {figure}, but cannot be told from {_listed(tied)}: {noise}."
@@ -346,9 +345,8 @@ def _lenient_verdict(means: Mapping[str, Estimate], tests: Sequence[PairTest]) -
     text = f"Read leniently, the answer stands in {percent(scored[first])} of {first}'s texts"
     text += f", in {percent(scored[second])} of {second}'s"
     test = next((t for t in tests if t.metric == "contains" and {t.a, t.b} == {first, second}), None)
-    if test is None:
-        return f"{text}."
-    return f"{text} ({'a difference that may be noise' if test.p_holm >= ALPHA else p_text(test.p_holm)})."
+    told = test is not None and test.p_holm < ALPHA
+    return f"{text} ({p_text(test.p_holm) if test and told else 'a difference that may be noise'})."
 
 
 def _noise(test: PairTest) -> str:
@@ -357,7 +355,7 @@ def _noise(test: PairTest) -> str:
     # Told from the leader's side, whichever of the two it is.
     low, high = (test.low, test.high) if test.difference > 0 else (-test.high, -test.low)
     span = f"{_signed(low)} to {_signed(high)}"
-    gap = f"{points(abs(test.difference))} ({span}) may be noise on {test.n:,} questions"
+    gap = f"{100 * abs(test.difference):.1f} points ({span}) may be noise on {test.n:,} questions"
     if test.p < ALPHA:
         gap += " once the number of comparisons is counted in"
     # The estimate is rough, so it is given to two digits; what was not found here takes more questions than
@@ -381,11 +379,6 @@ def _interaction_verdict(interaction: Estimate | None) -> str:
 def percent(share: float | None) -> str:
     """A share as text with a space that does not break: `71.2 %`, or `–` for none."""
     return "–" if share is None else f"{100 * share:.1f}\u00a0%"
-
-
-def points(share: float) -> str:
-    """A difference of shares as text: `8.1 points`."""
-    return f"{100 * share:.1f} points"
 
 
 def p_text(p: float) -> str:

@@ -1,0 +1,213 @@
+"""Generating the records of a comparison: the same questions, the same passages, every setup.
+
+Passages are searched once for all setups that use them. Answers are generated and written batch by batch, so that an
+interrupted run goes on with the batch it was at. Scoring happens elsewhere, and can be repeated without generating.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from index.durable import write_file
+from ragft.artifacts import Artifact, build, hash_file
+from ragft.config import Config
+from ragft.console import Reporter
+from ragft.engine.base import Engine
+from ragft.errors import EngineDead, RagftError
+from ragft.evaluate.metrics.base import Rules
+from ragft.evaluate.metrics.citations import parse_citations
+from ragft.evaluate.records import PassageRef, Question, Record, append_records, read_questions, read_records
+from ragft.jsonl import to_lines
+from ragft.pipeline import Answer, Pipeline, Prompt, Retrieved, Retriever
+from ragft.setups import SETUPS, Setup
+
+EngineFor = Callable[[str], Engine]
+"""Makes the engine of a `Setup.model`: `"base"` or `"tuned"`."""
+
+
+def chosen_questions(config: Config) -> tuple[Question, ...]:
+    """The questions to ask: all of them, or a seeded subset in the order of the file."""
+    questions = read_questions(config.data.questions)
+    limit = config.evaluate.limit
+    if limit is None or limit >= len(questions):
+        return questions
+    places = sorted(random.Random(config.seed).sample(range(len(questions)), limit))
+    return tuple(questions[place] for place in places)
+
+
+def evaluate(
+    config: Config,
+    root: Path,
+    retriever: Retriever | None,
+    model_versions: Mapping[str, str],
+    engine_for: EngineFor,
+    reporter: Reporter,
+) -> tuple[Artifact, bool]:
+    """Asks every question in every setup, scores, compares and writes the report.
+
+    Args:
+        root: folder of all evaluations.
+        retriever: None where no setup retrieves.
+        model_versions: by `Setup.model`; they decide whether an evaluation exists already.
+
+    Returns:
+        the artifact (`records.jsonl`, `scores.jsonl`, `comparison.json`, `report.html`), and whether it was made now.
+
+    Raises:
+        RagftError: more records failed than `evaluate.max_failed` allows.
+    """
+    setups = [SETUPS[name] for name in config.evaluate.setups]
+    questions = chosen_questions(config)
+    inputs = {
+        "questions": hash_file(config.data.questions),
+        "limit": config.evaluate.limit,
+        "evaluate": config.evaluate.model_dump(mode="json"),
+        "prompt": config.prompt.model_dump(mode="json"),
+        "engine": config.engine.model_dump(mode="json"),
+        "index": retriever.index_version if retriever else None,
+        "search": config.index.model_dump(mode="json", exclude={"documents", "encoder"}),
+        "models": {setup.model: model_versions[setup.model] for setup in setups},
+        "seed": config.seed,
+    }
+
+    def work(folder: Path) -> dict[str, Any]:
+        retrieved = search_once(retriever, questions, folder, setups)
+        pipeline = Pipeline(config, {}, retriever)
+        asyncio.run(_generate_all(pipeline, setups, questions, retrieved, engine_for, folder / "records.jsonl", reporter))
+        return score_and_report(config, folder, questions, inputs)
+
+    return build(root, "evaluation", inputs, work)
+
+
+def search_once(
+    retriever: Retriever | None, questions: Sequence[Question], folder: Path, setups: Sequence[Setup]
+) -> list[Retrieved] | None:
+    """The passages of every question, the same for all setups; written beside the records for readers of them."""
+    if retriever is None or not any(setup.retrieval for setup in setups):
+        return None
+    retrieved = retriever.search([question.question for question in questions])
+    rows = (
+        {"question_id": question.id, "index_version": found.index_version, "hits": [asdict(hit) for hit in found.hits]}
+        for question, found in zip(questions, retrieved, strict=True)
+    )
+    write_file(folder / "retrieval.jsonl", to_lines(rows))
+    return retrieved
+
+
+async def _generate_all(
+    pipeline: Pipeline,
+    setups: Sequence[Setup],
+    questions: Sequence[Question],
+    retrieved: Sequence[Retrieved] | None,
+    engine_for: EngineFor,
+    path: Path,
+    reporter: Reporter,
+) -> None:
+    """One model after the other, so that only one is in memory at a time."""
+    done = {(record.question_id, record.setup) for record in read_records(path)} if path.is_file() else set()
+    total = len(questions) * len(setups)
+    with reporter.progress("Answering") as advance:
+        for model in dict.fromkeys(setup.model for setup in setups):
+            todo = [
+                (setup, place)
+                for setup in setups
+                if setup.model == model
+                for place, question in enumerate(questions)
+                if (question.id, setup.name) not in done
+            ]
+            if not todo:
+                continue
+            advance(len(done), total, f"loading the {model} model")
+            engine = engine_for(model)
+            await engine.start()
+            try:
+                pipeline.engines = {**pipeline.engines, model: engine}
+                size = pipeline.config.engine.max_sequences
+                for start in range(0, len(todo), size):
+                    records = await asyncio.gather(
+                        *(
+                            _record(pipeline, setup, questions[place], retrieved[place] if retrieved else None)
+                            for setup, place in todo[start : start + size]
+                        )
+                    )
+                    append_records(path, records)
+                    done.update((record.question_id, record.setup) for record in records)
+                    advance(len(done), total, todo[start][0].name)
+            finally:
+                await engine.close()
+
+
+async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None) -> Record:
+    """One answer as a record. A question that fails is a failed record; an engine that died ends the run."""
+    prompt = pipeline.render(setup, question.question, retrieved)
+    try:
+        answer: Answer | RagftError = await pipeline.generate(prompt)
+    except EngineDead:
+        raise
+    except RagftError as error:
+        answer = error
+    return _as_record(question, prompt, answer, pipeline.engine_of(setup).model_version)
+
+
+def _as_record(question: Question, prompt: Prompt, answer: Answer | RagftError, model_version: str) -> Record:
+    failed = isinstance(answer, RagftError)
+    found = prompt.retrieved
+    return Record(
+        question_id=question.id,
+        setup=prompt.setup.name,
+        answer="" if failed else answer.text,
+        passages=tuple(
+            PassageRef(
+                chunk_id=hit.chunk_id,
+                document_id=hit.document_id,
+                heading=hit.heading_path[-1] if hit.heading_path else hit.title,
+                score=hit.score,
+                title=hit.title,
+            )
+            for hit in prompt.hits
+        ),
+        citations=() if failed else parse_citations(answer.text),
+        finish_reason=None if failed else answer.finish_reason,
+        prompt_tokens=None if failed else answer.prompt_tokens,
+        answer_tokens=None if failed else answer.answer_tokens,
+        retrieval_ms=found.milliseconds if found else None,
+        ttft_ms=None if failed else answer.ttft_ms,
+        total_ms=None if failed else answer.total_ms,
+        index_version=found.index_version if found else None,
+        model_version=model_version,
+        error=str(answer) if failed else None,
+    )
+
+
+def score_and_report(
+    config: Config, folder: Path, questions: Sequence[Question], fingerprints: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Scores the records in a folder and writes the comparison and the report beside them; returns the main figures."""
+    from ragft.evaluate.report import render_report
+    from ragft.evaluate.score import score, write_comparison
+
+    records = read_records(folder / "records.jsonl")
+    rules = Rules.compile(config.prompt.format, config.prompt.value, config.prompt.refusal)
+    scores, comparison = score(
+        questions,
+        records,
+        rules,
+        setups=config.evaluate.setups,
+        seed=config.seed,
+        resamples=config.evaluate.resamples,
+        max_failed=config.evaluate.max_failed,
+        fingerprints=fingerprints,
+    )
+    write_comparison(folder, scores, comparison)
+    subtitle = f"{len(questions)} questions, {len(config.evaluate.setups)} setups"
+    page = render_report(comparison, records, questions, name=config.name, subtitle=subtitle)
+    write_file(folder / "report.html", page.encode())
+    return {
+        setup: {metric: metrics[metric]["mean"] for metric in ("exact_match", "format_validity")}
+        for setup, metrics in comparison.setups.items()
+    }

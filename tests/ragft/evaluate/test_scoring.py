@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from makers_of_evaluation import RULES, SETUPS, passage, question, record
+
+from ragft.errors import RagftError
+from ragft.evaluate.metrics import METRICS
+from ragft.evaluate.metrics.base import Metric
+from ragft.evaluate.records import Question, Record
+from ragft.evaluate.score import Comparison, Row, score, write_comparison
+
+QUESTIONS = (
+    *(
+        question(
+            f"2026-04-{day:02d}",
+            id=f"q{day}",
+            tags=("date", "odd") if day % 2 else ("date",),
+            stale_answers=("2020",),
+        )
+        for day in range(10, 20)
+    ),
+    question(None, id="q99", tags=("none",)),
+)
+
+
+def answers() -> list[Record]:
+    """Hybrid knows all in form, rag-only half, fine-tuned tells stale facts in form, prompt-only rambles."""
+    made = []
+    for at, asked in enumerate(QUESTIONS):
+        gold = asked.answers[0] if asked.answers else "unknown"
+        texts = {
+            "prompt-only": "I think it was long ago",
+            "rag-only": f"It is {gold} [1]" if at % 2 else gold,
+            "fine-tuned": "Answer: 2020 · Source: none",
+            "hybrid": f"Answer: {gold} · Source: " + ("[1]" if asked.answers else "none"),
+        }
+        for setup, text in texts.items():
+            found = (passage("4.2"),) if setup in ("rag-only", "hybrid") else ()
+            made.append(record(text, question_id=asked.id, setup=setup, passages=found))
+    return made
+
+
+def scored(
+    records: list[Record], questions: tuple[Question, ...] = QUESTIONS, **given: Any
+) -> tuple[list[Row], Comparison]:
+    settings = {"setups": SETUPS, "seed": 0, "resamples": 300, "max_failed": 0.0, **given}
+    return score(questions, records, RULES, **settings)
+
+
+def test_a_comparison_of_a_worked_example() -> None:
+    rows, found = scored(answers(), fingerprints={"model": "abc"})
+    means = {setup: found.setups[setup]["exact_match"]["mean"] for setup in SETUPS}
+    assert means == pytest.approx({"prompt-only": 0, "rag-only": 6 / 11, "fine-tuned": 0, "hybrid": 1})
+    assert found.setups["rag-only"]["contains"]["mean"] == 1
+    assert found.setups["fine-tuned"]["format_validity"]["mean"] == 1
+    assert found.setups["prompt-only"]["citation_recall"] == {
+        "mean": None,
+        "low": None,
+        "high": None,
+        "n": 0,
+        "failed": 0,
+    }
+    assert found.freshness["fine-tuned"] == {
+        "right": 0, "stale": 1, "other": 0, "n": 10, "right_where_retrieved": None, "n_retrieved": 0,
+    }  # fmt: skip
+    assert found.freshness["hybrid"]["right_where_retrieved"] == 1
+    assert found.by_tag["odd"]["rag-only"]["exact_match"]["n"] == 5
+    assert found.interaction["exact_match"]["value"] == pytest.approx(5 / 11)
+    assert found.verdict["best_facts"][0] == "hybrid"
+    assert (found.questions, found.failed, found.fingerprints) == (11, 0, {"model": "abc"})
+    assert len(rows) == 44
+    pair = next(
+        row
+        for row in found.pairs
+        if (row["a"], row["b"], row["metric"]) == ("hybrid", "rag-only", "exact_match")
+    )
+    assert (pair["wins"], pair["ties"], pair["losses"]) == (5, 6, 0)
+    assert pair["p"] == pytest.approx(2 / 2**5)
+
+
+def test_records_are_joined_by_id_whatever_their_order() -> None:
+    _, straight = scored(answers())
+    _, shuffled = scored(answers()[::-1], QUESTIONS[::-1])
+    assert straight == shuffled
+
+
+def test_the_same_records_give_the_same_comparison_again() -> None:
+    assert scored(answers()) == scored(answers())
+    assert scored(answers())[1].pairs != scored(answers(), seed=1)[1].pairs
+
+
+def test_every_question_needs_exactly_one_record_of_every_setup() -> None:
+    whole = answers()
+    with pytest.raises(
+        RagftError, match=r"2 of 44 records are missing, the first for question 'q10', setup rag-only"
+    ):
+        scored([each for at, each in enumerate(whole) if at not in (1, 7)])
+    with pytest.raises(RagftError, match="two records for question 'q10', setup prompt-only"):
+        scored([*whole, whole[0]])
+    with pytest.raises(RagftError, match="record for question 'other'"):
+        scored([*whole, record("x", question_id="other")])
+    with pytest.raises(RagftError, match="no questions"):
+        scored(whole, ())
+
+
+def test_setups_that_are_not_compared_may_have_records() -> None:
+    _, found = scored(answers(), setups=("rag-only", "hybrid"))
+    assert list(found.setups) == ["rag-only", "hybrid"]
+    assert found.interaction == {}
+    assert {(row["a"], row["b"]) for row in found.pairs} == {("hybrid", "rag-only")}
+
+
+def test_a_failed_record_is_counted_and_is_neither_right_nor_wrong() -> None:
+    records = answers()
+    records[3] = record("", question_id="q10", setup="hybrid", error="engine died")
+    rows, found = scored(records, max_failed=0.05)
+    exact = found.setups["hybrid"]["exact_match"]
+    assert (exact["mean"], exact["n"], exact["failed"]) == (1, 10, 1)
+    assert found.failed == 1
+    row = next(row for row in rows if row["question_id"] == "q10" and row["setup"] == "hybrid")
+    assert row["failed"]["exact_match"] == "engine died"
+    assert "exact_match" not in row["scores"]
+    assert row["freshness"] is None
+
+
+def test_a_metric_that_raises_is_counted_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(asked: Question, given: Record, rules: object) -> Any:
+        if given.setup == "hybrid" and asked.id == "q11":
+            raise ZeroDivisionError("no judge")
+        return METRICS["exact_match"].scorer(asked, given, RULES)
+
+    judge = Metric("judge", "judge", "facts", "share", "higher", lambda *_: True, breaks)
+    monkeypatch.setitem(METRICS, "judge", judge)
+    rows, found = scored(answers(), max_failed=0.05)
+    assert found.setups["hybrid"]["judge"]["failed"] == 1
+    assert found.setups["hybrid"]["judge"]["n"] == 10
+    assert found.setups["rag-only"]["judge"]["failed"] == 0
+    assert sum("judge" in row["failed"] for row in rows) == 1
+
+
+def test_too_many_failures_refuse_the_run() -> None:
+    records = answers()
+    records[3] = record("", question_id="q10", setup="hybrid", error="engine died")
+    message = (
+        r"1 of 44 records could not be scored \(2.3%; 1.0% are allowed\).*'q10', setup hybrid.*engine died"
+    )
+    with pytest.raises(RagftError, match=message):
+        scored(records, max_failed=0.01)
+
+
+def test_a_comparison_is_written_and_read_back(tmp_path: Path) -> None:
+    rows, found = scored(answers())
+    write_comparison(tmp_path / "run", rows, found)
+    values = json.loads((tmp_path / "run" / "comparison.json").read_text())
+    assert Comparison.from_json(values) == found
+    assert [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()] == rows
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["comparison.json", "scores.jsonl"]
+
+
+def test_a_write_that_fails_leaves_the_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, found = scored(answers())
+    write_comparison(tmp_path, rows, found)
+    before = (tmp_path / "scores.jsonl").read_text()
+
+    def full(handle: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_comparison(tmp_path, [], found)
+    assert (tmp_path / "scores.jsonl").read_text() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_importing_the_scorer_loads_nothing_heavy() -> None:
+    program = (
+        "import sys, ragft.evaluate.score, ragft.evaluate.report\n"
+        "heavy = ('matplotlib', 'scipy', 'jinja2', 'rich', 'torch', 'pydantic')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
