@@ -1,8 +1,8 @@
 """The comparison as one page for people: a self-contained HTML file, and a table for the terminal.
 
 The page loads nothing and runs nothing: style is inline, charts are boxes placed by percentages and one
-inline SVG. What comes from data is escaped by the template engine. This module computes what to show; the template
-beside it says how it looks.
+inline SVG. What comes from data is escaped by the template engine. This module computes what to show; the
+template beside it says how it looks.
 """
 
 from __future__ import annotations

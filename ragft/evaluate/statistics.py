@@ -333,7 +333,7 @@ def _axis_verdict(
     noise = _noise(against[tied[0]])
     text = f"On {axis}, {leader} has {figure}, but cannot be told from {_listed(tied)}: {noise}."
     if beaten:
-        text += f" It is better than {_listed(beaten)}."
+        text += f" It is better than {_listed(beaten, 'and')}."
     return text, (leader, *tied)
 
 
@@ -394,5 +394,5 @@ def _signed(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+def _listed(names: Sequence[str], last: str = "or") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"

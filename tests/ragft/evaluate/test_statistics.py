@@ -154,8 +154,8 @@ def test_the_verdict_names_the_best_setup_and_its_lead() -> None:
     words = verdict(facts, {}, {}, tests, Estimate(0.2, 0.1, 0.3, 200))
     assert words.best_facts == ("hybrid",)
     assert words.facts.replace("\u00a0", " ") == (
-        "On facts, hybrid is best: 70.0 % exact match (67.0 to 73.0), 10.0 points above rag-only, the next best "
-        "(p = 0.002)."
+        "On facts, hybrid is best: 70.0 % exact match (67.0 to 73.0), 10.0 points above rag-only, the next "
+        "best (p = 0.002)."
     )
     assert words.form == "Form was not scored: no house format is declared."
     assert words.interaction == (
