@@ -1,7 +1,7 @@
 """Cuts documents into chunks that an encoder reads whole.
 
-Knows documents and a tokenizer, nothing of vectors. Three promises hold for every text: a chunk is a slice of its
-document, no passage is longer than the window, and no visible character is left out.
+Knows documents and a tokenizer, nothing of vectors. Three promises hold for every text: a chunk is a slice
+of its document, no passage is longer than the window, and no visible character is left out.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ class ChunkSettings:
             raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least {SMALLEST_WINDOW}")
         if not 0 <= self.overlap <= self.max_tokens // 4:
             raise ValueError(
-                f"overlap is {self.overlap}; it must lie between 0 and a quarter of max_tokens "
-                f"({self.max_tokens // 4})"
+                f"overlap is {self.overlap}; it must lie between 0 and a quarter of max_tokens ({self.max_tokens // 4})"
             )
 
 
@@ -116,8 +115,8 @@ def chunk_document(document: Document, tokenizer: Any, max_tokens: int, overlap:
     """
     settings = ChunkSettings(max_tokens, overlap)
     sections = _with_short_paths(_sections(document), tokenizer, max_tokens // 4)
-    # Most sections fit whole. Measuring all of them in one call, and finding token offsets only where a section
-    # must be cut, keeps the tokenizer's cost per call off the common path.
+    # Most sections fit whole. Measuring all of them in one call, and finding token offsets only where a
+    # section must be cut, keeps the tokenizer's cost per call off the common path.
     whole = [_chunk(document, section.path, section.start, section.end) for section in sections]
     lengths = _count_tokens([chunk.passage for chunk in whole], tokenizer)
     if max(lengths) <= max_tokens:
@@ -234,9 +233,9 @@ def _cut_section(
 ) -> list[Chunk]:
     """The chunks of a section that is longer than the window.
 
-    Tokens are counted once for the whole document. A slice may come out a little longer when it is tokenised on its
-    own (a word cut in two), so the passages are measured as they will be encoded, and the section is cut again with
-    less room if one does not fit.
+    Tokens are counted once for the whole document. A slice may come out a little longer when it is
+    tokenised on its own (a word cut in two), so the passages are measured as they will be encoded, and the
+    section is cut again with less room if one does not fit.
 
     Raises:
         ValueError: a single character takes more tokens than the window has.
@@ -266,12 +265,11 @@ def _chunk(document: Document, path: tuple[str, ...], start: int, end: int) -> C
 def _spans(text: str, section: _Section, starts: list[int], room: int, overlap: int) -> list[tuple[int, int]]:
     """Slices of at most `room` tokens that cover the section; none is blank.
 
-    The heading lines at the start, which the passage does not repeat, go with the first slice and take no room.
+    The heading lines at the start, which the passage does not repeat, go with the first slice and take no
+    room.
     """
     start = section.start + _leading_headings(text[section.start : section.end], section.path)
-    cuts = [
-        [start + match.end() for match in kind.finditer(text[start : section.end])] for kind in _BOUNDARIES
-    ]
+    cuts = [[start + match.end() for match in kind.finditer(text[start : section.end])] for kind in _BOUNDARIES]
     spans: list[tuple[int, int]] = []
     end = start
     while True:
@@ -292,7 +290,7 @@ def _spans(text: str, section: _Section, starts: list[int], room: int, overlap: 
 
 
 def _overlapped(words: list[int], starts: list[int], first: int, end: int, overlap: int) -> int:
-    """Where the slice after `end` starts: up to `overlap` tokens earlier, at a word, never before half of the last."""
+    """Where the slice after `end` starts: at a word, up to `overlap` tokens and half a slice earlier."""
     beyond = bisect_left(starts, end)
     back = min(overlap, (beyond - first) // 2)
     if not back:

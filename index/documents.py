@@ -1,7 +1,7 @@
 """Reads a folder of Markdown and text files.
 
-Knows files and their text, nothing of chunks or vectors. One bad file never stops the others: it is named, with the
-reason, in the list of what was skipped.
+Knows files and their text, nothing of chunks or vectors. One bad file never stops the others: it is named,
+with the reason, in the list of what was skipped.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Skipped:
 def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
     """Read every Markdown and text file below `folder`; both lists are sorted by path.
 
-    Hidden files and folders are passed over in silence; links that lead out of the folder are skipped by name.
+    Hidden files and folders are passed over in silence; links that lead out of the folder are skipped by
+    name.
 
     Raises:
         NoDocuments: the folder is missing, or no file in it can be read.

@@ -1,7 +1,7 @@
 """Files and folders that are there completely or not at all, whenever the power goes.
 
-Knows nothing of indexes. Readers of a published name see the old content or the new, never a mixture: content is
-written beside its final place, forced to disk, and renamed.
+Knows nothing of indexes. Readers of a published name see the old content or the new, never a mixture:
+content is written beside its final place, forced to disk, and renamed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def publish_folder(temporary: Path, final: Path) -> None:
     Both must lie on one file system. `final` must not exist yet, or be an empty folder.
 
     Raises:
-        OSError: the disk is full, or `final` exists; `temporary` is then deleted, and `final` is as it was before.
+        OSError: the disk is full, or `final` exists; `temporary` is then deleted, and `final` is as it was
+        before.
     """
     try:
         for folder, _, names in os.walk(temporary):

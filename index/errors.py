@@ -1,7 +1,7 @@
 """What can go wrong with an index, in sentences that a person can act on.
 
-Every message says what is wrong, where, and what to do. The command line prints it without a traceback and ends
-with `exit_status`.
+Every message says what is wrong, where, and what to do. The command line prints it without a traceback and
+ends with `exit_status`.
 """
 
 

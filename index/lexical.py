@@ -1,8 +1,8 @@
 """Lexical search: BM25 over the words, names and version numbers of the passages.
 
-Postings are written once for each segment. What BM25 needs to know of the whole collection (how many passages hold
-a term, how long they are on average) is counted over the live rows of all segments, so an index with a long history
-ranks exactly like one that was built at once.
+Postings are written once for each segment. What BM25 needs to know of the whole collection (how many
+passages hold a term, how long they are on average) is counted over the live rows of all segments, so an
+index with a long history ranks exactly like one that was built at once.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ TOKENIZER_VERSION = 1
 K1 = 1.2
 B = 0.75
 
-# A word of any script, with the punctuation that holds names together (node.js, 8.0.36, x86_64, key-value) and the
-# pluses and sharps that some names end with (c++, c#).
+# A word of any script, with the punctuation that holds names together (node.js, 8.0.36, x86_64, key-value)
+# and the pluses and sharps that some names end with (c++, c#).
 _TERM = re.compile(r"[^\W_]+(?:[._+#'’/-]+[^\W_]+)*(?:\+\+|#)?", re.UNICODE)
 _PART = re.compile(r"(?:\bv)?(\d+(?:\.\d+)+)|([^\W_]+)", re.UNICODE)
 _HAS_LETTER = re.compile(r"[^\W\d_]", re.UNICODE)
@@ -36,8 +36,9 @@ _HAS_LETTER = re.compile(r"[^\W\d_]", re.UNICODE)
 def tokenize(text: str) -> list[str]:
     """The terms of a text, in order.
 
-    A compound that holds letters counts whole and in its parts (`node.js`: `node.js`, `node`, `js`). A version
-    number is never split, because its digits alone match everything (`v8.0-beta`: `v8.0-beta`, `8.0`, `beta`).
+    A compound that holds letters counts whole and in its parts (`node.js`: `node.js`, `node`, `js`). A
+    version number is never split, because its digits alone match everything (`v8.0-beta`: `v8.0-beta`, `8.0`,
+    `beta`).
     """
     terms: list[str] = []
     for term in _TERM.findall(text.lower()):
@@ -95,8 +96,8 @@ class Postings:
         """One index of chosen rows.
 
         Args:
-            parts: Postings, each with a map (rows,) int64 from its rows to the new ones, -1 to leave a row out.
-                Together the maps give every new row exactly once.
+            parts: Postings, each with a map (rows,) int64 from its rows to the new ones, -1 to leave a row
+                out. Together the maps give every new row exactly once.
         """
         vocabulary = sorted({term for postings, _ in parts for term in postings.terms})
         places = {term: place for place, term in enumerate(vocabulary)}
@@ -178,7 +179,8 @@ class Bm25:
         )
 
     def scores(self, query: str) -> Scores:
-        """BM25 of every row, segment after segment: (rows,) float64, 0 where no term occurs or the row is removed.
+        """BM25 of every row, segment after segment: (rows,) float64, 0 where no term occurs or the row is
+        removed.
 
         A term that the query repeats counts once.
         """

@@ -99,7 +99,10 @@ class Manifest:
         return cls(**{field.name: content[field.name] for field in fields(cls)})
 
 
-_WAY_OUT = "go back to another snapshot with `ragft index rollback`, or build it anew with `ragft index build --rebuild`."
+_WAY_OUT = (
+    "go back to another snapshot with `ragft index rollback`, "
+    "or build the index anew with `ragft index build --rebuild`."
+)
 
 
 def hash_file(path: Path) -> FileEntry:

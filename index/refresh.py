@@ -1,8 +1,8 @@
 """Brings an index up to date with a folder, at the cost of what changed.
 
-Contents are compared by hash. Chunks whose passage is already in the index keep their vectors, even in another
-document; only new ones are encoded. Nothing that a reader may hold is changed: a refresh writes new files and then
-replaces `CURRENT`, so whatever stops it before that leaves the index as it was.
+Contents are compared by hash. Chunks whose passage is already in the index keep their vectors, even in
+another document; only new ones are encoded. Nothing that a reader may hold is changed: a refresh writes
+new files and then replaces `CURRENT`, so whatever stops it before that leaves the index as it was.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ class _Clock:
             self.seconds[name] = round(time.perf_counter() - start, 4)
 
 
-def plan(
-    root: Path, documents: Sequence[Document], settings: ChunkSettings, encoder: TextEncoder
-) -> RefreshPlan:
+def plan(root: Path, documents: Sequence[Document], settings: ChunkSettings, encoder: TextEncoder) -> RefreshPlan:
     """What a refresh with these documents would do; nothing is written.
 
     Raises:
@@ -177,8 +175,8 @@ def _settings(encoder: TextEncoder, max_tokens: int | None, overlap: int) -> Chu
     window = encoder.max_tokens
     if max_tokens is not None and max_tokens > window:
         raise IndexFault(
-            f"max_tokens is {max_tokens}, but the encoder {encoder.source} reads only {window} tokens and would "
-            "silently drop the rest; lower max_tokens or choose another encoder."
+            f"max_tokens is {max_tokens}, but the encoder {encoder.source} reads only {window} tokens and "
+            "would silently drop the rest; lower max_tokens or choose another encoder."
         )
     try:
         return ChunkSettings(window if max_tokens is None else max_tokens, overlap)
@@ -207,22 +205,19 @@ def check_encoder(snapshot: Snapshot, encoder: TextEncoder) -> None:
     if encoder.fingerprint != snapshot.encoder_fingerprint:
         raise EncoderMismatch(
             f"The index in {snapshot.root} was built by the encoder {snapshot.encoder_source} "
-            f"({snapshot.dimension} dimensions, fingerprint {snapshot.encoder_fingerprint[:12]}), but the one at hand "
-            f"is {encoder.source} ({encoder.dimension} dimensions, fingerprint {encoder.fingerprint[:12]}); use the "
-            "first (same weights, prefixes and dtype), or build the index anew with `ragft index build --rebuild`."
+            f"({snapshot.dimension} dimensions, fingerprint {snapshot.encoder_fingerprint[:12]}), but the "
+            f"one at hand is {encoder.source} ({encoder.dimension} dimensions, fingerprint "
+            f"{encoder.fingerprint[:12]}); use the first (same weights, prefixes and dtype), or build the "
+            "index anew with `ragft index build --rebuild`."
         )
 
 
-def _diff(
-    base: Snapshot | None, documents: Sequence[Document], settings: ChunkSettings, encoder: TextEncoder
-) -> _Diff:
+def _diff(base: Snapshot | None, documents: Sequence[Document], settings: ChunkSettings, encoder: TextEncoder) -> _Diff:
     before = {entry.id: entry.hash for entry in base.documents()} if base else {}
     recut = base is not None and base.settings != settings
     added = [document for document in documents if document.id not in before]
     changed = [
-        document
-        for document in documents
-        if document.id in before and (recut or before[document.id] != document.hash)
+        document for document in documents if document.id in before and (recut or before[document.id] != document.hash)
     ]
     chunks = [
         chunk
@@ -244,9 +239,7 @@ def _diff(
         chunks_to_embed=len(new),
         chunks_reused=sum(chunk.hash in known for chunk in chunks),
     )
-    return _Diff(
-        outline, sorted(chunks, key=lambda chunk: (chunk.document_id, chunk.start, chunk.end)), known
-    )
+    return _Diff(outline, sorted(chunks, key=lambda chunk: (chunk.document_id, chunk.start, chunk.end)), known)
 
 
 def _check_removal(outline: RefreshPlan, base: Snapshot | None, allow_removal: float) -> None:
@@ -256,7 +249,8 @@ def _check_removal(outline: RefreshPlan, base: Snapshot | None, allow_removal: f
     if share > allow_removal:
         raise IndexFault(
             f"{len(outline.removed)} of {base.document_count} indexed documents are no longer in the folder "
-            f"({share:.0%}, and {allow_removal:.0%} may vanish at once); check the folder, or allow more removals."
+            f"({share:.0%}, and {allow_removal:.0%} may vanish at once); check the folder, or allow "
+            "more removals."
         )
 
 

@@ -1,7 +1,7 @@
 """Finds the chunks that answer a question: dense, lexical, or both fused by reciprocal rank.
 
-The ranking depends on the content of the snapshot alone, never on how it came about: scores are summed in one order
-wherever a row lies, ties are broken by document and position, and no tie is cut in two.
+The ranking depends on the content of the snapshot alone, never on how it came about: scores are summed in
+one order wherever a row lies, ties are broken by document and position, and no tie is cut in two.
 """
 
 from __future__ import annotations
@@ -125,8 +125,9 @@ def _dense_rankings(snapshot: Snapshot, vectors: Vectors, depth: int) -> list[Ro
             )
             scores = _dense_scores(snapshot, vectors[place], rows)
             order = _order(snapshot, rows, scores)
-            # Each segment gave its best `width` rows. One that gave so many may hold another row as good as the
-            # last that it gave; that matters only if this last one is about as good as the edge of the ranking.
+            # Each segment gave its best `width` rows. One that gave so many may hold another row as good
+            # as the last that it gave; that matters only if this last one is about as good as the edge of the
+            # ranking.
             edge = scores[order[min(depth, len(order)) - 1]]
             if width < snapshot.chunk_count and _may_miss(scores, found, number, width, edge):
                 undecided.append(place)

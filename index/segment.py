@@ -1,7 +1,7 @@
 """A segment: some chunks with their vectors and postings, written once and never changed.
 
-Rows stand in the order of document and position. Which of them still count is not the segment's business but the
-snapshot's, which hands a mask to the reader.
+Rows stand in the order of document and position. Which of them still count is not the segment's business
+but the snapshot's, which hands a mask to the reader.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from index.chunking import Chunk
 from index.encoder import Vectors
@@ -124,6 +123,8 @@ class Segment:
         """(rows,) bool: which rows belong to these documents."""
         if not documents:
             return np.zeros(len(self), dtype=np.bool_)
+        import pyarrow.compute as pc
+
         wanted = pa.array(sorted(documents), type=pa.string())
         return np.asarray(pc.is_in(self.table["document_id"], value_set=wanted), dtype=np.bool_)
 
@@ -131,6 +132,8 @@ class Segment:
         """For each passage hash that occurs here, a row with it (removed rows have good vectors too)."""
         if not hashes:
             return {}
+        import pyarrow.compute as pc
+
         wanted = pa.array([bytes.fromhex(item) for item in hashes], type=pa.binary(32))
         place = pc.index_in(self.table["hash"], value_set=wanted)
         rows = np.flatnonzero(np.asarray(place.is_valid()))

@@ -1,7 +1,8 @@
 """Snapshots: what an index held at one moment, readable for as long as somebody holds it.
 
-A snapshot is a manifest that names immutable segments, the rows of them that no longer count, and the documents it
-was made from. `CURRENT` names the live one and is the only file that changes. Readers take no lock.
+A snapshot is a manifest that names immutable segments, the rows of them that no longer count, and the
+documents it was made from. `CURRENT` names the live one and is the only file that changes. Readers take no
+lock.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from index.chunking import Chunk, ChunkSettings
 from index.durable import write_file
@@ -156,6 +156,8 @@ class Snapshot:
     @cached_property
     def _order(self) -> npt.NDArray[np.int64]:
         """(chunks,) int64: live rows in the order of document id and position."""
+        import pyarrow.compute as pc
+
         keys = ["document_id", "start", "end"]
         if not self.segments:
             return np.zeros(0, dtype=np.int64)
@@ -166,7 +168,7 @@ class Snapshot:
 
     @cached_property
     def ranks(self) -> npt.NDArray[np.int64]:
-        """(rows,) int64: the place of each row in `chunks()`, -1 for removed rows. Breaks ties between scores."""
+        """(rows,) int64: the place of each row in `chunks()`, -1 for removed ones. Breaks ties of scores."""
         ranks = np.full(int(self.offsets[-1]), -1, dtype=np.int64)
         ranks[self._order] = np.arange(len(self._order))
         return ranks
@@ -187,8 +189,8 @@ class Snapshot:
                 damaged.append(name)
         if damaged:
             raise CorruptSnapshot(
-                f"Snapshot {self.id} in {self.root} is damaged: {', '.join(damaged)} differ from their checksums; "
-                "go back to another one with `ragft index rollback`, or build it anew with "
+                f"Snapshot {self.id} in {self.root} is damaged: {', '.join(damaged)} differ from their "
+                "checksums; go back to another one with `ragft index rollback`, or build it anew with "
                 "`ragft index build --rebuild`."
             )
 
@@ -205,9 +207,7 @@ def _read_live(root: Path, tombstones: str | None, rows: int) -> Live:
 def manifest_path(root: Path, snapshot: str) -> Path:
     """Where the manifest of a snapshot lies; what is not a snapshot id never becomes a path."""
     if not re.fullmatch(r"[0-9a-f]{16}", snapshot):
-        raise NoSnapshot(
-            f"{snapshot!r} is not a snapshot id (16 hexadecimal digits); see `ragft index list`."
-        )
+        raise NoSnapshot(f"{snapshot!r} is not a snapshot id (16 hexadecimal digits); see `ragft index list`.")
     return root / SNAPSHOTS / f"{snapshot}.json"
 
 

@@ -1,8 +1,8 @@
 """Exact search in the vectors of one segment.
 
-A FAISS flat index by inner product, mapped from disk so that opening costs nothing and processes share the pages.
-Nothing here is ever changed after it was written: removed rows are masked, and FAISS forbids searching an index
-while another thread changes it.
+A FAISS flat index by inner product, mapped from disk so that opening costs nothing and processes share the
+pages. Nothing here is ever changed after it was written: removed rows are masked, and FAISS forbids
+searching an index while another thread changes it.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class FlatVectors:
         if self.live_count < len(live):
             # FAISS keeps a bare pointer to the bits, so they must live as long as the selector.
             self._bits = np.packbits(live, bitorder="little")
-            self._selector = faiss.IDSelectorBitmap(self._bits)
-            self._params = faiss.SearchParameters(sel=self._selector)
+            library: Any = faiss  # its stubs describe the C++ signatures, not the Python ones
+            self._selector = library.IDSelectorBitmap(self._bits)
+            self._params = library.SearchParameters(sel=self._selector)
         floats = self._index.ntotal * self.dimension
         # A view of the mapped file, valid as long as the index is, which this object keeps.
         self._rows: Vectors = faiss.rev_swig_ptr(self._index.get_xb(), floats).reshape(-1, self.dimension)

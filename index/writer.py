@@ -1,7 +1,7 @@
 """Writes snapshots: the new segment, the tombstones, the manifest, and last of all `CURRENT`.
 
-Everything is written under new names and is on disk before `CURRENT` names it. What a killed writer left behind is
-named by no manifest, and the next writer sweeps it.
+Everything is written under new names and is on disk before `CURRENT` names it. What a killed writer left
+behind is named by no manifest, and the next writer sweeps it.
 """
 
 from __future__ import annotations

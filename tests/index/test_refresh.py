@@ -29,8 +29,7 @@ ELK = "# Elk\n\nThe elk sheds its antlers in winter.\n"
 
 def files_of(root: Path) -> dict[str, tuple[int, int]]:
     return {
-        path.relative_to(root).as_posix(): (path.stat().st_mtime_ns, path.stat().st_size)
-        for path in root.rglob("*")
+        path.relative_to(root).as_posix(): (path.stat().st_mtime_ns, path.stat().st_size) for path in root.rglob("*")
     }
 
 
@@ -43,13 +42,11 @@ def test_first_refresh_builds_the_index(tmp_path: Path, write: Write, fake: Hash
     snapshot = Snapshot.open(tmp_path / "index")
     assert report.published and report.plan.added == ("fox.md", "owl.md")
     assert (snapshot.id, snapshot.document_count, snapshot.chunk_count) == (report.snapshot_id, 2, 2)
-    assert [chunk.passage for chunk in snapshot.chunks()][0] == "Fox\nThe red fox hunts at dusk."
+    assert next(chunk.passage for chunk in snapshot.chunks()) == "Fox\nThe red fox hunts at dusk."
     assert found(tmp_path / "index", fake, "antlers fox") == ["fox.md"]
 
 
-def test_second_refresh_of_the_same_folder_writes_nothing(
-    tmp_path: Path, write: Write, fake: HashEncoder
-) -> None:
+def test_second_refresh_of_the_same_folder_writes_nothing(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     folder = write({"fox.md": FOX, "owl.md": OWL})
     first = refresh(tmp_path / "index", folder, fake)
     before = files_of(tmp_path / "index")
@@ -88,9 +85,7 @@ def test_deleted_document_vanishes_from_every_mode(tmp_path: Path, write: Write,
     assert [entry.id for entry in snapshot.documents()] == ["elk.md", "owl.md"]
 
 
-def test_dry_run_writes_nothing_and_names_the_snapshot_to_come(
-    tmp_path: Path, write: Write, fake: HashEncoder
-) -> None:
+def test_dry_run_writes_nothing_and_names_the_snapshot_to_come(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     folder = write({"fox.md": FOX})
     dry = refresh(tmp_path / "index", folder, fake, dry_run=True)
     assert not dry.published and dry.plan.chunks_to_embed == 1
@@ -120,14 +115,10 @@ def test_returning_to_known_content_encodes_and_writes_no_segment(
     assert Snapshot.open(root).manifest.parent == second.snapshot_id
 
 
-def test_same_folder_gives_the_same_id_whatever_came_before(
-    tmp_path: Path, write: Write, fake: HashEncoder
-) -> None:
+def test_same_folder_gives_the_same_id_whatever_came_before(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     refresh(tmp_path / "a", write({"owl.md": OWL}), fake)
     folder = write({"fox.md": FOX, "elk.md": ELK})
-    assert (
-        refresh(tmp_path / "a", folder, fake).snapshot_id == refresh(tmp_path / "b", folder, fake).snapshot_id
-    )
+    assert refresh(tmp_path / "a", folder, fake).snapshot_id == refresh(tmp_path / "b", folder, fake).snapshot_id
 
 
 def test_other_encoder_is_refused_by_name_and_rebuild_replaces_it(
@@ -136,9 +127,7 @@ def test_other_encoder_is_refused_by_name_and_rebuild_replaces_it(
     folder = write({"fox.md": FOX})
     first = refresh(tmp_path / "index", folder, fake)
     other = HashEncoder(fake.tokenizer, seed="-other")
-    with pytest.raises(
-        EncoderMismatch, match=r"hash-encoder .*hash-encoder-other .*ragft index build --rebuild"
-    ):
+    with pytest.raises(EncoderMismatch, match=r"hash-encoder .*hash-encoder-other .*ragft index build --rebuild"):
         refresh(tmp_path / "index", folder, other)
     report = refresh(tmp_path / "index", folder, other, rebuild=True)
     assert report.published and report.snapshot_id != first.snapshot_id
@@ -163,9 +152,7 @@ def test_other_chunking_cuts_every_document_anew(tmp_path: Path, write: Write, f
     assert Snapshot.open(tmp_path / "index").settings.max_tokens == 32
 
 
-def test_window_longer_than_the_encoder_reads_is_refused(
-    tmp_path: Path, write: Write, fake: HashEncoder
-) -> None:
+def test_window_longer_than_the_encoder_reads_is_refused(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     with pytest.raises(IndexFault, match="reads only 64 tokens"):
         refresh(tmp_path / "index", write({"fox.md": FOX}), fake, max_tokens=65)
 
@@ -188,9 +175,7 @@ def test_too_many_removals_are_refused(tmp_path: Path, write: Write, fake: HashE
     assert refresh(tmp_path / "index", folder, fake, allow_removal=0.7).published
 
 
-def test_second_writer_is_refused_while_readers_go_on(
-    tmp_path: Path, write: Write, fake: HashEncoder
-) -> None:
+def test_second_writer_is_refused_while_readers_go_on(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     root = tmp_path / "index"
     refresh(root, write({"fox.md": FOX}), fake)
     folder = write({"owl.md": OWL})
@@ -201,9 +186,7 @@ def test_second_writer_is_refused_while_readers_go_on(
     assert refresh(root, folder, fake).published
 
 
-def test_bad_file_is_reported_and_the_rest_is_indexed(
-    tmp_path: Path, write: Write, fake: HashEncoder
-) -> None:
+def test_bad_file_is_reported_and_the_rest_is_indexed(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     folder = write({"fox.md": FOX})
     (folder / "bad.md").write_bytes(b"abc\xff")
     report = refresh(tmp_path / "index", folder, fake)
