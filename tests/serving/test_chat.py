@@ -139,7 +139,10 @@ def test_an_unknown_model_is_404_and_names_the_deployed_ones(client: Client) -> 
         ({"messages": [{"role": "assistant", "content": "Hello"}]}, "messages"),
         ({"messages": [QUESTION, {"role": "assistant", "content": "It"}]}, "messages"),
         ({"messages": [{"role": "user", "content": " "}]}, "messages"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]}, "messages"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
+            "messages",
+        ),
         ({"messages": [{"role": "user"}]}, "messages"),
         ({"messages": [7]}, "messages"),
         ({"chat_template": "{{ x }}"}, "chat_template"),
@@ -201,9 +204,7 @@ def test_an_error_event_before_the_first_token_is_a_status_of_its_own(client: Cl
     assert ask(client, stream=True).status_code == 503
 
 
-def test_an_error_amid_a_stream_is_an_event_and_the_stream_ends_as_clients_expect(
-    client: Client, fakes: Fakes
-) -> None:
+def test_an_error_amid_a_stream_is_an_event_and_the_stream_ends_as_clients_expect(client: Client, fakes: Fakes) -> None:
     fakes.chat.error = RuntimeError("/secret/path")
     fakes.chat.fails_after = 2
     answer = ask(client, stream=True)

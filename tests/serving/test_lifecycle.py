@@ -1,0 +1,268 @@
+"""From loading to the last answer: health, draining, refreshing under traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import make_config
+from fakes_of_serving import Fakes, Running, running, until
+from litestar import Litestar
+
+from index.encoder import Encoder
+from index.errors import NoSnapshot
+from index.refresh import refresh
+from index.snapshot import CURRENT, current_id
+from ragft.config import Config
+from ragft.engine.base import Engine
+from ragft.errors import RagftError, UsageError
+from ragft.models import resolve_encoder
+from ragft.pipeline import Retriever
+from serving.app import create_app, listen, serve
+from serving.deployment import ChatBackend, Deployment, Loaded, _open
+from serving.security import Keys
+
+CHAT = "/v1/chat/completions"
+ASK = {"model": "hybrid", "messages": [{"role": "user", "content": "What does a ticket cost?"}]}
+
+
+def test_while_loading_the_process_is_alive_and_not_ready(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
+    fakes.delay = 0.5
+    with running(make_app(), wait=False) as served:
+        assert httpx.get(served.url + "/health/live").status_code == 200
+        ready = httpx.get(served.url + "/health/ready")
+        assert (ready.status_code, ready.json()) == (503, {"status": "loading"})
+        answer = httpx.post(served.url + CHAT, json=ASK)
+        assert answer.status_code == 503
+        assert "retry-after" in answer.headers
+        until(lambda: httpx.get(served.url + "/health/ready").status_code == 200)
+    assert fakes.engine.closed
+
+
+def test_a_dead_engine_is_not_ready(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
+    with running(make_app()) as served:
+        fakes.engine.dead = True
+        ready = httpx.get(served.url + "/health/ready")
+        assert (ready.status_code, ready.json()) == (503, {"status": "engine dead"})
+        assert httpx.get(served.url + "/health/live").status_code == 200
+
+
+def test_running_answers_finish_when_the_server_stops_and_new_ones_are_refused(
+    make_app: Callable[..., Litestar], fakes: Fakes
+) -> None:
+    fakes.chat.tokens = ["word "] * 10
+    fakes.chat.pause = 0.1
+    texts: list[str] = []
+
+    def post(url: str, stream: bool) -> None:
+        texts.append(httpx.post(url + CHAT, json={**ASK, "stream": stream}).text)
+
+    with running(make_app()) as served:
+        threads = [threading.Thread(target=post, args=(served.url, stream)) for stream in (True, False, True)]
+        for thread in threads:
+            thread.start()
+        until(lambda: fakes.chat.running == 3)
+        with httpx.Client() as kept:
+            kept.get(served.url + "/health/live")
+            served.stop()
+            until(lambda: _refused(served))
+        for thread in threads:
+            thread.join()
+    assert len(texts) == 3
+    assert all("stop" in text for text in texts)
+    assert fakes.chat.cancelled == 0
+
+
+def _refused(served: Running) -> bool:
+    try:
+        return httpx.post(served.url + CHAT, json=ASK).status_code == 503
+    except httpx.TransportError:
+        return True
+
+
+def test_answers_that_outlast_the_drain_are_cut_off(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
+    fakes.chat.pause = 30
+    with running(make_app(drain_seconds=0.5)) as served:
+        thread = threading.Thread(target=lambda: _refused(served))
+        thread.start()
+        until(lambda: fakes.chat.running == 1)
+        served.stop()
+        served.join(8)
+        thread.join()
+    assert fakes.chat.running == 0
+
+
+def test_serve_ends_with_status_0_on_sigterm_and_says_where_it_listens(tmp_path: Path) -> None:
+    script = f"""
+        import sys
+        from pathlib import Path
+        sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[2])!r}]
+        from fakes_of_serving import Fakes
+        from ragft.config import Config
+        from serving.app import serve
+        config = Config.model_validate({{"name": "x", "serve": {{"port": 0, "setups": ["prompt-only"]}}}})
+        say = lambda line: print(line, flush=True)
+        serve(config, model_folders={{"base": Path(".")}}, load=Fakes().load, say=say)
+        print("ended", flush=True)
+    """
+    file = tmp_path / "script.py"
+    file.write_text(textwrap.dedent(script))
+    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        url = next(word for word in line.split() if word.startswith("http")).rstrip(",")
+        assert process.stdout.readline() == "Ready\n"
+        assert httpx.get(url + "/health/ready").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "ended\n"
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_engine_that_cannot_start_ends_serve_with_its_sentence(tmp_path: Path, fakes: Fakes) -> None:
+    fakes.failure = RagftError("vLLM could not load it.")
+    config = make_config(tmp_path, port=0, setups=["prompt-only"])
+    with pytest.raises(RagftError, match="could not load"):
+        serve(config, model_folders={"base": tmp_path}, load=fakes.load, say=lambda _: None)
+
+
+def test_a_port_in_use_is_one_sentence_and_nothing_is_loaded(tmp_path: Path, fakes: Fakes) -> None:
+    fakes.failure = AssertionError("loading began")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = make_config(tmp_path, port=port, setups=["prompt-only"])
+        with pytest.raises(UsageError, match=f"Port {port} is in use"):
+            serve(config, model_folders={"base": tmp_path}, load=fakes.load)
+
+
+def test_an_address_of_another_machine_is_one_sentence() -> None:
+    with pytest.raises(UsageError, match="serve.host"):
+        listen("192.0.2.1", 0)
+
+
+def test_a_setup_that_retrieves_needs_an_index(tmp_path: Path, fakes: Fakes) -> None:
+    with pytest.raises(NoSnapshot, match="ragft index build"):
+        serve(make_config(tmp_path), model_folders={"tuned": tmp_path}, load=fakes.load)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder(resolve_encoder("all-minilm-l6-v2"), dtype="float32")
+
+
+@pytest.fixture
+def indexed(tmp_path: Path, fakes: Fakes, encoder: Encoder) -> tuple[Config, Litestar]:
+    """An application over a real index of one document."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "tickets.md").write_text("# Tickets\n\nA ticket costs 12 euros.\n")
+    config = make_config(tmp_path)
+    config = config.model_copy(update={"index": config.index.model_copy(update={"documents": documents})})
+    root = tmp_path / "workspace" / "index"
+    refresh(root, documents, encoder)
+
+    async def load() -> Loaded:
+        retriever = Retriever(await asyncio.to_thread(_open, root, encoder), encoder, config)
+        engines: dict[str, Engine] = {"tuned": fakes.engine}
+        chats: dict[str, ChatBackend] = {"tuned": fakes.chat}
+        return Loaded(engines, chats, retriever)
+
+    return config, create_app(config, load=load, keys=Keys({}))
+
+
+def _search(url: str, query: str) -> Any:
+    return httpx.post(url + "/v1/retrieve", json={"query": query, "top_k": 1}).json()
+
+
+def test_a_refresh_is_served_at_once_and_a_dry_run_changes_nothing(indexed: tuple[Config, Litestar]) -> None:
+    config, app = indexed
+    with running(app) as served:
+        before = _search(served.url, "ticket")["index_version"]
+        (config.index.documents / "dogs.md").write_text("# Dogs\n\nDogs travel free of charge.\n")
+        url = served.url + "/admin/index/refresh"
+        plan = httpx.post(url, json={"dry_run": True}).json()
+        assert (plan["added"], plan["unchanged"], plan["published"]) == (1, 1, False)
+        assert _search(served.url, "dogs")["index_version"] == before
+        done = httpx.post(url, json={}).json()
+        assert (done["added"], done["published"]) == (1, True)
+        found = _search(served.url, "dogs")
+        assert found["index_version"] == done["index_version"] != before
+        assert found["hits"][0]["document_id"] == "dogs.md"
+        again = httpx.post(url, json={}).json()
+        assert (again["published"], again["index_version"]) == (False, done["index_version"])
+        versions = httpx.get(served.url + "/admin/versions").json()
+        assert [entry["id"] for entry in versions["index_history"]] == [before, done["index_version"]]
+        assert versions["index_version"] == done["index_version"]
+
+
+def test_a_refresh_while_one_runs_is_409(indexed: tuple[Config, Litestar], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, app = indexed
+    release = threading.Event()
+    began = threading.Event()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        began.set()
+        release.wait(10)
+        return refresh(*arguments, **options)
+
+    monkeypatch.setattr("serving.deployment.refresh", slow)
+    with running(app) as served:
+        url = served.url + "/admin/index/refresh"
+        first = threading.Thread(target=lambda: httpx.post(url, json={}))
+        first.start()
+        began.wait(5)
+        assert httpx.post(url, json={}).status_code == 409
+        assert httpx.get(served.url + "/health/ready").status_code == 200
+        release.set()
+        first.join()
+        assert httpx.post(url, json={}).status_code == 200
+
+
+@pytest.mark.parametrize("body", [{"folder": "/etc"}, {"dry_run": "yes"}, [], "x"])
+def test_a_body_that_names_a_path_is_400(indexed: tuple[Config, Litestar], body: Any) -> None:
+    _, app = indexed
+    with running(app) as served:
+        assert httpx.post(served.url + "/admin/index/refresh", json=body).status_code == 400
+
+
+def test_a_snapshot_that_another_process_published_is_served(
+    indexed: tuple[Config, Litestar], encoder: Encoder, tmp_path: Path
+) -> None:
+    config, app = indexed
+    with running(app) as served:
+        (config.index.documents / "dogs.md").write_text("# Dogs\n\nDogs travel free of charge.\n")
+        report = refresh(tmp_path / "workspace" / "index", config.index.documents, encoder)
+        until(lambda: _search(served.url, "dogs")["index_version"] == report.snapshot_id)
+
+
+def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_serving(
+    indexed: tuple[Config, Litestar], tmp_path: Path
+) -> None:
+    _, app = indexed
+    root = tmp_path / "workspace" / "index"
+    with running(app) as served:
+        before = _search(served.url, "ticket")["index_version"]
+        (root / "CURRENT.new").write_text("0" * 16 + "\n")
+        os.replace(root / "CURRENT.new", root / CURRENT)
+        deployment: Deployment = app.state.deployment
+        threading.Event().wait(1.5)
+        assert current_id(root) == "0" * 16
+        found = _search(served.url, "ticket")
+        assert (found["index_version"], found["hits"][0]["document_id"]) == (before, "tickets.md")
+        assert len(deployment.history) == 1

@@ -1,0 +1,150 @@
+"""What is malformed, too large, too slow or too much is refused with a status, and never with a 500 or a hang."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fakes_of_serving import Fakes, running, until
+from litestar import Litestar
+from litestar.testing import TestClient
+
+Client = TestClient[Litestar]
+JSON = {"content-type": "application/json"}
+CHAT = "/v1/chat/completions"
+ASK = {"model": "hybrid", "messages": [{"role": "user", "content": "What does a ticket cost?"}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "\xff\xfe"}',
+        b'{"x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        b'{"messages": ' + b'{"a":' * 200_000 + b"1" + b"}" * 200_000 + b"}",
+        b"not json",
+        b"",
+        b"[]",
+        b'"text"',
+        b'{"temperature": NaN}',
+        b'{"temperature": 1e999}',
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b'{"model": "\\ud800"}',
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, "/v1/retrieve"])
+def test_a_body_that_is_no_json_object_is_400(client: Client, path: str, body: bytes) -> None:
+    answer = client.post(path, content=body, headers=JSON)
+    assert answer.status_code == 400
+    assert len(answer.content) < 1000
+
+
+def test_deep_nesting_that_json_allows_is_no_server_error(client: Client, fakes: Fakes) -> None:
+    deep = b"[" * 900 + b"]" * 900
+    body = b'{"model":"hybrid","messages":[{"role":"user","content":"a"}],"response_format":' + deep + b"}"
+    assert client.post(CHAT, content=body, headers=JSON).status_code in (200, 400)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_another_content_type_is_415(client: Client, kind: str) -> None:
+    assert client.post(CHAT, content=b"{}", headers={"content-type": kind}).status_code == 415
+
+
+def test_a_body_over_the_limit_is_413_whether_declared_or_not(make_app: Callable[..., Litestar]) -> None:
+    with running(make_app(max_body_bytes=2000)) as served, httpx.Client(base_url=served.url) as client:
+        assert client.post(CHAT, content=b" " * 3000, headers=JSON).status_code == 413
+        assert client.post(CHAT, content=iter([b" " * 1500] * 2), headers=JSON).status_code == 413
+
+
+def test_a_body_slower_than_the_limit_is_408(make_app: Callable[..., Litestar]) -> None:
+    with running(make_app(body_timeout=0.2)) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+            connection.settimeout(3)
+            assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
+
+
+def test_headers_over_the_limit_are_431(make_app: Callable[..., Litestar]) -> None:
+    with running(make_app()) as served:
+        answer = httpx.get(served.url + "/health/live", headers={"x-filler": "a" * 20_000})
+        assert answer.status_code == 431
+
+
+def test_the_request_id_of_the_client_comes_back_unless_it_is_odd(client: Client) -> None:
+    assert client.get("/health/live", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    assert len(client.get("/health/live", headers={"x-request-id": "a b\t"}).headers["x-request-id"]) == 32
+    assert "x-request-id" in client.get("/nowhere").headers
+
+
+def test_unknown_routes_and_methods_have_the_same_error_body(client: Client) -> None:
+    assert client.get("/v1/nowhere").json()["error"]["code"] == 404
+    assert client.get(CHAT).json()["error"]["code"] == 405
+
+
+def test_a_stream_arrives_piece_by_piece(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
+    fakes.chat.pause = 0.2
+    with running(make_app()) as served:
+        times = []
+        with httpx.stream("POST", served.url + CHAT, json={**ASK, "stream": True}) as answer:
+            for line in answer.iter_lines():
+                if line:
+                    times.append(time.monotonic())
+        assert times[1] - times[0] > 0.1
+        assert len(times) == 4
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_frees_its_slot(make_app: Callable[..., Litestar], fakes: Fakes, stream: bool) -> None:
+    fakes.chat.tokens = ["word "] * 1000
+    fakes.chat.pause = 0.02
+    with running(make_app()) as served:
+        with pytest.raises(httpx.ReadTimeout):
+            if stream:
+                with httpx.stream("POST", served.url + CHAT, json={**ASK, "stream": True}) as answer:
+                    next(answer.iter_lines())
+                    raise httpx.ReadTimeout("enough")
+            httpx.post(served.url + CHAT, json=ASK, timeout=0.3)
+        until(lambda: fakes.chat.running == 0, 1.0)
+        assert fakes.chat.cancelled == 1
+
+
+def test_a_client_that_goes_away_before_the_first_token_frees_its_slot(
+    make_app: Callable[..., Litestar], fakes: Fakes
+) -> None:
+    fakes.chat.pause = 5
+    with running(make_app()) as served:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(served.url + CHAT, json={**ASK, "stream": True}, timeout=0.3)
+        until(lambda: fakes.chat.running == 0, 1.0)
+
+
+def test_more_requests_than_may_wait_are_503_at_once(tmp_path: Any, fakes: Fakes) -> None:
+    from conftest import make_config
+
+    from serving.app import create_app
+    from serving.security import Keys
+
+    config = make_config(tmp_path, max_queued=1)
+    config = config.model_copy(update={"engine": config.engine.model_copy(update={"max_sequences": 1})})
+    fakes.chat.pause = 0.3
+    with running(create_app(config, load=fakes.load, keys=Keys({}))) as served:
+        statuses: list[int] = []
+
+        def post() -> None:
+            statuses.append(httpx.post(served.url + CHAT, json=ASK).status_code)
+
+        threads = [threading.Thread(target=post) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(statuses) == [200, 200, 503, 503, 503]
+        assert httpx.post(served.url + CHAT, json=ASK).status_code == 200

@@ -1,0 +1,170 @@
+"""The endpoint over real vLLM, asked by the official client over a real socket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from conftest import make_config
+from engines import EngineThread
+from fakes_of_serving import FakeRetriever, until
+
+from serving.app import create_app, listen, make_server
+from serving.deployment import Loaded
+from serving.security import KEY_VARIABLE, Keys
+
+pytestmark = pytest.mark.slow
+QUESTION = "What does a ticket cost? Answer with the number of the passage in brackets."
+
+
+@pytest.fixture(scope="module")
+def url(vllm_engine: EngineThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An endpoint over the real engine, in the engine's own event loop."""
+    engine = vllm_engine.engine
+
+    async def load() -> Loaded:
+        chat = await engine.openai_chat()
+        return Loaded({"base": engine}, {"base": chat}, FakeRetriever())  # type: ignore[arg-type]
+
+    config = make_config(tmp_path_factory.mktemp("vllm"), setups=["rag-only", "prompt-only"])
+    config = config.model_copy(update={"engine": config.engine.model_copy(update={"max_tokens": 24})})
+    keep, engine.close = engine.close, _nothing  # type: ignore[method-assign]
+    app = create_app(config, load=load, keys=Keys.load(None, {KEY_VARIABLE: "secret"}))
+    with listen("127.0.0.1", 0) as listener:
+        server = make_server(app)
+        thread = threading.Thread(target=lambda: vllm_engine.call(server.serve([listener]), 600))
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        until(lambda: server.started)
+        until(lambda: httpx.get(address + "/health/ready").status_code == 200, 30)
+        yield address
+        server.stop()
+        thread.join(20)
+        engine.close = keep  # type: ignore[method-assign]
+
+
+async def _nothing() -> None: ...
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=url + "/v1", api_key="secret", max_retries=0) as client:
+        yield client
+
+
+def messages(text: str = QUESTION) -> list[openai.types.chat.ChatCompletionUserMessageParam]:
+    return [{"role": "user", "content": text}]
+
+
+def test_an_answer_has_usage_versions_and_citations(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(model="rag-only", messages=messages())
+    answer = raw.parse()
+    assert answer.model == "rag-only"
+    assert answer.choices[0].message.content
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert 0 < answer.usage.completion_tokens <= 24
+    assert answer.model_extra is not None
+    assert answer.model_extra["ragft"]["index_version"] == raw.headers["x-ragft-index-version"]
+    assert isinstance(answer.model_extra["ragft"]["citations"], list)
+
+
+def test_a_citation_in_the_answer_is_the_passage_it_names(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="rag-only",
+        messages=messages(),
+        # A tiny model need not cite of its own accord; what is tested is that a citation is understood.
+        extra_body={"structured_outputs": {"choice": ["It costs 12 euros [1]."]}},
+    )
+    assert answer.model_extra is not None
+    (citation,) = answer.model_extra["ragft"]["citations"]
+    assert citation["number"] == 1
+    assert citation["text"] == "A ticket costs 12 euros."
+
+
+def test_a_stream_says_what_the_whole_answer_says_and_ends_with_usage(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model="rag-only", messages=messages())
+    stream = client.chat.completions.create(
+        model="rag-only", messages=messages(), stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage == whole.usage
+    carriers = [chunk for chunk in chunks if chunk.model_extra and "ragft" in chunk.model_extra]
+    assert len(carriers) == 1
+    assert carriers[0].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_stop_seed_n_and_logprobs_work(client: openai.OpenAI) -> None:
+    def ask(**fields: object) -> openai.types.chat.ChatCompletion:
+        return client.chat.completions.create(  # type: ignore[no-any-return, call-overload]
+            model="prompt-only", messages=messages("Tell me a story about a dragon."), **fields
+        )
+
+    text = ask().choices[0].message.content or ""
+    word = text.split()[5]
+    assert word not in (ask(stop=[word]).choices[0].message.content or "")
+    first, second = (ask(temperature=1.5, seed=seed).choices[0].message.content for seed in (1, 2))
+    assert first != second
+    assert len(ask(n=2, temperature=1.0, seed=3).choices) == 2
+    logprobs = ask(logprobs=True, top_logprobs=2, max_tokens=3).choices[0].logprobs
+    assert logprobs is not None and logprobs.content is not None
+    assert len(logprobs.content) == 3
+    assert ask(max_tokens=3).choices[0].finish_reason == "length"
+
+
+def test_the_statuses_of_wrong_requests(client: openai.OpenAI, url: str) -> None:
+    with pytest.raises(openai.NotFoundError, match="rag-only, prompt-only"):
+        client.chat.completions.create(model="gpt-4", messages=messages())
+    for fields in ({"temperature": -1}, {"max_tokens": 0}, {"top_p": 2}, {"stop": [7]}, {"stop": ["x"] * 10_000}):
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError):
+                client.chat.completions.create(  # type: ignore[call-overload]
+                    model="rag-only", messages=messages(), stream=stream, **fields
+                )
+            if fields == {"stop": ["x"] * 10_000}:
+                break
+    with pytest.raises(openai.BadRequestError, match="maximum context length"):
+        client.chat.completions.create(model="rag-only", messages=messages("word " * 3000))
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=url + "/v1", api_key="guess").models.list()
+    assert client.chat.completions.create(model="rag-only", messages=messages(), max_tokens=1)
+
+
+def test_a_client_that_goes_away_frees_the_engines_slot(
+    client: openai.OpenAI, url: str, vllm_engine: EngineThread
+) -> None:
+    long = messages("Write a very long story about a dragon, at least a thousand words.")
+    for stream in (True, False):
+        with pytest.raises(openai.APITimeoutError):
+            chunks = client.with_options(timeout=1.0).chat.completions.create(
+                model="prompt-only", messages=long, max_tokens=800, stream=stream
+            )
+            if stream:
+                next(iter(chunks))  # type: ignore[call-overload]
+                chunks.close()  # type: ignore[union-attr]
+                raise openai.APITimeoutError(httpx.Request("POST", url))
+        until(lambda: vllm_engine.engine.unfinished == 0, 2.0)
+
+
+def test_models_are_listed(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["rag-only", "prompt-only"]
+
+
+def test_a_tool_call_conversation_keeps_the_passages_in_the_users_turn(client: openai.OpenAI, tmp_path: Path) -> None:
+    conversation = [
+        *messages(),
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "price", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "1", "content": "12"},
+    ]
+    answer = client.chat.completions.create(model="rag-only", messages=conversation)  # type: ignore[arg-type]
+    assert answer.choices[0].message.content
