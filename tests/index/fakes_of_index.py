@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class HashEncoder:
     def _vector(self, text: str) -> Vectors:
         total = np.full(self.dimension, 1e-3, dtype=np.float32)
         for word in text.lower().split():
-            seed = int.from_bytes(blake3((self.source + word).encode()).digest()[:8], "little")
-            total += np.random.default_rng(seed).standard_normal(self.dimension, dtype=np.float32)
+            total += _direction(self.source + word, self.dimension)
         return total
+
+
+@cache
+def _direction(word: str, dimension: int) -> Vectors:
+    seed = int.from_bytes(blake3(word.encode()).digest()[:8], "little")
+    return np.random.default_rng(seed).standard_normal(dimension, dtype=np.float32)

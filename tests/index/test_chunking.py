@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ def test_long_table_is_cut_between_rows(tokenizer: Any) -> None:
 def test_overlap_repeats_the_end_of_the_chunk_before(tokenizer: Any) -> None:
     document = Document.of("a.txt", " ".join(f"word{number}" for number in range(200)))
     chunks = chunk_document(document, tokenizer, 64, overlap=8)
-    assert all(before.start < after.start < before.end for before, after in zip(chunks, chunks[1:], strict=False))
+    assert all(before.start < after.start < before.end for before, after in pairwise(chunks))
 
 
 def test_endless_headings_leave_room_for_the_text(tokenizer: Any) -> None:
