@@ -114,9 +114,7 @@ def serve(
     deployment: Deployment = app.state.deployment
     with listen(config.serve.host, config.serve.port) as listener:
         host = f"[{config.serve.host}]" if ":" in config.serve.host else config.serve.host
-        say(
-            f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(config.serve.setups)}"
-        )
+        say(f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(config.serve.setups)}")
         server = make_server(app)
         deployment.on_failure = server.stop
         deployment.on_ready = lambda: say("Ready")
@@ -144,9 +142,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         where = f"serve.host {host!r}, serve.port {port}"
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(
-                f"Port {port} is in use: choose another serve.port, or 0 for any free one."
-            ) from None
+            raise UsageError(f"Port {port} is in use: choose another serve.port, or 0 for any free one.") from None
         if error.errno == errno.EACCES:
             raise UsageError(f"Port {port} needs special rights: choose a serve.port above 1023.") from None
         raise UsageError(f"This machine cannot listen there ({where}): {error.strerror or error}.") from None
@@ -159,7 +155,7 @@ def make_server(app: Litestar) -> Any:
 
     deployment: Deployment = app.state.deployment
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc]
         """Turns readiness off before it stops listening, and ends with status 0 when it was told to stop."""
 
         def stop(self) -> None:
@@ -176,6 +172,7 @@ def make_server(app: Litestar) -> Any:
         uvicorn.Config(
             app,
             lifespan="on",
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,

@@ -165,9 +165,7 @@ def _setup(model: Any, deployed: Sequence[Setup]) -> Setup:
     if not isinstance(model, str):
         raise ApiError(400, f"The field 'model' must name a setup: {', '.join(names)}.", "model")
     if model not in names:
-        raise ApiError(
-            404, f"The model {model[:80]!r} is not deployed; deployed: {', '.join(names)}.", "model"
-        )
+        raise ApiError(404, f"The model {model[:80]!r} is not deployed; deployed: {', '.join(names)}.", "model")
     return SETUPS[model]
 
 
@@ -198,9 +196,7 @@ def _text(message: Mapping[str, Any], number: int = 0) -> str:
     texts = []
     for part in content if isinstance(content, list) else [None]:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise ApiError(
-                400, f"messages.{number}.content must be a text or a list of text parts.", "messages"
-            )
+            raise ApiError(400, f"messages.{number}.content must be a text or a list of text parts.", "messages")
         texts.append(part["text"])
     return "".join(texts)
 

@@ -114,9 +114,7 @@ class Deployment:
             ApiError: 503 while loading, after a failure and while draining.
         """
         if self._loaded is None or self._pipeline is None or self.draining:
-            why = (
-                "shutting down" if self.draining else "not able to start" if self.failure else "still loading"
-            )
+            why = "shutting down" if self.draining else "not able to start" if self.failure else "still loading"
             raise ApiError(503, f"The endpoint is {why}: try again later.")
         return self._pipeline, self._loaded
 

@@ -8,9 +8,10 @@ import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from litestar import Request
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
 from serving.errors import ApiError, ClientGone, send_error
@@ -20,6 +21,11 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _T = TypeVar("_T")
 
 
+def is_http(scope: Scope) -> TypeGuard[HTTPScope]:
+    """Whether a connection is a plain request; the server takes no others."""
+    return scope["type"] == ScopeType.HTTP
+
+
 class RequestIds:
     """Gives every request an id, the client's own if it is a sane one, and every answer the header X-Request-Id."""
 
@@ -27,7 +33,7 @@ class RequestIds:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if not is_http(scope):
             await self._app(scope, receive, send)
             return
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
@@ -59,7 +65,7 @@ class Limits:
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if not is_http(scope):
             await self._app(scope, receive, send)
             return
         try:

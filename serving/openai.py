@@ -95,9 +95,7 @@ async def chat_completions(request: Request[Any, Any, Any]) -> Response[Any]:
     answer["model"] = asked.setup.name
     texts = [choice["message"].get("content") or "" for choice in answer.get("choices", [])]
     answer["ragft"] = exchange.provenance("\n".join(texts))
-    return Response(
-        msgspec.json.encode(answer), media_type=MediaType.JSON, headers=exchange.headers(), status_code=200
-    )
+    return Response(msgspec.json.encode(answer), media_type=MediaType.JSON, headers=exchange.headers(), status_code=200)
 
 
 @get("/v1/models", opt={"scope": "chat"})
@@ -113,9 +111,7 @@ async def model(request: Request[Any, Any, Any], name: str) -> dict[str, Any]:
     deployment: Deployment = request.app.state.deployment
     names = [setup.name for setup in deployment.setups]
     if name not in names:
-        raise ApiError(
-            404, f"The model {name[:80]!r} is not deployed; deployed: {', '.join(names)}.", "model"
-        )
+        raise ApiError(404, f"The model {name[:80]!r} is not deployed; deployed: {', '.join(names)}.", "model")
     return _card(deployment, name)
 
 

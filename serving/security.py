@@ -23,6 +23,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from ragft.errors import UsageError
 from serving.errors import ApiError, send_error
+from serving.limits import is_http
 
 SCOPES = frozenset({"chat", "retrieve", "admin"})
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
@@ -47,9 +48,7 @@ class Keys:
             try:
                 lines = file.read_text(encoding="utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(
-                    f"The file of API keys {file} (serve.keys) is not readable: {error}."
-                ) from None
+                raise UsageError(f"The file of API keys {file} (serve.keys) is not readable: {error}.") from None
             for number, line in enumerate(lines, start=1):
                 if line.strip() and not line.lstrip().startswith("#"):
                     digest, granted = _parse_line(line, f"{file}, line {number}")
@@ -122,7 +121,7 @@ class Security:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if not is_http(scope) or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         try:

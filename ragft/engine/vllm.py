@@ -145,9 +145,7 @@ class VllmEngine:
 
             prompt = await self._render(messages)
             last = None
-            async with contextlib.aclosing(
-                self._run(prompt, sampling, RequestOutputKind.FINAL_ONLY)
-            ) as outputs:
+            async with contextlib.aclosing(self._run(prompt, sampling, RequestOutputKind.FINAL_ONLY)) as outputs:
                 async for output in outputs:
                     last = output
         total_ms = (time.perf_counter() - begin) * 1000
@@ -183,9 +181,7 @@ class VllmEngine:
 
     async def openai_chat(self) -> OpenAIChat:
         """vLLM's own implementation of `/v1/chat/completions` over this engine."""
-        return await OpenAIChat.over(
-            self._started(), str(self.model_folder), self.served_name, self._settings.eager
-        )
+        return await OpenAIChat.over(self._started(), str(self.model_folder), self.served_name, self._settings.eager)
 
     def _load(self) -> Any:
         _prepare_environment(self.model_folder)
@@ -227,8 +223,7 @@ class VllmEngine:
                 return AsyncLLM.from_engine_args(arguments)
         except Exception as error:
             raise RagftError(
-                f"vLLM could not load {self.model_folder}: {cause(self._log, error)} "
-                f"The full log is {self._log}."
+                f"vLLM could not load {self.model_folder}: {cause(self._log, error)} The full log is {self._log}."
             ) from error
 
     def _started(self) -> Any:

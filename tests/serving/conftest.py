@@ -8,23 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes_of_serving import Fakes, until
+from fakes_of_serving import Fakes, make_config, until
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from ragft.config import Config
 from serving.app import create_app
 from serving.security import Keys
 
 sys.path.append(str(Path(__file__).parents[1]))
 
 from engines import EngineThread, shared_engine
-
-
-def make_config(tmp_path: Path, **serve: Any) -> Config:
-    serve = {"setups": ["hybrid", "fine-tuned"], **serve}
-    values = {"name": "trains", "workspace": tmp_path / "workspace", "prompt": {"system": "House style."}}
-    return Config.model_validate({**values, "serve": serve})
 
 
 @pytest.fixture

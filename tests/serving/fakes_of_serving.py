@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ import msgspec
 from litestar import Litestar
 
 from index.search import Hit
+from ragft.config import Config
 from ragft.engine.base import Delta, Generation, Sampling
 from ragft.errors import EngineDead
 from ragft.pipeline import Retrieved
@@ -205,3 +207,10 @@ def until(condition: Any, seconds: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+def make_config(tmp_path: Path, **serve: Any) -> Config:
+    """A configuration with an application's workspace below `tmp_path`; arguments are keys of `serve`."""
+    serve = {"setups": ["hybrid", "fine-tuned"], **serve}
+    values = {"name": "trains", "workspace": tmp_path / "workspace", "prompt": {"system": "House style."}}
+    return Config.model_validate({**values, "serve": serve})

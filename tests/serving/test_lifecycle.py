@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -16,8 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import make_config
-from fakes_of_serving import Fakes, Running, running, until
+from fakes_of_serving import Fakes, Running, make_config, running, until
 from litestar import Litestar
 
 from index.encoder import Encoder
@@ -152,7 +150,7 @@ def test_a_port_in_use_is_one_sentence_and_nothing_is_loaded(tmp_path: Path, fak
 
 
 def test_an_address_of_another_machine_is_one_sentence() -> None:
-    with pytest.raises(UsageError, match="serve.host"):
+    with pytest.raises(UsageError, match=r"serve\.host"):
         listen("192.0.2.1", 0)
 
 
@@ -259,7 +257,7 @@ def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_serving(
     with running(app) as served:
         before = _search(served.url, "ticket")["index_version"]
         (root / "CURRENT.new").write_text("0" * 16 + "\n")
-        os.replace(root / "CURRENT.new", root / CURRENT)
+        (root / "CURRENT.new").replace(root / CURRENT)
         deployment: Deployment = app.state.deployment
         threading.Event().wait(1.5)
         assert current_id(root) == "0" * 16

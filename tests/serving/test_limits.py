@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fakes_of_serving import Fakes, running, until
+from fakes_of_serving import Fakes, make_config, running, until
 from litestar import Litestar
 from litestar.testing import TestClient
 
@@ -92,11 +92,8 @@ def test_unknown_routes_and_methods_have_the_same_error_body(client: Client) -> 
 def test_a_stream_arrives_piece_by_piece(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
     fakes.chat.pause = 0.2
     with running(make_app()) as served:
-        times = []
         with httpx.stream("POST", served.url + CHAT, json={**ASK, "stream": True}) as answer:
-            for line in answer.iter_lines():
-                if line:
-                    times.append(time.monotonic())
+            times = [time.monotonic() for line in answer.iter_lines() if line]
         assert times[1] - times[0] > 0.1
         assert len(times) == 4
 
@@ -127,8 +124,6 @@ def test_a_client_that_goes_away_before_the_first_token_frees_its_slot(
 
 
 def test_more_requests_than_may_wait_are_503_at_once(tmp_path: Any, fakes: Fakes) -> None:
-    from conftest import make_config
-
     from serving.app import create_app
     from serving.security import Keys
 

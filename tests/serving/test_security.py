@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import make_config
-from fakes_of_serving import Fakes, until
+from fakes_of_serving import Fakes, make_config, until
 from litestar import Litestar
 from litestar.testing import TestClient
 

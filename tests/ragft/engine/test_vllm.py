@@ -188,7 +188,8 @@ def test_children_write_their_errors_to_the_log_and_the_first_one_is_the_cause(
 ) -> None:
     log = tmp_path / "log"
     log.touch()
-    code = "import sys; print('(Core pid=1) ERROR torch.OutOfMemoryError: no room.', file=sys.stderr); raise ValueError('later')"
+    first = "print('(Core pid=1) ERROR torch.OutOfMemoryError: no room.', file=sys.stderr)"
+    code = f"import sys; {first}; raise ValueError('later')"
     with stderr_of_children(log):
         subprocess.run([sys.executable, "-c", code], check=False)
     assert capfd.readouterr().err == ""
