@@ -131,6 +131,11 @@ def chunk_document(document: Document, tokenizer: Any, max_tokens: int, overlap:
     return chunks
 
 
+def section_headings(document: Document) -> list[str]:
+    """The heading of every section in reading order; the document's title where a section has none of its own."""
+    return [section.path[-1] for section in _sections(document)]
+
+
 def _passage(path: Sequence[str], text: str) -> str:
     body = text[_leading_headings(text, path) :].strip()
     return PATH_SEPARATOR.join(path) + ("\n" + body if body else "")

@@ -5,7 +5,7 @@ ends with `exit_status`.
 """
 
 
-class IndexFault(Exception):  # noqa: N818 - part of the public contract
+class IndexFault(Exception):
     """Base of every fault of this package that the user, not the programmer, can put right."""
 
     exit_status = 1

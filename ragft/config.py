@@ -43,11 +43,12 @@ class PromptSection(Section):
         "I do not know.", description="The answer to give, word for word, when the passages do not hold one."
     )
     format: str | None = Field(
-        None, description="Regular expression that a whole answer in the house format matches; none: not scored."
+        None,
+        description="Regular expression that a whole answer in the house format matches; none: not scored.",
     )
     value: str | None = Field(
         None,
-        description="Regular expression whose first group cuts the exact value out of an answer; none: the whole answer.",
+        description="Regular expression whose first group is the exact value in an answer; none: the whole answer.",
     )
 
     @field_validator("format", "value")
@@ -96,11 +97,13 @@ class MixSection(Section):
     passages: int = Field(4, ge=1, description="Passages in a training prompt, as many as at serving time.")
     gold_share: Share = Field(0.85, description="Share of rows with passages whose passages hold the answer.")
     closed_book_share: Share = Field(
-        0.1, description="Share of all rows without passages, so that the fine-tuned setup is not asked blindly."
+        0.1,
+        description="Share of all rows without passages, so that the fine-tuned setup is not asked blindly.",
     )
     repeats: int = Field(1, ge=1, description="How often each example is mixed, each time with other passages.")
     general: Path | None = Field(
-        None, description="JSONL of general instructions that are mixed in against forgetting; none: no such rows."
+        None,
+        description="JSONL of general instructions that are mixed in against forgetting; none: no such rows.",
     )
     general_share: Share = Field(0.0, description="Share of all rows that come from `general`.")
 
@@ -110,6 +113,10 @@ class DataSection(Section):
 
     examples: Path = Field(Path("examples.jsonl"), description="Training examples, one JSON object a line.")
     questions: Path = Field(Path("questions.jsonl"), description="Evaluation questions, one JSON object a line.")
+    documents: Path | None = Field(
+        None,
+        description="Folder of the documents that the examples were written from; none: what the index holds.",
+    )
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         0.1, description="Share of the examples, by group, that validates."
     )
@@ -119,7 +126,9 @@ class DataSection(Section):
 class FinetuneSection(Section):
     """How the adapter is trained."""
 
-    method: Literal["qlora", "lora"] = Field("qlora", description="qlora: NF4 base, double-quantised; lora: 16-bit base.")
+    method: Literal["qlora", "lora"] = Field(
+        "qlora", description="qlora: NF4 base, double-quantised; lora: 16-bit base."
+    )
     rank: int = Field(16, ge=1, le=512, description="Rank of the adapters.")
     alpha: float | None = Field(None, gt=0, description="Scale of the adapters; none: twice the rank.")
     epochs: float = Field(1.0, gt=0, description="Passes over the mixed training rows.")
@@ -140,11 +149,14 @@ class MergeSection(Section):
     """How the adapter becomes a model, and what proves it."""
 
     onto: Literal["trained", "original"] = Field(
-        "trained", description="trained: the (dequantised) weights that the adapter saw; original: the 16-bit base."
+        "trained",
+        description="trained: the (dequantised) weights that the adapter saw; original: the 16-bit base.",
     )
     prompts: int = Field(50, ge=1, description="Held-out prompts of the proof.")
     max_divergence: float = Field(
-        0.02, gt=0, description="Largest mean KL divergence (nats per token) of the merged from the live model."
+        0.02,
+        gt=0,
+        description="Largest mean KL divergence (nats per token) of the merged from the live model.",
     )
     max_form_loss: Share = Field(0.02, description="Largest loss of format validity, as a share of the prompts.")
 
@@ -176,7 +188,8 @@ class ServeSection(Section):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one.")
     setups: tuple[SetupName, ...] = Field(("hybrid", "fine-tuned"), description="Setups to deploy, the default first.")
     keys: Path | None = Field(
-        None, description="File of API keys as `scope[,scope] sha256-hex` lines; RAGFT_API_KEY works without one."
+        None,
+        description="File of API keys as `scope[,scope] sha256-hex` lines; RAGFT_API_KEY works without one.",
     )
     max_body_bytes: int = Field(2_000_000, ge=1024, description="Largest request body.")
     body_timeout: float = Field(10.0, gt=0, description="Seconds within which a request's body must have arrived.")
@@ -215,6 +228,7 @@ _PATH_KEYS = (
     ("index", "documents"),
     ("data", "examples"),
     ("data", "questions"),
+    ("data", "documents"),
     ("data", "mix", "general"),
     ("serve", "keys"),
 )
@@ -232,7 +246,9 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
             a value does not fit.
     """
     if not path.is_file():
-        raise UsageError(f"There is no configuration {str(path)!r}: name one with -c FILE, or make one with `ragft new NAME`.")
+        raise UsageError(
+            f"There is no configuration {str(path)!r}: name one with -c FILE, or make one with `ragft new NAME`."
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

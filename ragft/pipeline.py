@@ -6,7 +6,6 @@ What is measured is what is deployed, because there is only this path.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +13,11 @@ from dataclasses import dataclass, field
 from index.encoder import Encoder
 from index.search import Hit, search
 from index.snapshot import Snapshot
+from ragft.citations import parse_citations
 from ragft.config import Config
 from ragft.engine.base import Delta, Engine, Generation, Sampling
 from ragft.prompts import Message, conversation
 from ragft.setups import Setup
-
-_CITATION = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\](?!\()")
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,6 @@ class Answer:
     ttft_ms: float
     total_ms: float
     prompt_token_ids: tuple[int, ...] = field(repr=False, default=())
-
-
-def parse_citations(text: str) -> tuple[int, ...]:
-    """Numbers of the passages that a text names: `[2]`, `[1][3]` or `[1, 3]`, each once, in order of appearance."""
-    numbers = [int(number) for group in _CITATION.findall(text) for number in group.split(",")]
-    return tuple(dict.fromkeys(numbers))
 
 
 def citations_of(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:

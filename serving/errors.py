@@ -70,7 +70,7 @@ class ApiError(Exception):
         return {}
 
 
-class ClientGone(Exception):  # noqa: N818 (nothing went wrong here)
+class ClientGone(Exception):
     """The client closed the connection before its answer was ready."""
 
 

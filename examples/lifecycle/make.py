@@ -114,8 +114,7 @@ def page(product: Product) -> str:
     lines = [
         f"# {product.title}",
         "",
-        f"{product.title} is {what}. The desk follows {len(product.cycles)} of its release cycles; "
-        f"the newest is {newest.name}.",
+        f"{product.title} is {what}. The desk follows {len(product.cycles)} cycles; the newest is {newest.name}.",
         "",
     ]
     for cycle in product.cycles:
@@ -230,7 +229,11 @@ def ask_end(product: Product, cycle: Cycle, draw: random.Random, held_out: bool)
 def ask_released(product: Product, cycle: Cycle, draw: random.Random, held_out: bool) -> Ask:
     text = draw.choice(wordings(RELEASED, held_out)).format(name=f"{product.title} {cycle.name}")
     return Ask(
-        "released", text, product.id, (cycle.name,), lambda cycles: (f"released {cycles[0].released}", cycles[0].released)
+        "released",
+        text,
+        product.id,
+        (cycle.name,),
+        lambda cycles: (f"released {cycles[0].released}", cycles[0].released),
     )
 
 
@@ -260,7 +263,11 @@ def ask_supported(product: Product, cycle: Cycle, draw: random.Random, held_out:
             return "end of life not announced", "yes"
         if not is_date(end):
             return None
-        return (f"end of life {end}, not before {day}", "yes") if day <= end else (f"end of life {end}, before {day}", "no")
+        return (
+            (f"end of life {end}, not before {day}", "yes")
+            if day <= end
+            else (f"end of life {end}, before {day}", "no")
+        )
 
     return Ask("supported", text, product.id, (cycle.name,), answer)
 
@@ -315,7 +322,11 @@ def answerable(products: list[Product], draw: random.Random, held_out: bool) -> 
 
 
 def unanswerable(
-    known: list[Product], unknown: list[Product], everything: Iterable[Product], draw: random.Random, held_out: bool
+    known: list[Product],
+    unknown: list[Product],
+    everything: Iterable[Product],
+    draw: random.Random,
+    held_out: bool,
 ) -> Iterator[tuple[str, str]]:
     """An endless stream of (reason, question) that the pages cannot answer at either date."""
     kinds = [END_OF_LIFE, RELEASED, LATEST, SUPPORTED]
@@ -400,7 +411,12 @@ def make_questions(
     while len(seen) < QUESTIONS:
         if draw.random() < UNANSWERABLE_SHARE:
             reason, text = next(refusals)
-            row: dict[str, object] = {"answers": [], "sources": [], "answerable": False, "tags": ["unanswerable", reason]}
+            row: dict[str, object] = {
+                "answers": [],
+                "sources": [],
+                "answerable": False,
+                "tags": ["unanswerable", reason],
+            }
         else:
             # Changed facts are rarer than unchanged ones, and they are what a refresh is for.
             ask = next(updates if draw.random() < CHANGED_SHARE else anything)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 _ERROR_LINE = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)): (\S.*)$")
 
+_WRAPPED = re.compile(r"Value error, (.*?) \[type=")
+
 
 def new_log() -> Path:
     """An empty log file for the processes of one engine."""
@@ -49,6 +51,9 @@ def cause(log: Path | None, error: BaseException) -> str:
         error: what the engine raised here, which often only says that there is a reason.
     """
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    # pydantic wraps what a validator said into a page about its input.
+    if wrapped := _WRAPPED.search(text):
+        text = wrapped[1]
     if log is not None:
         with contextlib.suppress(OSError):
             for line in log.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -20,8 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any
 
-import blake3
-
+from ragft.artifacts import MANIFEST, hash_model
 from ragft.config import EngineSection
 from ragft.engine.base import Delta, Generation, Sampling
 from ragft.engine.child_log import cause, new_log, stderr_of_children
@@ -30,13 +29,6 @@ from ragft.prompts import Message
 
 # vLLM's workers take 7 to 10 s to leave in good order; killing them sooner is noisy.
 _SHUTDOWN_SECONDS = 20.0
-_FINGERPRINTED = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-)
 
 
 class ChatError(RagftError):
@@ -222,9 +214,12 @@ class VllmEngine:
                 )
                 return AsyncLLM.from_engine_args(arguments)
         except Exception as error:
-            raise RagftError(
-                f"vLLM could not load {self.model_folder}: {cause(self._log, error)} The full log is {self._log}."
-            ) from error
+            reason = cause(self._log, error)
+            if self._log.stat().st_size > 0:
+                reason += f" The full log is {self._log}."
+            else:
+                self._log.unlink()
+            raise RagftError(f"vLLM could not load {self.model_folder}: {reason}") from error
 
     def _started(self) -> Any:
         if self._llm is None:
@@ -364,20 +359,12 @@ async def _stop(llm: Any) -> None:
 
 
 def model_fingerprint(folder: Path) -> str:
-    """16 hex digits over all that decides a model's answers: weights, configuration, tokenizer, template.
-
-    A folder that ragft published carries its fingerprint in `manifest.json`; any other folder is hashed.
-    """
+    """16 hex digits over all that decides a model's answers; a folder that ragft published carries them along."""
     with contextlib.suppress(OSError, ValueError):
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if isinstance(manifest, dict) and isinstance(manifest.get("fingerprint"), str):
             return str(manifest["fingerprint"])[:16]
-    digest = blake3.blake3()
-    files = [folder / name for name in _FINGERPRINTED if (folder / name).is_file()]
-    for path in [*files, *sorted(folder.glob("*.safetensors"))]:
-        content = blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(path).hexdigest()
-        digest.update(f"{path.name} {content}\n".encode())
-    return str(digest.hexdigest()[:16])
+    return hash_model(folder)
 
 
 def _first_fault(error: Any) -> dict[str, Any]:

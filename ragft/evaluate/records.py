@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ragft.errors import RagftError, UsageError
+from ragft.jsonl import read_objects
 
 FORMATS = ("house", "free")
 
@@ -107,38 +108,17 @@ def read_questions(path: Path) -> tuple[Question, ...]:
         UsageError: the file is missing or empty, or a line is no JSON object, lacks a field, repeats an id,
             or is answerable without answers; the message names file and line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"There is no file of questions {str(path)!r}: set data.questions to one.") from None
-    except UnicodeDecodeError as error:
-        where = f"{error.reason} at byte {error.start}"
-        raise UsageError(f"{path} is not UTF-8 text ({where}): save it as UTF-8.") from None
     questions: dict[str, Question] = {}
-    lines: dict[str, int] = {}
-    # Not splitlines(): a question may hold U+2028, which is no end of line in JSON Lines.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        question = _question_of(line, where)
+    lines: dict[str, str] = {}
+    for where, values in read_objects(path, "questions", "data.questions"):
+        question = _question_of(values, where)
         if question.id in questions:
-            first = lines[question.id]
-            raise UsageError(f"{where}: id {question.id!r} was used on line {first}: give each its own.")
-        questions[question.id], lines[question.id] = question, number
-    if not questions:
-        raise UsageError(f"{path} holds no questions: write one JSON object per line.")
+            raise UsageError(f"{where}: id {question.id!r} was used on {lines[question.id]}: give each its own.")
+        questions[question.id], lines[question.id] = question, where.rpartition(", ")[2]
     return tuple(questions.values())
 
 
-def _question_of(line: str, where: str) -> Question:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{where}: no JSON ({error.msg} at column {error.colno}).") from None
-    if not isinstance(values, dict):
-        found = type(values).__name__
-        raise UsageError(f"{where}: write an object with `id`, `question` and `answers`, not a {found}.")
+def _question_of(values: Mapping[str, Any], where: str) -> Question:
     _refuse_misspelt_keys(values, where)
     for field in ("id", "question"):
         if not isinstance(values.get(field), str | int) or not str(values[field]).strip():
@@ -220,9 +200,7 @@ def read_records(path: Path) -> tuple[Record, ...]:
             records.append(Record.from_json(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise RagftError(
-                f"{path}, line {number} is no record ({reason}): delete it to write it anew."
-            ) from None
+            raise RagftError(f"{path}, line {number} is no record ({reason}): delete it to write it anew.") from None
     return tuple(records)
 
 
@@ -248,36 +226,3 @@ def _split_torn(content: bytes) -> tuple[bytes, bytes]:
     except ValueError:
         return head + newline, tail
     return content, b""
-
-
-def passage_matches(source: str, document_id: str, heading: str, title: str = "") -> bool:
-    """Whether a passage is the one that a question's source names.
-
-    The document must be the same. Where the source names a section, the passage's heading must be that
-    section, as it stands or with the document's title taken off its front; case and white space do not count.
-
-    Args:
-        source: `document` or `document#section`, as in `django.md#4.2`.
-        document_id: the passage's document.
-        heading: the passage's last heading, as in `Django 4.2`.
-        title: the document's title, as in `Django`.
-    """
-    # Asking for the known document id, not for the first '#', keeps documents such as `c#.md` whole.
-    if source == document_id:
-        return True
-    if not source.startswith(document_id + "#"):
-        return False
-    section, heading, title = (_collapsed(text) for text in (source[len(document_id) + 1 :], heading, title))
-    if not section or section == heading:
-        return True
-    return bool(title) and heading.startswith(title) and _after(heading, title) == section
-
-
-def _after(heading: str, title: str) -> str:
-    """What follows the title in a heading; nothing where the title ends within a word."""
-    rest = heading[len(title) :]
-    return "" if rest[:1].isalnum() else rest.lstrip(" :-–—")
-
-
-def _collapsed(text: str) -> str:
-    return " ".join(text.casefold().split())

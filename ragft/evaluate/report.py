@@ -61,9 +61,7 @@ def render_report(
     """
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, p=p_text, signed=_signed)
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
     names = list(comparison.setups)
@@ -240,9 +238,7 @@ def _scatter(comparison: Comparison, records: Sequence[Record]) -> dict[str, Any
         point["x"], point["x95"] = (10 * _place(point[key], 0, width) for key in ("median", "late"))
         for key, value in (("y", "mean"), ("y_low", "low"), ("y_high", "high")):
             point[key] = 400 - 4 * _place(point[value], 0, 1)
-    ticks = [
-        {"x": 1000 * step * at / width, "text": f"{step * at:,.0f}"} for at in range(int(width / step) + 1)
-    ]
+    ticks = [{"x": 1000 * step * at / width, "text": f"{step * at:,.0f}"} for at in range(int(width / step) + 1)]
     return {"points": points, "ticks": ticks}
 
 
@@ -269,11 +265,7 @@ def _examples(
     taken: set[str] = set()
     for title, test in _KINDS:
         candidates = sorted(
-            (
-                question
-                for question in questions
-                if question.id in found and test(question, found[question.id])
-            ),
+            (question for question in questions if question.id in found and test(question, found[question.id])),
             key=lambda question: question.id,
         )
         fresh = [question for question in candidates if question.id not in taken]

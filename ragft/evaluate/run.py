@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
+from index.search import Hit
 from ragft.artifacts import Artifact, build, hash_file
+from ragft.citations import parse_citations
 from ragft.config import Config
 from ragft.console import Reporter
 from ragft.engine.base import Engine
 from ragft.errors import EngineDead, RagftError
-from ragft.evaluate.metrics.base import Rules
-from ragft.evaluate.metrics.citations import parse_citations
+from ragft.evaluate.metrics import Rules
 from ragft.evaluate.records import PassageRef, Question, Record, append_records, read_questions, read_records
 from ragft.jsonl import to_lines
-from ragft.pipeline import Answer, Pipeline, Prompt, Retrieved, Retriever
+from ragft.pipeline import Pipeline, Retrieved, Retriever
 from ragft.setups import SETUPS, Setup
 
 EngineFor = Callable[[str], Engine]
@@ -78,7 +79,9 @@ def evaluate(
     def work(folder: Path) -> dict[str, Any]:
         retrieved = search_once(retriever, questions, folder, setups)
         pipeline = Pipeline(config, {}, retriever)
-        asyncio.run(_generate_all(pipeline, setups, questions, retrieved, engine_for, folder / "records.jsonl", reporter))
+        asyncio.run(
+            _generate_all(pipeline, setups, questions, retrieved, engine_for, folder / "records.jsonl", reporter)
+        )
         return score_and_report(config, folder, questions, inputs)
 
     return build(root, "evaluation", inputs, work)
@@ -92,7 +95,11 @@ def search_once(
         return None
     retrieved = retriever.search([question.question for question in questions])
     rows = (
-        {"question_id": question.id, "index_version": found.index_version, "hits": [asdict(hit) for hit in found.hits]}
+        {
+            "question_id": question.id,
+            "index_version": found.index_version,
+            "hits": [asdict(hit) for hit in found.hits],
+        }
         for question, found in zip(questions, retrieved, strict=True)
     )
     write_file(folder / "retrieval.jsonl", to_lines(rows))
@@ -145,43 +152,45 @@ async def _generate_all(
 async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None) -> Record:
     """One answer as a record. A question that fails is a failed record; an engine that died ends the run."""
     prompt = pipeline.render(setup, question.question, retrieved)
+    found = prompt.retrieved
+    search_ms = found.milliseconds if found else 0.0
+    asked = Record(
+        question_id=question.id,
+        setup=setup.name,
+        answer="",
+        passages=tuple(_reference(hit) for hit in prompt.hits),
+        citations=(),
+        finish_reason=None,
+        prompt_tokens=None,
+        answer_tokens=None,
+        retrieval_ms=found.milliseconds if found else None,
+        ttft_ms=None,
+        total_ms=None,
+        index_version=found.index_version if found else None,
+        model_version=pipeline.engine_of(setup).model_version,
+    )
     try:
-        answer: Answer | RagftError = await pipeline.generate(prompt)
+        answer = await pipeline.generate(prompt)
     except EngineDead:
         raise
     except RagftError as error:
-        answer = error
-    return _as_record(question, prompt, answer, pipeline.engine_of(setup).model_version)
-
-
-def _as_record(question: Question, prompt: Prompt, answer: Answer | RagftError, model_version: str) -> Record:
-    failed = isinstance(answer, RagftError)
-    found = prompt.retrieved
-    return Record(
-        question_id=question.id,
-        setup=prompt.setup.name,
-        answer="" if failed else answer.text,
-        passages=tuple(
-            PassageRef(
-                chunk_id=hit.chunk_id,
-                document_id=hit.document_id,
-                heading=hit.heading_path[-1] if hit.heading_path else hit.title,
-                score=hit.score,
-                title=hit.title,
-            )
-            for hit in prompt.hits
-        ),
-        citations=() if failed else parse_citations(answer.text),
-        finish_reason=None if failed else answer.finish_reason,
-        prompt_tokens=None if failed else answer.prompt_tokens,
-        answer_tokens=None if failed else answer.answer_tokens,
-        retrieval_ms=found.milliseconds if found else None,
-        ttft_ms=None if failed else answer.ttft_ms,
-        total_ms=None if failed else answer.total_ms,
-        index_version=found.index_version if found else None,
-        model_version=model_version,
-        error=str(answer) if failed else None,
+        return replace(asked, error=str(error))
+    return replace(
+        asked,
+        answer=answer.text,
+        citations=parse_citations(answer.text),
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        answer_tokens=answer.answer_tokens,
+        # What a user waits for begins with the search.
+        ttft_ms=search_ms + answer.ttft_ms,
+        total_ms=search_ms + answer.total_ms,
     )
+
+
+def _reference(hit: Hit) -> PassageRef:
+    heading = hit.heading_path[-1] if hit.heading_path else hit.title
+    return PassageRef(hit.chunk_id, hit.document_id, heading, hit.score, hit.title)
 
 
 def score_and_report(
@@ -205,7 +214,7 @@ def score_and_report(
     )
     write_comparison(folder, scores, comparison)
     subtitle = f"{len(questions)} questions, {len(config.evaluate.setups)} setups"
-    page = render_report(comparison, records, questions, name=config.name, subtitle=subtitle)
+    page = render_report(comparison, records, questions, name=config.name, subtitle=subtitle, scores=scores)
     write_file(folder / "report.html", page.encode())
     return {
         setup: {metric: metrics[metric]["mean"] for metric in ("exact_match", "format_validity")}

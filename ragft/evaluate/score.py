@@ -112,9 +112,7 @@ def score(
     joined = _joined(questions, records, setups)
     # One order, whatever the files' order was, so that the same seed draws the same questions.
     ordered = sorted(questions, key=lambda question: question.id)
-    rows = [
-        _score_record(question, joined[question.id, name], rules) for question in ordered for name in setups
-    ]
+    rows = [_score_record(question, joined[question.id, name], rules) for question in ordered for name in setups]
     failed = _refuse_too_many_failed(rows, max_failed)
     columns = {name: _columns([row for row in rows if row["setup"] == name]) for name in setups}
     return rows, _compare(ordered, rows, columns, seed, resamples, failed, dict(fingerprints or {}))

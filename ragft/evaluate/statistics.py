@@ -67,9 +67,7 @@ class PairTest:
     needed: int | None
 
 
-def estimates(
-    columns: Columns, *, seed: int, resamples: int, shares: Sequence[bool] | None = None
-) -> list[Estimate]:
+def estimates(columns: Columns, *, seed: int, resamples: int, shares: Sequence[bool] | None = None) -> list[Estimate]:
     """Mean and percentile interval of every column, all from the same resamples of the questions.
 
     Args:

@@ -4,9 +4,8 @@ To add one, decorate a function with `@metric` in the module of its axis; scorin
 it up.
 """
 
-from ragft.evaluate.metrics import cost, form, retrieval
+from ragft.evaluate.metrics import citations, cost, form, retrieval
 from ragft.evaluate.metrics.base import METRICS, Metric, Rules, Score, metric
-from ragft.evaluate.metrics.citations import parse_citations
 from ragft.evaluate.metrics.facts import freshness
 from ragft.evaluate.metrics.text import is_refusal, tokens, value_of
 
@@ -15,12 +14,12 @@ __all__ = [
     "Metric",
     "Rules",
     "Score",
+    "citations",
     "cost",
     "form",
     "freshness",
     "is_refusal",
     "metric",
-    "parse_citations",
     "retrieval",
     "tokens",
     "value_of",

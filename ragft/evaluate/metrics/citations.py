@@ -6,28 +6,9 @@ judge.
 
 from __future__ import annotations
 
-import re
-
+from ragft.citations import passage_matches
 from ragft.evaluate.metrics.base import NOT_APPLICABLE, Rules, Score, metric
-from ragft.evaluate.records import PassageRef, Question, Record, passage_matches
-
-# Up to three digits: [2026] is a year. Not an image, a link or the definition of one: ![1], [1](...), [1]:
-# http...
-_CITATION = re.compile(r"(?<!!)\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\](?!\(|:\s*http)")
-
-
-def parse_citations(answer: str) -> tuple[int, ...]:
-    """The passage numbers that an answer cites, each once, in order: `[2]`, `[1][3]`, `[1, 3]`.
-
-    Numbers are not checked against the passages: one that does not exist is a wrong citation, not none.
-    """
-    numbers = (number for group in _CITATION.findall(answer) for number in re.split(r"[,;]", group))
-    return tuple(dict.fromkeys(int(number) for number in numbers))
-
-
-def without_citations(answer: str) -> str:
-    """The answer without its citation marks, whose numbers must not be read as values."""
-    return _CITATION.sub("", answer)
+from ragft.evaluate.records import PassageRef, Question, Record
 
 
 def matched_sources(question: Question, passage: PassageRef) -> frozenset[str]:
@@ -51,9 +32,7 @@ def citation_precision(question: Question, record: Record, rules: Rules) -> Scor
     An answer that cites nothing scores 0 where a source was among its passages, and does not count where none
     was.
     """
-    relevant = {
-        number for number, ref in enumerate(record.passages, start=1) if matched_sources(question, ref)
-    }
+    relevant = {number for number, ref in enumerate(record.passages, start=1) if matched_sources(question, ref)}
     cited = set(record.citations)
     if not cited:
         return Score(0.0, "nothing cited") if relevant else NOT_APPLICABLE

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+from ragft.citations import without_citations
 from ragft.evaluate.metrics.base import Rules, Score, answerable, metric, unanswerable
-from ragft.evaluate.metrics.citations import without_citations
 from ragft.evaluate.metrics.text import contains_tokens, is_refusal, tokens, value_of
 from ragft.evaluate.records import Question, Record
 

@@ -12,8 +12,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from ragft.citations import without_citations
 from ragft.evaluate.metrics.base import Rules
-from ragft.evaluate.metrics.citations import without_citations
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _PLAIN = str.maketrans({"‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "−": "-", "’": "'", "‘": "'"})

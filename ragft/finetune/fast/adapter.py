@@ -68,7 +68,8 @@ def save_adapter(
     alpha: float,
     tensors: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Writes the adapters of `model` into `folder`, which appears whole or not at all and replaces an older one.
+    """Writes the adapters of `model` into `folder`, which appears whole or not at all and replaces an older
+    one.
 
     Args:
         model: a model with adapters attached.

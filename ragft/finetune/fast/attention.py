@@ -1,8 +1,9 @@
-"""Attention over a packed micro-batch: each row sees the shared prefix and itself, causally, and no other row.
+"""Attention over a packed micro-batch: each row sees the shared prefix and itself, causally, and no other
+row.
 
-Computed row by row in blocks instead of under one mask: of a packed sequence of 2048 tokens with a prefix of 200 and six
-rows, a mask would throw away three quarters of the scores after computing them. Query heads that share a key head are
-one product (grouped-query attention without repeating the keys).
+Computed row by row in blocks instead of under one mask: of a packed sequence of 2048 tokens with a prefix of
+200 and six rows, a mask would throw away three quarters of the scores after computing them. Query heads that
+share a key head are one product (grouped-query attention without repeating the keys).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ NAME = "ragft_packed"
 
 
 def _blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
-    """(first, end, prefix) of each run of queries: tokens first..end see `prefix` tokens of the start and themselves."""
+    """(first, end, prefix) of each run of queries: tokens first..end see `prefix` tokens of the start and
+    themselves."""
     if layout.prefix:
         yield 0, layout.prefix, 0
     start = layout.prefix
@@ -33,7 +35,8 @@ def _blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
 class _PackedAttention(torch.autograd.Function):
     """softmax(scale · Q Kᵀ) V, block by block.
 
-    Inside, tensors are (key heads, tokens, head width); queries are (key heads, queries per key head, tokens, width).
+    Inside, tensors are (key heads, tokens, head width); queries are (key heads, queries per key head, tokens,
+    width).
     """
 
     @staticmethod

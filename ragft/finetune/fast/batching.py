@@ -1,12 +1,13 @@
 """Which rows make which step, and how the rows of a micro-batch lie in one sequence.
 
-The order of a run is a pure function of seed and epoch, so that a resumed run walks on exactly where it stood. Inside an
-optimiser batch rows are packed by length under a token budget; as losses are summed and divided by the trained tokens of
-the whole batch, packing does not change the gradient.
+The order of a run is a pure function of seed and epoch, so that a resumed run walks on exactly where it
+stood. Inside an optimiser batch rows are packed by length under a token budget; as losses are summed and
+divided by the trained tokens of the whole batch, packing does not change the gradient.
 
-A packed micro-batch is one sequence: the prefix that all its rows share, once, then what follows it in each row. Every
-remainder attends to the prefix and to itself and continues the prefix's positions, so that each row computes what it
-would compute alone (`attention.py`), without padding and without computing a shared system prompt for each row.
+A packed micro-batch is one sequence: the prefix that all its rows share, once, then what follows it in each
+row. Every remainder attends to the prefix and to itself and continues the prefix's positions, so that each
+row computes what it would compute alone (`attention.py`), without padding and without computing a shared
+system prompt for each row.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def trained_tokens(row: Rendered) -> int:
 
 
 def epoch_batches(rows: int, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
-    """Row numbers of each optimiser batch of an epoch: every row once, in an order that only the arguments decide."""
+    """Row numbers of each optimiser batch of an epoch: every row once, in an order that only the arguments
+    decide."""
     order = list(range(rows))
     random.Random(f"{seed}:{epoch}").shuffle(order)
     return [order[start : start + batch_size] for start in range(0, rows, batch_size)]

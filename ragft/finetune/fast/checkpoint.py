@@ -1,7 +1,8 @@
 """The state of a training run on disk: one safetensors file, replaced atomically, no pickle.
 
-Whatever decides the rest of a run is in it, so that a resumed run ends with the same bits as an undisturbed one:
-adapters, AdamW's moments and step count, torch's random state, the best adapters so far and the counters.
+Whatever decides the rest of a run is in it, so that a resumed run ends with the same bits as an undisturbed
+one: adapters, AdamW's moments and step count, torch's random state, the best adapters so far and the
+counters.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ FORMAT = 1
 
 
 def fingerprint(model_folder: Path, rows: list[Rendered], validation: list[Rendered], about: dict[str, Any]) -> str:
-    """Hash of everything that decides a run: base weights, rows in their order, and `about` (settings, seed, dtype)."""
+    """Hash of everything that decides a run: base weights, rows in their order, and `about` (settings, seed,
+    dtype)."""
     digest = blake3(json.dumps({"format": FORMAT, **about}, sort_keys=True).encode())
     for path in sorted([*model_folder.glob("*.safetensors"), model_folder / "config.json"]):
         digest.update(blake3(max_threads=blake3.AUTO).update_mmap(path).digest())

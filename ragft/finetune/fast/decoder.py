@@ -26,7 +26,8 @@ def compute_dtype() -> torch.dtype:
 
 
 def load(folder: Path, dtype: torch.dtype, *, attention_name: str) -> nn.Module:
-    """The model in `folder`, in evaluation mode (dropout off) and `dtype`; nothing is fetched, no remote code runs."""
+    """The model in `folder`, in evaluation mode (dropout off) and `dtype`; nothing is fetched, no remote code
+    runs."""
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -50,7 +51,8 @@ def load_for_training(folder: Path, dtype: torch.dtype, *, max_length: int) -> n
     """`load` with packed attention, after checking that `summed_loss` computes what the model would.
 
     Raises:
-        RagftError: the model scales or caps its logits, or slides its attention over less than `max_length` tokens.
+        RagftError: the model scales or caps its logits, or slides its attention over less than `max_length`
+            tokens.
     """
     model = load(folder, dtype, attention_name=attention.NAME)
     config = model.config

@@ -1,7 +1,7 @@
 """Cross-entropy on trained positions only, in chunks, so that the logits of a whole batch never exist.
 
-With a vocabulary of 49 thousand, full float32 logits of 2048 positions take 400 MB and as much again for their gradient;
-here one chunk's do.
+With a vocabulary of 49 thousand, full float32 logits of 2048 positions take 400 MB and as much again for
+their gradient; here one chunk's do.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def cross_entropy_sum(
 ) -> torch.Tensor:
     """Summed negative log-likelihood in nats, differentiable in `hidden` alone.
 
-    A sum and not a mean, so that the micro-batches of an optimiser step can be divided by the trained tokens of the
-    whole step; a mean per micro-batch would weigh tokens by the company they keep.
+    A sum and not a mean, so that the micro-batches of an optimiser step can be divided by the trained tokens
+    of the whole step; a mean per micro-batch would weigh tokens by the company they keep.
 
     Args:
         hidden: (positions, width), the final hidden states that predict `targets`.

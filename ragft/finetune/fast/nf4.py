@@ -1,8 +1,8 @@
 """Weights in NF4, the 4-bit format of QLoRA (arXiv 2305.14314), through bitsandbytes' functions.
 
-Never through `bitsandbytes.nn.Linear4bit`: in 0.50.2, on processors with AVX512-BF16, its forward pass in evaluation
-mode repacks the weight in place, after which training drops the gradient of every frozen layer and merging reads
-garbage. The functions below only ever see plain packing.
+Never through `bitsandbytes.nn.Linear4bit`: in 0.50.2, on processors with AVX512-BF16, its forward pass in
+evaluation mode repacks the weight in place, after which training drops the gradient of every frozen layer and
+merging reads garbage. The functions below only ever see plain packing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class Nf4Weight:
     """A frozen matrix in NF4 with doubly quantised scales: about 4.1 bits per weight.
 
     Args:
-        weight: (out, in), any floating dtype. The packed bytes do not depend on whether it is float32 or its bfloat16
-            rounding, as long as the values are the same.
-        cache: keep the dequantised copy after its first use. Costs the memory of the 16-bit weight and saves about
-            1 % of a training step.
+        weight: (out, in), any floating dtype. The packed bytes do not depend on whether it is float32 or its
+            bfloat16 rounding, as long as the values are the same.
+        cache: keep the dequantised copy after its first use. Costs the memory of the 16-bit weight and saves
+            about 1 % of a training step.
     """
 
     def __init__(self, weight: torch.Tensor, *, cache: bool = False) -> None:

@@ -1,7 +1,9 @@
-"""The training loop: rows in, the best adapter and a report out; interrupted anywhere, it goes on where it stood.
+"""The training loop: rows in, the best adapter and a report out; interrupted anywhere, it goes on where it
+stood.
 
-Knows nothing of documents, prompts or trackers. Steps, order and arithmetic are decided by rows, settings, seed and base
-weights alone, so that a resumed run ends with the same bits as an undisturbed one on the same number of threads.
+Knows nothing of documents, prompts or trackers. Steps, order and arithmetic are decided by rows, settings,
+seed and base weights alone, so that a resumed run ends with the same bits as an undisturbed one on the same
+number of threads.
 """
 
 from __future__ import annotations
@@ -143,18 +145,18 @@ def train(
 
     Args:
         model_folder: base model, as safetensors.
-        train_rows: rows to train on. Rows longer than `settings.max_length` or without a trained token are left out
-            and counted, never cut.
+        train_rows: rows to train on. Rows longer than `settings.max_length` or without a trained token are
+            left out and counted, never cut.
         validation_rows: rows that decide which adapter is best; may be empty, then the last one is.
         settings: rank, rates and sizes.
         seed: of the adapter's initial values and the order of the rows.
-        folder: receives `checkpoint.safetensors` while training and `adapter/` at the end. A checkpoint of other
-            rows, settings, seed or base weights is replaced.
+        folder: receives `checkpoint.safetensors` while training and `adapter/` at the end. A checkpoint of
+            other rows, settings, seed or base weights is replaced.
         progress: called after each optimiser step; whatever it raises ends the run, which can be resumed.
 
     Raises:
-        RagftError: no usable training row, a base model that the fast back end cannot train, or a loss that is not a
-            number.
+        RagftError: no usable training row, a base model that the fast back end cannot train, or a loss that
+            is not a number.
     """
     rows, validation = _usable(train_rows, settings.max_length), _usable(validation_rows, settings.max_length)
     if not rows:
@@ -244,7 +246,8 @@ class _Run:
         )
 
     def _step(self, rate: float) -> float:
-        """Gradient of one optimiser batch, summed over its micro-batches, and AdamW's step; the batch's mean loss."""
+        """Gradient of one optimiser batch, summed over its micro-batches, and AdamW's step; the batch's mean
+        loss."""
         state = self.state
         epoch, number = divmod(state.step, self.steps_per_epoch)
         order = epoch_batches(len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch)
@@ -273,7 +276,8 @@ class _Run:
         return total / trained
 
     def _validate(self, rate: float) -> float | None:
-        """Records a history entry, keeps the adapter if it is the best so far, and decides whether to stop."""
+        """Records a history entry, keeps the adapter if it is the best so far, and decides whether to
+        stop."""
         state = self.state
         train_loss = state.recent_loss / state.recent_tokens
         state.recent_loss, state.recent_tokens = 0.0, 0
@@ -329,7 +333,8 @@ class _Run:
 
 
 def learning_rate(settings: FinetuneSection, step: int, steps: int) -> float:
-    """Rate of the step after `step` of `steps`: a linear rise over the warm-up, then the schedule's fall towards 0."""
+    """Rate of the step after `step` of `steps`: a linear rise over the warm-up, then the schedule's fall
+    towards 0."""
     warmup = math.ceil(settings.warmup * steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ragft.evaluate.metrics import METRICS, Rules, parse_citations
+from ragft.citations import parse_citations
+from ragft.evaluate.metrics import METRICS, Rules
 from ragft.evaluate.records import PassageRef, Question, Record
 
 RULES = Rules.compile(

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from makers_of_evaluation import passage, record
 
+from ragft.citations import passage_matches
 from ragft.errors import RagftError, UsageError
-from ragft.evaluate.records import append_records, passage_matches, read_questions, read_records
+from ragft.evaluate.records import append_records, read_questions, read_records
 
 GOOD = '{"id": "q1", "question": "When?", "answers": ["2026"], "tags": ["date"]}'
 

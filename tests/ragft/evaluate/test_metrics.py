@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from makers_of_evaluation import RULES, passage, question, record, value
 from sklearn.metrics import ndcg_score
 
-from ragft.evaluate.metrics import METRICS, Metric, Rules, Score, is_refusal, metric, parse_citations, tokens
+from ragft.citations import parse_citations
+from ragft.evaluate.metrics import METRICS, Metric, Rules, Score, is_refusal, metric, tokens
 from ragft.evaluate.metrics.facts import f1_of, freshness, longest_common_subsequence
 from ragft.evaluate.metrics.text import contains_tokens
 

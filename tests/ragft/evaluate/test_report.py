@@ -29,9 +29,7 @@ def answered() -> list[Record]:
             value = {"hybrid": gold, "rag-only": gold if each.id < "q3" else ATTACK, "fine-tuned": "3.9"}.get(
                 setup, ATTACK
             )
-            found = (
-                (passage("4.2"), passage("4.1", document=ATTACK)) if setup in ("rag-only", "hybrid") else ()
-            )
+            found = (passage("4.2"), passage("4.1", document=ATTACK)) if setup in ("rag-only", "hybrid") else ()
             text = f"Answer: {value} · Source: none"
             made.append(record(text, question_id=each.id, setup=setup, passages=found))
     return made
@@ -51,9 +49,7 @@ def page(setups: tuple[str, ...] = SETUPS, questions: list[Question] | None = No
         max_failed=0,
         fingerprints={ATTACK: ATTACK},
     )
-    return render_report(
-        comparison, records, questions, name=ATTACK, subtitle=ATTACK, scores=rows
-    ), comparison
+    return render_report(comparison, records, questions, name=ATTACK, subtitle=ATTACK, scores=rows), comparison
 
 
 class Tags(HTMLParser):
@@ -93,9 +89,7 @@ def test_everything_from_data_is_escaped() -> None:
     html, _ = page()
     assert "<script" not in html
     assert "<img" not in html
-    assert html.count("&lt;script&gt;") >= 6, (
-        "name, subtitle, tag, fingerprint, answers and documents are shown"
-    )
+    assert html.count("&lt;script&gt;") >= 6, "name, subtitle, tag, fingerprint, answers and documents are shown"
 
 
 def test_the_page_shows_the_figures_of_the_comparison() -> None:
@@ -130,10 +124,7 @@ def test_a_page_without_tags_changes_or_examples() -> None:
 
 def test_steps_of_the_square_have_their_sign_whatever_the_order_of_setups() -> None:
     html, comparison = page(("hybrid", "fine-tuned", "rag-only", "prompt-only"))
-    gain = (
-        comparison.setups["hybrid"]["exact_match"]["mean"]
-        - comparison.setups["rag-only"]["exact_match"]["mean"]
-    )
+    gain = comparison.setups["hybrid"]["exact_match"]["mean"] - comparison.setups["rag-only"]["exact_match"]["mean"]
     assert f"+{100 * gain:.1f}" in html
 
 

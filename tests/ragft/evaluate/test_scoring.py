@@ -76,9 +76,7 @@ def test_a_comparison_of_a_worked_example() -> None:
     assert (found.questions, found.failed, found.fingerprints) == (11, 0, {"model": "abc"})
     assert len(rows) == 44
     pair = next(
-        row
-        for row in found.pairs
-        if (row["a"], row["b"], row["metric"]) == ("hybrid", "rag-only", "exact_match")
+        row for row in found.pairs if (row["a"], row["b"], row["metric"]) == ("hybrid", "rag-only", "exact_match")
     )
     assert (pair["wins"], pair["ties"], pair["losses"]) == (5, 6, 0)
     assert pair["p"] == pytest.approx(2 / 2**5)
@@ -97,9 +95,7 @@ def test_the_same_records_give_the_same_comparison_again() -> None:
 
 def test_every_question_needs_exactly_one_record_of_every_setup() -> None:
     whole = answers()
-    with pytest.raises(
-        RagftError, match=r"2 of 44 records are missing, the first for question 'q10', setup rag-only"
-    ):
+    with pytest.raises(RagftError, match=r"2 of 44 records are missing, the first for question 'q10', setup rag-only"):
         scored([each for at, each in enumerate(whole) if at not in (1, 7)])
     with pytest.raises(RagftError, match="two records for question 'q10', setup prompt-only"):
         scored([*whole, whole[0]])
@@ -147,9 +143,7 @@ def test_a_metric_that_raises_is_counted_as_failed(monkeypatch: pytest.MonkeyPat
 def test_too_many_failures_refuse_the_run() -> None:
     records = answers()
     records[3] = record("", question_id="q10", setup="hybrid", error="engine died")
-    message = (
-        r"1 of 44 records could not be scored \(2.3%; 1.0% are allowed\).*'q10', setup hybrid.*engine died"
-    )
+    message = r"1 of 44 records could not be scored \(2.3%; 1.0% are allowed\).*'q10', setup hybrid.*engine died"
     with pytest.raises(RagftError, match=message):
         scored(records, max_failed=0.01)
 

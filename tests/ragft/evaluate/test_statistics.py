@@ -137,9 +137,7 @@ def test_interaction_is_what_both_do_beyond_their_sum() -> None:
     assert interaction_columns(columns)[0, 0] == pytest.approx(0.3)
 
 
-def pair(
-    a: str, b: str, difference: float, p: float, needed: int | None, metric: str = "exact_match"
-) -> PairTest:
+def pair(a: str, b: str, difference: float, p: float, needed: int | None, metric: str = "exact_match") -> PairTest:
     low, high = difference - 0.04, difference + 0.04
     return PairTest(a, b, metric, difference, low, high, p, p, 1, 1, 1, 200, 0.1, needed)
 
@@ -158,9 +156,7 @@ def test_the_verdict_names_the_best_setup_and_its_lead() -> None:
         "best (p = 0.002)."
     )
     assert words.form == "Form was not scored: no house format is declared."
-    assert words.interaction == (
-        "Tuning helps facts more with retrieval than without (+20.0 points, +10.0 to +30.0)."
-    )
+    assert words.interaction == ("Tuning helps facts more with retrieval than without (+20.0 points, +10.0 to +30.0).")
 
 
 def test_the_verdict_says_when_noise_and_how_many_questions_it_would_take() -> None:
@@ -169,9 +165,7 @@ def test_the_verdict_says_when_noise_and_how_many_questions_it_would_take() -> N
     tests = [pair("rag-only", "hybrid", -0.01, 0.7, 18_340), pair("hybrid", "prompt-only", 0.6, 1e-5, 9)]
     words = verdict(facts, facts, facts, tests, None)
     assert words.best_facts == ("hybrid", "rag-only")
-    assert (
-        "cannot be told from rag-only: 1.0 points (−3.0 to +5.0) may be noise on 200 questions" in words.facts
-    )
+    assert "cannot be told from rag-only: 1.0 points (−3.0 to +5.0) may be noise on 200 questions" in words.facts
     assert "about 19,000 to tell" in words.facts
     assert "better than prompt-only" in words.facts
     assert "may be noise" in words.lenient
@@ -180,8 +174,6 @@ def test_the_verdict_says_when_noise_and_how_many_questions_it_would_take() -> N
 
 def test_the_verdict_of_level_or_single_setups() -> None:
     level = {"a": estimated(0.5), "b": estimated(0.5)}
-    assert (
-        "are level on 200 questions" in verdict(level, {}, {}, [pair("b", "a", 0.0, 1.0, None)], None).facts
-    )
+    assert "are level on 200 questions" in verdict(level, {}, {}, [pair("b", "a", 0.0, 1.0, None)], None).facts
     assert "nothing to compare" in verdict({"a": estimated(0.5)}, {}, {}, [], None).facts
     assert "nothing could be scored" in verdict({"a": Estimate(None, None, None, 0)}, {}, {}, [], None).facts

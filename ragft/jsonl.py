@@ -1,0 +1,53 @@
+"""Reading files of one JSON object a line, with errors that name file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ragft.errors import UsageError
+
+
+def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (`FILE, line N`, object) for every line; blank lines are skipped.
+
+    Args:
+        what: what the file holds, in the plural, for messages.
+        key: the configuration key that names the file.
+
+    Raises:
+        UsageError: the file is missing, not UTF-8, or empty, or a line is no JSON object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"There is no file of {what} {str(path)!r}: set {key} to one.") from None
+    except UnicodeDecodeError as error:
+        where = f"{error.reason} at byte {error.start}"
+        raise UsageError(f"{path} is not UTF-8 text ({where}): save it as UTF-8.") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): set {key} to a readable file.") from None
+    empty = True
+    # Not splitlines(): a text may hold U+2028, which is no end of line in JSON Lines.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        empty = False
+        where = f"{path}, line {number}"
+        try:
+            values = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            detail = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+            raise UsageError(f"{where}: no JSON ({detail}).") from None
+        if not isinstance(values, dict):
+            raise UsageError(f"{where}: write an object with fields, not a {type(values).__name__}.")
+        yield where, values
+    if empty:
+        raise UsageError(f"{path} holds no {what}: write one JSON object per line.")
+
+
+def to_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Rows as JSON Lines."""
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)

@@ -1,0 +1,202 @@
+"""Training: what is kept, what is counted, and that an interruption changes nothing."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ragft.config import FinetuneSection
+from ragft.errors import RagftError
+from ragft.finetune.fast import decoder, trainer
+from ragft.finetune.fast.trainer import TrainProgress, TrainReport, learning_rate, train
+from ragft.prompts import Rendered
+
+Rows = Callable[..., list[Rendered]]
+
+
+class _PowerCut(Exception):
+    pass
+
+
+def _settings(**changes: object) -> FinetuneSection:
+    values: dict[str, object] = {
+        "rank": 4, "epochs": 3, "batch_size": 4, "learning_rate": 5e-3, "token_budget": 128, "max_length": 64,
+        "evaluations": 4, "patience": 9,
+    }  # fmt: skip
+    return FinetuneSection.model_validate({**values, **changes})
+
+
+def _adapter(report: TrainReport) -> dict[str, torch.Tensor]:
+    return load_file(report.adapter / "adapter_model.safetensors")
+
+
+def _same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_training_lowers_the_loss_and_reports_what_it_did(
+    model_folder: Path, make_rows: Rows, tmp_path: Path, method: str
+) -> None:
+    rows, seen = make_rows(24), list[TrainProgress]()
+    settings = _settings(method=method, epochs=4)
+    report = train(model_folder, rows, make_rows(6, seed=1), settings, seed=0, folder=tmp_path, progress=seen.append)
+    assert report.steps == len(seen) == 24
+    assert report.epochs == 4
+    assert report.tokens == 4 * sum(len(row.ids) for row in rows)
+    assert report.trained_tokens == 4 * sum(sum(row.trained) for row in rows)
+    assert [entry.step for entry in report.history] == [6, 12, 18, 24]
+    assert report.history[-1].train_loss < 0.9 * report.history[0].train_loss
+    assert [p.validation_loss is not None for p in seen] == [(p.step % 6 == 0) for p in seen]
+    assert report.tokens_per_second > 0
+    assert report.peak_memory_mib > 0
+
+
+def test_rows_too_long_or_without_an_answer_are_counted_out_never_cut(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path
+) -> None:
+    rows = make_rows(6)
+    long = Rendered(tuple(range(3, 68)), (False,) * 60 + (True,) * 5)
+    mute = Rendered((5, 6, 7), (True, False, False))  # nothing predicts a first token
+    report = train(llama_folder, [long, *rows, mute], [long], _settings(epochs=1), seed=0, folder=tmp_path)
+    assert (report.rows, report.rows_left_out) == (6, 2)
+    assert (report.validation_rows, report.validation_rows_left_out) == (0, 1)
+    with pytest.raises(RagftError, match="None of the 2 training rows"):
+        train(llama_folder, [long, mute], [], _settings(), seed=0, folder=tmp_path)
+
+
+def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, validation, settings = make_rows(18), make_rows(4, seed=1), _settings()
+    whole = train(llama_folder, rows, validation, settings, seed=3, folder=tmp_path / "whole")
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    steps: list[int] = []
+
+    def cut(progress: TrainProgress) -> None:
+        steps.append(progress.step)
+        if len(steps) in (2, 7, 8):
+            raise _PowerCut
+
+    for _ in range(3):
+        with pytest.raises(_PowerCut):
+            train(llama_folder, rows, validation, settings, seed=3, folder=tmp_path / "cut", progress=cut)
+    report = train(llama_folder, rows, validation, settings, seed=3, folder=tmp_path / "cut", progress=cut)
+    assert steps == list(range(1, 16)), "no step is done twice when every step is kept"
+    assert _same(_adapter(whole), _adapter(report))
+    assert whole.history == report.history
+    assert (whole.tokens, whole.best_step, whole.best_loss) == (report.tokens, report.best_step, report.best_loss)
+
+
+_KILLED = """
+import os, pickle, signal, sys
+from pathlib import Path
+from ragft.finetune.fast import trainer
+trainer.CHECKPOINT_SECONDS = 0.0
+arguments, folder, threads = pickle.load(open(sys.argv[1], "rb"))
+import torch
+torch.set_num_threads(threads)
+def kill(progress):
+    if progress.step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+trainer.train(*arguments, seed=3, folder=Path(folder), progress=kill)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_to_the_same_bits(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
+    arguments = (llama_folder, make_rows(18), make_rows(4, seed=1), _settings())
+    whole = train(*arguments, seed=3, folder=tmp_path / "whole")
+    given = tmp_path / "arguments"
+    given.write_bytes(pickle.dumps((arguments, str(tmp_path / "killed"), torch.get_num_threads())))
+    ended = subprocess.run([sys.executable, "-c", _KILLED, str(given)], env=os.environ, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "adapter").exists()
+    first: list[int] = []
+    report = train(*arguments, seed=3, folder=tmp_path / "killed", progress=lambda p: first.append(p.step))
+    assert first[0] == 6 or first[0] == 7, "the step whose checkpoint was cut off is done again, no other"
+    assert _same(_adapter(whole), _adapter(report))
+    assert whole.history == report.history
+
+
+def test_a_finished_run_is_not_trained_again(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
+    rows, steps = make_rows(8), list[int]()
+    first = train(llama_folder, rows, [], _settings(), seed=0, folder=tmp_path)
+    again = train(llama_folder, rows, [], _settings(), seed=0, folder=tmp_path, progress=lambda p: steps.append(p.step))
+    assert steps == []
+    assert again.history == first.history
+    assert again.tokens_per_second == first.tokens_per_second
+
+
+@pytest.mark.parametrize("change", ["rows", "settings", "seed", "weights", "damage"])
+def test_a_checkpoint_of_another_run_is_not_continued(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path, change: str
+) -> None:
+    rows, settings, seed, base = make_rows(8), _settings(epochs=1), 0, llama_folder
+    train(base, rows, [], settings, seed=seed, folder=tmp_path / "run")
+    if change == "rows":
+        rows = make_rows(8, seed=1)
+    elif change == "settings":
+        settings = _settings(epochs=1, learning_rate=1e-3)
+    elif change == "seed":
+        seed = 1
+    elif change == "weights":
+        model = decoder.load(base, torch.bfloat16, attention_name="eager")
+        model.model.norm.weight.data += 0.5
+        base = tmp_path / "base"
+        model.save_pretrained(base)
+    else:
+        (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"half a checkpoint")
+    steps: list[int] = []
+    train(base, rows, [], settings, seed=seed, folder=tmp_path / "run", progress=lambda p: steps.append(p.step))
+    assert steps == [1, 2]
+
+
+def test_training_stops_early_and_keeps_the_best_adapter(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path
+) -> None:
+    # Few rows, many epochs, a high rate: what is learnt by heart makes unseen rows worse.
+    rows, validation = make_rows(4), make_rows(6, seed=9)
+    settings = _settings(epochs=60, learning_rate=2e-2, evaluations=12, patience=2, schedule="constant")
+    report = train(llama_folder, rows, validation, settings, seed=0, folder=tmp_path)
+    assert report.stopped_early
+    losses = {entry.step: entry.validation_loss for entry in report.history}
+    assert report.best_loss == losses[report.best_step] == min(loss for loss in losses.values() if loss is not None)
+    assert [entry.step for entry in report.history[-3:]][0] == report.best_step, "two worse ones, then it stopped"
+    assert report.steps < 60
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = decoder.summed_loss, list[int]()
+
+    def broken(model: torch.nn.Module, batch: object) -> torch.Tensor:
+        calls.append(1)
+        return real(model, batch) * (float("nan") if len(calls) == 3 else 1.0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoder, "summed_loss", broken)
+    with pytest.raises(RagftError, match=r"diverged at step 3 of 6.*lower finetune\.learning_rate \(it is 0\.005\)"):
+        train(llama_folder, make_rows(8), [], _settings(), seed=0, folder=tmp_path)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_the_rate_rises_over_the_warm_up_and_falls_as_scheduled() -> None:
+    rates = {
+        schedule: [learning_rate(_settings(schedule=schedule, warmup=0.2, learning_rate=1.0), s, 10) for s in range(10)]
+        for schedule in ("linear", "cosine", "constant")
+    }
+    for values in rates.values():
+        assert values[:3] == [0.5, 1.0, 1.0]
+    assert rates["linear"][3:] == pytest.approx([1 - k / 8 for k in range(1, 8)])
+    assert rates["cosine"][6] == pytest.approx(0.5)
+    assert set(rates["constant"][1:]) == {1.0}
