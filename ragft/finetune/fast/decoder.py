@@ -71,10 +71,16 @@ def load_for_training(folder: Path, dtype: torch.dtype, *, max_length: int) -> n
     return model
 
 
+def hidden_states(model: nn.Module, batch: MicroBatch) -> torch.Tensor:
+    """Final hidden states of a packed micro-batch: (T, width) in the model's dtype."""
+    decoded = model.get_decoder()(
+        input_ids=batch.ids, position_ids=batch.positions, use_cache=False, layout=batch.layout
+    )
+    return decoded.last_hidden_state[0]
+
+
 def summed_loss(model: nn.Module, batch: MicroBatch) -> torch.Tensor:
     """Summed loss in nats over the trained tokens of a packed micro-batch: a float32 scalar."""
-    hidden = model.get_decoder()(
-        input_ids=batch.ids, position_ids=batch.positions, use_cache=False, layout=batch.layout
-    ).last_hidden_state
     head = model.get_output_embeddings()
-    return cross_entropy_sum(hidden[0, batch.predicting], head.weight, batch.targets, bias=head.bias)
+    hidden = hidden_states(model, batch)[batch.predicting]
+    return cross_entropy_sum(hidden, head.weight, batch.targets, bias=head.bias)

@@ -55,7 +55,7 @@ def test_training_lowers_the_loss_and_reports_what_it_did(
     assert report.tokens == 4 * sum(len(row.ids) for row in rows)
     assert report.trained_tokens == 4 * sum(sum(row.trained) for row in rows)
     assert [entry.step for entry in report.history] == [6, 12, 18, 24]
-    assert report.history[-1].train_loss < 0.9 * report.history[0].train_loss
+    assert report.history[-1].train_loss < report.history[0].train_loss - 0.2
     assert [p.validation_loss is not None for p in seen] == [(p.step % 6 == 0) for p in seen]
     assert report.tokens_per_second > 0
     assert report.peak_memory_mib > 0
