@@ -7,6 +7,7 @@ ends in good order.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import math
 import signal
@@ -117,10 +118,20 @@ def serve(
         say(f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(config.serve.setups)}")
         server = make_server(app)
         deployment.on_failure = server.stop
-        deployment.on_ready = lambda: say("Ready")
-        server.run(sockets=[listener])
+        deployment.on_ready = lambda: _settle(say)
+        try:
+            server.run(sockets=[listener])
+        finally:
+            gc.unfreeze()
     if deployment.failure is not None:
         raise deployment.failure
+
+
+def _settle(say: Callable[[str], None]) -> None:
+    # What is loaded stays: the collector need not look at it again with every request.
+    gc.collect()
+    gc.freeze()
+    say("Ready")
 
 
 def listen(host: str, port: int) -> socket.socket:

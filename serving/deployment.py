@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -266,7 +265,6 @@ async def load_vllm(config: Config, model_folders: Mapping[str, Path]) -> Loaded
                 served_name=name,
                 seed=config.seed,
                 max_queued=config.serve.max_queued,
-                drain_seconds=config.serve.drain_seconds,
                 gpu_memory_share=0.9 / len(names),
             )
             await engine.start()
@@ -279,9 +277,6 @@ async def load_vllm(config: Config, model_folders: Mapping[str, Path]) -> Loaded
         for engine in engines.values():
             await engine.close()
         raise
-    # What is loaded stays: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
     return Loaded(engines, chats, retriever)
 
 

@@ -147,7 +147,7 @@ async def _stream(exchange: Exchange, first: str, rest: AsyncIterator[str]) -> A
             return event
         chunk = msgspec.json.decode(event[len(_EVENT) :])
         if "choices" not in chunk:
-            return event
+            return _error_event(_chat_error(chunk), exchange.request_id)
         chunk["model"] = exchange.asked.setup.name
         for choice in chunk["choices"]:
             texts.setdefault(choice["index"], []).append(choice["delta"].get("content") or "")
@@ -165,8 +165,7 @@ async def _stream(exchange: Exchange, first: str, rest: AsyncIterator[str]) -> A
             yield rewrite(event)
     except Exception as error:
         # The status has been sent long ago: the error is an event, and the stream ends as clients expect.
-        body = as_api_error(error, exchange.request_id).body()
-        yield f"{_EVENT}{msgspec.json.encode(body).decode()}\n\n"
+        yield _error_event(error, exchange.request_id)
         yield _DONE
     finally:
         await _close(rest)
@@ -183,7 +182,17 @@ def _raise_error_event(event: str) -> None:
     """vLLM reports errors of a stream as its events; before the first token they can still be a status."""
     if event.startswith(_EVENT) and event != _DONE:
         chunk = msgspec.json.decode(event[len(_EVENT) :])
-        error = chunk.get("error") if isinstance(chunk, dict) else None
-        if isinstance(error, dict):
-            code = error.get("code")
-            raise ChatError(code if isinstance(code, int) else 500, error)
+        if "choices" not in chunk:
+            raise _chat_error(chunk)
+
+
+def _chat_error(chunk: dict[str, Any]) -> ChatError:
+    error = chunk.get("error")
+    error = error if isinstance(error, dict) else {}
+    code = error.get("code")
+    return ChatError(code if isinstance(code, int) else 500, error)
+
+
+def _error_event(error: Exception, request_id: str) -> str:
+    body = as_api_error(error, request_id).body()
+    return f"{_EVENT}{msgspec.json.encode(body).decode()}\n\n"

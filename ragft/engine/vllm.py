@@ -12,7 +12,6 @@ import contextlib
 import gc
 import json
 import logging
-import math
 import os
 import time
 import uuid
@@ -23,7 +22,7 @@ from typing import Any
 from ragft.artifacts import MANIFEST, hash_model
 from ragft.config import EngineSection
 from ragft.engine.base import Delta, Generation, Sampling
-from ragft.engine.child_log import cause, new_log, stderr_of_children
+from ragft.engine.children import cause, deaf_to_ctrl_c, new_log, stderr_of_children
 from ragft.errors import EngineDead, MissingDependency, PromptTooLong, RagftError, UsageError
 from ragft.prompts import Message
 
@@ -56,15 +55,12 @@ class VllmEngine:
         served_name: str = "model",
         seed: int = 0,
         max_queued: int | None = None,
-        drain_seconds: float = 0.0,
         gpu_memory_share: float = 0.9,
     ) -> None:
         """
         Args:
             served_name: name of the model in OpenAI requests to `openai_chat`.
             max_queued: requests that may wait before vLLM refuses new ones; None: any number.
-            drain_seconds: how long vLLM's processes finish running answers when they are signalled
-                themselves, as they are by Ctrl-C in a terminal.
             gpu_memory_share: share of a GPU's memory for weights and attention cache; ignored on a CPU.
         """
         self.model_folder = model_folder
@@ -72,7 +68,6 @@ class VllmEngine:
         self._settings = settings
         self._seed = seed
         self._max_queued = max_queued
-        self._drain_seconds = drain_seconds
         self._gpu_memory_share = gpu_memory_share
         self._llm: Any = None
         self._log: Path | None = None
@@ -196,7 +191,7 @@ class VllmEngine:
             where["max_num_queued_reqs"] = settings.max_sequences + self._max_queued
         self._log = new_log()
         try:
-            with stderr_of_children(self._log):
+            with stderr_of_children(self._log), deaf_to_ctrl_c():
                 arguments = AsyncEngineArgs(
                     model=str(self.model_folder),
                     served_model_name=self.served_name,
@@ -209,7 +204,6 @@ class VllmEngine:
                     load_format="safetensors",
                     # The model's own sampling defaults would make served answers differ from evaluated ones.
                     generation_config="vllm",
-                    shutdown_timeout=math.ceil(self._drain_seconds),
                     **where,
                 )
                 return AsyncLLM.from_engine_args(arguments)

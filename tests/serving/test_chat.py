@@ -215,6 +215,21 @@ def test_an_error_amid_a_stream_is_an_event_and_the_stream_ends_as_clients_expec
     assert fakes.chat.running == 0
 
 
+def test_an_error_event_amid_a_stream_does_not_show_what_is_inside(client: Client, fakes: Fakes) -> None:
+    async def complete(body: Any) -> Any:
+        async def stream() -> Any:
+            yield 'data: {"choices": [{"index": 0, "delta": {"content": "Costs"}}]}\n\n'
+            yield 'data: {"error": {"message": "see /secret/trace", "code": 500}}\n\n'
+            yield "data: [DONE]\n\n"
+
+        return stream()
+
+    fakes.chat.complete = complete  # type: ignore[method-assign]
+    answer = ask(client, stream=True)
+    assert events(answer)[-1]["error"]["code"] == 500
+    assert "secret" not in answer.text
+
+
 def test_models_are_the_deployed_setups_the_default_first(client: Client) -> None:
     assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["hybrid", "fine-tuned"]
     assert client.get("/v1/models/hybrid").json()["id"] == "hybrid"

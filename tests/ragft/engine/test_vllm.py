@@ -15,7 +15,7 @@ import pytest
 from engines import MODEL, SETTINGS, EngineThread
 
 from ragft.engine.base import Delta, Sampling
-from ragft.engine.child_log import cause, stderr_of_children
+from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
 from ragft.engine.vllm import VllmEngine, model_fingerprint
 from ragft.errors import EngineDead, PromptTooLong, RagftError, UsageError
 from ragft.models import resolve_model
@@ -199,6 +199,15 @@ def test_children_write_their_errors_to_the_log_and_the_first_one_is_the_cause(
     assert cause(None, RuntimeError("see\nabove")) == "RuntimeError: see above."
     wrapped = "1 validation error for VllmConfig\n  Value error, no such dtype [type=value_error, input_value=...]"
     assert cause(None, ValueError(wrapped)) == "no such dtype."
+
+
+def test_ctrl_c_is_not_for_the_children() -> None:
+    code = (
+        "import signal, os; signal.signal(signal.SIGINT, lambda *_: os._exit(9)); os.kill(os.getpid(), signal.SIGINT)"
+    )
+    with deaf_to_ctrl_c():
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
 
 
 def test_a_missing_vllm_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,17 @@
-"""Where an engine's processes write their errors, so that a person gets a sentence and no traceback."""
+"""The processes of an engine: their errors go to a log, so that a person gets a sentence and no traceback, and
+Ctrl-C in a terminal is not for them, so that running answers can finish.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 _ERROR_LINE = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)): (\S.*)$")
@@ -20,6 +24,21 @@ def new_log() -> Path:
     descriptor, name = tempfile.mkstemp(prefix="ragft-engine-", suffix=".log")
     os.close(descriptor)
     return Path(name)
+
+
+@contextlib.contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started inside by this thread, and by those in turn, never see SIGINT, which a terminal sends to all
+    processes at once; the program that started them ends them when it is done.
+    """
+    # When multiprocessing starts its resource tracker it unblocks SIGINT: hence before the mask, not after it.
+    resource_tracker.ensure_running()
+    # A mask is inherited, and unlike an ignored signal it outlasts the handlers that they install.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
