@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from index.durable import publish_folder, write_file
+from index.durable import fsync_folder, write_file
 
 MANIFEST = "manifest.json"
 
@@ -134,8 +135,19 @@ def build(
         "figures": figures,
     }
     write_file(growing / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-    publish_folder(growing, root / fingerprint)
+    _publish(growing, root / fingerprint)
     return Artifact(root / fingerprint, manifest), True
+
+
+def _publish(growing: Path, final: Path) -> None:
+    """Gives a folder its final name once it is on disk. Whatever stops this, the folder stays: it may hold hours."""
+    for folder, _, names in os.walk(growing):
+        for name in names:
+            with Path(folder, name).open("rb") as file:
+                os.fsync(file.fileno())
+        fsync_folder(Path(folder))
+    growing.replace(final)
+    fsync_folder(final.parent)
 
 
 def artifacts_in(root: Path) -> list[Artifact]:

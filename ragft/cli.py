@@ -50,9 +50,11 @@ def main() -> None:
         sys.argv.remove("--debug")
     try:
         app()
-    except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted. Nothing is lost: the same command goes on from here.\n")
-        sys.exit(130)
+    except SystemExit as end:
+        # This is what typer makes of Ctrl-C.
+        if end.code == 130:
+            sys.stderr.write("\nInterrupted. Nothing is lost: the same command goes on from here.\n")
+        raise
     except BrokenPipeError:
         # The reader of our output left, as `| head` does. Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -221,8 +223,6 @@ def refresh(
 
 def _refresh(stages: Stages, *, dry_run: bool = False, rebuild: bool = False) -> None:
     report = stages.refresh_index(dry_run=dry_run, rebuild=rebuild)
-    for skipped in report.skipped:
-        stages.reporter.say(f"Skipped {skipped.path}: {skipped.reason}")
     plan = report.plan
     counts = {key: len(getattr(plan, key)) for key in ("added", "changed", "removed", "unchanged")}
     counts |= {"chunks_to_embed": plan.chunks_to_embed, "chunks_reused": plan.chunks_reused}
@@ -391,8 +391,6 @@ def run(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_jso
     stages = _stages(config, overrides, as_json)
     say = stages.reporter.say
     report = stages.refresh_index()
-    for skipped in report.skipped:
-        say(f"Skipped {skipped.path}: {skipped.reason}")
     say(f"Index: snapshot {report.snapshot_id}{'' if report.published else ', up to date'}")
     adapter = stages.finetune()
     say(f"Adapter: {adapter.folder}")

@@ -105,7 +105,9 @@ class MixSection(Section):
         None,
         description="JSONL of general instructions that are mixed in against forgetting; none: no such rows.",
     )
-    general_share: Share = Field(0.0, description="Share of all rows that come from `general`.")
+    general_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Share of all rows that come from `general`."
+    )
 
 
 class DataSection(Section):

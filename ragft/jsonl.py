@@ -21,7 +21,7 @@ def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[st
         UsageError: the file is missing, not UTF-8, or empty, or a line is no JSON object.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"There is no file of {what} {str(path)!r}: set {key} to one.") from None
     except UnicodeDecodeError as error:
@@ -38,14 +38,30 @@ def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[st
         where = f"{path}, line {number}"
         try:
             values = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            detail = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
-            raise UsageError(f"{where}: no JSON ({detail}).") from None
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{where}: no JSON ({_detail(error)}).") from None
         if not isinstance(values, dict):
             raise UsageError(f"{where}: write an object with fields, not a {type(values).__name__}.")
+        if "\\ud" in line.lower() and _holds_half_a_character(values):
+            raise UsageError(f"{where}: a \\ud... escape stands for half a character: write both halves, or none.")
         yield where, values
     if empty:
         raise UsageError(f"{path} holds no {what}: write one JSON object per line.")
+
+
+def _detail(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "too deep" if isinstance(error, RecursionError) else "a number that is too long"
+
+
+def _holds_half_a_character(values: dict[str, Any]) -> bool:
+    """Whether some text cannot be written down again, nor be tokenized."""
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def to_lines(rows: Iterable[dict[str, Any]]) -> bytes:

@@ -8,11 +8,20 @@ together with the mask of trained positions, so that the two cannot disagree.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from ragft.errors import RagftError
+
+# How model families write the tokens that begin and end a turn: `<|im_end|>`, `</s>`, `<end_of_turn>`, `[/INST]` ...
+_BORDER = re.compile(
+    r"<(?=[|\uff5c])"
+    r"|<(?=/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|start_of_image|end_of_utterance)>)"
+    r"|<(?=</?SYS>>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
+)
 
 
 class Message(TypedDict):
@@ -47,10 +56,20 @@ def user_turn(question: str, passages: Sequence[str] | None = None) -> str:
         passages: what retrieval found, best first; None for a setup without retrieval. An empty sequence says that
             retrieval found nothing, which a model may need to know.
     """
+    asked = f"Question: {_harmless(question)}"
     if passages is None:
-        return f"Question: {question.strip()}"
-    numbered = "\n\n".join(f"[{number}] {text.strip()}" for number, text in enumerate(passages, start=1))
-    return f"Passages:\n{numbered or '(none found)'}\n\nQuestion: {question.strip()}"
+        return asked
+    numbered = "\n\n".join(f"[{number}] {_harmless(text)}" for number, text in enumerate(passages, start=1))
+    return f"Passages:\n{numbered or '(none found)'}\n\n{asked}"
+
+
+def _harmless(text: str) -> str:
+    """The text without what a tokenizer would read as the end of this turn: a document must not speak as the system.
+
+    A space parts such a token behind its first character. This is done to the text, because engines render it
+    themselves, and with any model's tokenizer.
+    """
+    return _BORDER.sub(r"\g<0> ", text.strip())
 
 
 def conversation(system: str, question: str, passages: Sequence[str] | None = None) -> list[Message]:

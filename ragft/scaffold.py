@@ -6,6 +6,8 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
+
 from ragft.errors import UsageError
 
 _FILES = {
@@ -27,9 +29,11 @@ def scaffold(folder: Path) -> Path:
         raise UsageError(f"{name!r} is no name for a domain: use lower-case letters, digits, '-', '_' and '.'.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists already: choose another name, or empty it first.")
+    # YAML would read some names, such as 2024 or no, as something else than a text.
+    written = name if yaml.safe_load(name) == name else f'"{name}"'
     for template, target in _FILES.items():
         text = files("ragft").joinpath("templates", template).read_text(encoding="utf-8")
         path = folder / target
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.replace("{{ name }}", name), encoding="utf-8")
+        path.write_text(text.replace("{{ name }}", written), encoding="utf-8")
     return folder

@@ -83,12 +83,12 @@ class Stages:
         root: Path | None = None,
         documents: Path | None = None,
     ) -> RefreshReport:
-        """Brings an index up to date with its folder of documents; by default the live one."""
+        """Brings an index up to date with its folder of documents, by default the live one; says what was skipped."""
         from index.refresh import refresh
 
         settings = self.config.index
         with self.reporter.progress("Encoding passages") as advance:
-            return refresh(
+            report = refresh(
                 root or self.index_root,
                 documents or settings.documents,
                 self.encoder,
@@ -98,6 +98,9 @@ class Stages:
                 rebuild=rebuild,
                 progress=lambda done, total: advance(done, total, "passages"),
             )
+        for skipped in report.skipped:
+            self.reporter.say(f"Skipped {skipped.path}: {skipped.reason}")
+        return report
 
     def live_snapshot(self) -> Snapshot:
         """The live index, built first where there is none."""
@@ -165,16 +168,16 @@ class Stages:
 
             snapshot = self._training_snapshot()
             retriever = Retriever(snapshot, self.encoder, config)
-            general = read_examples(mixing.general, "data.mix.general") if mixing.general else ()
 
             def search(questions: Sequence[str]) -> list[Any]:
                 return [found.hits for found in retriever.search(questions, MINING_DEPTH * mixing.passages)]
 
             figures: dict[str, Any] = {"snapshot": snapshot.id}
+            general = self._general()
             for name in ("train", "validation"):
                 examples = [Example.from_json(row) for _, row in read_objects(parts.folder / f"{name}.jsonl", name, "")]
                 rows = mix(
-                    examples, general, snapshot, search, mixing,
+                    examples, general[name], snapshot, search, mixing,
                     system=config.prompt.system, refusal=config.prompt.refusal, seed=config.seed,
                 )  # fmt: skip
                 write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in rows))
@@ -186,6 +189,15 @@ class Stages:
             return figures
 
         return build(self.workspace / "data", "mix", inputs, work, {"split": parts.fingerprint})[0]
+
+    def _general(self) -> dict[str, tuple[Example, ...]]:
+        """General instructions by part: parted as the examples are, so that none that validates is trained."""
+        path, share = self.config.data.mix.general, self.config.data.mix.general_share
+        if path is None or share == 0:
+            return {"train": (), "validation": ()}
+        general = read_examples(path, "data.mix.general")
+        train, validation = split(general, self.config.data.validation_share, self.config.seed)
+        return {"train": train, "validation": validation}
 
     def rows(self, part: str) -> list[Row]:
         """The mixed rows of a part: `train` or `validation`."""
@@ -249,6 +261,10 @@ class Stages:
             raise UsageError(
                 f"{folder} holds no adapter (adapter_config.json is missing): name a folder in PEFT's format."
             )
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise UsageError(
+                f"{folder} holds no adapter_model.safetensors; other formats can run code and are not loaded."
+            )
         quantised = config.finetune.method == "qlora"
         inputs = {
             "adapter": [
@@ -293,10 +309,13 @@ class Stages:
 
     def evaluate(self) -> Artifact:
         """The comparison of the setups over the live index and the deployed model."""
+        from ragft.data.audit import refuse_overlap
         from ragft.engine.vllm import VllmEngine
-        from ragft.evaluate.run import evaluate
+        from ragft.evaluate.run import chosen_questions, evaluate
 
         setups = self.config.evaluate.setups
+        if any(SETUPS[name].tuned for name in setups) and self.config.data.examples.is_file():
+            refuse_overlap(read_examples(self.config.data.examples), chosen_questions(self.config))
         folders = self.model_folders(setups)
         retriever = self.retriever() if any(SETUPS[name].retrieval for name in setups) else None
         engines: Mapping[str, VllmEngine] = {

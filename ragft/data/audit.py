@@ -17,6 +17,7 @@ from ragft.errors import UsageError
 from ragft.evaluate.records import Question, read_questions
 from ragft.findings import Findings
 
+_AROUND_WORDS = ".,;:!?…¿¡\"'`“”„‘’«»()[]{}-–—。，？！、"
 SHOWN = 3  # ids named in a finding; the rest is counted
 
 
@@ -89,12 +90,15 @@ def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> No
         if examples:
             findings.add("note", "form", "prompt.format is not set, so form is not scored")
         return
-    wrong = [example.id for example in examples if re.search(pattern, example.answer.strip()) is None]
+    # As the metric does: the whole answer, or the refusal word for word.
+    refusal = config.prompt.refusal.strip()
+    answers = {example.id: example.answer.strip() for example in examples}
+    wrong = [name for name, text in answers.items() if text != refusal and re.fullmatch(pattern, text) is None]
     if wrong:
         findings.add("error", "form", f"{len(wrong)} answers are not in the house format: {_some(wrong)}")
     else:
         findings.add("ok", "form", "every answer is in the house format")
-    if re.search(pattern, config.prompt.refusal.strip()) is None:
+    if re.fullmatch(pattern, refusal) is None:
         findings.add("error", "refusal", "prompt.refusal is not in the house format itself")
 
 
@@ -134,7 +138,9 @@ def _documents_of(source: str, known: Iterable[str] | dict[str, object]) -> list
 
 
 def _normal(text: str) -> str:
-    return " ".join(re.findall(r"\w+(?:[.+#-]\w+)*", text.casefold()))
+    """The text without case, white space and punctuation around words; C, C++ and C# stay three."""
+    words = (word.strip(_AROUND_WORDS) for word in text.casefold().split())
+    return " ".join(word for word in words if word)
 
 
 def _some(items: Iterable[str], count: int | None = None) -> str:

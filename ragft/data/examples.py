@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from ragft.prompts import Message
 
 FORMS = '{"question", "answer"}, {"messages"}, {"prompt", "completion"} or {"instruction", "input", "output"}'
 _ROLES = ("system", "user", "assistant")
+_FORM_KEYS = ("question", "answer", "messages", "prompt", "completion", "instruction", "input", "output")
+_KEYS = (*_FORM_KEYS, "id", "group", "sources", "tags")
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,12 @@ def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]
         UsageError: the file cannot be read, or a line is no example or repeats an id; the message names file and line.
     """
     examples: dict[str, Example] = {}
-    for number, (where, values) in enumerate(read_objects(path, "examples", key), start=1):
+    for where, values in read_objects(path, "examples", key):
+        _refuse_misspelt_keys(values, where)
         history, question, answer = _turns(values, where)
         if not question.strip() or not answer.strip():
             raise UsageError(f"{where}: the question or the answer is empty.")
-        identity = str(values.get("id", f"line-{number}"))
+        identity = _name(values, "id") or "line-" + where.rpartition(" ")[2]
         if identity in examples:
             raise UsageError(f"{where}: id {identity!r} stands there twice: give each example its own.")
         examples[identity] = Example(
@@ -63,7 +67,7 @@ def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]
             question=question,
             answer=answer,
             sources=_texts(values, "sources", where),
-            group=str(values.get("group", "") or identity),
+            group=_name(values, "group") or identity,
             tags=_texts(values, "tags", where),
             history=history,
         )
@@ -100,6 +104,20 @@ def _from_messages(messages: Any, where: str) -> tuple[tuple[Message, ...], str,
     if [turn["role"] for turn in turns[-2:]] != ["user", "assistant"]:
         raise UsageError(f"{where}: the last two messages must be the user's and the assistant's.")
     return tuple(turns[:-2]), turns[-2]["content"], turns[-1]["content"]
+
+
+def _refuse_misspelt_keys(values: Mapping[str, Any], where: str) -> None:
+    """Other keys are the author's own, but one that nearly is ours would be lost silently (`source`)."""
+    for key in values:
+        nearest = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)
+        if key not in _KEYS and nearest and nearest[0] not in values:
+            raise UsageError(f"{where}: unknown field {key!r}: did you mean {nearest[0]!r}?")
+
+
+def _name(values: Mapping[str, Any], field: str) -> str:
+    """An id or a group; empty where there is none. `null` is none: it must not become a group that many rows share."""
+    name = values.get(field)
+    return "" if name is None else str(name)
 
 
 def _text(values: Mapping[str, Any], field: str, where: str) -> str:

@@ -9,23 +9,19 @@ and shuffling these are; the refusal instead of an answer from memory is ours).
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from index.search import Hit
 from index.snapshot import Snapshot
-from ragft.citations import passage_matches
+from ragft.citations import in_plain_words, passage_matches, with_citations
 from ragft.config import MixSection
 from ragft.data.examples import Example
 from ragft.errors import UsageError
 from ragft.prompts import Message, user_turn
 
 Kind = Literal["gold", "refusal", "closed-book", "general"]
-
-_CITATION = re.compile(r"\[(\d+)\]")
-_UNCITED = re.compile(r"(?:\[\d+\])+ ?")
 
 
 @dataclass(frozen=True)
@@ -80,19 +76,29 @@ def mix(
         search: finds hits for questions, best first, deeper than `settings.passages`: distractors are mined from them.
 
     Raises:
-        UsageError: an example names a source that the index does not hold.
+        UsageError: an example names a source that the index does not hold, or more sources than a row has passages.
     """
+    _refuse_too_many_sources(examples, settings.passages)
     gold = gold_passages(examples, snapshot)
     hits = search([example.question for example in examples])
     draw = random.Random(seed)
     rows: list[Row] = []
-    for _ in range(settings.repeats):
+    for repeat in range(settings.repeats):
         kinds = _kinds(examples, settings, draw)
         for example, found, kind in zip(examples, hits, kinds, strict=True):
-            rows.append(_row(example, gold[example.id], found, kind, settings.passages, system, refusal, draw))
+            rows.append(_row(example, gold[example.id], found, kind, settings.passages, repeat, system, refusal, draw))
     rows += _general_rows(general, len(rows), settings, draw)
     draw.shuffle(rows)
     return tuple(rows)
+
+
+def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None:
+    for example in examples:
+        if len(example.sources) > passages:
+            raise UsageError(
+                f"Example {example.id!r} names {len(example.sources)} sources, but a training prompt holds "
+                f"data.mix.passages = {passages}: raise it (and index.top_k), or leave the example out."
+            )
 
 
 def gold_passages(examples: Sequence[Example], snapshot: Snapshot) -> dict[str, tuple[tuple[Passage, ...], ...]]:
@@ -149,14 +155,14 @@ def _row(
     hits: Sequence[Hit],
     kind: Kind,
     passages: int,
+    repeat: int,
     system: str,
     refusal: str,
     draw: random.Random,
 ) -> Row:
     if kind == "closed-book":
         # Without passages there is nothing to cite: the marks go, the rest of the form stays.
-        answer = _UNCITED.sub("", example.answer)
-        return Row(example.id, kind, _messages(example, system, None, answer))
+        return Row(example.id, kind, _messages(example, system, None, in_plain_words(example.answer)))
     gold_ids = {passage.chunk_id for options in gold for passage in options}
     chosen: list[Passage] = []
     if kind == "gold":
@@ -165,9 +171,12 @@ def _row(
     elif len(gold) > 1 and draw.random() < 0.5:
         # A question over several passages is refused too when only some of them were found.
         chosen = [draw.choice(options) for options in draw.sample(gold, len(gold) - 1)]
+        # One passage may hold several sources: what is shown must not hold them all.
+        if all(any(passage in options for passage in chosen) for options in gold):
+            chosen = []
+    shown = [(passage.chunk_id, passage.text) for passage in dict.fromkeys(chosen)]
     distractors = [hit for hit in hits if hit.chunk_id not in gold_ids]
-    shown = [(passage.chunk_id, passage.text) for passage in dict.fromkeys(chosen)][:passages]
-    shown += [(hit.chunk_id, hit.passage) for hit in distractors[: passages - len(shown)]]
+    shown += [(hit.chunk_id, hit.passage) for hit in _window(distractors, passages - len(shown), repeat)]
     draw.shuffle(shown)
     places = {chunk_id: number for number, (chunk_id, _) in enumerate(shown, start=1)}
     if kind == "refusal":
@@ -175,15 +184,16 @@ def _row(
         numbers: tuple[int, ...] = ()
     else:
         numbers = tuple(places[passage.chunk_id] for passage in chosen)
-        answer = _CITATION.sub(lambda match: _renumbered(match, numbers), example.answer)
+        answer = with_citations(example.answer, lambda n: numbers[n - 1] if 1 <= n <= len(numbers) else n)
     messages = _messages(example, system, [text for _, text in shown], answer)
     return Row(example.id, kind, messages, tuple(places), numbers)
 
 
-def _renumbered(match: re.Match[str], numbers: Sequence[int]) -> str:
-    """A citation of the n-th source as a citation of the place where that source stands in the prompt."""
-    source = int(match[1])
-    return f"[{numbers[source - 1]}]" if 1 <= source <= len(numbers) else match[0]
+def _window(distractors: Sequence[Hit], wanted: int, repeat: int) -> list[Hit]:
+    """The best distractors for a first row, the next best for each further row of the same example."""
+    if len(distractors) <= wanted:
+        return list(distractors)
+    return [distractors[(repeat * wanted + place) % len(distractors)] for place in range(wanted)]
 
 
 def _messages(example: Example, system: str, passages: Sequence[str] | None, answer: str) -> tuple[Message, ...]:
