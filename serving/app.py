@@ -79,6 +79,8 @@ def create_app(
         # Bodies are bounded by `Limits`, and a description of the routes would be one more open route.
         request_max_body_size=None,
         openapi_config=None,
+        # How to log is the program's business: Litestar would turn on every library's information.
+        logging_config=None,
     )
     # Around the whole application and not among its middleware, which unknown routes never pass.
     limits = Limits(
