@@ -82,7 +82,7 @@ class IndexSection(Section):
         "auto", description="Number format of the encoder; auto: bfloat16 where the processor has it."
     )
     chunk_tokens: int | None = Field(
-        None, ge=16, description="Longest chunk in encoder tokens; none: the encoder's window."
+        None, ge=32, description="Longest chunk in encoder tokens; none: the encoder's window."
     )
     overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks of one section share.")
     mode: Literal["hybrid", "dense", "lexical"] = Field("hybrid", description="How passages are searched.")

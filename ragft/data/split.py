@@ -36,13 +36,15 @@ def split(
     count = 0
     for name in ordered[:-1]:  # at least one group is left to train on
         size = len(groups[name])
-        # A group goes where it brings the share nearer; the first always goes, so that something validates.
-        if validation and abs(count + size - wanted) > abs(count - wanted):
+        # A group goes where it brings the share nearer: a large one would leave little to train on.
+        if abs(count + size - wanted) > abs(count - wanted):
             continue
         validation.add(name)
         count += size
         if count >= wanted:
             break
+    if not validation:
+        validation.add(min(ordered, key=lambda name: len(groups[name])))
     return (
         tuple(example for example in examples if example.group not in validation),
         tuple(example for example in examples if example.group in validation),

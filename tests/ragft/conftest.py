@@ -1,0 +1,89 @@
+"""The packaged tokenizer and encoder, once a session; a small domain on disk; the command line in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes_of_core import Domain, Ended
+
+from index.encoder import Encoder
+from ragft.cli import main
+from ragft.models import resolve_encoder, resolve_model
+from ragft.stages import Stages
+
+PAGES = {
+    "node.md": "# Node.js\n\n## Node.js 22\n\nEnd of life: 2027-04-30\n\n## Node.js 24\n\nEnd of life: 2028-04-30\n",
+    "mysql.md": "# MySQL\n\n## MySQL 8.0\n\n- End of life: 2026-04-30\n- Latest version: 8.0.36\n",
+    "cats.md": "# Cats\n\n## Kittens\n\nA kitten purrs when it is content.\n",
+}
+EXAMPLES = [
+    {"question": "When does Node.js 22 end?", "answer": "2027-04-30 [1]", "sources": ["node.md#Node.js 22"]},
+    {"question": "When does Node.js 24 end?", "answer": "2028-04-30 [1]", "sources": ["node.md#Node.js 24"]},
+    {"question": "What is the latest MySQL 8.0?", "answer": "8.0.36 [1]", "sources": ["mysql.md#MySQL 8.0"]},
+    {"question": "Who wrote MySQL?", "answer": "I do not know."},
+]
+QUESTIONS = [
+    {"id": "q1", "question": "Do kittens purr?", "answers": ["yes"], "sources": ["cats.md#Kittens"]},
+    {"id": "q2", "question": "Until when is MySQL 8.0 supported?", "answers": ["2026-04-30"]},
+    {"id": "q3", "question": "Who feeds the cats?", "answers": [], "answerable": False},
+]
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer() -> Any:
+    """The packaged language model's own tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(resolve_model("smollm2-135m-instruct"), local_files_only=True)
+
+
+@pytest.fixture(scope="session")
+def real_encoder() -> Encoder:
+    return Encoder(resolve_encoder("all-minilm-l6-v2"))
+
+
+@pytest.fixture
+def loaded_encoder(monkeypatch: pytest.MonkeyPatch, real_encoder: Encoder) -> None:
+    """All stages share one encoder, so that it is loaded once."""
+    monkeypatch.setattr(Stages, "encoder", real_encoder)
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> Domain:
+    """Three pages, four examples and three questions."""
+    made = Domain(tmp_path / "desk")
+    for name, text in PAGES.items():
+        made.page(name, text)
+    made.lines("examples.jsonl", EXAMPLES)
+    made.lines("questions.jsonl", QUESTIONS)
+    made.configure()
+    return made
+
+
+@pytest.fixture
+def ragft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs the command line as `ragft ARGUMENTS` does, and tells how it ended."""
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["ragft", *map(str, arguments)])
+        status = 0
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return Ended(status, out, err)
+
+    return run
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Shows what a command said where its exit status is not the expected one."""
+    if isinstance(left, Ended) and op == "==":
+        return [f"exit status {left.status} instead of {right}", *left.err.splitlines(), *left.out.splitlines()]
+    return None
