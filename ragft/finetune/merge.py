@@ -1,4 +1,4 @@
-"""An adapter becomes a model: merged weights that a server loads, and how far their answers are from the live adapter's.
+"""An adapter becomes a model: merged weights that a server loads, and how far they answer from the live adapter.
 
 For QLoRA the merge goes onto the dequantised NF4 weights by default, because those are what the adapter was trained
 against; merging onto the original weights is the alternative, and quantising a merged model again is not offered: it
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, DynamicCache
 
 from index.durable import publish_folder
 from ragft.errors import RagftError
@@ -153,23 +153,33 @@ def divergence(
 
 
 @torch.inference_mode()
-def _answers(
-    model: nn.Module, prompts: Sequence[Sequence[int]], stops: list[int], max_tokens: int
-) -> list[list[int]]:
-    """Greedy continuations with their end token, in the order of `prompts`; similar lengths are decoded together."""
+def _answers(model: nn.Module, prompts: Sequence[Sequence[int]], stops: list[int], max_tokens: int) -> list[list[int]]:
+    """Greedy continuations with their end token, in the order of `prompts`.
+
+    Prompts of similar length are decoded together, behind the prefix that they share, which is read once.
+    """
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
     answers: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(order), _PROMPTS_AT_ONCE):
         numbers = order[start : start + _PROMPTS_AT_ONCE]
-        longest = max(len(prompts[number]) for number in numbers)
-        ids = torch.full((len(numbers), longest), stops[0])
-        mask = torch.zeros_like(ids)
-        for row, number in enumerate(numbers):
-            ids[row, longest - len(prompts[number]) :] = torch.tensor(list(prompts[number]))
-            mask[row, longest - len(prompts[number]) :] = 1
+        group = [list(prompts[number]) for number in numbers]
+        shared = _common_prefix(group)
+        longest = max(map(len, group))
+        # Padding stands between the shared prefix and the rest, so that the prefix is the same for all.
+        ids = torch.full((len(group), longest), stops[0])
+        mask = torch.ones_like(ids)
+        for row, prompt in enumerate(group):
+            padding = longest - len(prompt)
+            ids[row] = torch.tensor(prompt[:shared] + [stops[0]] * padding + prompt[shared:])
+            mask[row, shared : shared + padding] = 0
+        cache = DynamicCache(config=model.config)
+        if shared:
+            model(input_ids=ids[:1, :shared], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(group))
         generated = model.generate(
             input_ids=ids,
             attention_mask=mask,
+            past_key_values=cache,
             max_new_tokens=max_tokens,
             do_sample=False,
             num_beams=1,
@@ -210,6 +220,12 @@ def _stop_tokens(model: nn.Module, folder: Path) -> list[int]:
     if stops is None:
         raise RagftError(f"The model in {folder} names no end token: set eos_token_id in its generation_config.json.")
     return [stops] if isinstance(stops, int) else list(stops)
+
+
+def _common_prefix(group: Sequence[Sequence[int]]) -> int:
+    """Tokens that all prompts begin with, but for each one's last, which must be read to go on from it."""
+    limit = min(map(len, group)) - 1
+    return next((place for place in range(limit) if len({prompt[place] for prompt in group}) > 1), limit)
 
 
 def _through_stop(ids: list[int], stops: list[int]) -> list[int]:

@@ -44,9 +44,7 @@ def merge_and_prove(
     prompts = [render_prompt(tokenizer, conversation) for conversation in conversations]
     limit = config.engine.max_tokens
     reporter.say(f"Comparing the live and the merged model on {len(prompts)} held-out prompts")
-    proof = divergence(
-        base, adapter, output, prompts, max_tokens=limit, quantised=config.finetune.method == "qlora"
-    )
+    proof = divergence(base, adapter, output, prompts, max_tokens=limit, quantised=config.finetune.method == "qlora")
     reporter.say("Comparing the merged model with vLLM")
     served = asyncio.run(_served(VllmEngine(output, config.engine, seed=config.seed), conversations, limit))
 

@@ -125,7 +125,8 @@ def packed_attention(
     if layout is None or dropout or extras or value.shape[-1] != query.shape[-1]:
         raise RagftError(
             f"The attention of {type(module).__name__} has parts that the fast back end does not compute "
-            f"({', '.join(extras) or 'dropout, no layout, or values of another width'}); choose a Llama-like base model."
+            f"({', '.join(extras) or 'dropout, no layout, or values of another width'}); choose a Llama-like base "
+            "model."
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return _PackedAttention.apply(query[0], key[0], value[0], layout, scale)[None], None

@@ -65,7 +65,7 @@ def read(
             about = file.metadata() or {}
             if about.get("fingerprint") != print_:
                 return None
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118: not a mapping
+            tensors = {key: file.get_tensor(key) for key in list(file.keys())}
     except (OSError, SafetensorError):
         return None
     best: dict[str, torch.Tensor] = {}

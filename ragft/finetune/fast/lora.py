@@ -133,7 +133,9 @@ def attach(
     model.requires_grad_(False)
     for name, linear in target_linears(model).items():
         replace(
-            model, name, LoraLinear(linear, rank, alpha / rank, quantise=quantise, cache=cache, generator=generator)
+            model,
+            name,
+            LoraLinear(linear, rank, alpha / rank, quantise=quantise, cache=cache, generator=generator),
         )
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 

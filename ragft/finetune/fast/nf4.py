@@ -28,7 +28,10 @@ class Nf4Weight:
         self._cache = cache
         self._copy: torch.Tensor | None = None
         self._packed, self._state = bnb.quantize_4bit(
-            weight.detach().float().contiguous(), blocksize=BLOCK_SIZE, compress_statistics=True, quant_type="nf4"
+            weight.detach().float().contiguous(),
+            blocksize=BLOCK_SIZE,
+            compress_statistics=True,
+            quant_type="nf4",
         )
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:

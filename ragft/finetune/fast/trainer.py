@@ -203,7 +203,10 @@ class _Run:
             for letter, parameter in (("A", layer.A), ("B", layer.B))
         }
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            self.parameters.values(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.validation = micro_batches(validation, settings.token_budget)
         self.validation_rows = len(validation)
@@ -308,9 +311,7 @@ class _Run:
     def report(self, left_out: int, validation_left_out: int) -> TrainReport:
         """Writes the best adapter and says what the run did."""
         adapter = self.folder / "adapter"
-        save_adapter(
-            self.model, adapter, self.base_name, rank=self.settings.rank, alpha=self.alpha, tensors=self.best
-        )
+        save_adapter(self.model, adapter, self.base_name, rank=self.settings.rank, alpha=self.alpha, tensors=self.best)
         state = self.state
         return TrainReport(
             adapter=adapter,

@@ -78,9 +78,7 @@ def make_rows() -> Callable[..., list[Rendered]]:
             # An answer of a fixed form, which is learnt quickly, around content that is not.
             answer = [*form[:3], *question[:2], *form[3:], 2]
             rows.append(
-                Rendered(
-                    (*shared, *question, *answer), (False,) * (prefix + len(question)) + (True,) * len(answer)
-                )
+                Rendered((*shared, *question, *answer), (False,) * (prefix + len(question)) + (True,) * len(answer))
             )
         return rows
 

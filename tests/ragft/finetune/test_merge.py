@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ragft.errors import RagftError
+from ragft.finetune import merge as merge_module
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import load_adapter, save_adapter
 from ragft.finetune.fast.lora import adapted, attach
@@ -118,11 +119,15 @@ def test_the_proof_tells_a_good_merge_from_a_bad_one(
     assert proof.live_ids == unmerged.live_ids
 
 
-def test_a_prompt_is_answered_alone_as_among_others(model_folder: Path, adapter: Path, make_rows: Rows) -> None:
-    prompts = [row.ids[:-6] for row in make_rows(9)]
-    together = divergence(model_folder, adapter, model_folder, prompts, max_tokens=1)
-    alone = [divergence(model_folder, adapter, model_folder, [p], max_tokens=1).live_ids[0] for p in prompts[:3]]
-    assert list(together.live_ids[:3]) == alone
+@pytest.mark.parametrize("prefix", [0, 12])
+def test_a_prompt_is_answered_alone_as_among_others(model_folder: Path, make_rows: Rows, prefix: int) -> None:
+    # In float32, where a random model's close calls do not depend on the shape of a product.
+    model = decoder.load(model_folder, torch.float32, attention_name="eager")
+    prompts = [row.ids[:-6] for row in make_rows(19, prefix=prefix)]
+    together = merge_module._answers(model, prompts, [2], 6)
+    for prompt, answer in zip(prompts, together, strict=True):
+        whole = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=2)
+        assert answer == whole[0, len(prompt) :].tolist()
 
 
 def test_a_proof_needs_prompts(model_folder: Path, adapter: Path) -> None:

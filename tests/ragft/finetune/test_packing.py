@@ -104,7 +104,7 @@ def test_a_model_with_sliding_attention_is_refused_beyond_its_window(llama_folde
     )  # fmt: skip
     MistralForCausalLM(config).save_pretrained(tmp_path)
     decoder.load_for_training(tmp_path, torch.float32, max_length=128)
-    with pytest.raises(RagftError, match="set finetune.max_length to 128"):
+    with pytest.raises(RagftError, match=r"set finetune\.max_length to 128"):
         decoder.load_for_training(tmp_path, torch.float32, max_length=129)
 
 

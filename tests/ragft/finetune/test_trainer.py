@@ -94,7 +94,11 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
     assert steps == list(range(1, 16)), "no step is done twice when every step is kept"
     assert _same(_adapter(whole), _adapter(report))
     assert whole.history == report.history
-    assert (whole.tokens, whole.best_step, whole.best_loss) == (report.tokens, report.best_step, report.best_loss)
+    assert (whole.tokens, whole.best_step, whole.best_loss) == (
+        report.tokens,
+        report.best_step,
+        report.best_loss,
+    )
 
 
 _KILLED = """
@@ -161,9 +165,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(
     assert steps == [1, 2]
 
 
-def test_training_stops_early_and_keeps_the_best_adapter(
-    llama_folder: Path, make_rows: Rows, tmp_path: Path
-) -> None:
+def test_training_stops_early_and_keeps_the_best_adapter(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
     # Few rows, many epochs, a high rate: what is learnt by heart makes unseen rows worse.
     rows, validation = make_rows(4), make_rows(6, seed=9)
     settings = _settings(epochs=60, learning_rate=2e-2, evaluations=12, patience=2, schedule="constant")
@@ -171,7 +173,7 @@ def test_training_stops_early_and_keeps_the_best_adapter(
     assert report.stopped_early
     losses = {entry.step: entry.validation_loss for entry in report.history}
     assert report.best_loss == losses[report.best_step] == min(loss for loss in losses.values() if loss is not None)
-    assert [entry.step for entry in report.history[-3:]][0] == report.best_step, "two worse ones, then it stopped"
+    assert report.history[-3].step == report.best_step, "two worse ones, then it stopped"
     assert report.steps < 60
 
 
