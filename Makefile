@@ -1,0 +1,37 @@
+# The two commands are `make demo` and `make test`; both do all set-up themselves.
+#   make demo            everything on the embedded example, then the server (SERVE=0: without; FULL=1: all questions)
+#   make test            all tests;  make test-fast  without the slow ones
+#   make setup GPU=1     for a machine with an NVIDIA card
+
+VENV ?= .venv
+KIND := $(if $(GPU),gpu,cpu)
+RUN  := $(VENV)/bin
+export VENV
+
+.PHONY: setup demo test test-fast lint benchmark clean help
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+
+setup:
+	@requirements/install.sh $(KIND)
+
+demo: setup
+	@$(RUN)/python examples/lifecycle/demo.py $(if $(FULL),--full) $(if $(filter 0,$(SERVE)),--no-serve)
+
+test: setup
+	@$(RUN)/python -m pytest
+
+test-fast: setup
+	@$(RUN)/python -m pytest -m "not slow"
+
+lint: setup
+	@$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy
+
+benchmark: setup
+	@$(RUN)/python benchmarks/finetune_throughput.py
+	@$(RUN)/python benchmarks/serving_ttft.py
+	@$(RUN)/python benchmarks/stages.py
+
+clean:
+	rm -rf $(VENV) workspace build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
