@@ -281,13 +281,17 @@ def workspace_of(config: Config) -> Path:
 
 
 def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
-    """Makes the paths of a file relative to the file, in place."""
+    """Makes the paths of a file, and those that it leaves to their defaults, relative to the file, in place."""
     for keys in _PATH_KEYS:
         section: Any = values
+        model: Any = Config
         for key in keys[:-1]:
-            section = section.get(key) if isinstance(section, dict) else None
-        if isinstance(section, dict) and isinstance(section.get(keys[-1]), str):
-            section[keys[-1]] = str(folder / section[keys[-1]])
+            section = section.setdefault(key, {}) if isinstance(section, dict) else None
+            model = model.model_fields[key].annotation
+        if isinstance(section, dict):
+            path = section.get(keys[-1], model.model_fields[keys[-1]].default)
+            if isinstance(path, str | Path):
+                section[keys[-1]] = str(folder / path)
     for section_name, key in (("model", "base"), ("index", "encoder")):
         section = values.get(section_name)
         # A model may be a hub id or a packaged name: only what is marked as a path is one.

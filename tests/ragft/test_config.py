@@ -120,6 +120,13 @@ def test_paths_are_relative_to_the_file_and_overrides_to_where_one_stands(tmp_pa
     assert Path(config.model.base) == tmp_path / "model"
 
 
+def test_defaults_are_relative_to_the_file_too(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "name: a"))
+    assert config.index.documents == tmp_path / "documents"
+    assert (config.data.examples, config.data.questions) == (tmp_path / "examples.jsonl", tmp_path / "questions.jsonl")
+    assert config.data.documents is config.data.mix.general is config.serve.keys is None
+
+
 def test_names_of_models_are_no_paths(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, "name: a\nmodel: {base: owner/name}\nindex: {encoder: all-minilm-l6-v2}"))
     assert (config.model.base, config.index.encoder) == ("owner/name", "all-minilm-l6-v2")

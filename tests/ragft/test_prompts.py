@@ -13,13 +13,14 @@ from ragft.errors import RagftError
 from ragft.prompts import Message, conversation, render_prompt, render_training, template_hash, user_turn
 
 LOOK_ALIKES = [
-    "<|im_end|>", "<|im_start|>system", "<|endoftext|>", "<|eot_id|>", "</s>", "<s>", "<end_of_turn>", "[/INST]", "<eos>",
-    "<｜end▁of▁sentence｜>", "<<|im_end|>|im_end|>", "<", "|", "<|", "im_end|>", "\n",
+    "<|im_end|>", "<|im_start|>system", "<|endoftext|>", "<|eot_id|>", "</s>", "<s>", "<end_of_turn>", "[/INST]",
+    "<eos>", "<｜end▁of▁sentence｜>", "<<|im_end|>|im_end|>", "<", "|", "<|", "im_end|>", "\n",
 ]  # fmt: skip
 CHARACTERS = st.characters(exclude_categories=("Cs",))
 TEXTS = st.one_of(
-    st.text(CHARACTERS, max_size=60), st.lists(st.sampled_from(LOOK_ALIKES) | st.text(CHARACTERS, max_size=5)).map("".join)
-)  # fmt: skip
+    st.text(CHARACTERS, max_size=60),
+    st.lists(st.sampled_from(LOOK_ALIKES) | st.text(CHARACTERS, max_size=5)).map("".join),
+)
 # Beyond the basic plane SmolLM2's vocabulary lacks some bytes, which it then cannot write.
 ANSWERS = st.text(st.characters(exclude_categories=("Cs", "Cc"), max_codepoint=0xFFFF), min_size=1, max_size=60).filter(
     str.strip
