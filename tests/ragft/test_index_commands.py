@@ -133,11 +133,9 @@ def test_another_encoder_is_refused(index: Ragft, domain: Domain, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_commands_work_in_a_process_of_their_own(domain: Domain) -> None:
-    for arguments in (["index", "build"], ["index", "search", "kitten", "--json"]):
-        ended = subprocess.run(
-            [sys.executable, "-m", "ragft", *arguments, "-c", str(domain.config)], capture_output=True, text=True
-        )
-        assert ended.returncode == 0, ended.stderr
-    assert '"document_id": "cats.md"' in ended.stdout
-    assert len(ended.stdout.splitlines()) == 1
+def test_search_works_in_a_process_of_its_own(domain: Domain) -> None:
+    arguments = ["index", "search", "kitten", "--json", "-c", str(domain.config)]
+    ended = subprocess.run([sys.executable, "-m", "ragft", *arguments], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    (line,) = ended.stdout.splitlines()
+    assert '"document_id": "cats.md"' in line
