@@ -4,6 +4,9 @@ row.
 Computed row by row in blocks instead of under one mask: of a packed sequence of 2048 tokens with a prefix of
 200 and six rows, a mask would throw away three quarters of the scores after computing them. Query heads that
 share a key head are one product (grouped-query attention without repeating the keys).
+
+Measured with SmolLM2-135M on rows of 400 tokens of which 200 are shared, 2048 to a micro-batch, in tokens per second
+of one core's time: 762; the same packing under a mask in torch's fused kernel 311; padded batches 378 (eager) and 285 (fused).
 """
 
 from __future__ import annotations

@@ -1,0 +1,199 @@
+"""Training speed and memory of the fast back end beside TRL's SFTTrainer, on the same rows in the same order.
+
+Each measurement is a process of its own, and the two take turns, so that other load on the machine meets both. A
+step is one optimiser batch of the same rows for both; the first step warms up and is not counted. Tokens are those of
+the rows (padding is not counted; a shared prefix is counted once per row, although ours computes it once).
+
+    python benchmarks/finetune_throughput.py --model MODEL_FOLDER [--rows rows.jsonl] [--json figures.json]
+
+TRL runs as its documentation shows QLoRA: NF4 with double quantisation through bitsandbytes, adapters on all linear
+layers, its default batch size of 8, gradient checkpointing and bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ragft.config import FinetuneSection
+from ragft.finetune.fast.batching import epoch_batches
+from ragft.prompts import Rendered
+
+BATCH = 8
+RANK = 16
+SEED = 0
+
+
+class Meter:
+    """Wall and processor seconds between the first step's end and the last one's."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[float, float]] = []
+
+    def mark(self) -> None:
+        self.marks.append((time.monotonic(), time.process_time()))
+
+    def figures(self, rows: list[Rendered]) -> dict[str, float]:
+        """Tokens, seconds and peak memory of the counted steps."""
+        batches = epoch_batches(len(rows), BATCH, seed=SEED, epoch=0)[1 : len(self.marks)]
+        (wall, cpu), (wall_end, cpu_end) = self.marks[0], self.marks[-1]
+        return {
+            "tokens": sum(len(rows[index].ids) for batch in batches for index in batch),
+            "wall_seconds": wall_end - wall,
+            "cpu_seconds": cpu_end - cpu,
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+
+def ours(model: Path, rows: list[Rendered], method: str) -> dict[str, float]:
+    """One run of `ragft.finetune.fast`."""
+    from ragft.finetune.fast.trainer import train
+
+    meter = Meter()
+    settings = FinetuneSection(method=method, rank=RANK, batch_size=BATCH, epochs=1, evaluations=1)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        train(model, rows, [], settings, seed=SEED, folder=Path(folder), progress=lambda _: meter.mark())
+    return meter.figures(rows)
+
+
+def trl(model: Path, rows: list[Rendered], method: str) -> dict[str, float]:
+    """One run of TRL's SFTTrainer with its defaults, over the same optimiser batches."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    meter = Meter()
+
+    class Steps(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            meter.mark()
+
+    order = [index for batch in epoch_batches(len(rows), BATCH, seed=SEED, epoch=0) for index in batch]
+    columns = [
+        {"input_ids": list(row.ids), "labels": [t if k else -100 for t, k in zip(row.ids, row.trained, strict=True)]}
+        for row in (rows[index] for index in order)
+    ]
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    network = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.bfloat16, quantization_config=nf4 if method == "qlora" else None
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SFTTrainer(
+            network,
+            SFTConfig(
+                output_dir=folder,
+                num_train_epochs=1,
+                learning_rate=1e-3,
+                use_cpu=True,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                train_sampling_strategy="sequential",
+            ),
+            train_dataset=Dataset.from_list(columns),
+            processing_class=AutoTokenizer.from_pretrained(model),
+            peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
+            callbacks=[Steps()],
+        )
+        trainer.train()
+    return meter.figures(rows)
+
+
+def synthetic_rows(count: int, vocabulary: int = 49_000) -> list[Rendered]:
+    """Rows of the lengths of a retrieval-augmented run: a shared system prompt, up to four passages, a short answer."""
+    source = random.Random(SEED)
+
+    def tokens(number: int) -> list[int]:
+        return [source.randrange(100, vocabulary) for _ in range(number)]
+
+    system, rows = tokens(200), []
+    for _ in range(count):
+        passages = source.choices(range(5), [10, 5, 15, 30, 40])[0]
+        prompt = tokens(20 + sum(int(source.lognormvariate(3.9, 0.35)) for _ in range(passages)))
+        answer = tokens(source.randint(20, 45))
+        untrained = len(system) + len(prompt)
+        rows.append(Rendered((*system, *prompt, *answer), (False,) * untrained + (True,) * len(answer)))
+    return rows
+
+
+def read_rows(path: Path) -> list[Rendered]:
+    """Rows of a JSONL file of `{"ids": [...], "trained": [...]}`."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [Rendered(tuple(row["ids"]), tuple(map(bool, row["trained"]))) for row in lines]
+
+
+def measure(arguments: argparse.Namespace, rows: Path, who: str) -> dict[str, float]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, __file__, "--worker", who, "--rows", str(rows), "--model", str(arguments.model)]
+    # Threads that spin while they wait make both unmeasurably slow when anything else runs.
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [*command, "--method", arguments.method], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def main() -> None:
+    """Measures by turns and prints a table of medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the base model (safetensors)")
+    parser.add_argument("--rows", type=Path, help='JSONL of {"ids", "trained"}; none: synthetic rows')
+    parser.add_argument("--steps", type=int, default=3, help="counted optimiser steps per measurement")
+    parser.add_argument("--rounds", type=int, default=2, help="measurements of each")
+    parser.add_argument("--method", choices=["qlora", "lora"], default="qlora")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--worker", choices=["ours", "trl"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        rows = read_rows(arguments.rows)
+        print(json.dumps({"ours": ours, "trl": trl}[arguments.worker](arguments.model, rows, arguments.method)))
+        return
+    needed = (arguments.steps + 1) * BATCH
+    rows = (read_rows(arguments.rows) if arguments.rows else synthetic_rows(needed))[:needed]
+    found: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.writelines(json.dumps({"ids": row.ids, "trained": row.trained}) + "\n" for row in rows)
+        file.flush()
+        for _ in range(arguments.rounds):
+            for who, runs in found.items():
+                runs.append(measure(arguments, Path(file.name), who))
+                print(f"{who}: {json.dumps(runs[-1])}", file=sys.stderr, flush=True)
+    table = {who: summary(runs) for who, runs in found.items()}
+    print(f"{'':8}{'tokens/s wall':>16}{'tokens/s cpu':>16}{'peak MiB':>12}   ({arguments.method})")
+    for who, line in table.items():
+        print(f"{who:8}{line['wall']:16.0f}{line['cpu']:16.0f}{line['peak_mib']:12.0f}")
+    print(f"ours / trl: {table['ours']['wall'] / table['trl']['wall']:.2f} wall", end=", ")
+    print(f"{table['ours']['cpu'] / table['trl']['cpu']:.2f} cpu")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"summary": table, "runs": found}, indent=2) + "\n", encoding="utf-8")
+
+
+def summary(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Medians over the runs: real tokens per second of wall and processor time, and peak memory."""
+    return {
+        "wall": statistics.median(run["tokens"] / run["wall_seconds"] for run in runs),
+        "cpu": statistics.median(run["tokens"] / run["cpu_seconds"] for run in runs),
+        "peak_mib": statistics.median(run["peak_mib"] for run in runs),
+    }
+
+
+if __name__ == "__main__":
+    main()
