@@ -6,7 +6,8 @@ Computed row by row in blocks instead of under one mask: of a packed sequence of
 share a key head are one product (grouped-query attention without repeating the keys).
 
 Measured with SmolLM2-135M on rows of 400 tokens of which 200 are shared, 2048 to a micro-batch, in tokens per second
-of one core's time: 762; the same packing under a mask in torch's fused kernel 311; padded batches 378 (eager) and 285 (fused).
+of one core's time: 762; the same packing under a mask in torch's fused kernel 311; padded batches 378 (eager) and 285
+(fused).
 """
 
 from __future__ import annotations
