@@ -7,6 +7,7 @@ VENV ?= .venv
 KIND := $(if $(GPU),gpu,cpu)
 RUN  := $(VENV)/bin
 export VENV
+export OMP_WAIT_POLICY = passive
 
 .PHONY: setup demo test test-fast lint benchmark clean help
 

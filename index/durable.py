@@ -7,7 +7,6 @@ content is written beside its final place, forced to disk, and renamed.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -48,17 +47,13 @@ def publish_folder(temporary: Path, final: Path) -> None:
     Both must lie on one file system. `final` must not exist yet, or be an empty folder.
 
     Raises:
-        OSError: the disk is full, or `final` exists; `temporary` is then deleted, and `final` is as it was
-        before.
+        OSError: the disk is full, or `final` exists; `final` is then as it was before, and `temporary` is left
+            to the caller: it may hold hours of work.
     """
-    try:
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                with Path(folder, name).open("rb") as file:
-                    os.fsync(file.fileno())
-            fsync_folder(Path(folder))
-        temporary.replace(final)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    for folder, _, names in os.walk(temporary):
+        for name in names:
+            with Path(folder, name).open("rb") as file:
+                os.fsync(file.fileno())
+        fsync_folder(Path(folder))
+    temporary.replace(final)
     fsync_folder(final.parent)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from index.durable import fsync_folder, write_file
+from index.durable import publish_folder, write_file
 
 MANIFEST = "manifest.json"
 
@@ -108,7 +107,7 @@ def build(
 
     Args:
         root: folder of all artifacts of this kind.
-        inputs: all that decides the output; see `fingerprint_of`.
+        inputs: all that decides the output; see `fingerprint_of`. Versions of the deciding packages are added.
         work: fills the folder that it is given and returns the figures for the manifest. After an interruption it is
             given the same folder again, with what it had written.
         parents: fingerprints of the artifacts that this one was made from, by kind.
@@ -116,7 +115,8 @@ def build(
     Returns:
         the artifact, and whether it was made now.
     """
-    fingerprint = fingerprint_of(kind, inputs)
+    versions = package_versions()
+    fingerprint = fingerprint_of(kind, {**inputs, "versions": versions})
     existing = find(root, fingerprint)
     if existing is not None:
         return existing, False
@@ -131,23 +131,12 @@ def build(
         "seconds": round(time.perf_counter() - begin, 2),
         "parents": dict(parents or {}),
         "inputs": dict(inputs),
-        "versions": package_versions(),
+        "versions": versions,
         "figures": figures,
     }
     write_file(growing / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-    _publish(growing, root / fingerprint)
+    publish_folder(growing, root / fingerprint)
     return Artifact(root / fingerprint, manifest), True
-
-
-def _publish(growing: Path, final: Path) -> None:
-    """Gives a folder its final name once it is on disk. Whatever stops this, the folder stays: it may hold hours."""
-    for folder, _, names in os.walk(growing):
-        for name in names:
-            with Path(folder, name).open("rb") as file:
-                os.fsync(file.fileno())
-        fsync_folder(Path(folder))
-    growing.replace(final)
-    fsync_folder(final.parent)
 
 
 def artifacts_in(root: Path) -> list[Artifact]:

@@ -100,10 +100,10 @@ def _refusal(error: Exception) -> tuple[int, str | None]:
 
 def _stages(config: Path, overrides: list[str] | None, as_json: bool = False) -> Stages:
     from ragft.config import load_config
-    from ragft.console import Reporter, quiet_libraries
+    from ragft.console import Reporter, prepare_process
     from ragft.stages import Stages
 
-    quiet_libraries()
+    prepare_process()
     return Stages(load_config(config, overrides), Reporter(as_json))
 
 
@@ -416,5 +416,5 @@ def _show_evaluation(stages: Stages, artifact: Artifact) -> None:
     comparison = Comparison.from_json(json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8")))
     stages.reporter.result(
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures},
-        comparison_table(comparison), comparison.verdict["text"], f"Report: {artifact.folder / 'report.html'}",
+        comparison_table(comparison), f"Report: {artifact.folder / 'report.html'}",
     )  # fmt: skip

@@ -167,6 +167,7 @@ def _converted(name: str, packaged: PackagedModel, say: Callable[[str], None]) -
     temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
     try:
         _convert_gguf(source, temporary)
+        temporary.chmod(0o755)  # mkdtemp lets only the owner in
         if final.is_dir():  # another process was quicker
             return final
         publish_folder(temporary, final)

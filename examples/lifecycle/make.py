@@ -259,15 +259,10 @@ def ask_supported(product: Product, cycle: Cycle, draw: random.Random, held_out:
 
     def answer(cycles: tuple[Cycle, ...]) -> tuple[str, str] | None:
         end = cycles[0].end_of_life
-        if end == "not announced":
-            return "end of life not announced", "yes"
-        if not is_date(end):
+        if not is_date(end) and end != "not announced":
             return None
-        return (
-            (f"end of life {end}, not before {day}", "yes")
-            if day <= end
-            else (f"end of life {end}, before {day}", "no")
-        )
+        # The day comes first: a card that begins as one about the end of life would be hard to tell from one.
+        return f"on {day}, end of life {end}", "no" if is_date(end) and day > end else "yes"
 
     return Ask("supported", text, product.id, (cycle.name,), answer)
 
@@ -334,7 +329,8 @@ def unanswerable(
     for product in everything:
         cycles_of.setdefault(product.title, set()).update(cycle.name for cycle in product.cycles)
     while True:
-        reason = draw.choice(("no such product", "no such cycle", "not tracked"))
+        # A page about the right cycle that does not say what was asked is the hardest to refuse.
+        (reason,) = draw.choices(("no such product", "no such cycle", "not tracked"), (1, 1, 2))
         kind = UNTRACKED if reason == "not tracked" else draw.choice(kinds)
         product = draw.choice(unknown if reason == "no such product" else known)
         cycle = draw.choice(product.cycles).name

@@ -116,7 +116,7 @@ async def _generate_all(
     reporter: Reporter,
 ) -> None:
     """One model after the other, so that only one is in memory at a time."""
-    done = {(record.question_id, record.setup) for record in read_records(path)} if path.is_file() else set()
+    done = {(record.question_id, record.setup) for record in _answered_before(path)}
     total = len(questions) * len(setups)
     with reporter.progress("Answering") as advance:
         for model in dict.fromkeys(setup.model for setup in setups):
@@ -147,6 +147,17 @@ async def _generate_all(
                     advance(len(done), total, todo[start][0].name)
             finally:
                 await engine.close()
+
+
+def _answered_before(path: Path) -> list[Record]:
+    """What an interrupted run has answered; what failed there is taken out of the file, to be asked again."""
+    if not path.is_file():
+        return []
+    records = read_records(path)
+    answered = [record for record in records if record.error is None]
+    if len(answered) < len(records):
+        write_file(path, to_lines(record.to_json() for record in answered))
+    return answered
 
 
 async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None) -> Record:

@@ -17,7 +17,8 @@ from ragft.console import Reporter
 from ragft.data.mix import Row
 from ragft.engine.base import Engine, Generation, Sampling
 from ragft.errors import RagftError
-from ragft.evaluate.metrics.base import Rules
+from ragft.evaluate.metrics import Rules
+from ragft.evaluate.metrics.form import in_form
 from ragft.prompts import Message, render_prompt, template_hash
 
 
@@ -52,9 +53,8 @@ def merge_and_prove(
 
     def form(texts: Sequence[str]) -> float | None:
         """Share of the answers that are in the house format; None where none is declared."""
-        if rules.format is None:
-            return None
-        return sum(rules.format.search(text.strip()) is not None for text in texts) / len(texts)
+        valid = [in_form(text, rules) for text in texts]
+        return None if rules.format is None else sum(map(bool, valid)) / len(texts)
 
     def texts(answers: Sequence[Sequence[int]]) -> list[str]:
         return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]

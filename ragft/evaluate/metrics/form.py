@@ -10,13 +10,19 @@ def _in_house_format(question: Question, record: Record) -> bool:
     return question.format != "free"
 
 
+def in_form(answer: str, rules: Rules) -> bool | None:
+    """Whether a whole answer is in the house format or is the declared refusal; None where no format is declared."""
+    if rules.format is None:
+        return None
+    answer = answer.strip()
+    return bool(rules.format.fullmatch(answer)) or answer == rules.refusal.strip()
+
+
 @metric("format_validity", axis="form", applies=_in_house_format)
 def format_validity(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the whole answer matches the house format, or is the declared refusal word for word."""
-    if rules.format is None:
-        return NOT_APPLICABLE
-    answer = record.answer.strip()
-    return Score(float(bool(rules.format.fullmatch(answer)) or answer == rules.refusal.strip()))
+    valid = in_form(record.answer, rules)
+    return NOT_APPLICABLE if valid is None else Score(float(valid))
 
 
 @metric("length", axis="form", title="length", better=None, unit="words")
