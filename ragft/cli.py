@@ -390,6 +390,8 @@ def run(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_jso
     """Index, train, merge, evaluate: all in order, skipping what is up to date. Killed at any moment, it goes on."""
     stages = _stages(config, overrides, as_json)
     say = stages.reporter.say
+    # Before hours are spent on what could not be measured.
+    stages.refuse_trained_questions()
     report = stages.refresh_index()
     say(f"Index: snapshot {report.snapshot_id}{'' if report.published else ', up to date'}")
     adapter = stages.finetune()

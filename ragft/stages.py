@@ -307,15 +307,26 @@ class Stages:
         folders = {"base": lambda: self.base, "tuned": lambda: deployed_model(self.workspace).folder}
         return {model: folders[model]() for model in dict.fromkeys(SETUPS[name].model for name in setups)}
 
+    def refuse_trained_questions(self) -> None:
+        """Refuses questions that stand among the examples, where a tuned setup is to be measured.
+
+        Raises:
+            UsageError: there are such, or one of the two files cannot be read.
+        """
+        from ragft.data.audit import refuse_overlap
+        from ragft.evaluate.run import chosen_questions
+
+        tuned = any(SETUPS[name].tuned for name in self.config.evaluate.setups)
+        if tuned and self.config.data.examples.is_file():
+            refuse_overlap(read_examples(self.config.data.examples), chosen_questions(self.config))
+
     def evaluate(self) -> Artifact:
         """The comparison of the setups over the live index and the deployed model."""
-        from ragft.data.audit import refuse_overlap
         from ragft.engine.vllm import VllmEngine
-        from ragft.evaluate.run import chosen_questions, evaluate
+        from ragft.evaluate.run import evaluate
 
+        self.refuse_trained_questions()
         setups = self.config.evaluate.setups
-        if any(SETUPS[name].tuned for name in setups) and self.config.data.examples.is_file():
-            refuse_overlap(read_examples(self.config.data.examples), chosen_questions(self.config))
         folders = self.model_folders(setups)
         retriever = self.retriever() if any(SETUPS[name].retrieval for name in setups) else None
         engines: Mapping[str, VllmEngine] = {
