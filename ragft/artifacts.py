@@ -7,10 +7,13 @@ interrupted stage finds there what it had.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import json
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import Any
 from blake3 import blake3
 
 from index.durable import publish_folder, write_file
+from ragft.errors import RagftError
 
 MANIFEST = "manifest.json"
 
@@ -114,6 +118,9 @@ def build(
 
     Returns:
         the artifact, and whether it was made now.
+
+    Raises:
+        RagftError: another process is making the same artifact.
     """
     versions = package_versions()
     fingerprint = fingerprint_of(kind, {**inputs, "versions": versions})
@@ -122,21 +129,38 @@ def build(
         return existing, False
     growing = root / f".{fingerprint}.growing"
     growing.mkdir(parents=True, exist_ok=True)
-    begin = time.perf_counter()
-    figures = dict(work(growing))
-    manifest = {
-        "kind": kind,
-        "fingerprint": fingerprint,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - begin, 2),
-        "parents": dict(parents or {}),
-        "inputs": dict(inputs),
-        "versions": versions,
-        "figures": figures,
-    }
-    write_file(growing / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-    publish_folder(growing, root / fingerprint)
+    with _only_one(growing, kind):
+        begin = time.perf_counter()
+        figures = dict(work(growing))
+        manifest = {
+            "kind": kind,
+            "fingerprint": fingerprint,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - begin, 2),
+            "parents": dict(parents or {}),
+            "inputs": dict(inputs),
+            "versions": versions,
+            "figures": figures,
+        }
+        write_file(growing / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        publish_folder(growing, root / fingerprint)
     return Artifact(root / fingerprint, manifest), True
+
+
+@contextmanager
+def _only_one(growing: Path, kind: str) -> Iterator[None]:
+    """Keeps a second process out of a growing folder. The lock is the folder's own, and ends with this process."""
+    descriptor = os.open(growing, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RagftError(
+                f"Another process is making this {kind} in {growing.parent}: wait for it, or use another workspace."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def artifacts_in(root: Path) -> list[Artifact]:

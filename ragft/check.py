@@ -102,6 +102,11 @@ def check_all(stages: Stages) -> Findings:
 
     findings = audit_data(stages.config)
     _hardware(findings)
+    passages, top_k = stages.config.data.mix.passages, stages.config.index.top_k
+    if passages != top_k:
+        findings.add(
+            "warning", "passages", f"training shows {passages} (data.mix.passages), serving {top_k} (index.top_k)"
+        )
     _tried(findings, "model", lambda: f"{stages.config.model.base} in {stages.base}")
     _tried(findings, "encoder", lambda: f"{stages.config.index.encoder}, {stages.encoder.dimension} dimensions")
     if not findings.errors:

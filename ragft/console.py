@@ -85,7 +85,7 @@ def prepare_process() -> None:
     """Sets what libraries read from the environment when they are imported; called before any heavy import.
 
     Other libraries' progress bars and greetings are kept off the terminal: ours tell what is going on. OpenMP threads
-    sleep while they wait: spinning ones, the default, slow a two-core machine down tenfold as soon as anything else runs.
+    sleep while they wait: spinning ones, the default, slow two cores down tenfold as soon as anything else runs.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -39,6 +39,8 @@ def merge_and_prove(
     from ragft.finetune.merge import divergence, merge
 
     reporter.say("Merging the adapter")
+    for left_over in output.iterdir():  # of an interrupted merge, which is quicker done again than checked
+        left_over.unlink()
     merge(base, adapter, output, onto=config.merge.onto, quantised=config.finetune.method == "qlora")
     tokenizer = AutoTokenizer.from_pretrained(output, local_files_only=True)
     conversations = [list(row.messages[:-1]) for row in rows[: config.merge.prompts]]

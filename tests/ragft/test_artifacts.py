@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragft.artifacts import MANIFEST, artifacts_in, build, find, fingerprint_of, hash_file, hash_folder, hash_model
+from ragft.errors import RagftError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -149,3 +150,13 @@ def test_hash_of_a_folder_counts_names(tmp_path: Path) -> None:
     before = hash_folder(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert hash_folder(tmp_path) != before
+
+
+def test_second_process_is_kept_out_of_a_growing_folder(tmp_path: Path) -> None:
+    def work(folder: Path) -> dict[str, Any]:
+        # flock belongs to the open file, so a second open in this process is refused as one of another would be.
+        with pytest.raises(RagftError, match="Another process is making this mix"):
+            build(tmp_path, "mix", {"seed": 0}, lambda _: {})
+        return {}
+
+    assert build(tmp_path, "mix", {"seed": 0}, work)[1]
