@@ -42,6 +42,9 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 DEFAULT_CONFIG = Path("ragft.yaml")
 
+_workspace: Path | None = None
+"""Where this process writes, once it knows."""
+
 
 def main() -> None:
     """Runs the command line; prints what is refused as one sentence, and a traceback only with `--debug`."""
@@ -75,8 +78,10 @@ def _refusal(error: Exception) -> tuple[int, str | None]:
         return error.exit_status, str(error)
     if isinstance(error, IndexFault):
         return 1, str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" ({error.filename})" if error.filename else ""
+    if _is_full_disk(error):
+        # A write that fails seldom knows its file.
+        full = getattr(error, "filename", None) or _workspace
+        where = f" ({full})" if full else ""
         return (
             1,
             f"The disk is full{where}: free some space and run the command again; nothing half-written was left.",
@@ -98,13 +103,23 @@ def _refusal(error: Exception) -> tuple[int, str | None]:
     return 1, None
 
 
+def _is_full_disk(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # safetensors, which is written in Rust, wraps what the system said.
+    return type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC}" in str(error)
+
+
 def _stages(config: Path, overrides: list[str] | None, as_json: bool = False) -> Stages:
     from ragft.config import load_config
     from ragft.console import Reporter, prepare_process
     from ragft.stages import Stages
 
     prepare_process()
-    return Stages(load_config(config, overrides), Reporter(as_json))
+    stages = Stages(load_config(config, overrides), Reporter(as_json))
+    global _workspace
+    _workspace = stages.workspace
+    return stages
 
 
 @app.callback()

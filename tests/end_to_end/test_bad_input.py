@@ -126,7 +126,7 @@ def test_port_in_use_is_refused_before_a_model_is_loaded(desk: Path) -> None:
     assert ended.err == ended.sentence + "\n"
 
 
-@pytest.mark.parametrize("size", ["8k", "32k"])
+@pytest.mark.parametrize("size", ["8k", "24k"])
 def test_full_disk_leaves_no_index_and_more_room_is_all_it_takes(
     desk: Path, disk_of: Callable[[str], Path], size: str
 ) -> None:
