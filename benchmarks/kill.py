@@ -72,10 +72,6 @@ class Result:
     differences: list[str] = field(default_factory=list)
 
 
-def make_desk(folder: Path) -> Small:
-    return make_small(folder, products=6, examples=24, questions=12, settings=SETTINGS)
-
-
 def outcome(small: Small) -> dict[str, Any]:
     """All that must be the same whatever happened on the way."""
     workspace = small.workspace
@@ -168,7 +164,7 @@ def measure(root: Path, kills: int, seed: int, console: Console) -> Result:
     """Kills until there were `kills`, and compares every run that ends."""
     result = Result()
     draw = random.Random(seed)
-    calm = make_desk(root / "undisturbed")
+    calm = make_small(root / "undisturbed", products=6, examples=24, questions=12, settings=SETTINGS)
     begin = time.monotonic()
     if killed(calm, 3600, "group") is not None:
         raise RuntimeError("the undisturbed run took more than an hour")
@@ -176,7 +172,7 @@ def measure(root: Path, kills: int, seed: int, console: Console) -> Result:
     expected = outcome(calm)
     console.print(f"undisturbed: {result.undisturbed_seconds} s")
     while len(result.kills) < kills:
-        small = make_desk(root / f"run-{result.runs}")
+        small = calm.copy_to(root / f"run-{result.runs}")
         while True:
             enough = len(result.kills) >= kills
             moment = 3600.0 if enough else draw.uniform(1, result.undisturbed_seconds)

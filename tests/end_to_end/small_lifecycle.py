@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ class Small:
     def rows(self, name: str) -> list[Row]:
         """The lines of `examples.jsonl` or `questions.jsonl`."""
         return read_lines(self.folder / name)
+
+    def copy_to(self, folder: Path) -> Small:
+        """The same inputs in another folder, without what was made of them."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(self.workspace.name))
+        return replace(self, folder=folder)
 
     def ragft(self, *arguments: object, **extra: str) -> Ended:
         return ragft(*arguments, "-c", self.config, cwd=self.folder, **extra)

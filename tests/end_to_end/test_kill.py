@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_lifecycle import Small, Undisturbed, finish, kill_group, make_trained, start, until
+from small_lifecycle import Small, Undisturbed, finish, kill_group, start, until
 
 pytestmark = pytest.mark.slow
 KILLS = 5
@@ -44,7 +44,7 @@ def killed(small: Small, moment: float) -> bool:
 def test_finetune_killed_at_random_moments_ends_like_an_undisturbed_one(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    small = make_trained(tmp_path / "desk")
+    small = undisturbed.small.copy_to(tmp_path / "desk")
     draw = random.Random(SEED)
     # The later half: before it, a process mostly imports.
     moments = [draw.uniform(0.4, 1.0) * undisturbed.seconds for _ in range(KILLS)]
@@ -63,7 +63,7 @@ def test_finetune_killed_at_random_moments_ends_like_an_undisturbed_one(
 def test_interrupted_training_says_so_in_a_sentence_and_goes_on_where_it_was(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    small = make_trained(tmp_path / "desk")
+    small = undisturbed.small.copy_to(tmp_path / "desk")
     adapters = small.workspace / "adapters"
     process = start("finetune", "-c", small.config, cwd=small.folder)
     until(lambda: list(adapters.glob(".*/checkpoint.safetensors")) or process.poll() is not None, 600, "a checkpoint")
