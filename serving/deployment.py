@@ -33,6 +33,9 @@ log = logging.getLogger("ragft.serving")
 
 POLL_SECONDS = 1.0
 
+WATCH_SECONDS = 5.0
+"""How often the engines are asked whether they live. A question that meets a dead one learns it at once."""
+
 
 class ChatBackend(Protocol):
     """Generates for `/v1/chat/completions`."""
@@ -96,7 +99,7 @@ class Deployment:
         if self.draining:
             return "draining"
         if self.failure is not None:
-            return "failed"
+            return "engine dead" if isinstance(self.failure, EngineDead) else "failed"
         if self._loaded is None:
             return "loading"
         try:
@@ -145,7 +148,21 @@ class Deployment:
         if loaded.retriever is not None:
             self._note(loaded.retriever.snapshot)
             self._tasks.append(asyncio.create_task(self._follow(loaded.retriever)))
+        self._tasks.append(asyncio.create_task(self._watch(loaded)))
         self.on_ready()
+
+    async def _watch(self, loaded: Loaded) -> None:
+        """Ends the server when an engine has died: whoever supervises it starts a new one, which nothing here can."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                for engine in loaded.engines.values():
+                    await engine.check_health()
+            except EngineDead as error:
+                log.error("an engine died: %s", error)
+                self.failure = error
+                self.on_failure()
+                return
 
     async def refresh_index(self, *, dry_run: bool) -> RefreshReport:
         """Brings the index up to date with the configured folder and serves the result.

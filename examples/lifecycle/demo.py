@@ -142,13 +142,18 @@ def show_refresh(address: str) -> None:
     table = Table("question", "pages of 2025-06-01", "pages of 2026-08-22", "right today")
     for row, old, new in list(zip(questions, before, after, strict=True))[:8]:
         right = row["answers"][0]
-        table.add_row(row["question"], value(old), f"[{'green' if value(new) == right else 'red'}]{value(new)}[/]", right)
+        colour = "green" if value(new) == right else "red"
+        table.add_row(row["question"], value(old), f"[{colour}]{value(new)}[/]", right)
     console.print(table)
+
+    def count(answers: list[str], key: str) -> int:
+        return sum(value(answer) in row[key] for answer, row in zip(answers, questions, strict=True))
+
     counts = {
         "questions": len(questions),
-        "right_before_by_the_old_pages": sum(value(a) in r["stale_answers"] for a, r in zip(before, questions, strict=True)),
-        "right_after": sum(value(a) in r["answers"] for a, r in zip(after, questions, strict=True)),
-        "stale_after": sum(value(a) in r["stale_answers"] for a, r in zip(after, questions, strict=True)),
+        "right_before_by_the_old_pages": count(before, "stale_answers"),
+        "right_after": count(after, "answers"),
+        "stale_after": count(after, "stale_answers"),
     }
     console.print(
         f"Of {len(questions)} changed facts, {counts['right_before_by_the_old_pages']} were answered by the old pages "
@@ -185,7 +190,8 @@ def show_how_to_ask(address: str) -> None:
     body = json.dumps({"model": "hybrid", "messages": [{"role": "user", "content": question}]})
     quoted = body.replace("'", "'\\''")
     command = "ragft" if shutil.which("ragft") else RAGFT.relative_to(ROOT)
-    console.print(f"curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{quoted}'", soft_wrap=True)
+    header = "-H 'Content-Type: application/json'"
+    console.print(f"curl {address}/v1/chat/completions {header} -d '{quoted}'", soft_wrap=True)
     console.print(f'{command} ask --server {address} -c {CONFIG} "{question}"', soft_wrap=True)
 
 

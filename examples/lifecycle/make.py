@@ -262,7 +262,7 @@ def ask_supported(product: Product, cycle: Cycle, draw: random.Random, held_out:
         if not is_date(end) and end != "not announced":
             return None
         # The day comes first: a card that begins as one about the end of life would be hard to tell from one.
-        return f"on {day}, end of life {end}", "no" if is_date(end) and day > end else "yes"
+        return f"asked {day}, ends {end}", "no" if is_date(end) and day > end else "yes"
 
     return Ask("supported", text, product.id, (cycle.name,), answer)
 
@@ -289,12 +289,13 @@ def ask_comparison(product: Product, cycle: Cycle, draw: random.Random, held_out
     return Ask("comparison", text, product.id, (cycle.name, other.name), answer)
 
 
-ASKERS: list[tuple[Callable[[Product, Cycle, random.Random, bool], Ask | None], int]] = [
-    (ask_end, 27),
-    (ask_released, 15),
-    (ask_latest, 26),
-    (ask_supported, 20),
-    (ask_comparison, 12),
+# How often each kind is drawn, for (examples, questions): to compare two days takes more practice than to copy one.
+ASKERS: list[tuple[Callable[[Product, Cycle, random.Random, bool], Ask | None], tuple[int, int]]] = [
+    (ask_end, (22, 27)),
+    (ask_released, (12, 15)),
+    (ask_latest, (16, 26)),
+    (ask_supported, (32, 20)),
+    (ask_comparison, (18, 12)),
 ]
 
 
@@ -307,7 +308,8 @@ def answered(ask: Ask, products: dict[str, Product]) -> tuple[str, str] | None:
 
 def answerable(products: list[Product], draw: random.Random, held_out: bool) -> Iterator[Ask]:
     """An endless stream of questions, over products in turn, of the kinds in `ASKERS`."""
-    askers, weights = zip(*ASKERS, strict=True)
+    askers = [asker for asker, _ in ASKERS]
+    weights = [share[held_out] for _, share in ASKERS]
     while True:
         for product in draw.sample(products, len(products)):
             (asker,) = draw.choices(askers, weights)

@@ -18,13 +18,14 @@ import pytest
 from fakes_of_serving import Fakes, Running, make_config, running, until
 from litestar import Litestar
 
+import serving.deployment as deployment_module
 from index.encoder import Encoder
 from index.errors import NoSnapshot
 from index.refresh import refresh
 from index.snapshot import CURRENT, current_id
 from ragft.config import Config
 from ragft.engine.base import Engine
-from ragft.errors import RagftError, UsageError
+from ragft.errors import EngineDead, RagftError, UsageError
 from ragft.models import resolve_encoder
 from ragft.pipeline import Retriever
 from serving.app import create_app, listen, serve
@@ -54,6 +55,19 @@ def test_a_dead_engine_is_not_ready(make_app: Callable[..., Litestar], fakes: Fa
         ready = httpx.get(served.url + "/health/ready")
         assert (ready.status_code, ready.json()) == (503, {"status": "engine dead"})
         assert httpx.get(served.url + "/health/live").status_code == 200
+
+
+def test_a_server_whose_engine_died_ends_so_that_its_supervisor_starts_another(
+    make_app: Callable[..., Litestar], fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployment_module, "WATCH_SECONDS", 0.05)
+    app = make_app()
+    ended = threading.Event()
+    app.state.deployment.on_failure = ended.set
+    with running(app):
+        fakes.engine.dead = True
+        assert ended.wait(10)
+        assert isinstance(app.state.deployment.failure, EngineDead)
 
 
 def test_running_answers_finish_when_the_server_stops_and_new_ones_are_refused(
