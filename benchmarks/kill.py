@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,7 +48,7 @@ class Kill:
         seconds: after the start of the process.
         target: `group` or `first`: all processes, or the one that started the others.
         stage: what was growing in the workspace.
-        children: processes of vLLM that were there when the first was killed.
+        children: other processes, mostly of vLLM, that were there when the first was killed.
         leaving_seconds: until none of them was left.
         survivors: how many had to be ended by hand.
     """
@@ -107,15 +106,16 @@ def differences(expected: Any, found: Any, where: str = "") -> Iterator[str]:
         yield f"{where}: {expected!r} became {found!r}"[:300]
 
 
-def processes(mark: str) -> list[int]:
-    """Processes with this mark in their environment, which children inherit; zombies have none."""
+def processes(session: int) -> list[int]:
+    """The living processes of a session. (vLLM renames its own, which wipes out their environment, a mark included.)"""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if f"RAGFT_KILL_MARK={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
+            state, _, _, of, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
+        if int(of) == session and state not in "ZX":
+            found.append(int(folder.name))
     return found
 
 
@@ -134,8 +134,7 @@ def killed(small: Small, moment: float, target: str) -> Kill | None:
     Raises:
         RuntimeError: the run failed by itself.
     """
-    mark = uuid.uuid4().hex
-    process = start("run", "-c", small.config, cwd=small.folder, RAGFT_KILL_MARK=mark)
+    process = start("run", "-c", small.config, cwd=small.folder)
     try:
         _, err = process.communicate(timeout=moment)
     except subprocess.TimeoutExpired:
@@ -144,13 +143,13 @@ def killed(small: Small, moment: float, target: str) -> Kill | None:
         if process.returncode != 0:
             raise RuntimeError(f"ragft run ended with {process.returncode}:\n{err[-2000:]}")
         return None
-    stage, children = stage_of(small), len(processes(mark)) - 1
+    stage, children = stage_of(small), len(processes(process.pid)) - 1
     if target == "group":
         os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     begin = time.monotonic()
-    while (left := processes(mark)) and time.monotonic() - begin < LEAVING_SECONDS:
+    while (left := processes(process.pid)) and time.monotonic() - begin < LEAVING_SECONDS:
         time.sleep(0.05)
     leaving = time.monotonic() - begin
     for pid in left:
@@ -180,14 +179,14 @@ def measure(root: Path, kills: int, seed: int, console: Console) -> Result:
             if kill is None:
                 break
             result.kills.append(kill)
-            console.print(f"kill {len(result.kills)}: {kill}")
+            console.print(f"kill {len(result.kills)}: {kill}", soft_wrap=True)
         result.runs += 1
         result.differences += differences(expected, outcome(small), f"run {result.runs}")
     return result
 
 
 def show(result: Result, console: Console) -> None:
-    table = Table("kill", "after s", "whom", "at", "vLLM's processes", "gone after s", "left over")
+    table = Table("kill", "after s", "whom", "at", "children", "gone after s", "left over")
     for number, kill in enumerate(result.kills, start=1):
         table.add_row(
             str(number), f"{kill.seconds:.1f}", kill.target, kill.stage, str(kill.children),
