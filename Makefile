@@ -30,7 +30,7 @@ lint: setup
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy
 
 benchmark: setup
-	@$(RUN)/python benchmarks/finetune_throughput.py
+	@$(RUN)/python benchmarks/finetune_throughput.py --config configs/lifecycle.yaml
 	@$(RUN)/python benchmarks/serving_ttft.py
 	@$(RUN)/python benchmarks/stages.py
 

@@ -4,7 +4,7 @@ Each measurement is a process of its own, and the two take turns, so that other 
 step is one optimiser batch of the same rows for both; the first step warms up and is not counted. Tokens are those of
 the rows (padding is not counted; a shared prefix is counted once per row, although ours computes it once).
 
-    python benchmarks/finetune_throughput.py --model MODEL_FOLDER [--rows rows.jsonl] [--json figures.json]
+    python benchmarks/finetune_throughput.py [--config configs/lifecycle.yaml | --rows rows.jsonl] [--json figures.json]
 
 TRL runs as its documentation shows QLoRA: NF4 with double quantisation through bitsandbytes, adapters on all linear
 layers, its default batch size of 8, gradient checkpointing and bfloat16.
@@ -25,9 +25,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ragft.config import FinetuneSection
+from ragft.config import FinetuneSection, load_config
+from ragft.console import Reporter
 from ragft.finetune.fast.batching import epoch_batches
+from ragft.models import resolve_model
 from ragft.prompts import Rendered
+from ragft.stages import Stages
 
 BATCH = 8
 RANK = 16
@@ -141,7 +144,7 @@ def read_rows(path: Path) -> list[Rendered]:
 
 def measure(arguments: argparse.Namespace, rows: Path, who: str) -> dict[str, float]:
     """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--worker", who, "--rows", str(rows), "--model", str(arguments.model)]
+    command = [sys.executable, __file__, "--worker", who, "--rows", str(rows), "--model", arguments.model]
     # Threads that spin while they wait make both unmeasurably slow when anything else runs.
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
@@ -154,8 +157,9 @@ def measure(arguments: argparse.Namespace, rows: Path, who: str) -> dict[str, fl
 def main() -> None:
     """Measures by turns and prints a table of medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", type=Path, required=True, help="folder of the base model (safetensors)")
-    parser.add_argument("--rows", type=Path, help='JSONL of {"ids", "trained"}; none: synthetic rows')
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="packaged name or folder of the base model")
+    parser.add_argument("--rows", type=Path, help='JSONL of {"ids", "trained"}; without --config: synthetic rows')
+    parser.add_argument("--config", type=Path, help="take the mixed training rows of this configuration")
     parser.add_argument("--steps", type=int, default=3, help="counted optimiser steps per measurement")
     parser.add_argument("--rounds", type=int, default=2, help="measurements of each")
     parser.add_argument("--method", choices=["qlora", "lora"], default="qlora")
@@ -164,10 +168,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.worker:
         rows = read_rows(arguments.rows)
-        print(json.dumps({"ours": ours, "trl": trl}[arguments.worker](arguments.model, rows, arguments.method)))
+        folder = resolve_model(arguments.model)
+        print(json.dumps({"ours": ours, "trl": trl}[arguments.worker](folder, rows, arguments.method)))
         return
     needed = (arguments.steps + 1) * BATCH
-    rows = (read_rows(arguments.rows) if arguments.rows else synthetic_rows(needed))[:needed]
+    if arguments.config:
+        rows = Stages(load_config(arguments.config), Reporter()).rendered("train")[:needed]
+    else:
+        rows = (read_rows(arguments.rows) if arguments.rows else synthetic_rows(needed))[:needed]
     found: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
         file.writelines(json.dumps({"ids": row.ids, "trained": row.trained}) + "\n" for row in rows)

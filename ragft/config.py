@@ -141,9 +141,7 @@ class FinetuneSection(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay on the adapters.")
     clip: float = Field(1.0, gt=0, description="Largest norm of a step's gradient.")
     max_length: int = Field(1024, ge=32, description="Longest row in tokens; longer ones are counted out, never cut.")
-    token_budget: int = Field(
-        2048, ge=128, description="Tokens per micro-batch; a shared prefix counts once."
-    )
+    token_budget: int = Field(2048, ge=128, description="Tokens per micro-batch; a shared prefix counts once.")
     evaluations: int = Field(4, ge=1, description="Validation losses per run, evenly spaced, one at the end.")
     patience: int = Field(2, ge=1, description="Validations without a better loss before training stops early.")
     threads: int | None = Field(None, ge=1, description="CPU threads; none: as many as torch would take.")

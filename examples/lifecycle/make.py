@@ -261,8 +261,10 @@ def ask_supported(product: Product, cycle: Cycle, draw: random.Random, held_out:
         end = cycles[0].end_of_life
         if not is_date(end) and end != "not announced":
             return None
-        # The day comes first: a card that begins as one about the end of life would be hard to tell from one.
-        return f"asked {day}, ends {end}", "no" if is_date(end) and day > end else "yes"
+        # The day comes first, so that the card does not begin as one about the end of life. Which day is later is
+        # written down before the answer, here as in comparisons: a small model finds in one step only one of the two.
+        over = is_date(end) and day > end
+        return f"asked {day}, ends {end}, later {'asked' if over else 'ends'}", "no" if over else "yes"
 
     return Ask("supported", text, product.id, (cycle.name,), answer)
 
@@ -283,8 +285,9 @@ def ask_comparison(product: Product, cycle: Cycle, draw: random.Random, held_out
         if not all(map(is_date, days)) or days[0] == days[1]:
             return None
         word = "ends" if longer else "released"
-        record = f"{first.name} {word} {days[0]}, {second.name} {word} {days[1]}"
-        return record, (first if (days[0] > days[1]) == longer else second).name
+        later, earlier = (first, second) if days[0] > days[1] else (second, first)
+        record = f"{first.name} {word} {days[0]}, {second.name} {word} {days[1]}, later {later.name}"
+        return record, (later if longer else earlier).name
 
     return Ask("comparison", text, product.id, (cycle.name, other.name), answer)
 

@@ -22,8 +22,9 @@ from ragft.config import FinetuneSection
 from ragft.errors import RagftError
 from ragft.finetune.fast import checkpoint, decoder
 from ragft.finetune.fast.adapter import save_adapter
-from ragft.finetune.fast.batching import epoch_batches, micro_batches, trained_tokens
+from ragft.finetune.fast.batching import MicroBatch, epoch_batches, micro_batches, trained_tokens
 from ragft.finetune.fast.lora import adapted, attach
+from ragft.finetune.fast.parallel import Workers, shares
 from ragft.prompts import Rendered
 
 CHECKPOINT_SECONDS = 60.0
@@ -167,10 +168,13 @@ def train(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     run = _Run(model_folder, rows, validation, settings, seed, folder)
-    while not run.finished:
-        entry = run.advance()
-        if progress is not None:
-            progress(entry)
+    try:
+        while not run.finished:
+            entry = run.advance()
+            if progress is not None:
+                progress(entry)
+    finally:
+        run.workers.close()
     return run.report(len(train_rows) - len(rows), len(validation_rows) - len(validation))
 
 
@@ -208,6 +212,7 @@ class _Run:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        self.workers = Workers(torch.get_num_threads())
         self.validation = micro_batches(validation, settings.token_budget)
         self.validation_rows = len(validation)
         self.state, self.best = _State(), dict[str, torch.Tensor]()
@@ -257,11 +262,12 @@ class _Run:
         rows = [self.rows[index] for index in order[number]]
         trained = sum(trained_tokens(row) for row in rows)
         total = 0.0
-        for batch in micro_batches(rows, self.settings.token_budget):
-            loss = decoder.summed_loss(self.model, batch)
-            total += loss.item()
-            (loss / trained).backward()
-            state.tokens += batch.tokens
+        for loss, gradients in self.workers.map(self._gradient, shares(rows, self.workers.count)):
+            total += loss
+            for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
+                scaled = gradient / trained
+                parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
+        state.tokens += sum(len(row.ids) for row in rows)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
         if not (math.isfinite(total) and math.isfinite(norm.item())):
             raise RagftError(
@@ -278,6 +284,24 @@ class _Run:
         state.recent_tokens += trained
         return total / trained
 
+    def _gradient(self, rows: Sequence[Rendered]) -> tuple[float, list[torch.Tensor]]:
+        """Summed loss of some rows and its gradient by the adapters, in the order of `parameters`.
+
+        Returned instead of accumulated in `.grad`, which several threads must not share.
+        """
+        total, gradients = 0.0, list[torch.Tensor]()
+        for batch in micro_batches(rows, self.settings.token_budget):
+            loss = decoder.summed_loss(self.model, batch)
+            total += loss.item()
+            found = torch.autograd.grad(loss, list(self.parameters.values()))
+            gradients = [old.add_(new) for old, new in zip(gradients, found, strict=True)] if gradients else list(found)
+        return total, gradients
+
+    def _loss(self, batch: MicroBatch) -> float:
+        """Summed loss of a micro-batch, without a gradient."""
+        with torch.no_grad():  # a setting of the thread
+            return decoder.summed_loss(self.model, batch).item()
+
     def _validate(self, rate: float) -> float | None:
         """Records a history entry, keeps the adapter if it is the best so far, and decides whether to
         stop."""
@@ -286,8 +310,7 @@ class _Run:
         state.recent_loss, state.recent_tokens = 0.0, 0
         validation: float | None = None
         if self.validation:
-            with torch.no_grad():
-                total = sum(decoder.summed_loss(self.model, batch).item() for batch in self.validation)
+            total = sum(self.workers.map(self._loss, self.validation))
             validation = total / sum(len(batch.targets) for batch in self.validation)
         state.history.append(asdict(HistoryEntry(state.step, train_loss, validation, rate)))
         # Without validation rows every entry is the best so far: the last adapter is kept.
