@@ -128,8 +128,12 @@ def build(
     if existing is not None:
         return existing, False
     growing = root / f".{fingerprint}.growing"
-    growing.mkdir(parents=True, exist_ok=True)
-    with _only_one(growing, kind):
+    root.mkdir(parents=True, exist_ok=True)
+    with _only_one(root / f".{fingerprint}.lock", kind):
+        existing = find(root, fingerprint)
+        if existing is not None:  # made by another process while this one came to the lock
+            return existing, False
+        growing.mkdir(exist_ok=True)
         begin = time.perf_counter()
         figures = dict(work(growing))
         manifest = {
@@ -148,17 +152,18 @@ def build(
 
 
 @contextmanager
-def _only_one(growing: Path, kind: str) -> Iterator[None]:
-    """Keeps a second process out of a growing folder. The lock is the folder's own, and ends with this process."""
-    descriptor = os.open(growing, os.O_RDONLY | os.O_DIRECTORY)
+def _only_one(lock: Path, kind: str) -> Iterator[None]:
+    """Keeps a second process out of a growing folder. A lock ends with its process, however that ends."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RagftError(
-                f"Another process is making this {kind} in {growing.parent}: wait for it, or use another workspace."
+                f"Another process is making this {kind} in {lock.parent}: wait for it, or use another workspace."
             ) from None
         yield
+        lock.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

@@ -84,7 +84,7 @@ def _refusal(error: Exception) -> tuple[int, str | None]:
         where = f" ({full})" if full else ""
         return (
             1,
-            f"The disk is full{where}: free some space and run the command again; nothing half-written was left.",
+            f"The disk is full{where}: free some space and run the command again; what was published is unharmed.",
         )
     if isinstance(error, PermissionError):
         return (
@@ -405,8 +405,9 @@ def run(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_jso
     """Index, train, merge, evaluate: all in order, skipping what is up to date. Killed at any moment, it goes on."""
     stages = _stages(config, overrides, as_json)
     say = stages.reporter.say
-    # Before hours are spent on what could not be measured.
+    # Before hours are spent on what could not be measured, or with a model that is none.
     stages.refuse_trained_questions()
+    say(f"Base model: {stages.base}")
     report = stages.refresh_index()
     say(f"Index: snapshot {report.snapshot_id}{'' if report.published else ', up to date'}")
     adapter = stages.finetune()

@@ -10,6 +10,8 @@ import re
 import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -39,6 +41,29 @@ def deaf_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+OWNER = "RAGFT_ENGINE_OWNER"
+"""Environment variable with the process id of the program whose children an engine's processes are."""
+
+
+def end_with_owner() -> None:
+    """In a process of an engine: end when the process that started it is gone, however it went.
+
+    vLLM calls this in every process that it starts (entry point `vllm.general_plugins`). Its own processes outlive a
+    parent that was killed, and keep their memory; polling the parent's id needs nothing of the operating system.
+    """
+    owner = os.environ.get(OWNER)
+    if owner is None or int(owner) == os.getpid():
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-owner", daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from typing import Any
 from ragft.artifacts import MANIFEST, hash_model
 from ragft.config import EngineSection
 from ragft.engine.base import Delta, Generation, Sampling
-from ragft.engine.children import cause, deaf_to_ctrl_c, new_log, stderr_of_children
+from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
 from ragft.errors import EngineDead, MissingDependency, PromptTooLong, RagftError, UsageError
 from ragft.prompts import Message
 
@@ -371,6 +371,7 @@ def _first_fault(error: Any) -> dict[str, Any]:
 
 def _prepare_environment(folder: Path) -> None:
     """What vLLM reads from the environment when it is imported. What the user has set stays."""
+    os.environ[OWNER] = str(os.getpid())
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # Standard output belongs to answers and `--json`.
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")

@@ -64,6 +64,7 @@ def evaluate(
     """
     setups = [SETUPS[name] for name in config.evaluate.setups]
     questions = chosen_questions(config)
+    models = {setup.model: model_versions[setup.model] for setup in setups}
     inputs = {
         "questions": hash_file(config.data.questions),
         "limit": config.evaluate.limit,
@@ -72,7 +73,7 @@ def evaluate(
         "engine": config.engine.model_dump(mode="json"),
         "index": retriever.index_version if retriever else None,
         "search": config.index.model_dump(mode="json", exclude={"documents", "encoder"}),
-        "models": {setup.model: model_versions[setup.model] for setup in setups},
+        "models": models,
         "seed": config.seed,
     }
 
@@ -84,7 +85,8 @@ def evaluate(
         )
         return score_and_report(config, folder, questions, inputs)
 
-    return build(root, "evaluation", inputs, work)
+    parents = {**models, **({"index": retriever.index_version} if retriever else {})}
+    return build(root, "evaluation", inputs, work, parents)
 
 
 def search_once(
