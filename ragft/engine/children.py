@@ -57,6 +57,8 @@ def end_with_owner() -> None:
     if owner is None or int(owner) == os.getpid():
         return
     parent = os.getppid()
+    if parent == 1 != int(owner):
+        os._exit(1)  # it was gone before this process could look
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,0 +1,81 @@
+"""An engine's processes end with the program that started them, however it ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ragft.engine.children import OWNER
+
+PROGRAM = """
+    import asyncio
+    from engines import MODEL, SETTINGS
+    from ragft.engine.vllm import VllmEngine
+    from ragft.models import resolve_model
+
+    async def main():
+        await VllmEngine(resolve_model(MODEL), SETTINGS).start()
+        print("up", flush=True)
+        await asyncio.sleep(600)
+
+    if __name__ == "__main__":
+        asyncio.run(main())
+"""
+ENDED_WITHIN = 30.0
+
+
+@pytest.mark.slow
+def test_killed_program_leaves_no_engine_process_behind(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = subprocess.Popen(
+        [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert program.stdout is not None and program.stdout.readline() == "up\n"
+    children = psutil.Process(program.pid).children(recursive=True)
+    assert len(children) >= 2
+    program.kill()
+    program.wait()
+    gone, alive = psutil.wait_procs(children, timeout=ENDED_WITHIN)
+    assert not alive, f"{len(gone)} ended, {alive} live on"
+
+
+def test_program_that_is_no_engine_process_is_left_alone() -> None:
+    code = (
+        "import threading; from ragft.engine.children import end_with_owner; "
+        "end_with_owner(); print(threading.active_count())"
+    )
+    variables = {key: value for key, value in os.environ.items() if key != OWNER}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_engine_process_ends_when_its_parent_is_gone() -> None:
+    child = "import time; from ragft.engine.children import end_with_owner; end_with_owner(); time.sleep(60)"
+    parent = (
+        f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); "
+        "sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent],
+        env={**os.environ, OWNER: "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    orphan = psutil.Process(int(process.stdout.readline()))
+    time.sleep(1.0)  # long enough to have begun watching
+    assert orphan.is_running()
+    process.kill()
+    process.wait()
+    gone, _ = psutil.wait_procs([orphan], timeout=ENDED_WITHIN)
+    assert gone or orphan.status() == psutil.STATUS_ZOMBIE
