@@ -226,6 +226,7 @@ class Stages:
         """The adapter, trained; resumes where an interrupted training left off."""
 
         def work(folder: Path) -> dict[str, Any]:
+            from ragft.finetune.fast.parallel import return_free_memory
             from ragft.finetune.fast.trainer import train
 
             rows, validation = self.rendered("train"), self.rendered("validation")
@@ -237,6 +238,8 @@ class Stages:
             if report.rows_left_out:
                 self.reporter.say(f"{report.rows_left_out} rows are longer than finetune.max_length and were left out.")
             (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+            # What comes next in this process is another model, in other processes.
+            return_free_memory()
             return {key: value for key, value in asdict(report).items() if key != "adapter"}
 
         inputs = self.adapter_inputs()

@@ -36,6 +36,7 @@ def merge_and_prove(
     from transformers import AutoTokenizer
 
     from ragft.engine.vllm import VllmEngine
+    from ragft.finetune.fast.parallel import return_free_memory
     from ragft.finetune.merge import divergence, merge
 
     reporter.say("Merging the adapter")
@@ -48,6 +49,7 @@ def merge_and_prove(
     limit = config.engine.max_tokens
     reporter.say(f"Comparing the live and the merged model on {len(prompts)} held-out prompts")
     proof = divergence(base, adapter, output, prompts, max_tokens=limit, quantised=config.finetune.method == "qlora")
+    return_free_memory()
     reporter.say("Comparing the merged model with vLLM")
     served = asyncio.run(_served(VllmEngine(output, config.engine, seed=config.seed), conversations, limit))
 

@@ -7,6 +7,8 @@ the same number of workers gives the same bits.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -54,3 +56,13 @@ def shares(rows: Sequence[Rendered], count: int) -> list[list[Rendered]]:
         dealt[least].append(row)
         tokens[least] += len(row.ids)
     return [share for share in dealt if share]
+
+
+def return_free_memory() -> None:
+    """Gives free memory back to the operating system, where the C library is one that can.
+
+    glibc keeps an arena for each thread, and tensors of ever other sizes leave holes in it: resident memory of a run of
+    288 steps had doubled by its end.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -24,11 +24,14 @@ from ragft.finetune.fast import checkpoint, decoder
 from ragft.finetune.fast.adapter import save_adapter
 from ragft.finetune.fast.batching import MicroBatch, epoch_batches, micro_batches, trained_tokens
 from ragft.finetune.fast.lora import adapted, attach
-from ragft.finetune.fast.parallel import Workers, shares
+from ragft.finetune.fast.parallel import Workers, return_free_memory, shares
 from ragft.prompts import Rendered
 
 CHECKPOINT_SECONDS = 60.0
 """Longest training time that an interruption can cost."""
+
+STEPS_BETWEEN_RETURNS = 8
+"""Between two returns of free memory to the operating system, which take about as long as a twentieth of a step."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,8 @@ class _Run:
         state = self.state
         rate = learning_rate(self.settings, state.step, self.steps)
         loss = self._step(rate)
+        if state.step % STEPS_BETWEEN_RETURNS == 0:
+            return_free_memory()
         state.step_seconds += time.monotonic() - start
         validation = self._validate(rate) if state.step in self.validate_at else None
         state.seconds += time.monotonic() - start
