@@ -168,6 +168,7 @@ def make_small(
 
 # A model of nine steps has no form that a merge could lose, and nothing to say at length.
 BUILT = {
+    "data.mix.repeats": 1,
     "finetune.batch_size": 4,
     "data.validation_share": 0.15,
     "merge.prompts": 4,
@@ -183,6 +184,7 @@ TRAINED = {
     "index.documents": OLD,
     "data.documents": None,
     "data.mix.passages": 2,
+    "data.mix.repeats": 1,
     "data.validation_share": 0.2,
     "finetune.batch_size": 2,
     "finetune.evaluations": 5,
