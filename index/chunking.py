@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blake3 import blake3
 
-from index.documents import Document
+from index.documents import Document, Metadata
 from index.markdown import headings
 
 CHUNKER_VERSION = 1
@@ -68,6 +68,9 @@ class Chunk:
         end: One past the last character.
         text: `document.text[start:end]`.
         hash: blake3 of the passage, in hex; equal passages have equal vectors.
+        page: The page that it begins on, from 1; None where the document has no pages.
+        metadata: Of the document.
+        labels: Who may see it: callers that hold any of them; empty for everybody.
     """
 
     document_id: str
@@ -77,6 +80,9 @@ class Chunk:
     end: int
     text: str
     hash: str
+    page: int | None = None
+    metadata: Metadata = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -264,7 +270,18 @@ def _chunk(document: Document, path: tuple[str, ...], start: int, end: int) -> C
     text = piece.strip()
     start += len(piece) - len(piece.lstrip())
     digest = blake3(_passage(path, text).encode()).hexdigest()
-    return Chunk(document.id, document.title, path, start, start + len(text), text, digest)
+    return Chunk(
+        document.id,
+        document.title,
+        path,
+        start,
+        start + len(text),
+        text,
+        digest,
+        document.page_at(start),
+        document.metadata,
+        document.labels,
+    )
 
 
 def _spans(text: str, section: _Section, starts: list[int], room: int, overlap: int) -> list[tuple[int, int]]:

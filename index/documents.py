@@ -6,9 +6,11 @@ with the reason, in the list of what was skipped.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from blake3 import blake3
@@ -20,6 +22,11 @@ MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
 TEXT_SUFFIXES = frozenset({".txt"})
 
 
+Value = str | int | float | bool | list[str]
+Metadata = Mapping[str, Value]
+"""Flat, and made of what JSON has; a list holds strings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One readable file.
@@ -28,18 +35,40 @@ class Document:
         id: Path below the folder, with forward slashes.
         title: First level-1 heading, or the file's stem.
         text: The content; line ends are `\\n`, a byte order mark is dropped.
-        hash: blake3 of the text, in hex.
+        hash: blake3 of everything else here, in hex.
+        metadata: What is known about the document beside its text, to filter by.
+        labels: Who may see it: callers that hold any of them; empty for everybody.
+        page_starts: Where each page begins in the text, the first at 0; empty where there are no pages.
     """
 
     id: str
     title: str
     text: str
     hash: str
+    metadata: Metadata = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    page_starts: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, path: str, text: str) -> Document:
-        """The document at this path below the folder; title and hash follow from path and text."""
-        return cls(id=path, title=_title(path, text), text=text, hash=blake3(text.encode()).hexdigest())
+    def of(
+        cls,
+        path: str,
+        text: str,
+        *,
+        title: str | None = None,
+        metadata: Metadata | None = None,
+        labels: tuple[str, ...] = (),
+        page_starts: tuple[int, ...] = (),
+    ) -> Document:
+        """The document at this path below the folder; the title, unless given, follows from path and text."""
+        title = title or _title(path, text)
+        content = [title, text, metadata or {}, sorted(labels), page_starts]
+        digest = blake3(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return cls(path, title, text, digest, metadata or {}, tuple(sorted(labels)), page_starts)
+
+    def page_at(self, offset: int) -> int | None:
+        """The page (from 1) that a character stands on; None where there are no pages."""
+        return bisect_right(self.page_starts, offset) or None
 
     @property
     def is_markdown(self) -> bool:

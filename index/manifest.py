@@ -14,7 +14,7 @@ from index.chunking import CHUNKER_VERSION, ChunkSettings
 from index.errors import CorruptSnapshot, NoSnapshot
 from index.lexical import TOKENIZER_VERSION
 
-FORMAT = f"1.{CHUNKER_VERSION}.{TOKENIZER_VERSION}"
+FORMAT = f"2.{CHUNKER_VERSION}.{TOKENIZER_VERSION}"
 """Of the files, the chunks and the terms: an index of another format is built anew."""
 
 

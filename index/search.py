@@ -7,11 +7,12 @@ one order wherever a row lies, ties are broken by document and position, and no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from index.documents import Metadata
 from index.encoder import TextEncoder, Vectors
 from index.lexical import Scores
 from index.refresh import check_encoder
@@ -44,6 +45,8 @@ class Hit:
         score: What the ranking went by: the fused score, or that of the one mode.
         dense_score: Cosine of query and passage; None if the mode did not look at it.
         lexical_score: BM25, 0 if no term occurs; None if the mode did not look at it.
+        page: The page that it begins on, from 1; None where the document has no pages.
+        metadata: Of the document.
     """
 
     chunk_id: str
@@ -57,6 +60,8 @@ class Hit:
     score: float
     dense_score: float | None
     lexical_score: float | None
+    page: int | None = None
+    metadata: Metadata = field(default_factory=dict)
 
 
 def search(
@@ -213,6 +218,8 @@ def _hits(
                 score={"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode],
                 dense_score=dense_score,
                 lexical_score=lexical_score,
+                page=chunk.page,
+                metadata=chunk.metadata,
             )
         )
     return hits

@@ -6,6 +6,7 @@ but the snapshot's, which hands a mask to the reader.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,9 @@ _SCHEMA = pa.schema(
         ("end", pa.int64()),
         ("text", pa.large_string()),
         ("hash", pa.binary(32)),
+        ("page", pa.int32()),
+        ("metadata", pa.string()),
+        ("labels", pa.list_(pa.string())),
     ]
 )
 
@@ -58,6 +62,9 @@ def write_segment(folder: Path, chunks: Sequence[Chunk], vectors: Vectors, posti
             "end": [chunk.end for chunk in chunks],
             "text": [chunk.text for chunk in chunks],
             "hash": [bytes.fromhex(chunk.hash) for chunk in chunks],
+            "page": [chunk.page for chunk in chunks],
+            "metadata": [json.dumps(chunk.metadata, ensure_ascii=False, sort_keys=True) for chunk in chunks],
+            "labels": [list(chunk.labels) for chunk in chunks],
         },
         schema=_SCHEMA,
     )
@@ -115,6 +122,9 @@ class Segment:
                 end=row["end"],
                 text=row["text"],
                 hash=row["hash"].hex(),
+                page=row["page"],
+                metadata=json.loads(row["metadata"]),
+                labels=tuple(row["labels"]),
             )
             for row in self.table.take(pa.array(rows, type=pa.int64())).to_pylist()
         ]

@@ -29,11 +29,13 @@ def results(small: Small) -> dict[str, bytes]:
     }
 
 
-def killed(small: Small, moment: float) -> bool:
-    """Starts the training and kills it so many seconds later, with all its processes; False if it was done before."""
+def killed(small: Small, seconds: float) -> bool:
+    """Starts the training and kills it so many seconds after it began to write; False if it was done before."""
     process = start("finetune", "-c", small.config, cwd=small.folder)
+    adapters = small.workspace / "adapters"
+    until(lambda: list(adapters.glob(".*.growing")) or process.poll() is not None, 600, "a growing adapter")
     try:
-        process.communicate(timeout=moment)
+        process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         kill_group(process)
         return True
@@ -46,10 +48,10 @@ def test_finetune_killed_at_random_moments_ends_like_an_undisturbed_one(
 ) -> None:
     small = undisturbed.small.copy_to(tmp_path / "desk")
     draw = random.Random(SEED)
-    # The later half: before it, a process mostly imports.
-    moments = [draw.uniform(0.4, 1.0) * undisturbed.seconds for _ in range(KILLS)]
+    # A run that goes on from a checkpoint may be done before its moment comes; the first one never is.
+    moments = [0.0, *(draw.uniform(0.0, 0.5) * undisturbed.seconds for _ in range(KILLS - 1))]
     kills = [moment for moment in moments if killed(small, moment)]
-    assert len(kills) >= 2
+    assert kills
     ended = small.ragft("finetune")
     assert ended.status == 0, ended.err
     expected = results(undisturbed.small)
