@@ -191,7 +191,8 @@ def _training_estimate(stages: Stages) -> str:
     question = render_prompt(stages.tokenizer, conversation(config.prompt.system, examples[0].question))
     window = min(stages.encoder.max_tokens, config.index.chunk_tokens or stages.encoder.max_tokens)
     longest = len(question) + config.data.mix.passages * window
-    rows = len(examples) * config.data.mix.repeats
+    general_share = config.data.mix.general_share if config.data.mix.general else 0.0
+    rows = round(len(examples) * config.data.mix.repeats / (1 - general_share))
     text = f"{rows} rows of at most about {longest} tokens, {peak:.1f} GiB at the peak"
     before = [artifact.figures for artifact in artifacts_in(stages.workspace / "adapters")]
     if not before:

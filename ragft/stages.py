@@ -279,7 +279,7 @@ class Stages:
             "merge": config.merge.model_dump(mode="json"),
             "prompt": config.prompt.model_dump(mode="json"),
             "engine": config.engine.model_dump(mode="json"),
-            "split": self.split().fingerprint,
+            "mix": self.mix().fingerprint,
         }
 
         def work(growing: Path) -> dict[str, Any]:

@@ -210,10 +210,44 @@ UNTRACKED = [
 ]
 HELD_OUT = 2  # wordings per list that only questions use
 
+# Wordings that only examples use: of the questions that a small model confuses with others.
+TAUGHT_ONLY = {
+    id(RELEASED): [
+        "How long has {name} been around?",
+        "From which day on could one get {name}?",
+        "When did {name} become available?",
+    ],
+    id(UNTRACKED): [
+        "Who wrote {name}?",
+        "Under which licence is {name} published?",
+        "How fast is {name}?",
+        "What are the new features of {name}?",
+        "How many bugs were fixed in {name}?",
+        "Where can I download {name}?",
+        "What is the price of {name}?",
+        "How do I install {name}?",
+    ],
+}
+
 
 def wordings(kind: list[str], held_out: bool) -> list[str]:
-    """What may be asked in examples, or in questions: those know every wording."""
-    return kind if held_out else kind[:-HELD_OUT]
+    """What may be asked in examples, or in questions: those know every wording of the lists."""
+    return kind if held_out else [*kind[:-HELD_OUT], *TAUGHT_ONLY.get(id(kind), [])]
+
+
+def worked(first: str, second: str) -> str:
+    """Two days compared as one does by hand: part by part, until they differ.
+
+    A small model that was to name the later of two dates in one step did no better than a coin (58 % after one pass,
+    69 % after two); part by part it was right in 98 %: see benchmarks/RESULTS.md.
+    """
+    steps = []
+    for unit, one, other in zip(("years", "months", "days"), first.split("-"), second.split("-"), strict=True):
+        relation = "equal" if one == other else "rising" if one < other else "falling"
+        steps.append(f"{unit} {one} and {other} {relation}")
+        if one != other:
+            break
+    return ", ".join(steps)
 
 
 def ask_end(product: Product, cycle: Cycle, draw: random.Random, held_out: bool) -> Ask:
@@ -261,10 +295,12 @@ def ask_supported(product: Product, cycle: Cycle, draw: random.Random, held_out:
         end = cycles[0].end_of_life
         if not is_date(end) and end != "not announced":
             return None
-        # The day comes first, so that the card does not begin as one about the end of life. Which day is later is
-        # written down before the answer, here as in comparisons: a small model finds in one step only one of the two.
-        over = is_date(end) and day > end
-        return f"asked {day}, ends {end}, later {'asked' if over else 'ends'}", "no" if over else "yes"
+        # The day comes first, so that the card does not begin as one about the end of life.
+        if not is_date(end):
+            return f"asked {day}, ends {end}", "yes"
+        over = day > end
+        record = f"asked {day}, ends {end}, {worked(day, end)}, later {'asked' if over else 'ends'}"
+        return record, "no" if over else "yes"
 
     return Ask("supported", text, product.id, (cycle.name,), answer)
 
@@ -286,19 +322,20 @@ def ask_comparison(product: Product, cycle: Cycle, draw: random.Random, held_out
             return None
         word = "ends" if longer else "released"
         later, earlier = (first, second) if days[0] > days[1] else (second, first)
-        record = f"{first.name} {word} {days[0]}, {second.name} {word} {days[1]}, later {later.name}"
+        chosen = f"later {later.name}" if longer else f"earlier {earlier.name}"
+        record = f"{first.name} {word} {days[0]}, {second.name} {word} {days[1]}, {worked(*days)}, {chosen}"
         return record, (later if longer else earlier).name
 
     return Ask("comparison", text, product.id, (cycle.name, other.name), answer)
 
 
-# How often each kind is drawn, for (examples, questions): to compare two days takes more practice than to copy one.
+# How often each kind is drawn, for (examples, questions): what a small model finds hard takes more practice.
 ASKERS: list[tuple[Callable[[Product, Cycle, random.Random, bool], Ask | None], tuple[int, int]]] = [
-    (ask_end, (22, 27)),
-    (ask_released, (12, 15)),
-    (ask_latest, (16, 26)),
-    (ask_supported, (32, 20)),
-    (ask_comparison, (18, 12)),
+    (ask_end, (24, 27)),
+    (ask_released, (20, 15)),
+    (ask_latest, (18, 26)),
+    (ask_supported, (22, 20)),
+    (ask_comparison, (16, 12)),
 ]
 
 

@@ -59,8 +59,13 @@ def start(*arguments: object, cwd: Path, **extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "ragft", *map(str, arguments)],
         cwd=cwd, env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=_hear_interrupts,
     )  # fmt: skip
+
+
+def _hear_interrupts() -> None:
+    """Started from a shell's background job, tests inherit that SIGINT is ignored, and Python leaves it so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = SECONDS) -> Ended:
