@@ -340,9 +340,11 @@ def _publish(
     with clock.step("publish"):
         if verdict is None or verdict.passed:
             writer.publish(manifest)
-        elif known is None or known.manifest.held:
-            # Not where it was live before: the way back to it stays open.
-            writer.hold(manifest, (verdict.summary, *verdict.details))
+        else:
+            reasons = (verdict.summary, *verdict.details)
+            # What was live before stays as it is, so that the way back to it stays open.
+            if known is None or known.manifest.held not in ((), reasons):
+                writer.hold(manifest, reasons)
     return verdict
 
 
