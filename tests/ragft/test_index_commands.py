@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes_of_core import Domain, Ended
+from commands import Ended
+from fakes_of_core import Domain
 
 Ragft = Callable[..., Ended]
 pytestmark = pytest.mark.usefixtures("loaded_encoder")
