@@ -20,10 +20,13 @@ from index.errors import (
     IndexFault,
     NoDocuments,
     NoSnapshot,
+    TooManyRemovals,
 )
+from index.estimate import Estimate
+from index.gate import Gate, Verdict
 from index.refresh import RefreshPlan, RefreshReport, check_encoder, plan, refresh, snapshot_id
 from index.search import Hit, search
-from index.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, rollback
+from index.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, publish, rollback
 
 __all__ = [
     "Chunk",
@@ -32,6 +35,8 @@ __all__ = [
     "Document",
     "Encoder",
     "EncoderMismatch",
+    "Estimate",
+    "Gate",
     "Hit",
     "IndexBusy",
     "IndexFault",
@@ -43,11 +48,14 @@ __all__ = [
     "Snapshot",
     "SnapshotInfo",
     "TextEncoder",
+    "TooManyRemovals",
+    "Verdict",
     "check_encoder",
     "chunk_document",
     "current_id",
     "list_snapshots",
     "plan",
+    "publish",
     "read_documents",
     "refresh",
     "rollback",

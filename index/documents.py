@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -77,10 +77,16 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that was not read, and why."""
+    """A file or folder that was not read, and why.
+
+    Attributes:
+        by_rule: It is none of the documents (another format, a link), so that an older version of it goes from the
+            index; False where it could not be read, and an older version stays.
+    """
 
     path: str
     reason: str
+    by_rule: bool = False
 
 
 def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
@@ -97,12 +103,18 @@ def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
         raise NoDocuments(f"The folder of documents {folder} does not exist; create it or name another one.")
     documents: list[Document] = []
     skipped: list[Skipped] = []
-    for path in _files(folder):
+    unreadable: list[OSError] = []
+    for path in _files(folder, unreadable.append):
         item = _read(path, path.relative_to(folder).as_posix(), folder)
         if isinstance(item, Document):
             documents.append(item)
         else:
             skipped.append(item)
+    for error in unreadable:
+        path = Path(error.filename)
+        if path == folder:
+            raise NoDocuments(f"The folder of documents {folder} cannot be read ({error.strerror}); change its mode.")
+        skipped.append(Skipped(path.relative_to(folder).as_posix(), f"cannot be read ({error.strerror})"))
     if not documents:
         reasons = "".join(f" {item.path}: {item.reason}." for item in skipped[:3])
         raise NoDocuments(
@@ -113,9 +125,9 @@ def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
     return documents, skipped
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path]:
     """Every visible file below `folder`; links to folders are yielded, not followed."""
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
         visible = [name for name in folders if not name.startswith(".")]
         folders[:] = [name for name in visible if not Path(parent, name).is_symlink()]
         links = [name for name in visible if name not in folders]
@@ -128,14 +140,14 @@ def _read(path: Path, name: str, folder: Path) -> Document | Skipped:
     if path.is_symlink():
         target = path.resolve()
         if not target.is_relative_to(folder.resolve()):
-            return Skipped(name, "a link that leaves the folder of documents")
+            return Skipped(name, "a link that leaves the folder of documents", by_rule=True)
         if target.is_dir():
-            return Skipped(name, "a link to a folder, whose files are read in their own place")
+            return Skipped(name, "a link to a folder, whose files are read in their own place", by_rule=True)
     if path.suffix.lower() not in MARKDOWN_SUFFIXES | TEXT_SUFFIXES:
         kind = path.suffix or "no suffix"
-        return Skipped(name, f"not a supported format ({kind}); supported are .md, .markdown and .txt")
+        return Skipped(name, f"not a supported format ({kind}); supported are .md, .markdown and .txt", by_rule=True)
     if not path.is_file():
-        return Skipped(name, "not a regular file")
+        return Skipped(name, "not a regular file", by_rule=True)
     try:
         data = path.read_bytes()
     except OSError as error:

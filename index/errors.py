@@ -15,6 +15,10 @@ class NoDocuments(IndexFault):
     """The folder of documents is missing, or nothing in it can be read."""
 
 
+class TooManyRemovals(IndexFault):
+    """More documents would vanish from the index at once than are allowed to."""
+
+
 class NoSnapshot(IndexFault):
     """The index has no snapshot yet, or not the one that was asked for."""
 

@@ -45,7 +45,11 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything about a snapshot but its content. File names are relative to the index."""
+    """Everything about a snapshot but its content. File names are relative to the index.
+
+    Attributes:
+        held: Why a gate held it back, one sentence each; empty for what was or may be live.
+    """
 
     id: str
     parent: str | None
@@ -59,6 +63,7 @@ class Manifest:
     documents_file: str
     segments: tuple[SegmentEntry, ...]
     files: Mapping[str, FileEntry]
+    held: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         content = {"format": FORMAT, **asdict(self)}
@@ -95,6 +100,7 @@ class Manifest:
     def _of(cls, content: dict[str, Any]) -> Manifest:
         content["settings"] = ChunkSettings(**content["settings"])
         content["segments"] = tuple(SegmentEntry(**entry) for entry in content["segments"])
+        content["held"] = tuple(content["held"])
         content["files"] = {name: FileEntry(**entry) for name, entry in content["files"].items()}
         return cls(**{field.name: content[field.name] for field in fields(cls)})
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from blake3 import blake3
 
+from index.absent import staying, too_many, unreadable
 from index.chunking import Chunk, ChunkSettings, chunk_document
 from index.documents import Document, Skipped, read_documents
 from index.encoder import Progress, TextEncoder, Vectors
-from index.errors import CorruptSnapshot, EncoderMismatch, IndexFault, NoSnapshot
+from index.errors import CorruptSnapshot, EncoderMismatch, IndexFault, NoSnapshot, TooManyRemovals
+from index.estimate import Estimate, estimate, remember_rate
+from index.gate import Gate, Verdict
 from index.manifest import FORMAT, Manifest
 from index.segment import Segment
-from index.snapshot import Snapshot, current_id, manifest_path, writing
+from index.snapshot import DocumentEntry, Snapshot, current_id, manifest_path, writing
 from index.writer import Addition, SnapshotWriter, sweep
 
 
@@ -38,6 +41,7 @@ class RefreshPlan:
         unchanged: Left as they are.
         chunks_to_embed: Passages that must be encoded.
         chunks_reused: Chunks of added and changed documents whose vectors are known.
+        kept: In the index, and left as they are because their file cannot be read now.
     """
 
     added: tuple[str, ...]
@@ -46,6 +50,7 @@ class RefreshPlan:
     unchanged: tuple[str, ...]
     chunks_to_embed: int
     chunks_reused: int
+    kept: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -57,11 +62,16 @@ class RefreshReport:
     """What a refresh did.
 
     Attributes:
-        snapshot_id: The live snapshot now; on a dry run, the one that a refresh would publish.
+        snapshot_id: The snapshot of these documents: live now, unless it is held back; on a dry run, the one that a
+            refresh would publish.
         published: Whether `CURRENT` was replaced.
         plan: What was done, or would be.
-        skipped: Files that could not be read.
+        skipped: Files that could not be read, and of which the index has no older version.
         seconds: Wall time of each step, by its name.
+        kept: Documents (by id) whose file could not be read, so that their older version stays.
+        verdict: What the gate said; None where none was asked.
+        estimate: On a dry run, how long encoding will take.
+        refusal: On a dry run, why the refresh would be refused; None if it would not.
     """
 
     snapshot_id: str
@@ -69,6 +79,15 @@ class RefreshReport:
     plan: RefreshPlan
     skipped: tuple[Skipped, ...]
     seconds: dict[str, float]
+    kept: tuple[Skipped, ...] = ()
+    verdict: Verdict | None = None
+    estimate: Estimate | None = None
+    refusal: str | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the gate held the snapshot back."""
+        return self.verdict is not None and not self.verdict.passed
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,14 @@ class _Diff:
     """Of added and changed documents."""
     known: dict[str, tuple[Segment, int]]
     """Where the vector of a passage hash lies."""
+    documents: list[Document | DocumentEntry]
+    """Of the new snapshot, by id: those that were read, and older versions that stay."""
+    kept: dict[str, Skipped]
+    """The latter by id, with what could not be read."""
+
+    def new_passages(self) -> dict[str, str]:
+        """What must be encoded, by hash; each passage once."""
+        return {chunk.hash: chunk.passage for chunk in self.chunks if chunk.hash not in self.known}
 
 
 @dataclass
@@ -116,6 +143,7 @@ def refresh(
     progress: Progress | None = None,
     allow_removal: float = 1.0,
     rebuild: bool = False,
+    gate: Gate | None = None,
 ) -> RefreshReport:
     """Publish a snapshot of a folder of documents; the first one builds the index.
 
@@ -127,15 +155,20 @@ def refresh(
         overlap: Tokens shared by neighbouring chunks of one section.
         dry_run: Write nothing, report what would be done.
         progress: Called while passages are encoded.
-        allow_removal: Largest share of the indexed documents that may vanish in one refresh.
-        rebuild: Encode everything anew, beside the live snapshot, and then publish.
+        allow_removal: Largest share of the indexed documents that may vanish in one refresh; those that only moved
+            do not count.
+        rebuild: Encode everything anew, beside the live snapshot, and then publish. Older versions of documents that
+            cannot be read are not in it.
+        gate: Asked about the new snapshot before it becomes the live one; if it says no, the snapshot is written and
+            held back.
 
     Raises:
         NoDocuments: the folder is missing or has nothing to read.
         EncoderMismatch: another encoder built the index.
         CorruptSnapshot: the live snapshot is damaged.
         IndexBusy: another writer is at work.
-        IndexFault: more documents would vanish than `allow_removal` lets go, or the settings make no sense.
+        TooManyRemovals: more documents would vanish than `allow_removal` lets go.
+        IndexFault: the settings make no sense.
         OSError: the disk is full or not writable; the live snapshot is untouched.
     """
     root = Path(root)
@@ -143,24 +176,39 @@ def refresh(
     clock = _Clock()
     with clock.step("read"):
         documents, skipped = read_documents(Path(folder))
-    target = snapshot_id(encoder, settings, documents)
     if dry_run:
         with clock.step("plan"):
-            work = _diff(_base(root, encoder, rebuild), documents, settings, encoder)
-        return RefreshReport(target, False, work.plan, tuple(skipped), clock.seconds)
+            base = _base(root, encoder, rebuild)
+            work = _diff(base, documents, settings, encoder, skipped)
+        target = snapshot_id(encoder, settings, work.documents)
+        with clock.step("estimate"):
+            expected = estimate(root, encoder, list(work.new_passages().values()))
+        refusal = too_many(work.plan.removed, base, work.documents, allow_removal) if base else None
+        return replace(_report(target, work, skipped, clock), estimate=expected, refusal=refusal)
+    verdict = None
     with writing(root):
         sweep(root)
         with clock.step("plan"):
             base = _base(root, encoder, rebuild)
-            work = _diff(base, documents, settings, encoder)
-        _check_removal(work.plan, base, allow_removal)
-        published = rebuild or base is None or base.id != target
-        if published:
-            _publish(root, target, base, work, documents, settings, encoder, progress, clock, rebuild)
-    return RefreshReport(target, published, work.plan, tuple(skipped), clock.seconds)
+            work = _diff(base, documents, settings, encoder, skipped)
+        if base and (refusal := too_many(work.plan.removed, base, work.documents, allow_removal)):
+            raise TooManyRemovals(refusal)
+        target = snapshot_id(encoder, settings, work.documents)
+        due = rebuild or base is None or base.id != target
+        if due:
+            verdict = _publish(root, target, base, work, settings, encoder, progress, clock, rebuild, gate)
+    published = due and (verdict is None or verdict.passed)
+    return replace(_report(target, work, skipped, clock), published=published, verdict=verdict)
 
 
-def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, documents: Sequence[Document]) -> str:
+def _report(target: str, work: _Diff, skipped: Sequence[Skipped], clock: _Clock) -> RefreshReport:
+    """The report of a refresh that published nothing, so far."""
+    kept = tuple(Skipped(name, item.reason) for name, item in work.kept.items())
+    lost = tuple(item for item in skipped if item not in work.kept.values())
+    return RefreshReport(target, False, work.plan, lost, clock.seconds, kept)
+
+
+def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, documents: Sequence[Document | DocumentEntry]) -> str:
     """The id of the snapshot of these documents, whatever was in the index before."""
     content = {
         "format": FORMAT,
@@ -212,8 +260,15 @@ def check_encoder(snapshot: Snapshot, encoder: TextEncoder) -> None:
         )
 
 
-def _diff(base: Snapshot | None, documents: Sequence[Document], settings: ChunkSettings, encoder: TextEncoder) -> _Diff:
-    before = {entry.id: entry.hash for entry in base.documents()} if base else {}
+def _diff(
+    base: Snapshot | None,
+    documents: Sequence[Document],
+    settings: ChunkSettings,
+    encoder: TextEncoder,
+    skipped: Sequence[Skipped] = (),
+) -> _Diff:
+    entries = {entry.id: entry for entry in base.documents()} if base else {}
+    before = {entry.id: entry.hash for entry in entries.values()}
     recut = base is not None and base.settings != settings
     added = [document for document in documents if document.id not in before]
     changed = [
@@ -231,27 +286,24 @@ def _diff(base: Snapshot | None, documents: Sequence[Document], settings: ChunkS
     names = {document.id for document in documents}
     touched = {document.id for document in (*added, *changed)}
     new = {chunk.hash for chunk in chunks} - known.keys()
+    kept = unreadable(before.keys() - names, skipped)
+    older = [staying(entries[name], recut) for name in kept]
     outline = RefreshPlan(
         added=tuple(sorted(document.id for document in added)),
         changed=tuple(sorted(document.id for document in changed)),
-        removed=tuple(sorted(before.keys() - names)),
+        removed=tuple(sorted(before.keys() - names - kept.keys())),
         unchanged=tuple(sorted(names - touched)),
         chunks_to_embed=len(new),
         chunks_reused=sum(chunk.hash in known for chunk in chunks),
+        kept=tuple(kept),
     )
-    return _Diff(outline, sorted(chunks, key=lambda chunk: (chunk.document_id, chunk.start, chunk.end)), known)
-
-
-def _check_removal(outline: RefreshPlan, base: Snapshot | None, allow_removal: float) -> None:
-    if base is None or not base.document_count:
-        return
-    share = len(outline.removed) / base.document_count
-    if share > allow_removal:
-        raise IndexFault(
-            f"{len(outline.removed)} of {base.document_count} indexed documents are no longer in the folder "
-            f"({share:.0%}, and {allow_removal:.0%} may vanish at once); check the folder, or allow "
-            "more removals."
-        )
+    return _Diff(
+        outline,
+        sorted(chunks, key=lambda chunk: (chunk.document_id, chunk.start, chunk.end)),
+        known,
+        sorted((*documents, *older), key=lambda document: document.id),
+        kept,
+    )
 
 
 def _publish(
@@ -259,27 +311,41 @@ def _publish(
     target: str,
     base: Snapshot | None,
     work: _Diff,
-    documents: Sequence[Document],
     settings: ChunkSettings,
     encoder: TextEncoder,
     progress: Progress | None,
     clock: _Clock,
     rebuild: bool,
-) -> None:
-    """Write what is new, then flip; or only flip, when this very content was live before."""
+    gate: Gate | None,
+) -> Verdict | None:
+    """Write what is new, ask the gate, then flip; write nothing when this very content is there from before."""
     writer = SnapshotWriter(root, target, _parent(root, target), encoder, settings)
-    if not rebuild and (known := _intact(root, target)):
-        with clock.step("publish"):
-            writer.republish(known)
-        return
-    with clock.step("embed"):
-        vectors = _vectors(work, encoder, progress)
-    with clock.step("write"):
-        gone = {*work.plan.removed, *work.plan.changed}
-        addition = Addition(work.chunks, vectors)
-        manifest = writer.write(base, gone, addition, documents)
+    known = None if rebuild else _intact(root, target)
+    if known is not None:
+        manifest = writer.again(known)
+    else:
+        passages = work.new_passages()
+        with clock.step("embed"):
+            vectors = _vectors(work, passages, encoder, progress)
+        remember_rate(root, encoder, list(passages.values()), clock.seconds["embed"])
+        with clock.step("write"):
+            gone = {*work.plan.removed, *work.plan.changed}
+            manifest = writer.write(base, gone, Addition(work.chunks, vectors), work.documents)
+    live = _live(root) if rebuild else base
+    # What is live already, and is only written anew, is not up for judgement.
+    verdict = None
+    if gate is not None and not (live and live.id == target):
+        with clock.step("gate"):
+            verdict = gate(Snapshot(root, manifest), live)
     with clock.step("publish"):
-        writer.publish(manifest)
+        if verdict is None or verdict.passed:
+            writer.publish(manifest)
+        else:
+            reasons = (verdict.summary, *verdict.details)
+            # What was live before stays as it is, so that the way back to it stays open.
+            if known is None or known.manifest.held not in ((), reasons):
+                writer.hold(manifest, reasons)
+    return verdict
 
 
 def _parent(root: Path, target: str) -> str | None:
@@ -287,6 +353,14 @@ def _parent(root: Path, target: str) -> str | None:
     try:
         live = current_id(root)
         return live if live != target else Manifest.read(manifest_path(root, live)).parent
+    except (NoSnapshot, CorruptSnapshot):
+        return None
+
+
+def _live(root: Path) -> Snapshot | None:
+    """The live snapshot, whatever encoder built it; None if there is none that can be opened."""
+    try:
+        return Snapshot.open(root)
     except (NoSnapshot, CorruptSnapshot):
         return None
 
@@ -299,12 +373,8 @@ def _intact(root: Path, target: str) -> Snapshot | None:
         return None
 
 
-def _vectors(work: _Diff, encoder: TextEncoder, progress: Progress | None) -> Vectors:
+def _vectors(work: _Diff, new: Mapping[str, str], encoder: TextEncoder, progress: Progress | None) -> Vectors:
     """Vectors of the new rows: (chunks, dimension) float32; each unknown passage is encoded once."""
-    new: dict[str, str] = {}
-    for chunk in work.chunks:
-        if chunk.hash not in work.known:
-            new.setdefault(chunk.hash, chunk.passage)
     encoded = encoder.encode_passages(list(new.values()), progress) if new else None
     place = {item: row for row, item in enumerate(new)}
     vectors = np.empty((len(work.chunks), encoder.dimension), dtype=np.float32)

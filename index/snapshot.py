@@ -12,7 +12,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class SnapshotInfo:
     chunks: int
     encoder_source: str
     is_current: bool
+    held: tuple[str, ...] = ()
+    """Why a gate held it back from becoming live; empty where none did."""
 
 
 class Snapshot:
@@ -234,9 +236,11 @@ def list_snapshots(root: Path) -> list[SnapshotInfo]:
     Raises:
         NoSnapshot: nothing has been built in this folder.
     """
-    live = current_id(root)
+    paths = sorted((Path(root) / SNAPSHOTS).glob("*.json"))
+    # A first snapshot that was held back leaves an index where none is live.
+    live = current_id(root) if not paths or (Path(root) / CURRENT).exists() else None
     found = []
-    for path in sorted((Path(root) / SNAPSHOTS).glob("*.json")):
+    for path in paths:
         try:
             manifest = Manifest.read(path)
         except IndexFault:
@@ -250,6 +254,7 @@ def list_snapshots(root: Path) -> list[SnapshotInfo]:
                 chunks=manifest.chunks,
                 encoder_source=manifest.encoder_source,
                 is_current=manifest.id == live,
+                held=manifest.held,
             )
         )
     return sorted(found, key=lambda info: (info.created, info.id))
@@ -272,13 +277,36 @@ def rollback(root: Path, id: str | None = None) -> str:  # noqa: A002
     with writing(root):
         target = id or Manifest.read(manifest_path(root, live)).parent
         if target is None:
-            known = ", ".join(info.id for info in list_snapshots(root) if not info.is_current) or "none"
+            others = (info for info in list_snapshots(root) if not info.is_current and not info.held)
+            known = ", ".join(info.id for info in others) or "none"
             raise NoSnapshot(
                 f"Snapshot {live} in {root} has nothing before it; name the one to go to (others: {known})."
             )
-        Snapshot.open(root, target)
+        if Snapshot.open(root, target).manifest.held:
+            raise NoSnapshot(
+                f"Snapshot {target} in {root} was held back and never live; `ragft index publish {target}` "
+                "makes it the live one as it is."
+            )
         set_current(root, target)
     return target
+
+
+def publish(root: Path, id: str) -> None:  # noqa: A002
+    """Make a snapshot the live one as it is, also one that a gate held back; what was live becomes its parent.
+
+    Raises:
+        NoSnapshot: there is none of this id.
+        CorruptSnapshot: it is damaged; the live one stays.
+        IndexBusy: a refresh is running.
+    """
+    root = Path(root)
+    Snapshot.open(root, id)  # before the lock, which would make a folder where there is no index
+    with writing(root):
+        manifest = Snapshot.open(root, id).manifest
+        live = current_id(root) if (root / CURRENT).exists() else None
+        if id != live:
+            write_file(manifest_path(root, id), replace(manifest, held=(), parent=live).to_bytes())
+            set_current(root, id)
 
 
 @contextmanager

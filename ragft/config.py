@@ -73,6 +73,19 @@ class PromptSection(Section):
         return pattern
 
 
+class GateSection(Section):
+    """Golden questions that a new snapshot must still find the sources of before it goes live."""
+
+    questions: Path | None = Field(
+        None, description="JSONL of questions with `sources`; none: every snapshot goes live unasked."
+    )
+    k: int | None = Field(None, ge=1, le=100, description="Passages within which the sources must be; none: `top_k`.")
+    max_lost: int = Field(0, ge=0, description="Questions that may lose a source which the live snapshot finds.")
+    min_recall: Share = Field(
+        0.0, description="Share of the questions that must find all sources, whatever the live snapshot finds."
+    )
+
+
 class IndexSection(Section):
     """Which documents are searched, and how."""
 
@@ -89,6 +102,11 @@ class IndexSection(Section):
     dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
     lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical (BM25) ranking in the fusion.")
     top_k: int = Field(4, ge=1, le=100, description="Passages that a question is answered from.")
+    allow_removal: Share = Field(
+        0.5,
+        description="Share of the indexed documents that may vanish in one refresh; moved ones do not count.",
+    )
+    gate: GateSection = GateSection()
 
 
 class MixSection(Section):
@@ -228,6 +246,7 @@ class Config(Section):
 _PATH_KEYS = (
     ("workspace",),
     ("index", "documents"),
+    ("index", "gate", "questions"),
     ("data", "examples"),
     ("data", "questions"),
     ("data", "documents"),

@@ -44,6 +44,7 @@ class Reporter:
         """What the command was called for: `values` with --json, else what is shown."""
         if self.as_json:
             sys.stdout.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.flush()  # a command that goes on watching is read line by line
             return
         for item in shown:
             self.out.print(item, markup=False, soft_wrap=True) if isinstance(item, str) else self.out.print(item)

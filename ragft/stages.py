@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
-from ragft.artifacts import Artifact, build, find, hash_file, hash_model
+from ragft.artifacts import Artifact, build, find, hash_file, hash_model, sweep
 from ragft.config import Config, workspace_of
 from ragft.console import Reporter
 from ragft.data.examples import Example, read_examples
@@ -82,11 +82,25 @@ class Stages:
         rebuild: bool = False,
         root: Path | None = None,
         documents: Path | None = None,
+        ask_gate: bool = True,
+        allow_removal: bool = False,
     ) -> RefreshReport:
-        """Brings an index up to date with its folder of documents, by default the live one; says what was skipped."""
+        """Brings an index up to date with its folder of documents, by default the live one; says what was skipped.
+
+        Args:
+            root: of another index than the live one: no gate is asked about it, and any document may vanish from it.
+            ask_gate: whether the golden questions of the configuration may hold the snapshot back.
+            allow_removal: lets any number of documents vanish, this once.
+
+        Raises:
+            UsageError: the golden questions cannot be read; nothing was done.
+        """
         from index.refresh import refresh
+        from ragft.gate import gate_of
+        from ragft.refresh_report import remarks_on
 
         settings = self.config.index
+        gate = gate_of(self.config, self.encoder) if ask_gate and root is None and not dry_run else None
         with self.reporter.progress("Encoding passages") as advance:
             report = refresh(
                 root or self.index_root,
@@ -97,9 +111,11 @@ class Stages:
                 dry_run=dry_run,
                 rebuild=rebuild,
                 progress=lambda done, total: advance(done, total, "passages"),
+                allow_removal=1.0 if allow_removal or root is not None else settings.allow_removal,
+                gate=gate,
             )
-        for skipped in report.skipped:
-            self.reporter.say(f"Skipped {skipped.path}: {skipped.reason}")
+        for remark in remarks_on(report):
+            self.reporter.say(remark)
         return report
 
     def live_snapshot(self) -> Snapshot:
@@ -110,8 +126,21 @@ class Stages:
         try:
             return Snapshot.open(self.index_root)
         except NoSnapshot:
-            self.refresh_index()
+            self.refresh_or_stop()
             return Snapshot.open(self.index_root)
+
+    def refresh_or_stop(self) -> RefreshReport:
+        """Brings the live index up to date for what comes after.
+
+        Raises:
+            RagftError: the gate held the new snapshot back.
+        """
+        from ragft.refresh_report import held_sentence
+
+        report = self.refresh_index()
+        if report.held:
+            raise RagftError(held_sentence(report))
+        return report
 
     def _training_snapshot(self) -> Snapshot:
         """The passages that training rows are mixed with: of the documents that the examples were written from."""
@@ -157,7 +186,7 @@ class Stages:
             "mix": mixing.model_dump(mode="json", exclude={"general"}),
             "general": _hash_input(mixing.general, "data.mix.general") if mixing.general else None,
             "documents": _hash_documents(config.data.documents) if config.data.documents else None,
-            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k"}),
+            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k", "allow_removal", "gate"}),
             "prompt": [config.prompt.system, config.prompt.refusal],
             "seed": config.seed,
         }
@@ -283,12 +312,18 @@ class Stages:
         }
 
         def work(growing: Path) -> dict[str, Any]:
-            return merge_and_prove(config, self.base, folder, growing, self.rows("validation"), self.reporter)
+            figures = merge_and_prove(config, self.base, folder, growing, self.rows("validation"), self.reporter)
+            return {**figures, "base": config.model.base}
 
         parents = {"adapter": folder.parent.name} if trained_here else {}
         artifact, _ = build(self.workspace / "models", "model", inputs, work, parents)
         deploy(self.workspace, artifact)
         return artifact
+
+    def sweep(self) -> list[Path]:
+        """Deletes what killed runs left in the workspace and nothing goes on from; returns it."""
+        roots = ("data", "adapters", "models", "evaluations")
+        return [path for root in roots for path in sweep(self.workspace / root)]
 
     # --- use
 
@@ -307,8 +342,18 @@ class Stages:
         Raises:
             RagftError: a setup needs a tuned model, and none is deployed.
         """
-        folders = {"base": lambda: self.base, "tuned": lambda: deployed_model(self.workspace).folder}
+        folders = {"base": lambda: self.base, "tuned": self._tuned_folder}
         return {model: folders[model]() for model in dict.fromkeys(SETUPS[name].model for name in setups)}
+
+    def _tuned_folder(self) -> Path:
+        """Folder of the deployed model; says so where this configuration would make another one."""
+        model = deployed_model(self.workspace)
+        if others := differences(model, self.config):
+            self.reporter.say(
+                f"The deployed model {model.fingerprint} was made with another {' and '.join(others)} than the "
+                "configuration has now, and is used as it is; `ragft run` makes one that fits."
+            )
+        return model.folder
 
     def refuse_trained_questions(self) -> None:
         """Refuses questions that stand among the examples, where a tuned setup is to be measured.
@@ -368,6 +413,18 @@ def deployed_model(workspace: Path) -> Artifact:
             f"There is no tuned model in {workspace}: run `ragft run`, or `ragft finetune` and `ragft merge`."
         )
     return artifact
+
+
+def differences(model: Artifact, config: Config) -> list[str]:
+    """The keys of a configuration that a merged model was made with other values of: base model and prompt."""
+    found = []
+    base = model.figures.get("base", config.model.base)
+    # Named otherwise, and perhaps the same: a folder can be looked into, a model of the hub is not fetched for this.
+    folder = Path(config.model.base)
+    if base != config.model.base and not (folder.is_dir() and hash_model(folder) == model.manifest["inputs"].get("base")):
+        found.append("model.base")
+    before, now = model.manifest["inputs"].get("prompt", {}), config.prompt.model_dump(mode="json")
+    return found + [f"prompt.{key}" for key, value in now.items() if key in before and before[key] != value]
 
 
 def _training_note(state: TrainProgress) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from index.encoder import Encoder
-from index.errors import IndexBusy, IndexFault
+from index.errors import IndexBusy, IndexFault, TooManyRemovals
 from index.refresh import RefreshReport, check_encoder, refresh
 from index.search import search
 from index.snapshot import CURRENT, Snapshot, current_id
@@ -24,6 +25,7 @@ from ragft.config import Config, workspace_of
 from ragft.engine.base import Engine
 from ragft.engine.vllm import VllmEngine
 from ragft.errors import EngineDead, UsageError
+from ragft.gate import gate_of
 from ragft.models import resolve_encoder
 from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
@@ -164,11 +166,18 @@ class Deployment:
                 self.on_failure()
                 return
 
-    async def refresh_index(self, *, dry_run: bool) -> RefreshReport:
+    async def refresh_index(
+        self, *, dry_run: bool = False, ask_gate: bool = True, allow_removal: bool = False
+    ) -> RefreshReport:
         """Brings the index up to date with the configured folder and serves the result.
 
+        Args:
+            ask_gate: whether the golden questions of the configuration may hold the snapshot back.
+            allow_removal: lets any number of documents vanish, this once.
+
         Raises:
-            ApiError: 409 while another refresh runs, 422 if the documents cannot be indexed, 404 without an index.
+            ApiError: 409 while another refresh runs, 422 if the documents cannot be indexed or too many of them would
+                vanish, 404 without an index, 507 if the disk is full.
         """
         _, loaded = self.ready()
         retriever = loaded.retriever
@@ -179,14 +188,23 @@ class Deployment:
         self._refreshing = True
         try:
             # Shielded: a client that goes away must not leave a thread writing while the next refresh begins.
-            return await asyncio.shield(asyncio.create_task(self._refresh(retriever, dry_run)))
+            return await asyncio.shield(asyncio.create_task(self._refresh(retriever, dry_run, ask_gate, allow_removal)))
         except IndexBusy as error:
             raise ApiError(409, "Another process is refreshing the index: wait until it is done.") from error
-        except IndexFault as error:
+        except TooManyRemovals as error:
+            # Numbers and no names: nothing that a client may not know.
+            hint = 'the folder, or send {"allow_removal": true} if they are meant to go'
+            raise ApiError(422, f"{str(error).partition('; check')[0]}; check {hint}.", "allow_removal") from error
+        except (IndexFault, UsageError) as error:
             log.warning("refresh refused: %s", error)
             raise ApiError(422, "The documents cannot be indexed; the log says why.") from error
+        except OSError as error:
+            log.error("refresh failed: %s", error)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ApiError(507, "The disk of the index is full; the old snapshot serves on.") from error
 
-    async def _refresh(self, retriever: Retriever, dry_run: bool) -> RefreshReport:
+    async def _refresh(self, retriever: Retriever, dry_run: bool, ask_gate: bool, allow_removal: bool) -> RefreshReport:
         section = self.config.index
         try:
             report = await asyncio.to_thread(
@@ -197,6 +215,8 @@ class Deployment:
                 max_tokens=section.chunk_tokens,
                 overlap=section.overlap,
                 dry_run=dry_run,
+                allow_removal=1.0 if allow_removal else section.allow_removal,
+                gate=gate_of(self.config, retriever.encoder) if ask_gate and not dry_run else None,
             )
             if not dry_run:
                 await self._flip(retriever)
@@ -263,7 +283,7 @@ def check_deployable(config: Config, model_folders: Mapping[str, Path]) -> None:
 
 
 async def load_vllm(config: Config, model_folders: Mapping[str, Path]) -> Loaded:
-    """Starts one vLLM engine per model that the deployed setups need, and opens the index.
+    """Opens the index and starts one vLLM engine per model that the deployed setups need.
 
     Args:
         model_folders: by `Setup.model`.
@@ -271,9 +291,10 @@ async def load_vllm(config: Config, model_folders: Mapping[str, Path]) -> Loaded
     setups = [SETUPS[name] for name in config.serve.setups]
     names = list(dict.fromkeys(setup.model for setup in setups))
     engines: dict[str, VllmEngine] = {}
-    retrieving = None
+    # First, because it takes seconds: an index that this encoder did not build is refused before minutes of loading.
+    retriever = None
     if any(setup.retrieval for setup in setups):
-        retrieving = asyncio.create_task(asyncio.to_thread(open_retriever, config))
+        retriever = await asyncio.to_thread(open_retriever, config)
     try:
         for name in names:
             engine = VllmEngine(
@@ -287,10 +308,7 @@ async def load_vllm(config: Config, model_folders: Mapping[str, Path]) -> Loaded
             await engine.start()
             engines[name] = engine
         chats = {name: await engine.openai_chat() for name, engine in engines.items()}
-        retriever = await retrieving if retrieving is not None else None
     except BaseException:
-        if retrieving is not None:
-            retrieving.cancel()
         for engine in engines.values():
             await engine.close()
         raise

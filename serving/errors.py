@@ -35,6 +35,7 @@ _TYPES = {
     422: "unprocessable_entity_error",
     431: "request_too_large_error",
     503: "service_unavailable_error",
+    507: "insufficient_storage_error",
 }
 
 

@@ -23,9 +23,36 @@ _WRAPPED = re.compile(r"Value error, (.*?) \[type=")
 
 def new_log() -> Path:
     """An empty log file for the processes of one engine."""
-    descriptor, name = tempfile.mkstemp(prefix="ragft-engine-", suffix=".log")
+    descriptor, name = tempfile.mkstemp(prefix=f"ragft-engine-{os.getpid()}-", suffix=".log")
     os.close(descriptor)
     return Path(name)
+
+
+def sweep_logs(older_than: float = 86_400.0) -> list[Path]:
+    """Deletes the logs that engines of killed programs left, and returns them.
+
+    Args:
+        older_than: seconds since the last line, so that somebody can still read why an engine did not start.
+    """
+    swept = []
+    for path in sorted(Path(tempfile.gettempdir()).glob("ragft-engine-*-*.log")):
+        owner = path.name.split("-")[2]
+        with contextlib.suppress(OSError):
+            if owner.isdecimal() and not _lives(int(owner)) and time.time() - path.stat().st_mtime > older_than:
+                path.unlink()
+                swept.append(path)
+    return swept
+
+
+def _lives(process: int) -> bool:
+    """Whether there is a process of this id, whosever it is."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 @contextlib.contextmanager

@@ -16,6 +16,10 @@ from typing import Any
 
 import yaml
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from commands import Ended
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "lifecycle"
 OLD, NEW = "documents-2025-06-01", "documents-2026-08-22"
@@ -23,29 +27,6 @@ SECONDS = 900.0
 """No command of these tests takes longer, on a busy machine either."""
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """What `--json` printed: one line and nothing else."""
-        (line,) = self.out.splitlines()
-        return dict(json.loads(line))
-
-    @property
-    def sentence(self) -> str:
-        """What was refused: the last line of stderr, the only one of its kind; nothing on stdout, no traceback."""
-        assert self.out == "" and "Traceback" not in self.err, self.err
-        (line,) = [line for line in self.err.splitlines() if line.startswith("ragft: ")]
-        assert self.err.splitlines()[-1] == line
-        return line
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_lifecycle import Ended, ragft, read_lines, write_lines
+from commands import Ended
+from small_lifecycle import ragft, read_lines, write_lines
 
 from ragft.models import resolve_encoder, resolve_model
 from ragft.scaffold import scaffold

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes_of_core import Domain, Ended
+from commands import Ended
+from fakes_of_core import Domain
 
 from index.encoder import Encoder
 from ragft.cli import main

@@ -18,28 +18,6 @@ from ragft.pipeline import Retrieved
 from ragft.prompts import Message
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """What `--json` printed: one line and nothing else."""
-        (line,) = self.out.splitlines()
-        return dict(json.loads(line))
-
-    @property
-    def sentence(self) -> str:
-        """What was refused: one line on stderr, nothing on stdout, no traceback."""
-        assert self.out == "" and "Traceback" not in self.err, self.err
-        (line,) = self.err.splitlines()
-        return line
-
-
 class Domain:
     """A folder with a configuration, documents, examples and questions."""
 

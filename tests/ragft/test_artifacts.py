@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import errno
+import fcntl
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragft.artifacts import MANIFEST, artifacts_in, build, find, fingerprint_of, hash_file, hash_folder, hash_model
+from ragft.artifacts import (
+    MANIFEST,
+    artifacts_in,
+    build,
+    find,
+    fingerprint_of,
+    hash_file,
+    hash_folder,
+    hash_model,
+    sweep,
+)
 from ragft.errors import RagftError
 
 VALUES = st.recursive(
@@ -160,3 +172,44 @@ def test_second_process_is_kept_out_of_a_growing_folder(tmp_path: Path) -> None:
         return {}
 
     assert build(tmp_path, "mix", {"seed": 0}, work)[1]
+
+
+def age(folder: Path, seconds: float) -> None:
+    """Makes a folder and all in it look as if nothing was written there for so long."""
+    past = time.time() - seconds
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (past, past))
+
+
+def test_sweep_deletes_what_a_killed_stage_left_and_nothing_goes_on_from(tmp_path: Path) -> None:
+    growing = tmp_path / ".0123456789abcdef.growing"
+    (growing / "model").mkdir(parents=True)
+    (growing / "model" / "weights").write_text("half")
+    age(growing, 90_000)
+    assert sweep(tmp_path) == [growing]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "records.jsonl", "below/checkpoint-100/state.json"])
+def test_sweep_never_touches_what_a_stage_would_go_on_from(tmp_path: Path, name: str) -> None:
+    growing = tmp_path / ".0123456789abcdef.growing"
+    (growing / name).parent.mkdir(parents=True)
+    (growing / name).write_text("hours of work")
+    age(growing, 90_000_000)
+    assert sweep(tmp_path) == []
+    assert (growing / name).read_text() == "hours of work"
+
+
+def test_sweep_leaves_what_was_written_lately_what_is_published_and_what_another_process_makes(tmp_path: Path) -> None:
+    fresh, published = tmp_path / ".0000000000000000.growing", tmp_path / "1111111111111111"
+    busy = tmp_path / ".2222222222222222.growing"
+    for folder in (fresh, published, busy):
+        folder.mkdir()
+        (folder / "file").write_text("x")
+        age(folder, 90_000)
+    (fresh / "file").write_text("just now")
+    with (tmp_path / ".2222222222222222.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert sweep(tmp_path) == []
+    assert sweep(tmp_path) == [busy]
+    assert sweep(tmp_path / "nowhere") == []

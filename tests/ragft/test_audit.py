@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes_of_core import Domain, Ended
+from commands import Ended
+from fakes_of_core import Domain
 
 from ragft.config import load_config
 from ragft.data.audit import audit_data, refuse_overlap

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes_of_core import Domain, Ended
+from commands import Ended
+from fakes_of_core import Domain
 
 from ragft.check import diagnose
 from ragft.scaffold import scaffold

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import typer
-from fakes_of_core import Domain, Ended
+from commands import Ended
+from fakes_of_core import Domain
 
 from ragft import artifacts
 from ragft.cli import app

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes_of_core import Domain, Ended
+from commands import Ended
+from fakes_of_core import Domain
 
 Ragft = Callable[..., Ended]
 pytestmark = pytest.mark.usefixtures("loaded_encoder")
@@ -56,6 +57,37 @@ def test_dry_run_changes_nothing_and_tells_the_plan(index: Ragft, domain: Domain
     assert files(domain.workspace) == before
     planned = index("refresh", "--dry-run", "--json").values["snapshot"]
     assert index("refresh", "--json").values["snapshot"] == planned
+
+
+def test_dry_run_estimates_how_long_encoding_takes(index: Ragft, domain: Domain) -> None:
+    domain.page("dogs.md", "# Dogs\n\nA dog barks.\n")
+    assert "characters/s, measured on a few of the passages" in index("refresh", "--dry-run").out
+    values = index("refresh", "--dry-run", "--json").values
+    assert values["estimate_basis"] == "sample" and values["characters_per_second"] > 0
+    expected = len("Dogs\nA dog barks.") / values["characters_per_second"]
+    assert values["estimated_seconds"] == pytest.approx(expected, rel=0.1, abs=0.001)
+    assert index("refresh").status == 0
+    assert "Nothing to encode" in index("refresh", "--dry-run").out
+
+
+def test_document_that_became_unreadable_is_still_found_and_the_exit_status_tells(index: Ragft, domain: Domain) -> None:
+    domain.page("cats.md", b"\x00\x01")
+    ended = index("refresh")
+    assert ended.status == 1
+    assert "Kept the old version of cats.md, because its file was not read: " in ended.err
+    assert "0 removed, 2 unchanged, 1 kept in their old version" in ended.out and "0 skipped" in ended.out
+    assert "cats.md" in index("search", "Do kittens purr?").out
+
+
+def test_folder_that_lost_most_of_its_documents_empties_no_index(index: Ragft, domain: Domain) -> None:
+    for name in ("cats.md", "mysql.md"):
+        (domain.folder / "documents" / name).unlink()
+    foretold = index("refresh", "--dry-run")
+    assert foretold.status == 1 and "would be refused: 2 of 3 indexed documents" in foretold.err
+    ended = index("refresh")
+    assert ended.status == 1 and "--allow-removal" in ended.sentence and "index.allow_removal" in ended.sentence
+    assert index("refresh", "--set", "index.allow_removal=0.6").status == 1
+    assert index("refresh", "--allow-removal", "--json").values["removed"] == 2
 
 
 def test_dry_run_before_the_first_build_makes_no_index(ragft: Ragft, domain: Domain) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes_of_core import Ended
+from commands import Ended
 
 from ragft.config import load_config
 from ragft.data.audit import audit_data

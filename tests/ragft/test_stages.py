@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,13 +92,14 @@ def test_mix_is_made_anew_where_something_in_it_changed(domain: Domain, change: 
     "change",
     [
         set_config(index={"top_k": 3}),
+        set_config(index={"top_k": 2, "allow_removal": 0.1, "gate": {"max_lost": 3}}),
         set_config(prompt={"format": ".*"}),
         set_config(serve={"port": 1}),
         set_config(finetune={"epochs": 3}),
         set_config(evaluate={"limit": 1}),
         lambda domain: void(domain.lines("questions.jsonl", [{"id": "q", "question": "a", "answers": ["b"]}])),
     ],
-    ids=["top_k", "format", "serve", "finetune", "evaluate", "questions"],
+    ids=["top_k", "gate", "format", "serve", "finetune", "evaluate", "questions"],
 )
 def test_mix_is_kept_where_nothing_in_it_changed(domain: Domain, change: Callable[[Domain], None]) -> None:
     before = mixed(domain)
@@ -192,6 +195,47 @@ def test_only_the_models_that_setups_need_are_looked_for(domain: Domain) -> None
         made.model_folders(["prompt-only", "hybrid"])
     deploy(domain.workspace, model(domain, 1))
     assert set(made.model_folders(["hybrid", "fine-tuned"])) == {"tuned"}
+
+
+def test_deployed_model_of_another_prompt_or_base_is_used_and_told(domain: Domain, tmp_path: Path) -> None:
+    config = load_config(domain.config)
+    inputs = {"prompt": config.prompt.model_dump(mode="json"), "base": "0123"}
+    made, _ = build(domain.workspace / "models", "model", inputs, lambda _: {"base": config.model.base})
+    deploy(domain.workspace, made)
+
+    def told() -> list[str]:
+        now = stages(domain)
+        assert now.model_folders(["hybrid"]) == {"tuned": made.folder}
+        assert isinstance(now.reporter, Quiet)
+        return now.reporter.said
+
+    assert told() == []
+    domain.configure(prompt={"system": "Other style.", "refusal": "No."})
+    (line,) = told()
+    assert "another prompt.system and prompt.refusal than" in line and "`ragft run`" in line
+    domain.configure(model={"base": "owner/another"})
+    assert "another model.base than" in told()[0]
+    # The same model from a folder of its own is no other one.
+    (tmp_path / "copy").mkdir()
+    domain.configure(model={"base": str(tmp_path / "copy")})
+    assert "model.base" in told()[0]
+    inputs["base"] = artifacts.hash_model(tmp_path / "copy")
+    made, _ = build(domain.workspace / "models", "model", inputs, lambda _: {"base": config.model.base})
+    deploy(domain.workspace, made)
+    assert told() == []
+
+
+def test_run_sweeps_what_killed_runs_left_in_every_part_of_the_workspace(domain: Domain) -> None:
+    past = time.time() - 90_000
+    left = [domain.workspace / part / ".0123456789abcdef.growing" for part in ("data", "adapters", "models")]
+    kept = domain.workspace / "adapters" / ".fedcba9876543210.growing"
+    for folder in (*left, kept):
+        folder.mkdir(parents=True)
+        (folder / ("checkpoint.safetensors" if folder == kept else "file")).write_text("x")
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (past, past))
+    assert stages(domain).sweep() == left
+    assert kept.is_dir() and not any(folder.exists() for folder in left)
 
 
 def test_questions_that_were_trained_on_are_not_evaluated(domain: Domain) -> None:
