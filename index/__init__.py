@@ -21,32 +21,43 @@ from index.errors import (
     NoDocuments,
     NoSnapshot,
 )
+from index.filters import Filter, FilterError, Labels, parse_filter, parse_labels
 from index.refresh import RefreshPlan, RefreshReport, check_encoder, plan, refresh, snapshot_id
+from index.rerank import CrossEncoderReranker, Reranker
 from index.search import Hit, search
 from index.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, rollback
+from index.timings import Timings
 
 __all__ = [
     "Chunk",
     "ChunkSettings",
     "CorruptSnapshot",
+    "CrossEncoderReranker",
     "Document",
     "Encoder",
     "EncoderMismatch",
+    "Filter",
+    "FilterError",
     "Hit",
     "IndexBusy",
     "IndexFault",
+    "Labels",
     "NoDocuments",
     "NoSnapshot",
     "RefreshPlan",
     "RefreshReport",
+    "Reranker",
     "Skipped",
     "Snapshot",
     "SnapshotInfo",
     "TextEncoder",
+    "Timings",
     "check_encoder",
     "chunk_document",
     "current_id",
     "list_snapshots",
+    "parse_filter",
+    "parse_labels",
     "plan",
     "read_documents",
     "refresh",
