@@ -166,7 +166,7 @@ class _Parser:
         if depth > _MAX_DEPTH:
             raise FilterError(f"The filter is nested more than {_MAX_DEPTH} deep; write it flatter.")
         if not isinstance(value, Mapping):
-            raise FilterError(f"A filter is an object such as {{\"year\": {{\"gte\": 2024}}}}, not {_shown(value)}.")
+            raise FilterError(f'A filter is an object such as {{"year": {{"gte": 2024}}}}, not {_shown(value)}.')
         parts: list[Expression] = []
         for key, content in value.items():
             if not isinstance(key, str):

@@ -118,9 +118,7 @@ class Retriever:
     finishes on the one that it began with.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, encoder: Encoder, config: Config, reranker: Reranker | None = None
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, encoder: Encoder, config: Config, reranker: Reranker | None = None) -> None:
         self.snapshot = snapshot
         self.encoder = encoder
         self.reranker = reranker
@@ -218,9 +216,7 @@ class Pipeline:
             if self.retriever is None:
                 raise ValueError(f"setup {setup.name} needs an index")
             # Off the event loop: encoding a query takes milliseconds in which streams would stall.
-            (retrieved,) = await asyncio.to_thread(
-                self.retriever.search, [question], k, filter=filter, labels=labels
-            )
+            (retrieved,) = await asyncio.to_thread(self.retriever.search, [question], k, filter=filter, labels=labels)
         return self.render(setup, question, retrieved)
 
     async def answer(

@@ -169,7 +169,6 @@ class Stages:
             "general": _hash_input(mixing.general, "data.mix.general") if mixing.general else None,
             "documents": _hash_documents(config.data.documents) if config.data.documents else None,
             "search": config.index.model_dump(mode="json", exclude={"documents", "top_k"}),
-            "reranker": self.reranker.fingerprint if self.reranker is not None else None,
             "prompt": [config.prompt.system, config.prompt.refusal],
             "seed": config.seed,
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
-from index.filters import Labels
+from index.filters import Labels, parse_labels
 from index.search import Hit
 from ragft.artifacts import Artifact, build, hash_file
 from ragft.citations import parse_citations
@@ -80,8 +80,7 @@ def evaluate(
     }
 
     def work(folder: Path) -> dict[str, Any]:
-        labels = None if config.evaluate.labels is None else frozenset(config.evaluate.labels)
-        retrieved = search_once(retriever, questions, folder, setups, labels)
+        retrieved = search_once(retriever, questions, folder, setups, _labels(config))
         pipeline = Pipeline(config, {}, retriever)
         asyncio.run(
             _generate_all(pipeline, setups, questions, retrieved, engine_for, folder / "records.jsonl", reporter)
@@ -114,6 +113,12 @@ def search_once(
     )
     write_file(folder / "retrieval.jsonl", to_lines(rows))
     return retrieved
+
+
+def _labels(config: Config) -> Labels:
+    """Of the caller that an evaluation stands for."""
+    labels = config.evaluate.labels
+    return None if labels is None else parse_labels(",".join(labels))
 
 
 async def _generate_all(
