@@ -252,8 +252,8 @@ def _passes(kind: str, wanted: Any, found: Any) -> bool:
         return any(_passes("eq", one, found) for one in wanted)
     if kind == "glob":
         return isinstance(found, str) and fnmatch.fnmatchcase(found, wanted)
-    comparable = (
-        isinstance(found, str) == isinstance(wanted, str) and isinstance(found, bool) == isinstance(wanted, bool)
+    comparable = isinstance(found, str) == isinstance(wanted, str) and isinstance(found, bool) == isinstance(
+        wanted, bool
     )
     if kind == "eq":
         return comparable and bool(found == wanted)

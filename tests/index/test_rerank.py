@@ -19,7 +19,7 @@ from index.search import MODES, search
 from index.snapshot import Snapshot
 from index.timings import Timings
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] red fox owl support ends node cats purr the a".split()
+WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] red fox owl support ends node cats purr the a".split()  # noqa: SIM905
 PASSAGES = ["the red fox", "owl", "node support ends " * 30, "cats purr", "the owl ends a red fox", "support"]
 
 

@@ -131,7 +131,7 @@ class FakeRetriever:
         questions: Sequence[str],
         k: int | None = None,
         *,
-        filter: Filter | None = None,
+        filter: Filter | None = None,  # noqa: A002
         labels: Labels = None,
     ) -> list[Retrieved]:
         self.asked += questions
