@@ -136,7 +136,7 @@ def search(
             rankings.append((weights[0], dense[number]))
         if mode != "dense":
             with timings.stage("lexical"):
-                lexical_scores = view.lexical_scores(snapshot, texts[number])
+                lexical_scores = view.hide(snapshot, view.bm25(snapshot).scores(texts[number]))
                 rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
         with timings.stage("fuse"):
             best = _fuse(snapshot, rankings, rrf_k)[:candidates]

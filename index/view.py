@@ -63,10 +63,12 @@ class View:
         """How many rows are visible."""
         return sum(self.counts)
 
-    def lexical_scores(self, snapshot: Snapshot, query: str) -> Scores:
-        """BM25 of every row of the snapshot that this is a view of: (rows,) float64, 0 for invisible ones."""
-        bm25 = self.statistics.bm25 if self.statistics is not None else snapshot.bm25
-        scores = bm25.scores(query)
+    def bm25(self, snapshot: Snapshot) -> Bm25:
+        """What scores by terms, for the snapshot that this is a view of; see `hide`."""
+        return self.statistics.bm25 if self.statistics is not None else snapshot.bm25
+
+    def hide(self, snapshot: Snapshot, scores: Scores) -> Scores:
+        """Set the scores of invisible rows to 0, in place; scores are (rows,) float64, segment after segment."""
         for first, mask in zip(snapshot.offsets, self.masks, strict=False):
             if mask is not None:
                 scores[first : first + len(mask)][~mask] = 0.0

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 Advance = Callable[[int, int, str], None]
 """Called with (done, total, note)."""
@@ -46,7 +47,8 @@ class Reporter:
             sys.stdout.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
             return
         for item in shown:
-            self.out.print(item, markup=False, soft_wrap=True) if isinstance(item, str) else self.out.print(item)
+            flowing = isinstance(item, str | Text)
+            self.out.print(item, markup=False, soft_wrap=True) if flowing else self.out.print(item)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Advance]:
