@@ -215,7 +215,8 @@ class ServeSection(Section):
     setups: tuple[SetupName, ...] = Field(("hybrid", "fine-tuned"), description="Setups to deploy, the default first.")
     keys: Path | None = Field(
         None,
-        description="File of API keys as `scope[,scope] sha256-hex` lines; RAGFT_API_KEY works without one.",
+        description="File of API keys as `scope[,scope] sha256-hex [labels=label[,label]]` lines; RAGFT_API_KEY works "
+        "without one.",
     )
     max_body_bytes: int = Field(2_000_000, ge=1024, description="Largest request body.")
     body_timeout: float = Field(10.0, gt=0, description="Seconds within which a request's body must have arrived.")
