@@ -37,8 +37,8 @@ One YAML file describes one application. `ragft new NAME` writes one to start fr
   are relative to the folder where the command runs, and so is the default of `workspace`. In `model.base`,
   `index.encoder` and `index.rerank` only what begins with `./` or `../` is taken as a path relative to the file.
 - **Unknown keys** are refused, with the nearest known one as a suggestion.
-- Two other variables are read: `RAGFT_API_KEY`, a key of the endpoint with all scopes and labels, and `RAGFT_CACHE`, the folder
-  of converted models (default: `ragft` in the user's cache folder).
+- Two other variables are read: `RAGFT_API_KEY`, a key of the endpoint with all scopes and labels, and `RAGFT_CACHE`,
+  the folder of converted models (default: `ragft` in the user's cache folder).
 """
 COMMANDS = """
 `ragft` ends with status 0 when all was done; 1 when something failed, a gate was not met, or documents were skipped;
