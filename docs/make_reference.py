@@ -34,11 +34,11 @@ One YAML file describes one application. `ragft new NAME` writes one to start fr
 - **Where values come from.** `--set section.key=value` wins over an environment variable `RAGFT__SECTION__KEY=value`,
   which wins over the file, which wins over the default. Values of `--set` and of variables are read as YAML.
 - **Paths** in the file, and those left to their defaults, are relative to the file. Paths of `--set` and of variables
-  are relative to the folder where the command runs, and so is the default of `workspace`. In `model.base` and
-  `index.encoder` only what begins with `./` or `../` is taken as a path relative to the file.
+  are relative to the folder where the command runs, and so is the default of `workspace`. In `model.base`,
+  `index.encoder` and `index.rerank` only what begins with `./` or `../` is taken as a path relative to the file.
 - **Unknown keys** are refused, with the nearest known one as a suggestion.
-- Two other variables are read: `RAGFT_API_KEY`, a key of the endpoint with all scopes, and `RAGFT_CACHE`, the folder
-  of converted models (default: `ragft` in the user's cache folder).
+- Two other variables are read: `RAGFT_API_KEY`, a key of the endpoint with all scopes and labels, and `RAGFT_CACHE`,
+  the folder of converted models (default: `ragft` in the user's cache folder).
 """
 COMMANDS = """
 `ragft` ends with status 0 when all was done; 1 when something failed, a gate was not met, or documents were skipped;
@@ -115,6 +115,8 @@ def _words(annotation: Any) -> str:
         return " or ".join("none" if part is type(None) else _words(part) for part in arguments)
     if origin is tuple:
         return f"list of {_words(arguments[0])}"
+    if origin is dict:
+        return "mapping"
     if hasattr(annotation, "__metadata__"):
         return _words(annotation.__origin__)
     return _NAMES[annotation]

@@ -23,37 +23,48 @@ from index.errors import (
     TooManyRemovals,
 )
 from index.estimate import Estimate
+from index.filters import Filter, FilterError, Labels, parse_filter, parse_labels
 from index.gate import Gate, Verdict
 from index.refresh import RefreshPlan, RefreshReport, check_encoder, plan, refresh, snapshot_id
+from index.rerank import CrossEncoderReranker, Reranker
 from index.search import Hit, search
 from index.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, publish, rollback
+from index.timings import Timings
 
 __all__ = [
     "Chunk",
     "ChunkSettings",
     "CorruptSnapshot",
+    "CrossEncoderReranker",
     "Document",
     "Encoder",
     "EncoderMismatch",
     "Estimate",
+    "Filter",
+    "FilterError",
     "Gate",
     "Hit",
     "IndexBusy",
     "IndexFault",
+    "Labels",
     "NoDocuments",
     "NoSnapshot",
     "RefreshPlan",
     "RefreshReport",
+    "Reranker",
     "Skipped",
     "Snapshot",
     "SnapshotInfo",
     "TextEncoder",
+    "Timings",
     "TooManyRemovals",
     "Verdict",
     "check_encoder",
     "chunk_document",
     "current_id",
     "list_snapshots",
+    "parse_filter",
+    "parse_labels",
     "plan",
     "publish",
     "read_documents",

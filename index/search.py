@@ -7,16 +7,20 @@ one order wherever a row lies, ties are broken by document and position, and no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from index.documents import Metadata
 from index.encoder import TextEncoder, Vectors
+from index.filters import Filter, Labels
 from index.lexical import Scores
 from index.refresh import check_encoder
+from index.rerank import Reranker
 from index.snapshot import Snapshot
+from index.timings import Timings
+from index.view import View
 
 MODES = ("hybrid", "dense", "lexical")
 
@@ -42,11 +46,12 @@ class Hit:
         end: One past the last character.
         text: The slice of the document.
         passage: What to show a model: the heading path, then the text.
-        score: What the ranking went by: the fused score, or that of the one mode.
+        score: What the ranking went by: that of the reranker, else the fused score, or that of the one mode.
         dense_score: Cosine of query and passage; None if the mode did not look at it.
         lexical_score: BM25, 0 if no term occurs; None if the mode did not look at it.
         page: The page that it begins on, from 1; None where the document has no pages.
         metadata: Of the document.
+        rerank_score: What the reranker said of query and passage; None without one.
     """
 
     chunk_id: str
@@ -62,6 +67,7 @@ class Hit:
     lexical_score: float | None
     page: int | None = None
     metadata: Metadata = field(default_factory=dict)
+    rerank_score: float | None = None
 
 
 def search(
@@ -73,6 +79,12 @@ def search(
     weights: tuple[float, float] = (1.0, 1.0),
     rrf_k: int = 60,
     depth: int = 50,
+    *,
+    filter: Filter | None = None,  # noqa: A002
+    labels: Labels = None,
+    reranker: Reranker | None = None,
+    rerank_depth: int = 20,
+    timings: Timings | None = None,
 ) -> list[list[Hit]]:
     """The best chunks for each query, best first; safe to call from several threads.
 
@@ -80,11 +92,17 @@ def search(
         snapshot: Where to search.
         encoder: The one that built the snapshot.
         queries: Questions; a blank one finds nothing.
-        k: Hits for each query; fewer if the snapshot has fewer, or if no term occurs in lexical mode.
+        k: Hits for each query; fewer if fewer are visible, or if no term occurs in lexical mode.
         mode: One of `MODES`.
         weights: Of the dense and the lexical ranking in the fusion.
         rrf_k: Constant of reciprocal rank fusion: the larger, the less the first ranks stand out.
         depth: How far down each ranking is read for the fusion.
+        filter: Only chunks that pass it are found.
+        labels: Of the caller, who finds chunks without labels and those that share one; None finds all. What a
+            caller may not see takes no part in the search and leaves no trace in ranks and scores.
+        reranker: Orders the best candidates anew; None for none.
+        rerank_depth: How many candidates it reads for a query, at least `k`.
+        timings: Collects how long each stage took.
 
     Raises:
         EncoderMismatch: the encoder is another one.
@@ -94,35 +112,61 @@ def search(
         raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
     if k < 1 or rrf_k < 0 or min(weights) < 0:
         raise ValueError(f"k is {k}, rrf_k is {rrf_k}, weights are {weights}; k starts at 1, the others at 0")
+    timings = timings or Timings()
     check_encoder(snapshot, encoder)
     asked = [place for place, query in enumerate(queries) if query.strip()]
     results: list[list[Hit]] = [[] for _ in queries]
-    if not asked or not snapshot.chunk_count:
+    with timings.stage("filter"):
+        view = snapshot.view(labels, filter)
+    if not asked or not view.count:
         return results
     texts = [queries[place] for place in asked]
-    vectors = encoder.encode_queries(texts) if mode != "lexical" else None
-    depth = max(depth, k)
-    dense = _dense_rankings(snapshot, vectors, depth) if vectors is not None else None
+    candidates = max(k, rerank_depth) if reranker is not None else k
+    depth = max(depth, candidates)
+    vectors = dense = None
+    if mode != "lexical":
+        with timings.stage("encode"):
+            vectors = encoder.encode_queries(texts)
+        with timings.stage("dense"):
+            dense = _dense_rankings(snapshot, view, vectors, depth)
     for number, place in enumerate(asked):
-        lexical_scores = snapshot.bm25.scores(texts[number]) if mode != "dense" else None
         rankings: list[tuple[float, Rows]] = []
+        lexical_scores = None
         if dense is not None:
             rankings.append((weights[0], dense[number]))
-        if lexical_scores is not None:
-            rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
-        vector = vectors[number] if vectors is not None else None
-        results[place] = _hits(snapshot, _fuse(snapshot, rankings, rrf_k)[:k], mode, vector, lexical_scores)
+        if mode != "dense":
+            with timings.stage("lexical"):
+                lexical_scores = view.hide(snapshot, view.bm25(snapshot).scores(texts[number]))
+                rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
+        with timings.stage("fuse"):
+            best = _fuse(snapshot, rankings, rrf_k)[:candidates]
+        with timings.stage("hits"):
+            vector = vectors[number] if vectors is not None else None
+            results[place] = _hits(snapshot, best, mode, vector, lexical_scores)
+        if reranker is not None:
+            with timings.stage("rerank"):
+                results[place] = _reranked(reranker, texts[number], results[place])[:k]
     return results
 
 
-def _dense_rankings(snapshot: Snapshot, vectors: Vectors, depth: int) -> list[Rows]:
-    """For each query the rows of the `depth` nearest chunks, best first."""
+def _reranked(reranker: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    """The hits in the reranker's order; equal scores keep the order that they had."""
+    scores = reranker.scores(query, [hit.passage for hit in hits]).tolist()
+    scored = [replace(hit, score=score, rerank_score=score) for hit, score in zip(hits, scores, strict=True)]
+    return sorted(scored, key=lambda hit: -hit.score)
+
+
+def _dense_rankings(snapshot: Snapshot, view: View, vectors: Vectors, depth: int) -> list[Rows]:
+    """For each query the rows of the `depth` nearest visible chunks, best first."""
     rankings: list[Rows | None] = [None] * len(vectors)
     open_places = list(range(len(vectors)))
     width = depth + _SPARE
     while open_places:
         batch = np.ascontiguousarray(vectors[open_places])
-        found = [segment.vectors.search(batch, width) for segment in snapshot.segments]
+        found = [
+            segment.vectors.search(batch, width, mask) if count else [np.zeros(0, dtype=np.int64)] * len(batch)
+            for segment, mask, count in zip(snapshot.segments, view.masks, view.counts, strict=True)
+        ]
         undecided = []
         for number, place in enumerate(open_places):
             rows = np.concatenate(
@@ -134,7 +178,7 @@ def _dense_rankings(snapshot: Snapshot, vectors: Vectors, depth: int) -> list[Ro
             # as the last that it gave; that matters only if this last one is about as good as the edge of the
             # ranking.
             edge = scores[order[min(depth, len(order)) - 1]]
-            if width < snapshot.chunk_count and _may_miss(scores, found, number, width, edge):
+            if width < view.count and _may_miss(scores, found, number, width, edge):
                 undecided.append(place)
             else:
                 rankings[place] = rows[order[:depth]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from index.chunking import Chunk
 from index.encoder import Vectors
 from index.lexical import Postings
 from index.vectors import FlatVectors, Rows, write_vectors
+from index.view import Columns
 
 VECTORS_FILE = "vectors.faiss"
 ROWS_FILE = "rows.arrow"
@@ -128,6 +130,11 @@ class Segment:
             )
             for row in self.table.take(pa.array(rows, type=pa.int64())).to_pylist()
         ]
+
+    @cached_property
+    def columns(self) -> Columns:
+        """What filters and labels ask of the rows."""
+        return Columns(self.table)
 
     def rows_of(self, documents: set[str]) -> Live:
         """(rows,) bool: which rows belong to these documents."""

@@ -23,9 +23,11 @@ import pyarrow as pa
 from index.chunking import Chunk, ChunkSettings
 from index.durable import write_file
 from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
+from index.filters import Filter, Labels
 from index.lexical import Bm25
 from index.manifest import Manifest, hash_file
 from index.segment import Live, Segment, read_table
+from index.view import View, Views
 
 CURRENT = "CURRENT"
 LOCK = "LOCK"
@@ -75,6 +77,7 @@ class Snapshot:
         np.cumsum([len(segment) for segment in self.segments], out=self.offsets[1:])
         self.bm25 = Bm25([(segment.postings, segment.live) for segment in self.segments])
         self._documents = read_table(root / manifest.documents_file)
+        self._views = Views()
 
     @classmethod
     def open(cls, root: Path, id: str | None = None) -> Snapshot:  # noqa: A002
@@ -174,6 +177,10 @@ class Snapshot:
         ranks = np.full(int(self.offsets[-1]), -1, dtype=np.int64)
         ranks[self._order] = np.arange(len(self._order))
         return ranks
+
+    def view(self, labels: Labels = None, filter: Filter | None = None) -> View:  # noqa: A002
+        """The rows that a caller with these labels may see and that pass a filter; repeated calls cost nothing."""
+        return self._views.of(self, labels, filter)
 
     def verify(self) -> None:
         """Read every file and compare it with its checksum.

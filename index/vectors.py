@@ -48,6 +48,7 @@ class FlatVectors:
         if not isinstance(self._index, faiss.IndexFlat) or self._index.ntotal != len(live):
             raise ValueError(f"{path} holds {self._index.ntotal} vectors, not {len(live)}")
         self.dimension = int(self._index.d)
+        self._live = live
         self.live_count = int(live.sum())
         self._params: Any = None
         if self.live_count < len(live):
@@ -60,12 +61,27 @@ class FlatVectors:
         # A view of the mapped file, valid as long as the index is, which this object keeps.
         self._rows: Vectors = faiss.rev_swig_ptr(self._index.get_xb(), floats).reshape(-1, self.dimension)
 
-    def search(self, queries: Vectors, k: int) -> list[Rows]:
+    def search(self, queries: Vectors, k: int, mask: Live | None = None) -> list[Rows]:
         """The `k` nearest live rows of every query (fewer if there are fewer), best first.
 
         Their scores are not given: FAISS sums in an order that depends on where a row lies. See `scores`.
+
+        Args:
+            queries: (n, dimension) float32.
+            k: Rows for each query.
+            mask: (rows,) bool, False for rows to leave out beside the removed ones; None to leave out none.
         """
-        _, found = self._index.search(queries, min(k, self.live_count), params=self._params)
+        if mask is None:
+            _, found = self._index.search(queries, min(k, self.live_count), params=self._params)
+            return [rows[rows >= 0] for rows in found]
+        import faiss
+
+        wanted = mask & self._live
+        bits = np.packbits(wanted, bitorder="little")
+        library: Any = faiss
+        selector = library.IDSelectorBitmap(bits)
+        params = library.SearchParameters(sel=selector)
+        _, found = self._index.search(queries, max(1, min(k, int(wanted.sum()))), params=params)
         return [rows[rows >= 0] for rows in found]
 
     def scores(self, query: Vectors, rows: Rows) -> npt.NDArray[np.float64]:

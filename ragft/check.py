@@ -145,7 +145,7 @@ def _five_questions(stages: Stages) -> str:
             stages.refresh_index(root=Path(folder) / "index", documents=few)
             snapshot = Snapshot.open(Path(folder) / "index")
             where = "an index of a few documents (there is no live one yet)"
-        retriever = Retriever(snapshot, stages.encoder, config)
+        retriever = Retriever(snapshot, stages.encoder, config, stages.reranker)
         found = retriever.search([question.question for question in questions])
     pipeline = Pipeline(config, {}, retriever)
     lengths = [

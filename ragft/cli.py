@@ -18,6 +18,7 @@ import typer
 from ragft.errors import RagftError, UsageError
 
 if TYPE_CHECKING:
+    from index.filters import Filter, Labels
     from ragft.artifacts import Artifact
     from ragft.stages import Stages
 
@@ -46,6 +47,23 @@ AskGate = Annotated[
 ]
 AllowRemoval = Annotated[
     bool, typer.Option("--allow-removal", help="Let any number of documents vanish, whatever index.allow_removal says.")
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        help="Only passages for which this holds, as in --where year>=2024 or --where document~guides/* (=, !=, >=, "
+        "<=, >, <, ~ for a pattern; or a filter in JSON). Repeatable.",
+        metavar="CONDITION",
+    ),
+]
+SeenWith = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="Search as a caller with these access labels; '' for one without any. Default: *, all documents.",
+        metavar="LABEL[,LABEL]",
+    ),
 ]
 DEFAULT_CONFIG = Path("ragft.yaml")
 
@@ -127,6 +145,17 @@ def _stages(config: Path, overrides: list[str] | None, as_json: bool = False) ->
     global _workspace
     _workspace = stages.workspace
     return stages
+
+
+def _restrictions(where: list[str] | None, labels: str | None) -> tuple[Filter | None, Labels]:
+    """What `--where` and `--labels` say."""
+    from index.filters import FilterError, parse_labels, parse_where
+    from ragft.errors import UsageError
+
+    try:
+        return parse_where(where or []), parse_labels(labels) if labels is not None else None
+    except FilterError as error:
+        raise UsageError(str(error)) from None
 
 
 @app.callback()
@@ -287,22 +316,39 @@ def search(
     config: ConfigFile = DEFAULT_CONFIG,
     overrides: Overrides = None,
     k: Annotated[int | None, typer.Option("-k", min=1, help="Passages to show; default: index.top_k.")] = None,
+    where: Where = None,
+    labels: SeenWith = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that a question would be answered from."""
     from dataclasses import asdict
 
+    from rich.text import Text
+
     stages = _stages(config, overrides, as_json)
-    (found,) = stages.retriever().search([query], k)
+    only, seen_with = _restrictions(where, labels)
+    (found,) = stages.retriever().search([query], k, filter=only, labels=seen_with)
     shown = [
-        f"[{number}] {hit.chunk_id}  fused {hit.score:.4f}, dense {_score(hit.dense_score)}, "
+        f"[{number}] {hit.chunk_id}{_page(hit.page)}  score {hit.score:.4f}, dense {_score(hit.dense_score)}, "
         f"lexical {_score(hit.lexical_score)}\n{hit.passage}\n"
         for number, hit in enumerate(found.hits, start=1)
     ]
     summary = f"{len(found.hits)} passages in {found.milliseconds:.0f} ms from snapshot {found.index_version}"
+    timings = {stage: round(spent, 2) for stage, spent in found.timings_ms.items()}
     stages.reporter.result(
-        {"index_version": found.index_version, "hits": [asdict(hit) for hit in found.hits]}, *shown, summary
+        {
+            "index_version": found.index_version,
+            "hits": [asdict(hit) for hit in found.hits],
+            "timings_ms": timings,
+        },
+        *shown,
+        summary,
+        Text(", ".join(f"{stage} {spent:.2f} ms" for stage, spent in timings.items()), style="dim"),
     )
+
+
+def _page(page: int | None) -> str:
+    return f", page {page}" if page is not None else ""
 
 
 def _score(value: float | None) -> str:
@@ -414,13 +460,20 @@ def ask(
     server: Annotated[
         str | None, typer.Option(help="A running `ragft serve` to ask, as in http://127.0.0.1:8000.", metavar="URL")
     ] = None,
+    where: Where = None,
+    labels: SeenWith = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer one question, with its citations: with a model loaded for it, or by a running server."""
     from ragft.ask import ask_once
 
     stages = _stages(config, overrides, as_json)
-    values, lines = ask_once(stages, question, setup, server)
+    only, seen_with = _restrictions(where, labels)
+    if server is not None and labels is not None:
+        from ragft.errors import UsageError
+
+        raise UsageError("With --server the API key decides about the labels: leave --labels out.")
+    values, lines = ask_once(stages, question, setup, server, filter=only, labels=seen_with)
     stages.reporter.result(values, *lines)
 
 

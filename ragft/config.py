@@ -107,6 +107,27 @@ class IndexSection(Section):
         description="Share of the indexed documents that may vanish in one refresh; moved ones do not count.",
     )
     gate: GateSection = GateSection()
+    rrf_k: int = Field(60, ge=0, description="Constant of the fusion: the larger, the less the first ranks stand out.")
+    depth: int = Field(50, ge=1, description="How far down each ranking is read for the fusion.")
+    rerank: str | None = Field(
+        None, description="Cross-encoder that orders the best passages anew, a hub id or local folder; none: no such."
+    )
+    rerank_depth: int = Field(20, ge=1, description="Passages that the cross-encoder reads for a question.")
+    filter: dict[str, Any] | None = Field(
+        None, description="Filter that every passage must pass, as in {year: {gte: 2024}}; none: all passages do."
+    )
+
+    @field_validator("filter")
+    @classmethod
+    def _understood(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            from index.filters import FilterError, parse_filter
+
+            try:
+                parse_filter(value)
+            except FilterError as error:
+                raise ValueError(f"cannot be understood: {error}") from None
+        return value
 
 
 class MixSection(Section):
@@ -199,6 +220,9 @@ class EvaluateSection(Section):
     limit: int | None = Field(None, ge=1, description="Seeded subset of so many questions; none: all of them.")
     resamples: int = Field(10_000, ge=200, description="Bootstrap resamples and permutations.")
     max_failed: Share = Field(0.01, description="Largest share of records that may fail before the run is refused.")
+    labels: tuple[str, ...] | None = Field(
+        None, description="Access labels of the caller that the evaluation stands for; none: all of them."
+    )
 
 
 class ServeSection(Section):
@@ -209,7 +233,8 @@ class ServeSection(Section):
     setups: tuple[SetupName, ...] = Field(("hybrid", "fine-tuned"), description="Setups to deploy, the default first.")
     keys: Path | None = Field(
         None,
-        description="File of API keys as `scope[,scope] sha256-hex` lines; RAGFT_API_KEY works without one.",
+        description="File of API keys as `scope[,scope] sha256-hex [labels=label[,label]]` lines; RAGFT_API_KEY works "
+        "without one.",
     )
     max_body_bytes: int = Field(2_000_000, ge=1024, description="Largest request body.")
     body_timeout: float = Field(10.0, gt=0, description="Seconds within which a request's body must have arrived.")
@@ -311,7 +336,7 @@ def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
             path = section.get(keys[-1], model.model_fields[keys[-1]].default)
             if isinstance(path, str | Path):
                 section[keys[-1]] = str(folder / path)
-    for section_name, key in (("model", "base"), ("index", "encoder")):
+    for section_name, key in (("model", "base"), ("index", "encoder"), ("index", "rerank")):
         section = values.get(section_name)
         # A model may be a hub id or a packaged name: only what is marked as a path is one.
         if isinstance(section, dict) and str(section.get(key, "")).startswith(("./", "../")):

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 Advance = Callable[[int, int, str], None]
 """Called with (done, total, note)."""
@@ -47,7 +48,8 @@ class Reporter:
             sys.stdout.flush()  # a command that goes on watching is read line by line
             return
         for item in shown:
-            self.out.print(item, markup=False, soft_wrap=True) if isinstance(item, str) else self.out.print(item)
+            flowing = isinstance(item, str | Text)
+            self.out.print(item, markup=False, soft_wrap=True) if flowing else self.out.print(item)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Advance]:

@@ -84,6 +84,14 @@ def resolve_encoder(name: str, say: Callable[[str], None] = lambda _: None) -> P
     return folder
 
 
+def resolve_reranker(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
+    """The folder of a cross-encoder; arguments and errors as for `resolve_model`, without packaged models."""
+    folder = _folder_or_hub(name, "index.rerank", say)
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} holds no cross-encoder (config.json is missing): name a folder of one.")
+    return folder
+
+
 def check_model_folder(folder: Path) -> None:
     """Refuses a folder that is no complete language model.
 

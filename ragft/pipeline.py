@@ -10,9 +10,13 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from index.documents import Metadata
 from index.encoder import Encoder
+from index.filters import Filter, Labels, both, parse_filter
+from index.rerank import Reranker
 from index.search import Hit, search
 from index.snapshot import Snapshot
+from index.timings import Timings
 from ragft.citations import parse_citations
 from ragft.config import Config
 from ragft.engine.base import Delta, Engine, Generation, Sampling
@@ -22,11 +26,17 @@ from ragft.setups import Setup
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What one search found, and in which snapshot, so that an answer never mixes two."""
+    """What one search found, and in which snapshot, so that an answer never mixes two.
+
+    Attributes:
+        milliseconds: of the whole search; of several questions at once, each one's share.
+        timings_ms: of its stages, as `index.timings.STAGES` names them.
+    """
 
     hits: tuple[Hit, ...]
     index_version: str
     milliseconds: float
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,8 @@ class Citation:
     end: int
     text: str
     score: float
+    page: int | None = None
+    metadata: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,8 @@ def citations_of(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
             end=hit.end,
             text=hit.text,
             score=hit.score,
+            page=hit.page,
+            metadata=hit.metadata,
         )
         for number in parse_citations(text)
         if 1 <= number <= len(hits)
@@ -104,34 +118,56 @@ class Retriever:
     finishes on the one that it began with.
     """
 
-    def __init__(self, snapshot: Snapshot, encoder: Encoder, config: Config) -> None:
+    def __init__(self, snapshot: Snapshot, encoder: Encoder, config: Config, reranker: Reranker | None = None) -> None:
         self.snapshot = snapshot
         self.encoder = encoder
+        self.reranker = reranker
         self._config = config.index
+        self._filter = parse_filter(self._config.filter) if self._config.filter is not None else None
 
     @property
     def index_version(self) -> str:
         """Id of the live snapshot."""
         return self.snapshot.id
 
-    def search(self, questions: Sequence[str], k: int | None = None) -> list[Retrieved]:
+    def search(
+        self,
+        questions: Sequence[str],
+        k: int | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        labels: Labels = None,
+    ) -> list[Retrieved]:
         """The best passages for each question, all from one snapshot.
 
         Args:
             k: passages per question; None: `index.top_k`.
+            filter: what passages must pass beside `index.filter`.
+            labels: of the caller, who gets nothing else than they open; None: everything.
         """
         snapshot = self.snapshot
+        config = self._config
+        timings = Timings()
         begin = time.perf_counter()
         found = search(
             snapshot,
             self.encoder,
             questions,
-            k=k or self._config.top_k,
-            mode=self._config.mode,
-            weights=(self._config.dense_weight, self._config.lexical_weight),
+            k=k or config.top_k,
+            mode=config.mode,
+            weights=(config.dense_weight, config.lexical_weight),
+            rrf_k=config.rrf_k,
+            depth=config.depth,
+            filter=both(self._filter, filter),
+            labels=labels,
+            reranker=self.reranker,
+            rerank_depth=config.rerank_depth,
+            timings=timings,
         )
-        each = (time.perf_counter() - begin) * 1000 / max(1, len(questions))
-        return [Retrieved(tuple(hits), snapshot.id, each) for hits in found]
+        count = max(1, len(questions))
+        each = (time.perf_counter() - begin) * 1000 / count
+        stages = {stage: spent / count for stage, spent in timings.milliseconds.items()}
+        return [Retrieved(tuple(hits), snapshot.id, each, stages) for hits in found]
 
 
 class Pipeline:
@@ -165,19 +201,35 @@ class Pipeline:
         messages = conversation(self.config.prompt.system, question, passages)
         return Prompt(setup, messages, retrieved if setup.retrieval else None)
 
-    async def prepare(self, setup: Setup, question: str, k: int | None = None) -> Prompt:
-        """Retrieve, if the setup does, and render."""
+    async def prepare(
+        self,
+        setup: Setup,
+        question: str,
+        k: int | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        labels: Labels = None,
+    ) -> Prompt:
+        """Retrieve what the caller may see, if the setup retrieves, and render."""
         retrieved = None
         if setup.retrieval:
             if self.retriever is None:
                 raise ValueError(f"setup {setup.name} needs an index")
             # Off the event loop: encoding a query takes milliseconds in which streams would stall.
-            (retrieved,) = await asyncio.to_thread(self.retriever.search, [question], k)
+            (retrieved,) = await asyncio.to_thread(self.retriever.search, [question], k, filter=filter, labels=labels)
         return self.render(setup, question, retrieved)
 
-    async def answer(self, setup: Setup, question: str, sampling: Sampling | None = None) -> Answer:
+    async def answer(
+        self,
+        setup: Setup,
+        question: str,
+        sampling: Sampling | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        labels: Labels = None,
+    ) -> Answer:
         """Retrieve, render, generate, cite."""
-        prompt = await self.prepare(setup, question)
+        prompt = await self.prepare(setup, question, filter=filter, labels=labels)
         return await self.generate(prompt, sampling)
 
     async def generate(self, prompt: Prompt, sampling: Sampling | None = None) -> Answer:

@@ -23,13 +23,14 @@ from ragft.data.examples import Example, read_examples
 from ragft.data.split import split
 from ragft.errors import RagftError, UsageError
 from ragft.jsonl import read_objects, to_lines
-from ragft.models import resolve_encoder, resolve_model
+from ragft.models import resolve_encoder, resolve_model, resolve_reranker
 from ragft.prompts import Rendered, render_training, template_hash
 from ragft.setups import SETUPS
 
 if TYPE_CHECKING:
     from index.encoder import Encoder
     from index.refresh import RefreshReport
+    from index.rerank import Reranker
     from index.snapshot import Snapshot
     from ragft.data.mix import Row
     from ragft.finetune.fast.trainer import TrainProgress
@@ -60,6 +61,16 @@ class Stages:
         from index.encoder import Encoder
 
         return Encoder(resolve_encoder(self.config.index.encoder, self.reporter.say), dtype=self.config.index.dtype)
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The index's cross-encoder, loaded; None where the configuration names none."""
+        name = self.config.index.rerank
+        if name is None:
+            return None
+        from index.rerank import CrossEncoderReranker
+
+        return CrossEncoderReranker(resolve_reranker(name, self.reporter.say), dtype=self.encoder.dtype)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -196,7 +207,7 @@ class Stages:
             from ragft.pipeline import Retriever
 
             snapshot = self._training_snapshot()
-            retriever = Retriever(snapshot, self.encoder, config)
+            retriever = Retriever(snapshot, self.encoder, config, self.reranker)
 
             def search(questions: Sequence[str]) -> list[Any]:
                 return [found.hits for found in retriever.search(questions, MINING_DEPTH * mixing.passages)]
@@ -334,7 +345,7 @@ class Stages:
 
         snapshot = self.live_snapshot()
         check_encoder(snapshot, self.encoder)
-        return Retriever(snapshot, self.encoder, self.config)
+        return Retriever(snapshot, self.encoder, self.config, self.reranker)
 
     def model_folders(self, setups: Sequence[str]) -> dict[str, Path]:
         """Folder of each model that these setups need, by `Setup.model`.
@@ -421,7 +432,9 @@ def differences(model: Artifact, config: Config) -> list[str]:
     base = model.figures.get("base", config.model.base)
     # Named otherwise, and perhaps the same: a folder can be looked into, a model of the hub is not fetched for this.
     folder = Path(config.model.base)
-    if base != config.model.base and not (folder.is_dir() and hash_model(folder) == model.manifest["inputs"].get("base")):
+    if base != config.model.base and not (
+        folder.is_dir() and hash_model(folder) == model.manifest["inputs"].get("base")
+    ):
         found.append("model.base")
     before, now = model.manifest["inputs"].get("prompt", {}), config.prompt.model_dump(mode="json")
     return found + [f"prompt.{key}" for key, value in now.items() if key in before and before[key] != value]

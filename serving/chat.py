@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from index.filters import Filter, FilterError, parse_filter
 from ragft.prompts import Message
 from ragft.setups import SETUPS, Setup
 from serving.errors import ApiError
@@ -64,10 +65,12 @@ class Options(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         top_k: passages to retrieve; None: the configured number.
         return_passages: whether the answer carries all passages of the prompt, cited or not.
+        filter: what the passages must pass, in the language of `index.filters`.
     """
 
     top_k: int | None = None
     return_passages: bool = False
+    filter: Any = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class ChatRequest:
         system: the request's own system messages, which replace the configured one if there are any.
         earlier: the turns before the question.
         later: what follows the question: tool calls and their results.
+        filter: what the passages must pass; None: nothing more than is configured.
         sampling: the fields that the engine is told.
     """
 
@@ -87,6 +91,7 @@ class ChatRequest:
     earlier: tuple[dict[str, Any], ...]
     later: tuple[dict[str, Any], ...]
     options: Options
+    filter: Filter | None
     sampling: dict[str, Any]
     stream: bool
     choices: int
@@ -147,13 +152,15 @@ def read_request(body: Mapping[str, Any], deployed: Sequence[Setup], max_tokens:
     choices = sampling.get("n", 1)
     if not isinstance(choices, int) or not 1 <= choices <= MAX_CHOICES:
         raise ApiError(400, f"n must be a whole number from 1 to {MAX_CHOICES}.", "n")
+    options = _options(body.get("ragft"))
     return ChatRequest(
         setup=setup,
         question=question,
         system=tuple(system),
         earlier=tuple(turns[:place]),
         later=tuple(turns[place + 1 :]),
-        options=_options(body.get("ragft")),
+        options=options,
+        filter=read_filter(options.filter, "ragft.filter"),
         sampling=sampling,
         stream=sampling.get("stream") is True,
         choices=choices,
@@ -218,3 +225,15 @@ def check_top_k(top_k: int | None, field: str) -> None:
     """
     if top_k is not None and not 1 <= top_k <= MAX_TOP_K:
         raise ApiError(400, f"{field} must be from 1 to {MAX_TOP_K}.", field)
+
+
+def read_filter(value: Any, field: str) -> Filter | None:
+    """The filter in a field of a request; None where there is none.
+
+    Raises:
+        ApiError: 400: with what is wrong in it.
+    """
+    try:
+        return parse_filter(value) if value is not None else None
+    except FilterError as error:
+        raise ApiError(400, str(error)[:500], field) from None

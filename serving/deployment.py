@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from index.encoder import Encoder
 from index.errors import IndexBusy, IndexFault, TooManyRemovals
 from index.refresh import RefreshReport, check_encoder, refresh
+from index.rerank import CrossEncoderReranker
 from index.search import search
 from index.snapshot import CURRENT, Snapshot, current_id
 from ragft.config import Config, workspace_of
@@ -26,7 +27,7 @@ from ragft.engine.base import Engine
 from ragft.engine.vllm import VllmEngine
 from ragft.errors import EngineDead, UsageError
 from ragft.gate import gate_of
-from ragft.models import resolve_encoder
+from ragft.models import resolve_encoder, resolve_reranker
 from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
 from serving.errors import ApiError
@@ -322,4 +323,7 @@ def open_retriever(config: Config) -> Retriever:
         IndexFault: there is no index, it is damaged, or another encoder built it.
     """
     encoder = Encoder(resolve_encoder(config.index.encoder), dtype=config.index.dtype)
-    return Retriever(_open(workspace_of(config) / "index", encoder), encoder, config)
+    reranker = None
+    if config.index.rerank is not None:
+        reranker = CrossEncoderReranker(resolve_reranker(config.index.rerank), dtype=encoder.dtype)
+    return Retriever(_open(workspace_of(config) / "index", encoder), encoder, config, reranker)

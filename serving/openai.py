@@ -22,6 +22,7 @@ from serving.chat import ChatRequest, decode_object, read_request
 from serving.deployment import ChatBackend, Deployment
 from serving.errors import ApiError, as_api_error, request_id_of
 from serving.limits import until_disconnect
+from serving.security import labels_of
 
 _DONE = "data: [DONE]\n\n"
 _EVENT = "data: "
@@ -83,7 +84,9 @@ async def chat_completions(request: Request[Any, Any, Any]) -> Response[Any]:
     chat = loaded.chats[asked.setup.model]
 
     async def start() -> tuple[Exchange, dict[str, Any] | AsyncIterator[str]]:
-        prompt = await pipeline.prepare(asked.setup, asked.question, asked.options.top_k)
+        prompt = await pipeline.prepare(
+            asked.setup, asked.question, asked.options.top_k, filter=asked.filter, labels=labels_of(request)
+        )
         version = pipeline.engine_of(asked.setup).model_version
         exchange = Exchange(asked, prompt, version, request_id_of(request), begin)
         return exchange, await _begin(chat, exchange)

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from litestar import Request, post
 
-from serving.chat import check_top_k, decode_object
+from serving.chat import check_top_k, decode_object, read_filter
 from serving.deployment import Deployment
 from serving.errors import ApiError
+from serving.security import labels_of
 
 
 class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -19,15 +20,17 @@ class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         top_k: passages to return; None: the configured number.
+        filter: what the passages must pass, in the language of `index.filters`.
     """
 
     query: str
     top_k: int | None = None
+    filter: Any = None
 
 
 @post("/v1/retrieve", opt={"scope": "retrieve"}, status_code=200)
 async def retrieve(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """The best passages for a query, and the version of the index that they come from."""
+    """The best passages for a query that the caller may see, and the version of the index that they come from."""
     deployment: Deployment = request.app.state.deployment
     try:
         asked = msgspec.convert(decode_object(await request.body()), RetrieveRequest)
@@ -39,9 +42,16 @@ async def retrieve(request: Request[Any, Any, Any]) -> dict[str, Any]:
     _, loaded = deployment.ready()
     if loaded.retriever is None:
         raise ApiError(404, "No deployed setup retrieves, so there is no index to search.")
-    (found,) = await asyncio.to_thread(loaded.retriever.search, [asked.query], asked.top_k)
+    (found,) = await asyncio.to_thread(
+        loaded.retriever.search,
+        [asked.query],
+        asked.top_k,
+        filter=read_filter(asked.filter, "filter"),
+        labels=labels_of(request),
+    )
     return {
         "index_version": found.index_version,
         "hits": [{"number": number, **asdict(hit)} for number, hit in enumerate(found.hits, start=1)],
         "milliseconds": round(found.milliseconds, 2),
+        "timings_ms": {stage: round(spent, 3) for stage, spent in found.timings_ms.items()},
     }

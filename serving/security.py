@@ -1,6 +1,7 @@
 """Who may call what: deny by default.
 
-Every route needs a key whose scopes include the route's, but for the two health checks. Without any key the endpoint
+Every route needs a key whose scopes include the route's, but for the two health checks. A key opens the documents
+without labels, and those that share one of its own. Without any key the endpoint
 answers to loopback alone, and there to requests that were addressed to loopback by name, so that a web page cannot
 reach it by pointing its own name here.
 """
@@ -21,6 +22,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from index.filters import FilterError, Labels, parse_labels
 from ragft.errors import UsageError
 from serving.errors import ApiError, send_error
 from serving.limits import is_http
@@ -31,19 +33,41 @@ KEY_VARIABLE = "RAGFT_API_KEY"
 
 
 @dataclass(frozen=True)
-class Keys:
-    """The keys that are accepted, as digests, each with its scopes."""
+class Caller:
+    """What a caller may do.
 
-    scopes: Mapping[str, frozenset[str]]
+    Attributes:
+        scopes: routes that it may call.
+        labels: documents with any of these are open to it beside those without labels; None: all documents.
+    """
+
+    scopes: frozenset[str]
+    labels: Labels = frozenset()
+
+    def joined(self, other: Caller) -> Caller:
+        """What two lines for one key grant together."""
+        labels = None if self.labels is None or other.labels is None else self.labels | other.labels
+        return Caller(self.scopes | other.scopes, labels)
+
+
+EVERYBODY = Caller(SCOPES, None)
+"""Whoever holds the key of the environment, or asks from this machine where there is no key."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that are accepted, as digests, each with what it grants."""
+
+    callers: Mapping[str, Caller]
 
     @classmethod
     def load(cls, file: Path | None, environment: Mapping[str, str] = os.environ) -> Keys:
-        """Reads `RAGFT_API_KEY` (all scopes) and a file of `scope[,scope] sha256-hex` lines.
+        """Reads `RAGFT_API_KEY` (all scopes, all labels) and a file of `scope[,scope] sha256-hex [labels=...]` lines.
 
         Raises:
             UsageError: the file is missing, or a line of it is not of that form.
         """
-        scopes: dict[str, frozenset[str]] = {}
+        callers: dict[str, Caller] = {}
         if file is not None:
             try:
                 lines = file.read_text(encoding="utf-8").splitlines()
@@ -51,26 +75,26 @@ class Keys:
                 raise UsageError(f"The file of API keys {file} (serve.keys) is not readable: {error}.") from None
             for number, line in enumerate(lines, start=1):
                 if line.strip() and not line.lstrip().startswith("#"):
-                    digest, granted = _parse_line(line, f"{file}, line {number}")
-                    scopes[digest] = scopes.get(digest, frozenset()) | granted
-            if not scopes:
+                    digest, caller = _parse_line(line, f"{file}, line {number}")
+                    callers[digest] = callers[digest].joined(caller) if digest in callers else caller
+            if not callers:
                 raise UsageError(f"The file of API keys {file} (serve.keys) holds no key.")
         key = environment.get(KEY_VARIABLE, "")
         if key:
-            scopes[digest_of(key.encode())] = SCOPES
-        return cls(scopes)
+            callers[digest_of(key.encode())] = EVERYBODY
+        return cls(callers)
 
     def __bool__(self) -> bool:
-        return bool(self.scopes)
+        return bool(self.callers)
 
-    def granted(self, key: bytes) -> frozenset[str] | None:
-        """The scopes of a key; None for an unknown one. Takes the same time whichever key matches."""
+    def caller(self, key: bytes) -> Caller | None:
+        """Who holds a key; None for an unknown one. Takes the same time whichever key matches."""
         digest = digest_of(key)
-        granted: frozenset[str] | None = None
-        for known, scopes in self.scopes.items():
+        found: Caller | None = None
+        for known, caller in self.callers.items():
             if hmac.compare_digest(known, digest):
-                granted = scopes
-        return granted
+                found = caller
+        return found
 
 
 def digest_of(key: bytes) -> str:
@@ -78,16 +102,23 @@ def digest_of(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()
 
 
-def _parse_line(line: str, where: str) -> tuple[str, frozenset[str]]:
+def _parse_line(line: str, where: str) -> tuple[str, Caller]:
     parts = line.split()
-    if len(parts) != 2 or not re.fullmatch(r"[0-9a-fA-F]{64}", parts[1]):
-        raise UsageError(f"{where} is not `scope[,scope] sha256-hex` (make one with `sha256sum`).")
+    labelled = len(parts) == 3 and parts[2].startswith("labels=")
+    if not (len(parts) == 2 or labelled) or not re.fullmatch(r"[0-9a-fA-F]{64}", parts[1]):
+        raise UsageError(
+            f"{where} is not `scope[,scope] sha256-hex [labels=label[,label]]` (make a digest with `sha256sum`)."
+        )
     granted = frozenset(parts[0].split(","))
     if not granted <= SCOPES:
         raise UsageError(
             f"{where} names the scope {', '.join(sorted(granted - SCOPES))}; there are {', '.join(sorted(SCOPES))}."
         )
-    return parts[1].lower(), granted
+    try:
+        labels = parse_labels(parts[2].removeprefix("labels=")) if labelled else frozenset()
+    except FilterError as error:
+        raise UsageError(f"{where}: {error}") from None
+    return parts[1].lower(), Caller(granted, labels)
 
 
 def is_loopback(host: str) -> bool:
@@ -125,27 +156,27 @@ class Security:
             await self._app(scope, receive, send)
             return
         try:
-            scope["state"]["scopes"] = self._scopes(scope)
+            scope["state"]["caller"] = self._caller(scope)
         except ApiError as error:
             await send_error(send, error)
             return
         await self._app(scope, receive, send)
 
-    def _scopes(self, scope: HTTPScope) -> frozenset[str]:
+    def _caller(self, scope: HTTPScope) -> Caller:
         headers = dict(scope["headers"])
         if not self._keys:
             host = headers.get(b"host", b"").decode("latin-1")
             name = host.partition("]")[0] if host.startswith("[") else host.partition(":")[0]
             if not is_loopback(name):
                 raise ApiError(403, "Without an API key this endpoint answers to localhost only.")
-            return SCOPES
+            return EVERYBODY
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
         if kind.lower() != b"bearer" or not key:
             raise ApiError(401, "An API key is needed: send it as `Authorization: Bearer KEY`.")
-        granted = self._keys.granted(key.strip())
-        if granted is None:
+        caller = self._keys.caller(key.strip())
+        if caller is None:
             raise ApiError(401, "This API key is not known here.")
-        return granted
+        return caller
 
 
 async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -156,5 +187,15 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
     needed = handler.opt.get("scope")
     if needed == "open" and connection.scope["path"] in OPEN_PATHS:
         return
-    if needed not in connection.scope["state"].get("scopes", ()):
+    if needed not in _caller_of(connection).scopes:
         raise ApiError(403, f"This API key does not have the scope {needed!r}.")
+
+
+def labels_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Labels:
+    """The labels that decide what a request may see."""
+    return _caller_of(connection).labels
+
+
+def _caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    caller = connection.scope["state"].get("caller")
+    return caller if isinstance(caller, Caller) else Caller(frozenset())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
+from index.filters import Labels, parse_labels
 from index.search import Hit
 from ragft.artifacts import Artifact, build, hash_file
 from ragft.citations import parse_citations
@@ -73,12 +74,13 @@ def evaluate(
         "engine": config.engine.model_dump(mode="json"),
         "index": retriever.index_version if retriever else None,
         "search": config.index.model_dump(mode="json", exclude={"documents", "encoder"}),
+        "reranker": retriever.reranker.fingerprint if retriever and retriever.reranker else None,
         "models": models,
         "seed": config.seed,
     }
 
     def work(folder: Path) -> dict[str, Any]:
-        retrieved = search_once(retriever, questions, folder, setups)
+        retrieved = search_once(retriever, questions, folder, setups, _labels(config))
         pipeline = Pipeline(config, {}, retriever)
         asyncio.run(
             _generate_all(pipeline, setups, questions, retrieved, engine_for, folder / "records.jsonl", reporter)
@@ -90,22 +92,33 @@ def evaluate(
 
 
 def search_once(
-    retriever: Retriever | None, questions: Sequence[Question], folder: Path, setups: Sequence[Setup]
+    retriever: Retriever | None,
+    questions: Sequence[Question],
+    folder: Path,
+    setups: Sequence[Setup],
+    labels: Labels = None,
 ) -> list[Retrieved] | None:
     """The passages of every question, the same for all setups; written beside the records for readers of them."""
     if retriever is None or not any(setup.retrieval for setup in setups):
         return None
-    retrieved = retriever.search([question.question for question in questions])
+    retrieved = retriever.search([question.question for question in questions], labels=labels)
     rows = (
         {
             "question_id": question.id,
             "index_version": found.index_version,
+            "timings_ms": dict(found.timings_ms),
             "hits": [asdict(hit) for hit in found.hits],
         }
         for question, found in zip(questions, retrieved, strict=True)
     )
     write_file(folder / "retrieval.jsonl", to_lines(rows))
     return retrieved
+
+
+def _labels(config: Config) -> Labels:
+    """Of the caller that an evaluation stands for."""
+    labels = config.evaluate.labels
+    return None if labels is None else parse_labels(",".join(labels))
 
 
 async def _generate_all(

@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from blake3 import blake3
 
-from index.encoder import Progress, Vectors
+from index.documents import Document
+from index.encoder import Progress, TextEncoder, Vectors
+from index.refresh import refresh
+from index.snapshot import Snapshot
 
 Write = Callable[[dict[str, str]], Path]
 """Makes the folder of documents hold exactly these files, and returns it."""
@@ -55,3 +59,12 @@ class HashEncoder:
 def _direction(word: str, dimension: int) -> Vectors:
     seed = int.from_bytes(blake3(word.encode()).digest()[:8], "little")
     return np.random.default_rng(seed).standard_normal(dimension, dtype=np.float32)
+
+
+def index_of(root: Path, *states: Sequence[Document], encoder: TextEncoder) -> Snapshot:
+    """The index that holds the last of these states of a collection, after it held the others one by one."""
+    for documents in states:
+        # Labels and metadata come with the documents, wherever a reader takes them from.
+        with patch("index.refresh.read_documents", lambda *_, documents=documents, **__: (list(documents), [])):
+            refresh(root, root, encoder)
+    return Snapshot.open(root)

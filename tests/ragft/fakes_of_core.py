@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from index.chunking import Chunk
+from index.filters import Filter, Labels
+from index.rerank import Reranker
 from index.search import Hit
 from ragft.console import Reporter
 from ragft.engine.base import Delta, Generation, Sampling
@@ -99,9 +101,19 @@ class FakeRetriever:
     hits: tuple[Hit, ...]
     index_version: str = "snapshot-1"
     asked: list[str] = field(default_factory=list)
+    restrictions: list[tuple[Filter | None, Labels]] = field(default_factory=list)
+    reranker: Reranker | None = None
 
-    def search(self, questions: Sequence[str], k: int | None = None) -> list[Retrieved]:
+    def search(
+        self,
+        questions: Sequence[str],
+        k: int | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        labels: Labels = None,
+    ) -> list[Retrieved]:
         self.asked += questions
+        self.restrictions += [(filter, labels) for _ in questions]
         return [Retrieved(self.hits[: k or len(self.hits)], self.index_version, 1.5) for _ in questions]
 
 

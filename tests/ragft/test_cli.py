@@ -141,6 +141,11 @@ def test_empty_question(ragft: Ragft, domain: Domain) -> None:
     assert (ended.status, ended.sentence) == (2, "ragft: The question is empty.")
 
 
+def test_labels_are_not_sent_to_a_server(ragft: Ragft, domain: Domain) -> None:
+    ended = ragft("ask", "Who?", "-c", domain.config, "--server", "http://127.0.0.1:9", "--labels", "staff")
+    assert ended.status == 2 and "API key decides" in ended.sentence
+
+
 def test_adapter_that_is_none(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
     ended = ragft("merge", "-c", domain.config, "--adapter", tmp_path)
     assert ended.status == 2

@@ -136,6 +136,20 @@ def test_workspace_is_named_after_the_domain_where_ragft_runs(tmp_path: Path) ->
     assert workspace_of(load_config(written(tmp_path, "name: a"))) == Path("workspace/a")
 
 
+def test_filter_of_the_index_is_checked_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ragft.yaml"
+    path.write_text("name: desk\nindex:\n  filter: {year: {gte: 2024}}\n")
+    assert load_config(path).index.filter == {"year": {"gte": 2024}}
+    with pytest.raises(UsageError, match=r"index\.filter: cannot be understood: There is no operator 'newer'"):
+        load_config(path, ["index.filter={year: {newer: 2024}}"])
+
+
+def test_reranker_that_is_marked_as_a_path_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "ragft.yaml"
+    path.write_text("name: desk\nindex: {rerank: ./models/judge}\n")
+    assert load_config(path).index.rerank == str(tmp_path / "./models/judge")
+
+
 def test_json_schema_describes_every_key() -> None:
     schema = json.loads(json.dumps(Config.model_json_schema()))
     for name in ("FinetuneSection", "ServeSection", "MixSection"):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Ended
@@ -118,6 +119,39 @@ def test_search_shows_passages_best_first(index: Ragft) -> None:
     assert "2 passages in" in ended.out  # index.top_k
     hits = index("search", "Do kittens purr?", "-k", 4, "--json").values["hits"]
     assert hits[0]["document_id"] == "cats.md" and len(hits) == 4
+
+
+def test_search_is_narrowed_by_conditions_and_labels(index: Ragft, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ragft.pipeline import Retriever
+
+    found = index("search", "support", "-k", 9, "--where", "document~node*", "--json").values
+    assert {hit["document_id"] for hit in found["hits"]} == {"node.md"}
+    assert index("search", "support", "--where", "title!=Node.js", "--where", "page>3", "--json").values["hits"] == []
+    told: list[Any] = []
+    whole = Retriever.search
+    monkeypatch.setattr(
+        Retriever,
+        "search",
+        lambda self, *rest, **restriction: told.append(restriction["labels"]) or whole(self, *rest, **restriction),
+    )
+    for arguments in ([], ["--labels", "*"], ["--labels", "staff,board"], ["--labels", ""]):
+        assert index("search", "support", *arguments).status == 0
+    assert told == [None, None, {"staff", "board"}, frozenset()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--where", "year"], "'year'"), (["--where", '{"year": {"newer": 1}}'], "'newer'"), (["--labels", "a b"], "a b")],
+)
+def test_conditions_that_cannot_be_understood_are_refused(index: Ragft, arguments: list[str], named: str) -> None:
+    ended = index("search", "support", *arguments)
+    assert ended.status == 2 and named in ended.sentence
+
+
+def test_search_tells_how_long_each_stage_took(index: Ragft) -> None:
+    last = index("search", "support").out.splitlines()[-1]
+    assert [part.split()[0] for part in last.split(", ")] == ["filter", "encode", "dense", "lexical", "fuse", "hits"]
+    assert index("search", "support", "--json").values["timings_ms"]["encode"] > 0
 
 
 def test_rollback_goes_to_the_snapshot_before(index: Ragft, domain: Domain) -> None:

@@ -12,6 +12,7 @@ import pytest
 from fakes_of_core import FakeEngine, FakeRetriever, hit
 
 from index.encoder import Encoder
+from index.filters import parse_filter
 from index.refresh import refresh
 from index.snapshot import Snapshot
 from ragft import pipeline as module
@@ -205,3 +206,39 @@ def test_prompt_keeps_its_snapshot_while_the_index_moves_on(
     answer = asyncio.run(asked())
     assert answer.index_version == old.id
     assert answer.citations[0].text == answer.hits[0].text and "2027-04-30" in answer.citations[0].text
+
+
+def test_what_the_caller_may_see_and_asks_for_reaches_the_search() -> None:
+    pipeline, _, _, retriever = fakes()
+    narrowed, labels = parse_filter({"year": 2024}), frozenset({"staff"})
+    asyncio.run(pipeline.answer(HYBRID, QUESTION, filter=narrowed, labels=labels))
+    assert retriever.restrictions == [(narrowed, labels)]
+
+
+def test_every_setting_of_the_search_reaches_it(
+    snapshots: tuple[Snapshot, Snapshot], real_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = {
+        "top_k": 3, "mode": "hybrid", "dense_weight": 2.0, "lexical_weight": 0.5, "rrf_k": 7, "depth": 9,
+        "rerank_depth": 11, "filter": {"year": {"gte": 2024}},
+    }  # fmt: skip
+    config = Config.model_validate({"name": "desk", "index": section})
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(module, "search", lambda *_, **settings: told.update(settings) or [[]])
+    judge: Any = object()
+    Retriever(snapshots[0], real_encoder, config, judge).search([QUESTION], filter=parse_filter({"a": 1}))
+    assert told.pop("filter").to_json() == {"and": [{"year": {"gte": 2024}}, {"a": 1}]}
+    assert told.pop("timings") is not None
+    assert told == {
+        "k": 3, "mode": "hybrid", "weights": (2.0, 0.5), "rrf_k": 7, "depth": 9,
+        "labels": None, "reranker": judge, "rerank_depth": 11,
+    }  # fmt: skip
+
+
+def test_stages_of_a_search_add_up_to_less_than_all_of_it(
+    snapshots: tuple[Snapshot, Snapshot], real_encoder: Encoder
+) -> None:
+    found = Retriever(snapshots[0], real_encoder, CONFIG).search([QUESTION, "Node.js"])
+    for one in found:
+        assert one.timings_ms.keys() == {"filter", "encode", "dense", "lexical", "fuse", "hits"}
+        assert sum(one.timings_ms.values()) <= one.milliseconds

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,6 +178,11 @@ def test_dead_engine_ends_the_run(run: Run) -> None:
         {"prompt": {"system": "Other style."}},
         {"engine": {"max_sequences": 2, "max_tokens": 5}},
         {"index": {"top_k": 1}},
+        {"index": {"rrf_k": 1}},
+        {"index": {"depth": 9}},
+        {"index": {"rerank_depth": 9}},
+        {"index": {"filter": {"year": 2024}}},
+        {"evaluate": {"labels": ["staff"]}},
         {"evaluate": {"limit": 3}},
         {"evaluate": {"setups": ["hybrid", "rag-only"]}},
     ],
@@ -197,7 +203,20 @@ def test_another_index_model_or_question_is_another_evaluation(run: Run, monkeyp
     with (run.folder / "questions.jsonl").open("a") as file:
         file.write('{"id": "new", "question": "New?", "answers": ["yes"]}\n')
     fingerprints.add(run()[0].fingerprint)
-    assert len(fingerprints) == 4
+    for judge in ("one", "another"):
+        run.retriever.reranker = SimpleNamespace(fingerprint=judge)  # type: ignore[assignment]
+        fingerprints.add(run()[0].fingerprint)
+    assert len(fingerprints) == 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "sees"), [(None, None), ([], frozenset()), (["staff"], frozenset({"staff"})), (["*"], None)], ids=str
+)
+def test_an_evaluation_sees_everything_unless_it_stands_for_a_caller(
+    run: Run, labels: list[str] | None, sees: frozenset[str] | None
+) -> None:
+    run(evaluate={"labels": labels})
+    assert set(run.retriever.restrictions) == {(None, sees)}
 
 
 def test_setups_without_retrieval_need_no_index(run: Run) -> None:

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 from litestar import Litestar
 
+from index.filters import Filter, Labels
 from index.search import Hit
 from ragft.config import Config
 from ragft.engine.base import Delta, Generation, Sampling
@@ -120,9 +121,18 @@ class FakeRetriever:
         self.index_version = INDEX_VERSION
         self.snapshot = type("FakeSnapshot", (), {"id": INDEX_VERSION, "chunk_count": 2})()
         self.asked: list[tuple[str, int | None]] = []
+        self.restrictions: list[tuple[Filter | None, Labels]] = []
 
-    def search(self, questions: Sequence[str], k: int | None = None) -> list[Retrieved]:
+    def search(
+        self,
+        questions: Sequence[str],
+        k: int | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        labels: Labels = None,
+    ) -> list[Retrieved]:
         self.asked += [(question, k) for question in questions]
+        self.restrictions += [(filter, labels) for _ in questions]
         return [Retrieved(HITS[: k or 2], self.index_version, 1.5) for _ in questions]
 
 

@@ -1,0 +1,29 @@
+"""How long the stages of a search took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STAGES = ("encode", "filter", "dense", "lexical", "fuse", "hits", "rerank")
+
+
+class Timings:
+    """Collects milliseconds by stage; a search fills one that it is handed. For one search at a time.
+
+    Attributes:
+        milliseconds: Of the stages that were at work, in the order of their first step.
+    """
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + (time.perf_counter() - begin) * 1000
