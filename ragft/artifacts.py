@@ -167,13 +167,22 @@ def sweep(root: Path, older_than: float = 86_400.0) -> list[Path]:
     """
     swept = []
     for growing in sorted(root.glob(".*.growing")):
-        with suppress(RagftError, OSError), _only_one(growing.with_suffix(".lock"), "stage"):
-            files = [growing, *growing.rglob("*")]
-            resumable = any(path.match(pattern) for path in files for pattern in _RESUMABLE)
-            if not resumable and time.time() - max(path.stat().st_mtime for path in files) > older_than:
-                shutil.rmtree(growing)
-                swept.append(growing)
+        with suppress(RagftError, OSError):
+            if not _is_abandoned(growing, older_than):
+                continue
+            with _only_one(growing.with_suffix(".lock"), "stage"):
+                # Once more: a stage may have begun there before the lock was taken.
+                if _is_abandoned(growing, older_than):
+                    shutil.rmtree(growing)
+                    swept.append(growing)
     return swept
+
+
+def _is_abandoned(growing: Path, older_than: float) -> bool:
+    """Whether nothing was written there for so long, and nothing in it could be gone on from."""
+    files = [growing, *growing.rglob("*")]
+    resumable = any(path.match(pattern) for path in files for pattern in _RESUMABLE)
+    return not resumable and time.time() - max(path.stat().st_mtime for path in files) > older_than
 
 
 @contextmanager

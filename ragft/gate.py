@@ -25,6 +25,9 @@ from ragft.pipeline import Retriever
 LOOK_TO = 50
 """How far down the ranking a lost source is looked for: how far it fell says what to mend."""
 
+TOLD = 20
+"""Lost questions that are told one by one."""
+
 _KEY = "index.gate.questions"
 
 
@@ -123,7 +126,7 @@ class _Judgement:
             summary=f"{len(asked) - len(missing)} of {len(asked)} golden questions find their sources within the first "
             f"{self.k} passages ({recall:.0%}; index.gate.min_recall asks for {gate.min_recall:.0%}), {len(lost)} lost "
             f"them (index.gate.max_lost allows {gate.max_lost}).",
-            details=tuple(self._fall(question) for question in (lost if enough else missing)),
+            details=self._falls(lost if enough else missing),
             remarks=tuple(
                 f"Golden question {_named(question)}: {', '.join(sources)} went with its document; give the question "
                 "another source, or delete it."
@@ -142,6 +145,10 @@ class _Judgement:
             for question, passages in zip(questions, found, strict=True)
             if not all(_rank(source, passages.hits) for source in question.sources)
         ]
+
+    def _falls(self, questions: Sequence[GoldenQuestion]) -> tuple[str, ...]:
+        told = [self._fall(question) for question in questions[:TOLD]]
+        return (*told, *([f"And {len(questions) - TOLD} more golden questions."] if len(questions) > TOLD else []))
 
     def _fall(self, question: GoldenQuestion) -> str:
         """Where the sources of a question were, and where they are."""

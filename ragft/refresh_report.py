@@ -11,6 +11,9 @@ from index.refresh import RefreshReport
 if TYPE_CHECKING:
     from ragft.stages import Stages
 
+_MARKS = {"added": "+", "changed": "~", "removed": "-", "kept": "!"}
+_SHOWN = 20
+
 
 def show(stages: Stages, report: RefreshReport, *, dry_run: bool = False) -> bool:
     """Prints what a refresh did, or would do, and returns whether somebody must look after it."""
@@ -22,6 +25,7 @@ def show(stages: Stages, report: RefreshReport, *, dry_run: bool = False) -> boo
         {
             "snapshot": report.snapshot_id, **outcome_of(report), "skipped": len(report.skipped), **counts_of(report)
         },
+        *(document_lines(report) if dry_run else ()),
         plan_line(report),
         *([estimate_line(report.estimate)] if report.estimate else []),
         f"Snapshot {report.snapshot_id} {state} {stages.index_root}",
@@ -53,6 +57,7 @@ def outcome_of(report: RefreshReport) -> dict[str, Any]:
             "characters_per_second": report.estimate.characters_per_second,
             "estimate_basis": report.estimate.basis,
             "refusal": report.refusal,
+            "documents": {key: getattr(report.plan, key) for key in _MARKS},
         }
     return values
 
@@ -64,6 +69,16 @@ def remarks_on(report: RefreshReport) -> list[str]:
         *(f"Kept the old version of {item.path}, because its file was not read: {item.reason}" for item in report.kept),
         *(report.verdict.remarks if report.verdict else ()),
     ]
+
+
+def document_lines(report: RefreshReport) -> list[str]:
+    """The documents that a refresh would touch, one a line; of many of one kind the first few, and how many more."""
+    lines = []
+    for key, mark in _MARKS.items():
+        names = getattr(report.plan, key)
+        lines += [f"{mark} {name}" for name in names[:_SHOWN]]
+        lines += [f"{mark} and {len(names) - _SHOWN} more {key}"] if len(names) > _SHOWN else []
+    return lines
 
 
 def plan_line(report: RefreshReport) -> str:

@@ -431,12 +431,10 @@ def differences(model: Artifact, config: Config) -> list[str]:
     found = []
     base = model.figures.get("base", config.model.base)
     # Named otherwise, and perhaps the same: a folder can be looked into, a model of the hub is not fetched for this.
-    folder = Path(config.model.base)
-    if base != config.model.base and not (
-        folder.is_dir() and hash_model(folder) == model.manifest["inputs"].get("base")
-    ):
+    folder, inputs = Path(config.model.base), model.manifest["inputs"]
+    if base != config.model.base and not (folder.is_dir() and hash_model(folder) == inputs.get("base")):
         found.append("model.base")
-    before, now = model.manifest["inputs"].get("prompt", {}), config.prompt.model_dump(mode="json")
+    before, now = inputs.get("prompt", {}), config.prompt.model_dump(mode="json")
     return found + [f"prompt.{key}" for key, value in now.items() if key in before and before[key] != value]
 
 

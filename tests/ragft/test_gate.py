@@ -132,6 +132,14 @@ def test_question_that_was_never_answered_holds_nothing_back_unless_a_recall_is_
     assert "Golden question line 4 (Do kittens purr?): mysql.md not among the first 50 before and" in ended.err
 
 
+def test_of_many_lost_questions_the_first_are_told_and_the_others_counted(index: Ragft, domain: Domain) -> None:
+    domain.lines("golden.jsonl", [{**GOLDEN[0], "id": f"purr-{number:02}"} for number in range(25)])
+    domain.page("crowd.md", CROWD)
+    gate = index("refresh", "--json").values["gate"]
+    assert [detail.split()[2] for detail in gate["details"][:20]] == [f"purr-{number:02}" for number in range(20)]
+    assert gate["details"][20:] == ["And 5 more golden questions."]
+
+
 def test_first_index_may_be_held_back_and_what_needs_it_says_why(ragft: Ragft, domain: Domain, golden: Path) -> None:
     gate(domain, min_recall=1.0)
     domain.lines("golden.jsonl", [{"question": "Do kittens purr?", "sources": ["mysql.md"]}])

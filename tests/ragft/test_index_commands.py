@@ -53,11 +53,21 @@ def test_dry_run_changes_nothing_and_tells_the_plan(index: Ragft, domain: Domain
     before = files(domain.workspace)
     ended = index("refresh", "--dry-run")
     assert ended.status == 0
-    assert "1 documents added, 1 changed, 1 removed, 1 unchanged" in ended.out
+    assert ended.out.startswith(
+        "+ dogs.md\n~ cats.md\n- mysql.md\n1 documents added, 1 changed, 1 removed, 1 unchanged"
+    )
     assert "would be published" in ended.out
     assert files(domain.workspace) == before
-    planned = index("refresh", "--dry-run", "--json").values["snapshot"]
-    assert index("refresh", "--json").values["snapshot"] == planned
+    planned = index("refresh", "--dry-run", "--json").values
+    assert planned["documents"] == {"added": ["dogs.md"], "changed": ["cats.md"], "removed": ["mysql.md"], "kept": []}
+    assert index("refresh", "--json").values["snapshot"] == planned["snapshot"]
+
+
+def test_dry_run_names_the_first_of_many_documents(index: Ragft, domain: Domain) -> None:
+    for number in range(25):
+        domain.page(f"page-{number:02}.md", f"# Page {number}\n\nText.\n")
+    lines = index("refresh", "--dry-run").out.splitlines()
+    assert lines[19:21] == ["+ page-19.md", "+ and 5 more added"] and lines[21].startswith("25 documents added")
 
 
 def test_dry_run_estimates_how_long_encoding_takes(index: Ragft, domain: Domain) -> None:
