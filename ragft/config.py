@@ -89,6 +89,13 @@ class IndexSection(Section):
     dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
     lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical (BM25) ranking in the fusion.")
     top_k: int = Field(4, ge=1, le=100, description="Passages that a question is answered from.")
+    keep_snapshots: int = Field(
+        10, ge=1, description="Newest snapshots that a refresh leaves; the live one and the one before it always stay."
+    )
+    verify_on_open: Literal["auto", "always"] = Field(
+        "auto",
+        description="What is compared with its checksum when the index is opened: all files below 256 MiB, or all.",
+    )
 
 
 class MixSection(Section):

@@ -82,6 +82,8 @@ class Stages:
         rebuild: bool = False,
         root: Path | None = None,
         documents: Path | None = None,
+        check_content: bool = False,
+        wait: bool = False,
     ) -> RefreshReport:
         """Brings an index up to date with its folder of documents, by default the live one; says what was skipped."""
         from index.refresh import refresh
@@ -96,6 +98,9 @@ class Stages:
                 overlap=settings.overlap,
                 dry_run=dry_run,
                 rebuild=rebuild,
+                keep_snapshots=settings.keep_snapshots,
+                check_content=check_content,
+                wait=wait,
                 progress=lambda done, total: advance(done, total, "passages"),
             )
         for skipped in report.skipped:
@@ -108,7 +113,7 @@ class Stages:
         from index.snapshot import Snapshot
 
         try:
-            return Snapshot.open(self.index_root)
+            return Snapshot.open(self.index_root, check=self.config.index.verify_on_open)
         except NoSnapshot:
             self.refresh_index()
             return Snapshot.open(self.index_root)
@@ -157,7 +162,9 @@ class Stages:
             "mix": mixing.model_dump(mode="json", exclude={"general"}),
             "general": _hash_input(mixing.general, "data.mix.general") if mixing.general else None,
             "documents": _hash_documents(config.data.documents) if config.data.documents else None,
-            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k"}),
+            "search": config.index.model_dump(
+                mode="json", exclude={"documents", "top_k", "keep_snapshots", "verify_on_open"}
+            ),
             "prompt": [config.prompt.system, config.prompt.refusal],
             "seed": config.seed,
         }
