@@ -24,6 +24,7 @@ from index.errors import (
 )
 from index.estimate import Estimate
 from index.gate import Gate, Verdict
+from index.maintenance import compact, diff, gc, verify, verify_all
 from index.refresh import RefreshPlan, RefreshReport, check_encoder, plan, refresh, snapshot_id
 from index.search import Hit, search
 from index.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, publish, rollback
@@ -52,7 +53,10 @@ __all__ = [
     "Verdict",
     "check_encoder",
     "chunk_document",
+    "compact",
     "current_id",
+    "diff",
+    "gc",
     "list_snapshots",
     "plan",
     "publish",
@@ -61,4 +65,6 @@ __all__ = [
     "rollback",
     "search",
     "snapshot_id",
+    "verify",
+    "verify_all",
 ]

@@ -25,8 +25,8 @@ class FileEntry:
 
     Attributes:
         bytes: Its size.
-        xxh3: 128 bits over its content, in hex. Not cryptographic, because it is to find damage, not forgery, and at the
-            speed of memory: 300 MB, an index of 100,000 passages, take 15 ms.
+        xxh3: 128 bits over its content, in hex. Not cryptographic: it is to find damage, not forgery, and to find it at
+            the speed of memory. 300 MB, an index of 100,000 passages, take 15 ms.
     """
 
     bytes: int
@@ -126,7 +126,9 @@ def hash_bytes(data: bytes) -> FileEntry:
 
 
 def hash_file(path: Path) -> FileEntry:
-    """Size and checksum of a file. It is read, not mapped: a disk that fails is an error then, not the end of the process.
+    """Size and checksum of a file.
+
+    It is read, not mapped: a disk that fails is an error then, and not the end of the process.
 
     Raises:
         OSError: it is missing or cannot be read.

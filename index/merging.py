@@ -27,7 +27,9 @@ def segments_to_merge(live: Sequence[int], rows: Sequence[int], added: int) -> s
         rows: All rows of each segment.
         added: New rows.
     """
-    chosen = {place for place in range(len(live)) if live[place] and rows[place] - live[place] > MAX_REMOVED * rows[place]}
+    chosen = {
+        place for place in range(len(live)) if live[place] and rows[place] - live[place] > MAX_REMOVED * rows[place]
+    }
     while True:
         size = added + sum(live[place] for place in chosen)
         if not size:

@@ -218,9 +218,7 @@ def refresh(
                 found.unchanged.save(published)
             if published and keep_snapshots is not None:
                 pruned = prune(root, keep_snapshots).removed
-    return replace(
-        _report(target, work, found.skipped, clock), published=published, verdict=verdict, pruned=pruned
-    )
+    return replace(_report(target, work, found.skipped, clock), published=published, verdict=verdict, pruned=pruned)
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,13 @@ class UnchangedFiles:
         if known is None or known[0] != list(state):
             return False
         documents = known[1]
-        entries = [self._live.get(id) for id in documents[::2]]
-        if any(entry is None or entry.hash != hash for entry, hash in zip(entries, documents[1::2], strict=True)):
-            return False
-        self.entries.extend(entry for entry in entries if entry is not None)
+        found: list[DocumentEntry] = []
+        for place in range(0, len(documents), 2):
+            entry = self._live.get(documents[place])
+            if entry is None or entry.hash != documents[place + 1]:
+                return False
+            found.append(entry)
+        self.entries += found
         self._seen[name] = (state, documents)
         return True
 

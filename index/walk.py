@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-
 FileState = tuple[int, ...]
 """What changes when a file is changed; see `file_state`."""
 

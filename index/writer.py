@@ -127,9 +127,7 @@ class SnapshotWriter:
 
     def again(self, known: Snapshot) -> Manifest:
         """The manifest of a snapshot whose content came back; what is live now becomes its parent."""
-        return replace(
-            known.manifest, parent=self.parent, created=_now(), held=(), sequence=next_sequence(self.root)
-        )
+        return replace(known.manifest, parent=self.parent, created=_now(), held=(), sequence=next_sequence(self.root))
 
 
 def compacted(base: Snapshot) -> Manifest | None:
