@@ -1,8 +1,8 @@
 """A thousand flips of an index under concurrent search: errors, torn reads, and what they cost the readers.
 
-Two threads and another process search without a pause, and open what is live whenever it changed, while this process
-refreshes, compacts, deletes old snapshots and rolls back. Latencies are wall time, of the search and of opening; the
-quiet ones were taken just before, without a writer and without other readers.
+Two threads and another process search a thousand times a second at most, and open what is live whenever it changed,
+while this process refreshes, compacts, deletes old snapshots and rolls back. Latencies are wall time, of the search and
+of opening; the quiet ones were taken just before, without a writer and without other readers.
 
     python benchmarks/flips.py [--flips 1000] [--json FILE]
 """

@@ -95,7 +95,7 @@ def run(place: Path, flips: int, threads: int = 2) -> tuple[Readings, Readings, 
 
     def readers() -> None:
         held = Snapshot.open(root)
-        while not done.is_set():
+        while not done.wait(0.001):  # a reader that never rests would starve the writer of the same process
             held = busy.read(held, encoder)
 
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -136,7 +136,7 @@ def read_until_told(root: Path) -> None:
         done.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    while not done.is_set():
+    while not done.wait(0.001):
         snapshot = readings.read(snapshot, encoder)
     sys.stdout.writelines(f"seconds {value}\n" for value in readings.seconds)
     sys.stdout.writelines(f"fault {value}\n" for value in readings.faults)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import flipping
 
-FLIPS = int(os.environ.get("RAGFT_FLIPS", "36"))
+FLIPS = int(os.environ.get("RAGFT_FLIPS", "12"))
 
 
 def test_no_reader_in_threads_or_another_process_sees_an_error_or_two_snapshots(tmp_path: Path) -> None:
