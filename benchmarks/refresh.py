@@ -158,10 +158,9 @@ def ours(documents: int, rounds: int, chain: int) -> dict[str, Any]:
                  "embedded": encoder.asked, "segments": segments, "steps": steps}
             )  # fmt: skip
         snapshot = Snapshot.open(root)
-        new = f"document 0 edition {rounds + chain}"
-        gone = f"{documents // 2 // 100:03d}/{documents // 2:06d}.md"
-        top = search(snapshot, encoder, [new], k=5, mode="lexical")[0]
-        correct = new in " ".join(hit.text for hit in top) and gone not in {e.id for e in snapshot.documents()}
+        new = section(0, 3, rounds + chain)
+        (top, *_) = search(snapshot, encoder, [new], k=5, mode="lexical")[0]
+        correct = new in top.text and {entry.id for entry in snapshot.documents()} == now.keys()
         with Timer() as opening:
             Snapshot.open(root)
     cpu = sorted(item["cpu"] for item in measured[:rounds])
