@@ -25,6 +25,7 @@ from index.errors import (
 from index.estimate import Estimate
 from index.filters import Filter, FilterError, Labels, parse_filter, parse_labels
 from index.gate import Gate, Verdict
+from index.maintenance import compact, diff, gc, verify, verify_all
 from index.refresh import RefreshPlan, RefreshReport, check_encoder, plan, refresh, snapshot_id
 from index.rerank import CrossEncoderReranker, Reranker
 from index.search import Hit, search
@@ -61,7 +62,10 @@ __all__ = [
     "Verdict",
     "check_encoder",
     "chunk_document",
+    "compact",
     "current_id",
+    "diff",
+    "gc",
     "list_snapshots",
     "parse_filter",
     "parse_labels",
@@ -72,4 +76,6 @@ __all__ = [
     "rollback",
     "search",
     "snapshot_id",
+    "verify",
+    "verify_all",
 ]

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from blake3 import blake3
 
 from index.errors import NoDocuments
 from index.markdown import headings
+from index.walk import FileState, file_state, visible_files
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
 TEXT_SUFFIXES = frozenset({".txt"})
@@ -89,11 +91,22 @@ class Skipped:
     by_rule: bool = False
 
 
-def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
+class Unchanged(Protocol):
+    """Knows files that need not be read again; see `index.unchanged`."""
+
+    def knows(self, name: str, state: FileState) -> bool: ...
+    def learn(self, name: str, state: FileState, documents: Sequence[Document]) -> None: ...
+
+
+def read_documents(folder: Path, unchanged: Unchanged | None = None) -> tuple[list[Document], list[Skipped]]:
     """Read every Markdown and text file below `folder`; both lists are sorted by path.
 
     Hidden files and folders are passed over in silence; links that lead out of the folder are skipped by
     name.
+
+    Args:
+        folder: Of the documents.
+        unchanged: Files that it knows are not read, and their documents are not in the result.
 
     Raises:
         NoDocuments: the folder is missing, or no file in it can be read.
@@ -104,10 +117,17 @@ def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
     documents: list[Document] = []
     skipped: list[Skipped] = []
     unreadable: list[OSError] = []
-    for path in _files(folder, unreadable.append):
-        item = _read(path, path.relative_to(folder).as_posix(), folder)
+    known = 0
+    for name, entry in visible_files(folder, unreadable.append):
+        state = _state(entry) if unchanged else None
+        if unchanged and state and unchanged.knows(name, state):
+            known += 1
+            continue
+        item = _read(Path(entry.path), name, folder)
         if isinstance(item, Document):
             documents.append(item)
+            if unchanged and state:
+                unchanged.learn(name, state, [item])
         else:
             skipped.append(item)
     for error in unreadable:
@@ -115,7 +135,7 @@ def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
         if path == folder:
             raise NoDocuments(f"The folder of documents {folder} cannot be read ({error.strerror}); change its mode.")
         skipped.append(Skipped(path.relative_to(folder).as_posix(), f"cannot be read ({error.strerror})"))
-    if not documents:
+    if not documents and not known:
         reasons = "".join(f" {item.path}: {item.reason}." for item in skipped[:3])
         raise NoDocuments(
             f"The folder {folder} holds no readable document; put Markdown (.md) or text (.txt) files there.{reasons}"
@@ -125,15 +145,21 @@ def read_documents(folder: Path) -> tuple[list[Document], list[Skipped]]:
     return documents, skipped
 
 
-def _files(folder: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path]:
-    """Every visible file below `folder`; links to folders are yielded, not followed."""
-    for parent, folders, names in os.walk(folder, onerror=unreadable):
-        visible = [name for name in folders if not name.startswith(".")]
-        folders[:] = [name for name in visible if not Path(parent, name).is_symlink()]
-        links = [name for name in visible if name not in folders]
-        for name in (*names, *links):
-            if not name.startswith("."):
-                yield Path(parent, name)
+READING_VERSION = 1
+"""Raised whenever the same file would give another document."""
+
+
+def reading_of(folder: Path) -> str:
+    """All that decides what is made of a file in this folder, beside the file."""
+    return json.dumps([READING_VERSION, str(folder.resolve())])
+
+
+def _state(entry: os.DirEntry[str]) -> FileState | None:
+    """What tells whether a file changed, taken before it is read; None where that cannot be told."""
+    try:
+        return file_state(entry.stat())
+    except OSError:
+        return None
 
 
 def _read(path: Path, name: str, folder: Path) -> Document | Skipped:

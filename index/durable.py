@@ -6,11 +6,56 @@ content is written beside its final place, forced to disk, and renamed.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
 """Marks what is not published yet; a writer that finds such a leftover may delete it."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False, remove: bool = False) -> Iterator[None]:
+    """Hold the lock that a file stands for; it falls with its process, however that ends.
+
+    Args:
+        path: The file, made where it is missing; its folder must be there.
+        wait: Until another holder lets go, rather than giving up.
+        remove: The file when what it guarded is done; it stays after an error.
+
+    Raises:
+        BlockingIOError: another holder has it.
+        OSError: the file cannot be made.
+    """
+    descriptor = _acquire(path, wait)
+    try:
+        yield
+        if remove:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(path: Path, wait: bool) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _names(path, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the holder before removed the file: its lock guards nothing
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Whether a path still leads to an open file."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
 
 
 def write_file(path: Path, data: bytes) -> None:

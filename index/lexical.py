@@ -8,14 +8,14 @@ index with a long history ranks exactly like one that was built at once.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 Live = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
@@ -42,11 +42,17 @@ def tokenize(text: str) -> list[str]:
     """
     terms: list[str] = []
     for term in _TERM.findall(text.lower()):
-        terms.append(term)
-        if _HAS_LETTER.search(term):
-            parts = [version or word for version, word in _PART.findall(term)]
-            terms.extend(part for part in parts if len(parts) > 1 or len(part) < len(term.rstrip("+#")))
+        terms.extend(_with_parts(term))
     return terms
+
+
+@lru_cache(maxsize=1 << 16)
+def _with_parts(term: str) -> tuple[str, ...]:
+    """A term and its parts. Words repeat, so most are looked up: that made the postings of a refresh twice as fast."""
+    if not _HAS_LETTER.search(term):
+        return (term,)
+    parts = [version or word for version, word in _PART.findall(term)]
+    return (term, *(part for part in parts if len(parts) > 1 or len(part) < len(term.rstrip("+#"))))
 
 
 @dataclass(frozen=True)
@@ -54,18 +60,23 @@ class Postings:
     """Which rows of a segment hold which terms.
 
     Attributes:
-        terms: Sorted, without repeats.
+        text: The terms, sorted and without repeats, one a line: (bytes,) uint8 of UTF-8.
         starts: (terms + 1,) int64; the postings of term `t` are `starts[t]:starts[t + 1]`.
         rows: (postings,) int32, ascending inside one term.
         counts: (postings,) int32, how often the row holds the term.
         lengths: (rows,) int32, terms in each row.
     """
 
-    terms: list[str]
+    text: npt.NDArray[np.uint8]
     starts: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int32]
     counts: npt.NDArray[np.int32]
     lengths: npt.NDArray[np.int32]
+
+    @cached_property
+    def terms(self) -> list[str]:
+        """The terms, sorted; made when they are first asked for, as a refresh needs those of old segments seldom."""
+        return self.text.tobytes().decode().split("\n") if len(self.text) else []
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -74,20 +85,25 @@ class Postings:
     @classmethod
     def build(cls, passages: Sequence[str]) -> Postings:
         """Index the passages; row numbers are their places."""
-        found: dict[str, list[tuple[int, int]]] = {}
-        lengths = np.zeros(len(passages), dtype=np.int32)
-        for row, passage in enumerate(passages):
-            terms = tokenize(passage)
-            lengths[row] = len(terms)
-            for term, count in Counter(terms).items():
-                found.setdefault(term, []).append((row, count))
-        vocabulary = sorted(found)
-        pairs = np.array([pair for term in vocabulary for pair in found[term]], dtype=np.int32).reshape(-1, 2)
+        number: dict[str, int] = {}
+        tokens = [tokenize(passage) for passage in passages]
+        lengths = np.array([len(terms) for terms in tokens], dtype=np.int32)
+        found = np.fromiter(
+            (number.setdefault(term, len(number)) for terms in tokens for term in terms), np.int64, int(lengths.sum())
+        )
+        vocabulary = sorted(number)
+        place = np.empty(len(vocabulary), dtype=np.int64)
+        place[[number[term] for term in vocabulary]] = np.arange(len(vocabulary))
+        # One number for each pair of term and row, so that sorting the pairs counts them.
+        pairs, counts = np.unique(
+            place[found] * len(passages) + np.repeat(np.arange(len(passages)), lengths), return_counts=True
+        )
+        terms, rows = np.divmod(pairs, max(len(passages), 1))
         return cls(
-            vocabulary,
-            _starts([len(found[term]) for term in vocabulary]),
-            np.ascontiguousarray(pairs[:, 0]),
-            np.ascontiguousarray(pairs[:, 1]),
+            _lines(vocabulary),
+            _starts(np.bincount(terms, minlength=len(vocabulary))),
+            rows.astype(np.int32),
+            counts.astype(np.int32),
             lengths,
         )
 
@@ -99,59 +115,62 @@ class Postings:
             parts: Postings, each with a map (rows,) int64 from its rows to the new ones, -1 to leave a row
                 out. Together the maps give every new row exactly once.
         """
-        vocabulary = sorted({term for postings, _ in parts for term in postings.terms})
+        vocabulary = sorted(set().union(*(postings.terms for postings, _ in parts)))
         places = {term: place for place, term in enumerate(vocabulary)}
         size = sum(int((target >= 0).sum()) for _, target in parts)
         lengths = np.zeros(size, dtype=np.int32)
-        columns: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
+        columns: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
         for postings, target in parts:
             kept = target >= 0
             lengths[target[kept]] = postings.lengths[kept]
             place = np.array([places[term] for term in postings.terms], dtype=np.int64)
             place = np.repeat(place, np.diff(postings.starts))
             row = target[postings.rows]
-            columns.append((place[row >= 0], row[row >= 0], postings.counts[row >= 0]))
-        place, row, count = (np.concatenate(column) for column in zip(*columns, strict=True))
-        order = np.lexsort((row, place))
+            columns.append((place[row >= 0] * size + row[row >= 0], postings.counts[row >= 0]))
+        pairs, count = (np.concatenate(column) for column in zip(*columns, strict=True))
+        order = np.argsort(pairs, kind="stable")  # each part is sorted already: merging, more than sorting
+        place, row = np.divmod(pairs[order], max(size, 1))
         sizes = np.bincount(place, minlength=len(vocabulary))
         used = np.flatnonzero(sizes)  # terms that only removed rows held are gone
         return cls(
-            [vocabulary[place] for place in used],
+            _lines([vocabulary[place] for place in used]),
             _starts(sizes[used]),
-            row[order].astype(np.int32),
+            row.astype(np.int32),
             count[order].astype(np.int32),
             lengths,
         )
 
     def write(self, path: Path) -> None:
-        """Write as .npz: plain arrays, nothing pickled."""
-        terms = np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8)
-        with path.open("wb") as file:
-            np.savez(
-                file,
-                terms=terms,
-                starts=self.starts,
-                rows=self.rows,
-                counts=self.counts,
-                lengths=self.lengths,
-            )
+        """Write as one Arrow IPC file, which can be mapped: one row, a list in each column."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        table = pa.table(
+            {
+                name: pa.LargeListArray.from_arrays(pa.array([0, len(values)], type=pa.int64()), pa.array(values))
+                for name, values in arrays.items()
+            }
+        )
+        with path.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
 
     @classmethod
     def read(cls, path: Path) -> Postings:
-        """Read what `write` wrote.
+        """Map what `write` wrote.
 
         Raises:
-            ValueError, KeyError, zipfile.BadZipFile: the file is damaged.
+            ValueError, KeyError, OSError: the file is damaged.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            terms = arrays["terms"].tobytes().decode()
-            return cls(
-                terms.split("\n") if terms else [],
-                arrays["starts"],
-                arrays["rows"],
-                arrays["counts"],
-                arrays["lengths"],
-            )
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        arrays = {name: table[name].chunk(0).values.to_numpy(zero_copy_only=True) for name in _ARRAYS}
+        if len(arrays["starts"]) == 0 or arrays["starts"][-1] != len(arrays["rows"]):
+            raise ValueError(f"the columns of {path} do not agree with each other")
+        return cls(**arrays)
+
+
+_ARRAYS = ("text", "starts", "rows", "counts", "lengths")
+
+
+def _lines(terms: Sequence[str]) -> npt.NDArray[np.uint8]:
+    return np.frombuffer("\n".join(terms).encode(), dtype=np.uint8)
 
 
 def _starts(sizes: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from blake3 import blake3
 
 from index.chunking import CHUNKER_VERSION, ChunkSettings
@@ -20,10 +21,16 @@ FORMAT = f"2.{CHUNKER_VERSION}.{TOKENIZER_VERSION}"
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """What a file must be."""
+    """What a file must be.
+
+    Attributes:
+        bytes: Its size.
+        xxh3: 128 bits over its content, in hex. Not cryptographic: it is to find damage, not forgery, and to find it at
+            the speed of memory. 300 MB, an index of 100,000 passages, take 15 ms.
+    """
 
     bytes: int
-    blake3: str
+    xxh3: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Manifest:
 
     Attributes:
         held: Why a gate held it back, one sentence each; empty for what was or may be live.
+        sequence: The larger, the later it was written. `created` is for people: a clock may be set back.
     """
 
     id: str
@@ -64,6 +72,7 @@ class Manifest:
     segments: tuple[SegmentEntry, ...]
     files: Mapping[str, FileEntry]
     held: tuple[str, ...] = ()
+    sequence: int = 0
 
     def to_bytes(self) -> bytes:
         content = {"format": FORMAT, **asdict(self)}
@@ -111,10 +120,25 @@ _WAY_OUT = (
 )
 
 
+def hash_bytes(data: bytes) -> FileEntry:
+    """Size and checksum of what a file is to hold."""
+    return FileEntry(len(data), xxhash.xxh3_128_hexdigest(data))
+
+
 def hash_file(path: Path) -> FileEntry:
-    """Size and checksum of a file."""
-    digest = blake3(max_threads=blake3.AUTO).update_mmap(path)
-    return FileEntry(path.stat().st_size, digest.hexdigest())
+    """Size and checksum of a file.
+
+    It is read, not mapped: a disk that fails is an error then, and not the end of the process.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+    """
+    digest, buffer, size = xxhash.xxh3_128(), bytearray(1 << 18), 0
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:count])
+            size += count
+    return FileEntry(size, digest.hexdigest())
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ new files and then replaces `CURRENT`, so whatever stops it before that leaves t
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,14 +18,16 @@ from blake3 import blake3
 
 from index.absent import staying, too_many, unreadable
 from index.chunking import Chunk, ChunkSettings, chunk_document
-from index.documents import Document, Skipped, read_documents
+from index.documents import Document, Skipped, read_documents, reading_of
 from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import CorruptSnapshot, EncoderMismatch, IndexFault, NoSnapshot, TooManyRemovals
 from index.estimate import Estimate, estimate, remember_rate
 from index.gate import Gate, Verdict
+from index.maintenance import prune
 from index.manifest import FORMAT, Manifest
 from index.segment import Segment
 from index.snapshot import DocumentEntry, Snapshot, current_id, manifest_path, writing
+from index.unchanged import UnchangedFiles
 from index.writer import Addition, SnapshotWriter, sweep
 
 
@@ -72,6 +73,7 @@ class RefreshReport:
         verdict: What the gate said; None where none was asked.
         estimate: On a dry run, how long encoding will take.
         refusal: On a dry run, why the refresh would be refused; None if it would not.
+        pruned: Old snapshots that were deleted by the rule.
     """
 
     snapshot_id: str
@@ -83,6 +85,7 @@ class RefreshReport:
     verdict: Verdict | None = None
     estimate: Estimate | None = None
     refusal: str | None = None
+    pruned: tuple[str, ...] = ()
 
     @property
     def held(self) -> bool:
@@ -144,6 +147,9 @@ def refresh(
     allow_removal: float = 1.0,
     rebuild: bool = False,
     gate: Gate | None = None,
+    keep_snapshots: int | None = None,
+    check_content: bool = False,
+    wait: bool = False,
 ) -> RefreshReport:
     """Publish a snapshot of a folder of documents; the first one builds the index.
 
@@ -161,6 +167,9 @@ def refresh(
             cannot be read are not in it.
         gate: Asked about the new snapshot before it becomes the live one; if it says no, the snapshot is written and
             held back.
+        keep_snapshots: The newest so many stay, with the live one and the one before it; None: all.
+        check_content: Read every file, also those whose size and times did not change.
+        wait: For another writer, rather than being refused.
 
     Raises:
         NoDocuments: the folder is missing or has nothing to read.
@@ -174,31 +183,64 @@ def refresh(
     root = Path(root)
     settings = _settings(encoder, max_tokens, overlap)
     clock = _Clock()
-    with clock.step("read"):
-        documents, skipped = read_documents(Path(folder))
-    if dry_run:
-        with clock.step("plan"):
+
+    def look() -> tuple[Snapshot | None, _Found, _Diff]:
+        with clock.step("open"):
             base = _base(root, encoder, rebuild)
-            work = _diff(base, documents, settings, encoder, skipped)
+        with clock.step("read"):
+            found = _read(root, Path(folder), base, settings, check_content)
+        with clock.step("plan"):
+            return base, found, _diff(base, found.documents, settings, encoder, found.skipped)
+
+    if dry_run:
+        base, found, work = look()
         target = snapshot_id(encoder, settings, work.documents)
         with clock.step("estimate"):
             expected = estimate(root, encoder, list(work.new_passages().values()))
         refusal = too_many(work.plan.removed, base, work.documents, allow_removal) if base else None
-        return replace(_report(target, work, skipped, clock), estimate=expected, refusal=refusal)
+        return replace(_report(target, work, found.skipped, clock), estimate=expected, refusal=refusal)
     verdict = None
-    with writing(root):
-        sweep(root)
-        with clock.step("plan"):
-            base = _base(root, encoder, rebuild)
-            work = _diff(base, documents, settings, encoder, skipped)
+    pruned: tuple[str, ...] = ()
+    with writing(root, wait):
+        with clock.step("sweep"):
+            sweep(root)
+        # Under the lock: who read the folder before another writer did must not publish after it.
+        base, found, work = look()
         if base and (refusal := too_many(work.plan.removed, base, work.documents, allow_removal)):
             raise TooManyRemovals(refusal)
         target = snapshot_id(encoder, settings, work.documents)
         due = rebuild or base is None or base.id != target
         if due:
             verdict = _publish(root, target, base, work, settings, encoder, progress, clock, rebuild, gate)
-    published = due and (verdict is None or verdict.passed)
-    return replace(_report(target, work, skipped, clock), published=published, verdict=verdict)
+        published = due and (verdict is None or verdict.passed)
+        with clock.step("tidy"):
+            if found.unchanged:
+                found.unchanged.save(published)
+            if published and keep_snapshots is not None:
+                pruned = prune(root, keep_snapshots).removed
+    return replace(_report(target, work, found.skipped, clock), published=published, verdict=verdict, pruned=pruned)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is in the folder of documents."""
+
+    documents: list[Document | DocumentEntry]
+    """Entries of the live snapshot stand for those whose files did not change."""
+    skipped: list[Skipped]
+    unchanged: UnchangedFiles
+
+
+def _read(root: Path, folder: Path, base: Snapshot | None, settings: ChunkSettings, check_content: bool) -> _Found:
+    """Read the folder, or of it what may have changed since it was last read."""
+    # Only where the live snapshot has the chunks as they are wanted can a text be left unread.
+    usable = base is not None and base.settings == settings and not check_content
+    live = {entry.id: entry for entry in base.documents()} if base and usable else {}
+    unchanged = UnchangedFiles(root, reading_of(folder), live)
+    documents, skipped = read_documents(folder, unchanged)
+    found: dict[str, Document | DocumentEntry] = {entry.id: entry for entry in unchanged.entries}
+    found.update((document.id, document) for document in documents)
+    return _Found([found[name] for name in sorted(found)], skipped, unchanged)
 
 
 def _report(target: str, work: _Diff, skipped: Sequence[Skipped], clock: _Clock) -> RefreshReport:
@@ -210,13 +252,9 @@ def _report(target: str, work: _Diff, skipped: Sequence[Skipped], clock: _Clock)
 
 def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, documents: Sequence[Document | DocumentEntry]) -> str:
     """The id of the snapshot of these documents, whatever was in the index before."""
-    content = {
-        "format": FORMAT,
-        "encoder": encoder.fingerprint,
-        "settings": [settings.max_tokens, settings.overlap],
-        "documents": sorted([document.id, document.hash] for document in documents),
-    }
-    return blake3(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    digest = blake3(f"{FORMAT}\0{encoder.fingerprint}\0{settings.max_tokens}\0{settings.overlap}\0".encode())
+    digest.update("\n".join(sorted(f"{document.id}\0{document.hash}" for document in documents)).encode())
+    return str(digest.hexdigest()[:16])
 
 
 def _settings(encoder: TextEncoder, max_tokens: int | None, overlap: int) -> ChunkSettings:
@@ -262,7 +300,7 @@ def check_encoder(snapshot: Snapshot, encoder: TextEncoder) -> None:
 
 def _diff(
     base: Snapshot | None,
-    documents: Sequence[Document],
+    documents: Sequence[Document | DocumentEntry],
     settings: ChunkSettings,
     encoder: TextEncoder,
     skipped: Sequence[Skipped] = (),
@@ -270,9 +308,10 @@ def _diff(
     entries = {entry.id: entry for entry in base.documents()} if base else {}
     before = {entry.id: entry.hash for entry in entries.values()}
     recut = base is not None and base.settings != settings
-    added = [document for document in documents if document.id not in before]
+    read = [document for document in documents if isinstance(document, Document)]
+    added = [document for document in read if document.id not in before]
     changed = [
-        document for document in documents if document.id in before and (recut or before[document.id] != document.hash)
+        document for document in read if document.id in before and (recut or before[document.id] != document.hash)
     ]
     chunks = [
         chunk
@@ -378,10 +417,15 @@ def _vectors(work: _Diff, new: Mapping[str, str], encoder: TextEncoder, progress
     encoded = encoder.encode_passages(list(new.values()), progress) if new else None
     place = {item: row for row, item in enumerate(new)}
     vectors = np.empty((len(work.chunks), encoder.dimension), dtype=np.float32)
+    old: dict[int, tuple[Segment, list[int], list[int]]] = {}
     for row, chunk in enumerate(work.chunks):
         if chunk.hash in place and encoded is not None:
             vectors[row] = encoded[place[chunk.hash]]
         else:
             segment, known = work.known[chunk.hash]
-            vectors[row] = segment.vectors.read(np.array([known]))[0]
+            _, rows, sources = old.setdefault(id(segment), (segment, [], []))
+            rows.append(row)
+            sources.append(known)
+    for segment, rows, sources in old.values():
+        vectors[rows] = segment.vectors.read(np.array(sources))
     return vectors

@@ -23,7 +23,7 @@ from index.view import Columns
 
 VECTORS_FILE = "vectors.faiss"
 ROWS_FILE = "rows.arrow"
-POSTINGS_FILE = "postings.npz"
+POSTINGS_FILE = "postings.arrow"
 SEGMENT_FILES = (VECTORS_FILE, ROWS_FILE, POSTINGS_FILE)
 
 Live = npt.NDArray[np.bool_]
@@ -44,18 +44,23 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_segment(folder: Path, chunks: Sequence[Chunk], vectors: Vectors, postings: Postings) -> None:
+def write_segment(folder: Path, rows: pa.Table, vectors: Vectors, postings: Postings) -> None:
     """Write the files of a segment into an existing folder; the caller publishes it.
 
     Args:
         folder: Where to.
-        chunks: One for each row.
+        rows: See `rows_of_chunks`.
         vectors: (rows, dimension) float32.
-        postings: Built from the chunks' passages.
+        postings: Built from the passages of the rows.
     """
     write_vectors(folder / VECTORS_FILE, vectors)
     postings.write(folder / POSTINGS_FILE)
-    table = pa.table(
+    write_table(folder / ROWS_FILE, rows)
+
+
+def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
+    """The table of a segment: a row for each chunk, without its vector and its terms."""
+    return pa.table(
         {
             "document_id": [chunk.document_id for chunk in chunks],
             "title": [chunk.title for chunk in chunks],
@@ -70,12 +75,11 @@ def write_segment(folder: Path, chunks: Sequence[Chunk], vectors: Vectors, posti
         },
         schema=_SCHEMA,
     )
-    write_table(folder / ROWS_FILE, table)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table as one Arrow IPC file, which can be mapped."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with path.open("wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
 
 
@@ -97,7 +101,7 @@ class Segment:
 
         Raises:
             ValueError: the files do not agree with each other or with `live`.
-            OSError, RuntimeError, KeyError, zipfile.BadZipFile: a file is missing or damaged.
+            OSError, RuntimeError, KeyError: a file is missing or damaged.
         """
         self.name = folder.name
         self.live = live

@@ -7,11 +7,9 @@ lock.
 
 from __future__ import annotations
 
-import fcntl
 import re
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from index.chunking import Chunk, ChunkSettings
-from index.durable import write_file
+from index.durable import locked, write_file
 from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
 from index.filters import Filter, Labels
+from index.integrity import Check, check_files, damaged_files
 from index.lexical import Bm25
-from index.manifest import Manifest, hash_file
+from index.manifest import Manifest
 from index.segment import Live, Segment, read_table
 from index.view import View, Views
 
@@ -34,8 +33,11 @@ LOCK = "LOCK"
 SEGMENTS = "segments"
 SNAPSHOTS = "snapshots"
 
-_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile)
-"""What the readers of FAISS, Arrow and NumPy raise on files that are missing or damaged."""
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError)
+"""What the readers of FAISS and Arrow raise on files that are missing or damaged."""
+
+_ATTEMPTS = 100
+"""To open a snapshot that writers keep replacing. Each took a whole refresh, so one more is nearly always enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class SnapshotInfo:
     chunks: int
     encoder_source: str
     is_current: bool
+    sequence: int
     held: tuple[str, ...] = ()
     """Why a gate held it back from becoming live; empty where none did."""
 
@@ -80,29 +83,61 @@ class Snapshot:
         self._views = Views()
 
     @classmethod
-    def open(cls, root: Path, id: str | None = None) -> Snapshot:  # noqa: A002
+    def open(cls, root: Path, id: str | None = None, check: Check = "auto") -> Snapshot:  # noqa: A002
         """Open a snapshot, the live one unless another is named.
 
-        Sizes are checked here, contents by `verify`.
+        Everything is mapped or read here, so that a snapshot that is open stays whole when its files are deleted. One
+        that is replaced or deleted while it is being opened is opened anew.
+
+        Args:
+            root: Of the index.
+            id: Which.
+            check: How much is compared with its checksum now; see `index.integrity.Check`. `verify` reads everything.
 
         Raises:
             NoSnapshot: there is none, or not this one.
             CorruptSnapshot: a file is missing, truncated or not what it should be.
         """
         root = Path(root)
-        manifest = Manifest.read(manifest_path(root, id or current_id(root)))
+        for attempt in range(_ATTEMPTS):
+            seen = _state(root, id)
+            try:
+                return cls._open(root, id or current_id(root), check)
+            except (NoSnapshot, CorruptSnapshot):
+                if _state(root, id) == seen or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    @classmethod
+    def _open(cls, root: Path, id: str, check: Check) -> Snapshot:  # noqa: A002
+        manifest = Manifest.read(manifest_path(root, id))
         try:
-            for name, entry in manifest.files.items():
-                size = (root / name).stat().st_size
-                if size != entry.bytes:
-                    raise ValueError(f"{name} has {size} bytes instead of {entry.bytes}")
-            snapshot = cls(root, manifest)
+            check_files(root, manifest.files, check)
+            return cls(root, manifest)
         except _DAMAGE as error:
-            raise CorruptSnapshot(
-                f"Snapshot {manifest.id} in {root} is damaged ({error}); go back to another one with "
-                "`ragft index rollback`, or build it anew with `ragft index build --rebuild`."
-            ) from error
-        return snapshot
+            raise _damaged(root, id, str(error)) from error
+
+    def check(self, segments: Iterable[str]) -> None:
+        """Compare the contents of some segments, by name, with their checksums, whatever their size.
+
+        Raises:
+            CorruptSnapshot: one differs.
+        """
+        folders = tuple(f"{SEGMENTS}/{name}/" for name in segments)
+        files = {name: entry for name, entry in self.manifest.files.items() if name.startswith(folders)}
+        try:
+            check_files(self.root, files, "always")
+        except _DAMAGE as error:
+            raise _damaged(self.root, self.id, str(error)) from error
+
+    def is_current(self) -> bool:
+        """Whether who opens the index now gets these very files: neither another snapshot nor this one compacted.
+
+        Raises:
+            NoSnapshot, CorruptSnapshot: there is no live snapshot any more, or its manifest is damaged.
+        """
+        live = current_id(self.root)
+        return live == self.id and Manifest.read(manifest_path(self.root, live)).sequence == self.manifest.sequence
 
     @property
     def id(self) -> str:
@@ -134,7 +169,12 @@ class Snapshot:
 
     def documents(self) -> list[DocumentEntry]:
         """The documents, by id."""
-        return [DocumentEntry(**row) for row in self._documents.to_pylist()]
+        return list(self._entries)
+
+    @cached_property
+    def _entries(self) -> list[DocumentEntry]:
+        columns = (self._documents[key].to_pylist() for key in ("id", "title", "hash"))
+        return [DocumentEntry(*row) for row in zip(*columns, strict=True)]
 
     def chunks(self) -> Iterator[Chunk]:
         """All chunks in the order of document id and position, whatever the history of the index."""
@@ -188,20 +228,16 @@ class Snapshot:
         Raises:
             CorruptSnapshot: naming each file that differs.
         """
-        damaged = []
-        for name, entry in self.manifest.files.items():
-            try:
-                good = hash_file(self.root / name) == entry
-            except OSError:
-                good = False
-            if not good:
-                damaged.append(name)
+        damaged = damaged_files(self.root, self.manifest.files)
         if damaged:
-            raise CorruptSnapshot(
-                f"Snapshot {self.id} in {self.root} is damaged: {', '.join(damaged)} differ from their "
-                "checksums; go back to another one with `ragft index rollback`, or build it anew with "
-                "`ragft index build --rebuild`."
-            )
+            raise _damaged(self.root, self.id, f"{', '.join(damaged)} differ from their checksums")
+
+
+def _damaged(root: Path, id: str, what: str) -> CorruptSnapshot:  # noqa: A002
+    return CorruptSnapshot(
+        f"Snapshot {id} in {root} is damaged ({what}); go back to another one with `ragft index rollback`, or build "
+        "it anew with `ragft index build --rebuild`."
+    )
 
 
 def _read_live(root: Path, tombstones: str | None, rows: int) -> Live:
@@ -230,6 +266,16 @@ def current_id(root: Path) -> str:
         return (Path(root) / CURRENT).read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
         raise NoSnapshot(f"There is no index in {root}; build it with `ragft index build`.") from None
+
+
+def _state(root: Path, id: str | None) -> tuple[object, ...]:  # noqa: A002
+    """Changes whenever a writer replaced or deleted what a reader would open."""
+    try:
+        name = id or current_id(root)
+        stat = manifest_path(root, name).stat()
+    except (NoSnapshot, OSError) as error:
+        return (str(error),)
+    return (name, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
 def set_current(root: Path, snapshot: str) -> None:
@@ -261,10 +307,11 @@ def list_snapshots(root: Path) -> list[SnapshotInfo]:
                 chunks=manifest.chunks,
                 encoder_source=manifest.encoder_source,
                 is_current=manifest.id == live,
+                sequence=manifest.sequence,
                 held=manifest.held,
             )
         )
-    return sorted(found, key=lambda info: (info.created, info.id))
+    return sorted(found, key=lambda info: (info.sequence, info.created, info.id))
 
 
 def rollback(root: Path, id: str | None = None) -> str:  # noqa: A002
@@ -289,7 +336,7 @@ def rollback(root: Path, id: str | None = None) -> str:  # noqa: A002
             raise NoSnapshot(
                 f"Snapshot {live} in {root} has nothing before it; name the one to go to (others: {known})."
             )
-        if Snapshot.open(root, target).manifest.held:
+        if Snapshot.open(root, target, check="always").manifest.held:
             raise NoSnapshot(
                 f"Snapshot {target} in {root} was held back and never live; `ragft index publish {target}` "
                 "makes it the live one as it is."
@@ -309,7 +356,7 @@ def publish(root: Path, id: str) -> None:  # noqa: A002
     root = Path(root)
     Snapshot.open(root, id)  # before the lock, which would make a folder where there is no index
     with writing(root):
-        manifest = Snapshot.open(root, id).manifest
+        manifest = Snapshot.open(root, id, check="always").manifest
         live = current_id(root) if (root / CURRENT).exists() else None
         if id != live:
             write_file(manifest_path(root, id), replace(manifest, held=(), parent=live).to_bytes())
@@ -317,18 +364,23 @@ def publish(root: Path, id: str) -> None:  # noqa: A002
 
 
 @contextmanager
-def writing(root: Path) -> Iterator[None]:
+def writing(root: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock of the one writer; it falls with the process, so nothing is ever left locked.
+
+    Args:
+        root: Of the index.
+        wait: Until another writer is done.
 
     Raises:
         IndexBusy: another writer holds it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("ab") as file:
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(root / LOCK, wait=wait))
         except BlockingIOError:
             raise IndexBusy(
-                f"Another process is writing the index in {root}; wait until it is done and try again."
+                f"Another process is writing the index in {root}; try again when it is done, or wait for it "
+                "with `--wait`."
             ) from None
         yield

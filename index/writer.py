@@ -6,9 +6,10 @@ behind is named by no manifest, and the next writer sweeps it.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,15 +25,10 @@ from index.durable import TEMPORARY_SUFFIX, publish_folder, write_file
 from index.encoder import TextEncoder, Vectors
 from index.errors import IndexFault
 from index.lexical import Postings
-from index.manifest import FileEntry, Manifest, SegmentEntry, hash_file
-from index.segment import SEGMENT_FILES, Live, Segment, write_segment
+from index.manifest import FileEntry, Manifest, SegmentEntry, hash_bytes, hash_file
+from index.merging import segments_to_merge
+from index.segment import SEGMENT_FILES, Live, Segment, rows_of_chunks, write_segment
 from index.snapshot import SEGMENTS, SNAPSHOTS, DocumentEntry, Snapshot, manifest_path, set_current
-
-MAX_SEGMENTS = 8
-"""More are merged into one: every search visits all of them."""
-
-MAX_REMOVED = 0.5
-"""Share of removed rows above which the segments are merged without them."""
 
 _DOCUMENTS_SUFFIX = ".documents.arrow"
 _TOMBSTONES_SUFFIX = ".tombstones"
@@ -46,6 +42,20 @@ class Addition:
     vectors: Vectors
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a segment, in memory, in the order of document and position."""
+
+    table: pa.Table
+    vectors: Vectors
+    postings: Postings
+
+    @classmethod
+    def of(cls, addition: Addition) -> _Rows:
+        passages = [chunk.passage for chunk in addition.chunks]
+        return cls(rows_of_chunks(addition.chunks), addition.vectors, Postings.build(passages))
+
+
 class SnapshotWriter:
     """Writes one snapshot; used under the writer's lock."""
 
@@ -57,8 +67,6 @@ class SnapshotWriter:
         self.parent = parent
         self.encoder = encoder
         self.settings = settings
-        self._known: Mapping[str, FileEntry] = {}
-        self._files: dict[str, FileEntry] = {}
 
     def write(
         self,
@@ -75,19 +83,23 @@ class SnapshotWriter:
             addition: New rows.
             documents: All documents of the new snapshot.
         """
-        (self.root / SEGMENTS).mkdir(exist_ok=True)
-        (self.root / SNAPSHOTS).mkdir(exist_ok=True)
+        files = _Files(self.root, base.manifest.files if base else {})
         old = base.segments if base else []
-        self._known = base.manifest.files if base else {}
         lives = [segment.live & ~segment.rows_of(gone) for segment in old]
-        if _must_merge(lives, len(addition.chunks)):
-            entries = [self._merge(old, lives, addition)]
-        else:
-            kept = zip(base.manifest.segments if base else (), lives, strict=True)
-            entries = [self._keep(entry, live) for entry, live in kept if live.any()]
-            if addition.chunks:
-                passages = [chunk.passage for chunk in addition.chunks]
-                entries.append(self._add(addition, Postings.build(passages)))
+        live_rows = [int(live.sum()) for live in lives]
+        merged = segments_to_merge(live_rows, [len(live) for live in lives], len(addition.chunks))
+        entries = [
+            files.keep(entry, live)
+            for number, (entry, live) in enumerate(zip(base.manifest.segments if base else (), lives, strict=True))
+            if live_rows[number] and number not in merged
+        ]
+        new = _Rows.of(addition) if addition.chunks else None
+        if merged and base:
+            # Copies of damaged rows would get checksums of their own, so what is copied is compared first.
+            base.check(base.segments[number].name for number in merged)
+            new = _merged([(old[number], lives[number]) for number in sorted(merged)], new)
+        if new is not None:
+            entries.append(files.add(new))
         return Manifest(
             id=self.target,
             parent=self.parent,
@@ -98,9 +110,10 @@ class SnapshotWriter:
             settings=self.settings,
             documents=len(documents),
             chunks=sum(entry.rows - entry.removed for entry in entries),
-            documents_file=self._write_documents(documents),
+            documents_file=files.write_documents(self.target, documents),
             segments=tuple(entries),
-            files=self._files,
+            files=files.entries,
+            sequence=next_sequence(self.root),
         )
 
     def publish(self, manifest: Manifest) -> None:
@@ -114,17 +127,53 @@ class SnapshotWriter:
 
     def again(self, known: Snapshot) -> Manifest:
         """The manifest of a snapshot whose content came back; what is live now becomes its parent."""
-        return replace(known.manifest, parent=self.parent, created=_now(), held=())
+        return replace(known.manifest, parent=self.parent, created=_now(), held=(), sequence=next_sequence(self.root))
 
-    def _keep(self, entry: SegmentEntry, live: Live) -> SegmentEntry:
+
+def compacted(base: Snapshot) -> Manifest | None:
+    """Write a snapshot anew as one segment without removed rows; None where it is one.
+
+    The manifest that is returned is not written yet: it replaces the one of `base`, which has the same id.
+    """
+    entries = base.manifest.segments
+    if len(entries) < 2 and not any(entry.removed for entry in entries):
+        return None
+    files = _Files(base.root, base.manifest.files)
+    parts = [(segment, segment.live) for segment in base.segments if segment.live.any()]
+    rows = _merged(parts, None) if parts else None
+    files.entries[base.manifest.documents_file] = base.manifest.files[base.manifest.documents_file]
+    return replace(
+        base.manifest,
+        segments=(files.add(rows),) if rows is not None else (),
+        files=files.entries,
+        created=_now(),
+        sequence=next_sequence(base.root),
+    )
+
+
+class _Files:
+    """The files of a snapshot that is being written: those that it shares with its base, and new ones.
+
+    Attributes:
+        entries: What the manifest will name.
+    """
+
+    def __init__(self, root: Path, known: Mapping[str, FileEntry]) -> None:
+        self.root = root
+        self.entries: dict[str, FileEntry] = {}
+        self._known = known
+        for folder in (SEGMENTS, SNAPSHOTS):
+            (root / folder).mkdir(exist_ok=True)
+
+    def keep(self, entry: SegmentEntry, live: Live) -> SegmentEntry:
         """A segment of the base under the new mask; its tombstones are a new file if any row was removed."""
         for name in SEGMENT_FILES:
             path = f"{SEGMENTS}/{entry.name}/{name}"
-            self._files[path] = self._known[path]
+            self.entries[path] = self._known[path]
         removed = len(live) - int(live.sum())
         if removed == entry.removed:
             if entry.tombstones:
-                self._files[entry.tombstones] = self._known[entry.tombstones]
+                self.entries[entry.tombstones] = self._known[entry.tombstones]
             return entry
         bits = np.packbits(~live, bitorder="little").tobytes()
         # Named by content: a name that a reader may hold never gets other bytes.
@@ -132,73 +181,83 @@ class SnapshotWriter:
         self._write(name, bits)
         return replace(entry, removed=removed, tombstones=name)
 
-    def _merge(self, old: Sequence[Segment], lives: Sequence[Live], addition: Addition) -> SegmentEntry:
-        """All live rows and the new ones in one segment; vectors and postings are copied, not computed."""
-        rows = [np.flatnonzero(live) for live in lives]
-        chunks = [chunk for segment, kept in zip(old, rows, strict=True) for chunk in segment.chunks(kept)]
-        chunks += addition.chunks
-        vectors = [segment.vectors.read(kept) for segment, kept in zip(old, rows, strict=True)]
-        order = sorted(
-            range(len(chunks)),
-            key=lambda row: (chunks[row].document_id, chunks[row].start, chunks[row].end),
-        )
-        place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order))
-        parts: list[tuple[Postings, npt.NDArray[np.int64]]] = []
-        first = 0
-        for segment, kept in zip(old, rows, strict=True):
-            target = np.full(len(segment), -1, dtype=np.int64)
-            target[kept] = place[first : first + len(kept)]
-            parts.append((segment.postings, target))
-            first += len(kept)
-        parts.append((Postings.build([chunk.passage for chunk in addition.chunks]), place[first:]))
-        merged = Addition([chunks[row] for row in order], np.concatenate([*vectors, addition.vectors])[order])
-        return self._add(merged, Postings.merge(parts))
-
-    def _add(self, addition: Addition, postings: Postings) -> SegmentEntry:
-        """Publish a new segment under the next free number."""
+    def add(self, rows: _Rows) -> SegmentEntry:
+        """Publish a new segment, under a name that none ever had."""
         parent = self.root / SEGMENTS
-        numbers = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]
-        name = f"{max(numbers, default=0) + 1:08d}"
+        numbers = [int(number) for path in parent.iterdir() if (number := path.name.partition("-")[0]).isdecimal()]
+        name = f"{max(numbers, default=0) + 1:08d}-{secrets.token_hex(4)}"
         temporary = Path(tempfile.mkdtemp(dir=parent, suffix=TEMPORARY_SUFFIX))
         try:
-            write_segment(temporary, addition.chunks, addition.vectors, postings)
+            write_segment(temporary, rows.table, rows.vectors, rows.postings)
             entries = {file: hash_file(temporary / file) for file in SEGMENT_FILES}
             temporary.chmod(0o755)
             publish_folder(temporary, parent / name)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        self._files |= {f"{SEGMENTS}/{name}/{file}": entry for file, entry in entries.items()}
-        return SegmentEntry(name, rows=len(addition.chunks), removed=0, tombstones=None)
+        self.entries |= {f"{SEGMENTS}/{name}/{file}": entry for file, entry in entries.items()}
+        return SegmentEntry(name, rows=len(rows.table), removed=0, tombstones=None)
 
-    def _write_documents(self, documents: Sequence[Document | DocumentEntry]) -> str:
+    def write_documents(self, target: str, documents: Sequence[Document | DocumentEntry]) -> str:
         table = pa.table(
             {
-                key: pa.array([getattr(document, key) for document in documents], type=pa.string())
-                for key in ("id", "title", "hash")
+                "id": pa.array([document.id for document in documents], type=pa.string()),
+                "title": pa.array([document.title for document in documents], type=pa.string()),
+                "hash": pa.array([document.hash for document in documents], type=pa.string()),
             }
         )
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
-        name = f"{SNAPSHOTS}/{self.target}{_DOCUMENTS_SUFFIX}"
-        self._write(name, sink.getvalue().to_pybytes())
+        data = sink.getvalue().to_pybytes()
+        name = f"{SNAPSHOTS}/{target}.{blake3(data).hexdigest()[:8]}{_DOCUMENTS_SUFFIX}"
+        self._write(name, data)
         return name
 
     def _write(self, name: str, data: bytes) -> None:
         write_file(self.root / name, data)
-        self._files[name] = FileEntry(len(data), blake3(data).hexdigest())
+        self.entries[name] = hash_bytes(data)
 
 
-def _must_merge(lives: Sequence[Live], added: int) -> bool:
-    """Whether so many segments or removed rows have gathered that searches pay for them."""
-    if not lives:
-        return False
-    segments = sum(bool(live.any()) for live in lives) + bool(added)
-    rows = sum(len(live) for live in lives if live.any()) + added
-    removed = sum(len(live) - int(live.sum()) for live in lives if live.any())
-    return segments > MAX_SEGMENTS or removed > MAX_REMOVED * rows
+def _merged(parts: Sequence[tuple[Segment, Live]], addition: _Rows | None) -> _Rows:
+    """The live rows of some segments, and new ones, as one; vectors and postings are copied, not computed."""
+    import pyarrow.compute as pc
+
+    kept = [np.flatnonzero(live) for _, live in parts]
+    tables = [segment.table.take(pa.array(rows)) for (segment, _), rows in zip(parts, kept, strict=True)]
+    table = pa.concat_tables([*tables, *([addition.table] if addition else [])])
+    keys = [(key, "ascending") for key in ("document_id", "start", "end")]
+    order = pc.sort_indices(table, sort_keys=keys).to_numpy()
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    vectors = np.empty((len(order), parts[0][0].vectors.dimension), dtype=np.float32)
+    postings: list[tuple[Postings, npt.NDArray[np.int64]]] = []
+    first = 0
+    for (segment, live), rows in zip(parts, kept, strict=True):
+        places = place[first : first + len(rows)]
+        vectors[places] = segment.vectors.read(rows)
+        target = np.full(len(live), -1, dtype=np.int64)
+        target[rows] = places
+        postings.append((segment.postings, target))
+        first += len(rows)
+    if addition:
+        vectors[place[first:]] = addition.vectors
+        postings.append((addition.postings, place[first:]))
+    return _Rows(table.take(pa.array(order)), vectors, Postings.merge(postings))
+
+
+def manifests(root: Path) -> Iterator[Manifest]:
+    """The manifests of all snapshots that can be read, in no order."""
+    for path in (root / SNAPSHOTS).glob("*.json"):
+        try:
+            yield Manifest.read(path)
+        except IndexFault:
+            continue
+
+
+def next_sequence(root: Path) -> int:
+    """What the next manifest is numbered; asked under the writer's lock."""
+    return max((manifest.sequence for manifest in manifests(root)), default=0) + 1
 
 
 def sweep(root: Path) -> None:

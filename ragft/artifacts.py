@@ -7,14 +7,13 @@ interrupted stage finds there what it had.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import importlib.metadata
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from index.durable import publish_folder, write_file
+from index.durable import locked, publish_folder, write_file
 from ragft.errors import RagftError
 
 MANIFEST = "manifest.json"
@@ -167,7 +166,7 @@ def sweep(root: Path, older_than: float = 86_400.0) -> list[Path]:
     """
     swept = []
     for growing in sorted(root.glob(".*.growing")):
-        with suppress(RagftError, OSError):
+        with contextlib.suppress(RagftError, OSError):
             if not _is_abandoned(growing, older_than):
                 continue
             with _only_one(growing.with_suffix(".lock"), "stage"):
@@ -187,19 +186,15 @@ def _is_abandoned(growing: Path, older_than: float) -> bool:
 
 @contextmanager
 def _only_one(lock: Path, kind: str) -> Iterator[None]:
-    """Keeps a second process out of a growing folder. A lock ends with its process, however that ends."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    """Keeps a second process out of a growing folder."""
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(lock, remove=True))
         except BlockingIOError:
             raise RagftError(
                 f"Another process is making this {kind} in {lock.parent}: wait for it, or use another workspace."
             ) from None
         yield
-        lock.unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
 
 
 def artifacts_in(root: Path) -> list[Artifact]:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ from ragft.errors import RagftError, UsageError
 
 if TYPE_CHECKING:
     from index.filters import Filter, Labels
+    from index.maintenance import Verification
+    from index.refresh import RefreshReport
     from ragft.artifacts import Artifact
     from ragft.stages import Stages
 
@@ -31,7 +34,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data = typer.Typer(help="Examples: audit, split, mix with passages, show.", no_args_is_help=True)
-index = typer.Typer(help="The index: build, refresh, search, list, roll back, publish, verify.", no_args_is_help=True)
+index = typer.Typer(
+    help="The index: build, refresh, search, list, compare, roll back, publish, verify, compact, delete old snapshots.",
+    no_args_is_help=True,
+)
 app.add_typer(data, name="data")
 app.add_typer(index, name="index")
 
@@ -65,6 +71,7 @@ SeenWith = Annotated[
         metavar="LABEL[,LABEL]",
     ),
 ]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another writer of the index instead of being refused.")]
 DEFAULT_CONFIG = Path("ragft.yaml")
 
 _workspace: Path | None = None
@@ -257,11 +264,13 @@ def build(
     rebuild: Annotated[bool, typer.Option(help="Encode everything again, aside, and flip at the end.")] = False,
     ask_gate: AskGate = True,
     allow_removal: AllowRemoval = False,
+    wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Index the documents."""
     stages = _stages(config, overrides, as_json)
-    _refresh(stages, rebuild=rebuild, ask_gate=ask_gate, allow_removal=allow_removal)
+    report = stages.refresh_index(rebuild=rebuild, ask_gate=ask_gate, allow_removal=allow_removal, wait=wait)
+    _show_refresh(stages, report)
 
 
 @index.command()
@@ -280,32 +289,36 @@ def refresh(
             min=0.1, metavar="SECONDS", help="With --watch: look so often, where a file system reports no changes."
         ),
     ] = None,
+    check_content: Annotated[
+        bool, typer.Option("--check-content", help="Read every file, also those whose size and times did not change.")
+    ] = False,
+    wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the index up to date with the documents: only what changed is encoded, and readers are never disturbed."""
+    if watch and dry_run:
+        raise UsageError("--watch and --dry-run exclude each other: a dry run looks once.")
+    if poll is not None and not watch:
+        raise UsageError("--poll says how --watch looks for changes: give both, or none.")
+    stages = _stages(config, overrides, as_json)
+    work = partial(
+        stages.refresh_index,
+        ask_gate=ask_gate,
+        allow_removal=allow_removal,
+        check_content=check_content,
+        wait=wait,
+    )
     if watch:
         from ragft.watch import keep_fresh
 
-        if dry_run:
-            raise UsageError("--watch and --dry-run exclude each other: a dry run looks once.")
-        stages = _stages(config, overrides, as_json)
-        keep_fresh(
-            stages, lambda: stages.refresh_index(ask_gate=ask_gate, allow_removal=allow_removal), poll,
-            lambda error: _refusal(error)[1],
-        )  # fmt: skip
+        keep_fresh(stages, work, poll, lambda error: _refusal(error)[1])
         return
-    if poll is not None:
-        raise UsageError("--poll says how --watch looks for changes: give both, or none.")
-    stages = _stages(config, overrides, as_json)
-    _refresh(stages, dry_run=dry_run, ask_gate=ask_gate, allow_removal=allow_removal)
+    _show_refresh(stages, work(dry_run=dry_run), dry_run=dry_run)
 
 
-def _refresh(
-    stages: Stages, *, ask_gate: bool, allow_removal: bool, dry_run: bool = False, rebuild: bool = False
-) -> None:
+def _show_refresh(stages: Stages, report: RefreshReport, *, dry_run: bool = False) -> None:
     from ragft.refresh_report import show
 
-    report = stages.refresh_index(dry_run=dry_run, rebuild=rebuild, ask_gate=ask_gate, allow_removal=allow_removal)
     if show(stages, report, dry_run=dry_run):
         raise typer.Exit(1)
 
@@ -403,14 +416,123 @@ def publish(
 
 
 @index.command()
-def verify(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Read every file of the live snapshot and compare it with its checksum."""
-    from index.snapshot import Snapshot
+def verify(
+    snapshot: Annotated[str | None, typer.Argument(help="Snapshot to read; default: the live one.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    everything: Annotated[bool, typer.Option("--all", help="Read all snapshots.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read every file of a snapshot, or of all, and compare it with its checksum."""
+    from dataclasses import asdict
+
+    from index.errors import CorruptSnapshot
+    from index.maintenance import verify as verify_one
+    from index.maintenance import verify_all
 
     stages = _stages(config, overrides, as_json)
-    snapshot = Snapshot.open(stages.index_root)
-    snapshot.verify()
-    stages.reporter.result({"snapshot": snapshot.id, "intact": True}, f"Snapshot {snapshot.id} is intact")
+    root = stages.index_root
+    found = verify_all(root) if everything else [verify_one(root, snapshot)]
+    intact = all(item.intact for item in found)
+    way_out = (
+        "Go to an intact snapshot with `ragft index rollback`, or build anew with `ragft index build --rebuild`; "
+        "if the disk did the damage, replace the disk first."
+    )
+    if not (intact or everything or as_json):
+        raise CorruptSnapshot(f"Snapshot {found[0].id} in {root} is damaged: {found[0].reason}. {way_out}")
+    values: dict[str, Any] = {"intact": intact, "snapshots": [asdict(item) for item in found]}
+    if not everything:
+        values["snapshot"] = found[0].id
+    stages.reporter.result(values, *[_verification_line(item) for item in found], *([] if intact else [way_out]))
+    if not intact:
+        raise typer.Exit(1)
+
+
+def _verification_line(item: Verification) -> str:
+    live = " (live)" if item.is_current else ""
+    if item.intact:
+        return f"Snapshot {item.id}{live} is intact: {item.files} files, {_megabytes(item.bytes)}"
+    return f"Snapshot {item.id}{live} is damaged: {item.reason}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+@index.command()
+def compact(
+    config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, wait: Wait = False, as_json: AsJson = False
+) -> None:
+    """Merge all segments of the live snapshot into one without removed rows; it stays the same snapshot."""
+    from dataclasses import asdict
+
+    from index.maintenance import compact as compact_index
+
+    stages = _stages(config, overrides, as_json)
+    report = compact_index(stages.index_root, wait=wait)
+    done = (
+        f"{report.segments} segments are one now, {report.removed} removed rows are gone"
+        if report.published
+        else "It is one segment without removed rows already"
+    )
+    stages.reporter.result(asdict(report), done, f"Snapshot {report.snapshot_id} is live in {stages.index_root}")
+
+
+@index.command("gc")
+def gc_(
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Newest snapshots that stay; default: index.keep_snapshots.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Delete only what is older than so many days.", metavar="DAYS")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and delete nothing.")] = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete old snapshots and the files that only they need; never the live one, nor the one before it."""
+    from dataclasses import asdict
+
+    from index.maintenance import gc
+
+    stages = _stages(config, overrides, as_json)
+    keep = keep or stages.config.index.keep_snapshots
+    report = gc(stages.index_root, keep, older_than_days=older_than, dry_run=dry_run, wait=wait)
+    verb = "Would delete" if dry_run else "Deleted"
+    lines = [f"{verb} snapshot {name}" for name in report.removed]
+    lines += [f"{verb} the damaged manifest {name}" for name in report.damaged]
+    summary = f"{len(report.removed)} snapshots go, {report.kept} stay; {_megabytes(report.freed)} are freed"
+    stages.reporter.result({**asdict(report), "dry_run": dry_run}, *lines, summary)
+
+
+@index.command("diff")
+def diff_(
+    before: Annotated[str, typer.Argument(help="Snapshot to start from.")],
+    after: Annotated[str | None, typer.Argument(help="Snapshot to compare with; default: the live one.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what documents and passages two snapshots have that the other has not."""
+    from dataclasses import asdict
+
+    from index.maintenance import diff
+    from index.snapshot import current_id
+
+    stages = _stages(config, overrides, as_json)
+    found = diff(stages.index_root, before, after or current_id(stages.index_root))
+    marks = (("+", found.added), ("~", found.changed), ("-", found.removed))
+    lines = [f"{mark} {name}" for mark, names in marks for name in names]
+    lines += [] if found.same_encoder else ["Another encoder made the vectors."]
+    lines += [] if found.same_settings else ["The documents were cut by other settings."]
+    summary = (
+        f"{len(found.added)} documents added, {len(found.changed)} changed, {len(found.removed)} removed, "
+        f"{found.unchanged} unchanged; {found.chunks_added} passages added, {found.chunks_removed} removed, "
+        f"{found.chunks_unchanged} unchanged"
+    )
+    stages.reporter.result(asdict(found), *lines, summary)
 
 
 @app.command()

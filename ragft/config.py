@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -89,6 +89,9 @@ class GateSection(Section):
 class IndexSection(Section):
     """Which documents are searched, and how."""
 
+    # These decide how the index is kept, not which passages a question finds: a change makes no other work stale.
+    UPKEEP: ClassVar[frozenset[str]] = frozenset({"allow_removal", "gate", "keep_snapshots", "verify_on_open"})
+
     documents: Path = Field(Path("documents"), description="Folder of the domain's documents.")
     encoder: str = Field("all-minilm-l6-v2", description="Hub id, local folder, or name of a packaged encoder.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -128,6 +131,14 @@ class IndexSection(Section):
             except FilterError as error:
                 raise ValueError(f"cannot be understood: {error}") from None
         return value
+
+    keep_snapshots: int = Field(
+        10, ge=1, description="Newest snapshots that a refresh leaves; the live one and the one before it always stay."
+    )
+    verify_on_open: Literal["auto", "always"] = Field(
+        "auto",
+        description="What is compared with its checksum when the index is opened: all files below 256 MiB, or all.",
+    )
 
 
 class MixSection(Section):

@@ -49,6 +49,7 @@ def outcome_of(report: RefreshReport) -> dict[str, Any]:
     values: dict[str, Any] = {
         "published": report.published,
         "held": report.held,
+        "pruned": list(report.pruned),
         "gate": asdict(report.verdict) if report.verdict else None,
     }
     if report.estimate is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, build, find, hash_file, hash_model, sweep
-from ragft.config import Config, workspace_of
+from ragft.config import Config, IndexSection, workspace_of
 from ragft.console import Reporter
 from ragft.data.examples import Example, read_examples
 from ragft.data.split import split
@@ -95,6 +95,8 @@ class Stages:
         documents: Path | None = None,
         ask_gate: bool = True,
         allow_removal: bool = False,
+        check_content: bool = False,
+        wait: bool = False,
     ) -> RefreshReport:
         """Brings an index up to date with its folder of documents, by default the live one; says what was skipped.
 
@@ -121,6 +123,9 @@ class Stages:
                 overlap=settings.overlap,
                 dry_run=dry_run,
                 rebuild=rebuild,
+                keep_snapshots=settings.keep_snapshots,
+                check_content=check_content,
+                wait=wait,
                 progress=lambda done, total: advance(done, total, "passages"),
                 allow_removal=1.0 if allow_removal or root is not None else settings.allow_removal,
                 gate=gate,
@@ -135,7 +140,7 @@ class Stages:
         from index.snapshot import Snapshot
 
         try:
-            return Snapshot.open(self.index_root)
+            return Snapshot.open(self.index_root, check=self.config.index.verify_on_open)
         except NoSnapshot:
             self.refresh_or_stop()
             return Snapshot.open(self.index_root)
@@ -197,7 +202,7 @@ class Stages:
             "mix": mixing.model_dump(mode="json", exclude={"general"}),
             "general": _hash_input(mixing.general, "data.mix.general") if mixing.general else None,
             "documents": _hash_documents(config.data.documents) if config.data.documents else None,
-            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k", "allow_removal", "gate"}),
+            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k", *IndexSection.UPKEEP}),
             "prompt": [config.prompt.system, config.prompt.refusal],
             "seed": config.seed,
         }

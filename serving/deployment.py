@@ -218,6 +218,7 @@ class Deployment:
                 dry_run=dry_run,
                 allow_removal=1.0 if allow_removal else section.allow_removal,
                 gate=gate_of(self.config, retriever.encoder) if ask_gate and not dry_run else None,
+                keep_snapshots=section.keep_snapshots,
             )
             if not dry_run:
                 await self._flip(retriever)
@@ -244,7 +245,7 @@ class Deployment:
 
     async def _flip(self, retriever: Retriever) -> None:
         """Opens the snapshot that `CURRENT` names, tries it, and serves it from then on."""
-        if current_id(self.index_root) == retriever.index_version:
+        if retriever.snapshot.is_current():
             return
         snapshot = await asyncio.to_thread(_open, self.index_root, retriever.encoder)
         retriever.snapshot = snapshot
@@ -257,7 +258,8 @@ class Deployment:
 
 
 def _open(root: Path, encoder: Encoder) -> Snapshot:
-    snapshot = Snapshot.open(root)
+    # What is served is read once in full; files that it shares with the snapshot before were.
+    snapshot = Snapshot.open(root, check="always")
     check_encoder(snapshot, encoder)
     # One search builds what a snapshot builds lazily, and shows that it can be searched at all.
     search(snapshot, encoder, ["warm-up"], k=1)

@@ -18,7 +18,7 @@ from index.filters import Labels, parse_labels
 from index.search import Hit
 from ragft.artifacts import Artifact, build, hash_file
 from ragft.citations import parse_citations
-from ragft.config import Config
+from ragft.config import Config, IndexSection
 from ragft.console import Reporter
 from ragft.engine.base import Engine
 from ragft.errors import EngineDead, RagftError
@@ -73,7 +73,7 @@ def evaluate(
         "prompt": config.prompt.model_dump(mode="json"),
         "engine": config.engine.model_dump(mode="json"),
         "index": retriever.index_version if retriever else None,
-        "search": config.index.model_dump(mode="json", exclude={"documents", "encoder"}),
+        "search": config.index.model_dump(mode="json", exclude={"documents", "encoder", *IndexSection.UPKEEP}),
         "reranker": retriever.reranker.fingerprint if retriever and retriever.reranker else None,
         "models": models,
         "seed": config.seed,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes_of_index import HashEncoder, Write
+from fakes_of_index import HashEncoder, WordTokenizer, Write
 
 from index.encoder import Encoder
 
@@ -33,6 +33,12 @@ def tokenizer() -> Any:
 @pytest.fixture
 def fake(tokenizer: Any) -> HashEncoder:
     return HashEncoder(tokenizer)
+
+
+@pytest.fixture
+def words() -> HashEncoder:
+    """The same, with a tokenizer that takes no time to load."""
+    return HashEncoder(WordTokenizer())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,21 @@ from index.snapshot import Snapshot
 
 Write = Callable[[dict[str, str]], Path]
 """Makes the folder of documents hold exactly these files, and returns it."""
+
+
+class WordTokenizer:
+    """Words and marks as tokens: enough for chunking, without loading a real tokenizer."""
+
+    def __call__(self, text: str | list[str], return_offsets_mapping: bool = False, **_: Any) -> dict[str, Any]:
+        if isinstance(text, list):
+            return {"input_ids": [_TOKEN.findall(item) for item in text]}
+        return {
+            "input_ids": _TOKEN.findall(text),
+            "offset_mapping": [match.span() for match in _TOKEN.finditer(text)],
+        }
+
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 class HashEncoder:

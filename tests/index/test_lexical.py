@@ -48,8 +48,8 @@ def test_segments_with_removed_rows_score_like_one_built_at_once() -> None:
 def test_merged_postings_equal_built_ones_and_survive_the_disk(tmp_path: Path) -> None:
     first, second = Postings.build(["b b a", "gone"]), Postings.build(["c a", "b"])
     merged = Postings.merge([(first, np.array([1, -1])), (second, np.array([0, 2]))])
-    merged.write(tmp_path / "postings.npz")
-    for found in (merged, Postings.read(tmp_path / "postings.npz")):
+    merged.write(tmp_path / "postings.arrow")
+    for found in (merged, Postings.read(tmp_path / "postings.arrow")):
         built = Postings.build(["c a", "b b a", "b"])
         assert found.terms == built.terms == ["a", "b", "c"]
         for name in ("starts", "rows", "counts", "lengths"):

@@ -37,7 +37,7 @@ def test_chunks_come_by_document_and_position_whatever_the_history(root: Path) -
 
 def test_every_missing_or_truncated_file_is_refused_at_open(root: Path) -> None:
     files = files_of_current(root)
-    assert {path.suffix for path in files} == {".faiss", ".arrow", ".npz", ".tombstones"}
+    assert {path.suffix for path in files} == {".faiss", ".arrow", ".tombstones"}
     for path in files:
         content = path.read_bytes()
         path.write_bytes(content[:-1])
@@ -90,7 +90,7 @@ def test_rollback_goes_to_the_snapshot_before_and_no_further(root: Path) -> None
 
 def test_rollback_to_a_damaged_snapshot_leaves_the_live_one(root: Path) -> None:
     first, second = list_snapshots(root)
-    (root / "snapshots" / f"{first.id}.documents.arrow").unlink()
+    next((root / "snapshots").glob(f"{first.id}.*.documents.arrow")).unlink()
     with pytest.raises(CorruptSnapshot):
         rollback(root)
     assert current_id(root) == second.id

@@ -191,6 +191,47 @@ def test_verify_finds_a_changed_byte(index: Ragft, domain: Domain) -> None:
     assert "rollback" in ended.sentence or "--rebuild" in ended.sentence
 
 
+def test_verify_all_tells_which_snapshot_is_damaged(index: Ragft, domain: Domain) -> None:
+    first = index("list", "--json").values["snapshots"][0]["id"]
+    domain.page("cats.md", "# Cats\n\n## Kittens\n\nA kitten sleeps.\n")
+    second = index("refresh", "--json").values["snapshot"]
+    assert [item["intact"] for item in index("verify", "--all", "--json").values["snapshots"]] == [True, True]
+    assert f"Snapshot {second} (live) is intact" in index("verify").out
+    documents = next((domain.workspace / "index" / "snapshots").glob(f"{first}.*.documents.arrow"))
+    documents.write_bytes(documents.read_bytes()[:-1])
+    ended = index("verify", "--all")
+    assert (
+        ended.status == 1 and f"Snapshot {first} is damaged" in ended.out and f"{second} (live) is intact" in ended.out
+    )
+    assert index("verify", first).status == 1 and index("verify", second).status == 0
+
+
+def test_diff_compact_and_gc_tell_what_they_found_and_did(index: Ragft, domain: Domain) -> None:
+    first = index("list", "--json").values["snapshots"][0]["id"]
+    for number in range(2):
+        domain.page("cats.md", f"# Cats\n\n## Kittens\n\nA kitten sleeps {number} hours.\n")
+        assert index("refresh").status == 0
+    ended = index("diff", first)
+    assert "~ cats.md" in ended.out
+    assert "1 changed, 0 removed, 2 unchanged; 1 passages added, 1 removed, 3 unchanged" in ended.out
+    assert "2 segments are one now" in index("compact").out
+    assert "already" in index("compact").out
+    before = files(domain.workspace)
+    assert f"Would delete snapshot {first}" in index("gc", "--keep", 1, "--dry-run").out
+    assert files(domain.workspace) == before
+    assert index("gc", "--keep", 1, "--older-than", 1, "--json").values["removed"] == []
+    assert index("gc", "--keep", 1, "--json").values["removed"] == [first]
+    assert "0 snapshots go, 2 stay" in index("gc", "--keep", 1).out
+
+
+def test_refresh_keeps_as_many_snapshots_as_configured(index: Ragft, domain: Domain) -> None:
+    for number in range(3):
+        domain.page("cats.md", f"# Cats\n\n## Kittens\n\nA kitten sleeps {number} hours.\n")
+        ended = index("refresh", "--set", "index.keep_snapshots=2", "--check-content", "--wait", "--json")
+    assert len(ended.values["pruned"]) == 1
+    assert len(index("list", "--json").values["snapshots"]) == 2
+
+
 def test_rebuild_encodes_everything_again(index: Ragft) -> None:
     values = index("build", "--rebuild", "--json").values
     assert (values["published"], values["chunks_to_embed"]) == (True, 4)
