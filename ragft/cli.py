@@ -440,7 +440,10 @@ def verify(
     )
     if not (intact or everything or as_json):
         raise CorruptSnapshot(f"Snapshot {found[0].id} in {root} is damaged: {found[0].reason}. {way_out}")
-    values: dict[str, Any] = {"intact": intact, "snapshots": [asdict(item) for item in found]}
+    values: dict[str, Any] = {
+        "intact": intact,
+        "snapshots": [{**asdict(item), "intact": item.intact} for item in found],
+    }
     if not everything:
         values["snapshot"] = found[0].id
     stages.reporter.result(values, *[_verification_line(item) for item in found], *([] if intact else [way_out]))

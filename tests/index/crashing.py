@@ -31,10 +31,12 @@ from fakes_of_index import HashEncoder, WordTokenizer
 
 import index.unchanged
 from index.errors import NoSnapshot
+from index.estimate import RATES
 from index.maintenance import compact, gc, verify_all
 from index.refresh import refresh
 from index.search import search
 from index.snapshot import Snapshot, current_id, list_snapshots, rollback
+from index.unchanged import STATES
 
 # What is known of files is to be used here, however young they are.
 index.unchanged.SETTLED_NS = -(10**15)
@@ -264,7 +266,7 @@ def rollback_targets_open(root: Path) -> bool:
 
 def leftovers(root: Path) -> None:
     named = {name for info in list_snapshots(root) for name in Snapshot.open(root, info.id).manifest.files}
-    kept = {f"snapshots/{info.id}.json" for info in list_snapshots(root)} | {"CURRENT", "LOCK", "files.json"}
+    kept = {f"snapshots/{info.id}.json" for info in list_snapshots(root)} | {"CURRENT", "LOCK", STATES, RATES}
     there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     assert there <= named | kept, f"left behind: {sorted(there - named - kept)}"
 
