@@ -24,6 +24,7 @@ from index.errors import CorruptSnapshot, EncoderMismatch, IndexFault, NoSnapsho
 from index.manifest import FORMAT, Manifest
 from index.segment import Segment
 from index.snapshot import Snapshot, current_id, manifest_path, writing
+from index.vectors import VectorSettings
 from index.writer import Addition, SnapshotWriter, sweep
 
 
@@ -116,6 +117,8 @@ def refresh(
     progress: Progress | None = None,
     allow_removal: float = 1.0,
     rebuild: bool = False,
+    kind: VectorSettings | None = None,
+    building: Progress | None = None,
 ) -> RefreshReport:
     """Publish a snapshot of a folder of documents; the first one builds the index.
 
@@ -129,6 +132,8 @@ def refresh(
         progress: Called while passages are encoded.
         allow_removal: Largest share of the indexed documents that may vanish in one refresh.
         rebuild: Encode everything anew, beside the live snapshot, and then publish.
+        kind: How the vectors of new segments are kept.
+        building: Called with rows while a graph or lists are built over them.
 
     Raises:
         NoDocuments: the folder is missing or has nothing to read.
@@ -156,7 +161,7 @@ def refresh(
         _check_removal(work.plan, base, allow_removal)
         published = rebuild or base is None or base.id != target
         if published:
-            _publish(root, target, base, work, documents, settings, encoder, progress, clock, rebuild)
+            _publish(root, target, base, work, documents, settings, encoder, progress, clock, rebuild, kind, building)
     return RefreshReport(target, published, work.plan, tuple(skipped), clock.seconds)
 
 
@@ -265,9 +270,11 @@ def _publish(
     progress: Progress | None,
     clock: _Clock,
     rebuild: bool,
+    kind: VectorSettings | None,
+    building: Progress | None,
 ) -> None:
     """Write what is new, then flip; or only flip, when this very content was live before."""
-    writer = SnapshotWriter(root, target, _parent(root, target), encoder, settings)
+    writer = SnapshotWriter(root, target, _parent(root, target), encoder, settings, kind, building)
     if not rebuild and (known := _intact(root, target)):
         with clock.step("publish"):
             writer.republish(known)

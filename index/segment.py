@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from index.chunking import Chunk
-from index.encoder import Vectors
+from index.encoder import Progress, Vectors
 from index.lexical import Postings
-from index.vectors import FlatVectors, Rows, write_vectors
+from index.vectors import Rows, VectorsEntry, VectorSettings, open_vectors, write_vectors
 
 VECTORS_FILE = "vectors.faiss"
 ROWS_FILE = "rows.arrow"
@@ -42,7 +42,14 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_segment(folder: Path, chunks: Sequence[Chunk], vectors: Vectors, postings: Postings) -> None:
+def write_segment(
+    folder: Path,
+    chunks: Sequence[Chunk],
+    vectors: Vectors,
+    postings: Postings,
+    kind: VectorSettings | None = None,
+    progress: Progress | None = None,
+) -> VectorsEntry:
     """Write the files of a segment into an existing folder; the caller publishes it.
 
     Args:
@@ -50,8 +57,13 @@ def write_segment(folder: Path, chunks: Sequence[Chunk], vectors: Vectors, posti
         chunks: One for each row.
         vectors: (rows, dimension) float32.
         postings: Built from the chunks' passages.
+        kind: How the vectors are kept; the settings' defaults unless given.
+        progress: Called with rows while a graph or lists are built.
+
+    Returns:
+        What the manifest says of the vectors.
     """
-    write_vectors(folder / VECTORS_FILE, vectors)
+    entry = write_vectors(folder / VECTORS_FILE, vectors, kind, progress)
     postings.write(folder / POSTINGS_FILE)
     table = pa.table(
         {
@@ -69,6 +81,7 @@ def write_segment(folder: Path, chunks: Sequence[Chunk], vectors: Vectors, posti
         schema=_SCHEMA,
     )
     write_table(folder / ROWS_FILE, table)
+    return entry
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -99,7 +112,7 @@ class Segment:
         """
         self.name = folder.name
         self.live = live
-        self.vectors = FlatVectors(folder / VECTORS_FILE, live)
+        self.vectors = open_vectors(folder / VECTORS_FILE, live)
         self.table = read_table(folder / ROWS_FILE)
         self.postings = Postings.read(folder / POSTINGS_FILE)
         if not len(live) == len(self.table) == len(self.postings.lengths):

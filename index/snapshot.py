@@ -24,7 +24,7 @@ from index.chunking import Chunk, ChunkSettings
 from index.durable import write_file
 from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
 from index.lexical import Bm25
-from index.manifest import Manifest, hash_file
+from index.manifest import Manifest, SegmentEntry, hash_file
 from index.segment import Live, Segment, read_table
 
 CURRENT = "CURRENT"
@@ -56,6 +56,7 @@ class SnapshotInfo:
     chunks: int
     encoder_source: str
     is_current: bool
+    segments: tuple[SegmentEntry, ...] = ()
 
 
 class Snapshot:
@@ -250,6 +251,7 @@ def list_snapshots(root: Path) -> list[SnapshotInfo]:
                 chunks=manifest.chunks,
                 encoder_source=manifest.encoder_source,
                 is_current=manifest.id == live,
+                segments=manifest.segments,
             )
         )
     return sorted(found, key=lambda info: (info.created, info.id))

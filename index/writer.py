@@ -21,12 +21,13 @@ from blake3 import blake3
 from index.chunking import Chunk, ChunkSettings
 from index.documents import Document
 from index.durable import TEMPORARY_SUFFIX, publish_folder, write_file
-from index.encoder import TextEncoder, Vectors
+from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import IndexFault
 from index.lexical import Postings
 from index.manifest import FileEntry, Manifest, SegmentEntry, hash_file
 from index.segment import SEGMENT_FILES, Live, Segment, write_segment
 from index.snapshot import SEGMENTS, SNAPSHOTS, Snapshot, manifest_path, set_current
+from index.vectors import VectorSettings
 
 MAX_SEGMENTS = 8
 """More are merged into one: every search visits all of them."""
@@ -50,13 +51,33 @@ class SnapshotWriter:
     """Writes one snapshot; used under the writer's lock."""
 
     def __init__(
-        self, root: Path, target: str, parent: str | None, encoder: TextEncoder, settings: ChunkSettings
+        self,
+        root: Path,
+        target: str,
+        parent: str | None,
+        encoder: TextEncoder,
+        settings: ChunkSettings,
+        kind: VectorSettings | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        """Prepare to write.
+
+        Args:
+            root: Of the index.
+            target: Id of the snapshot to write.
+            parent: Of the one to go back to.
+            encoder: Of the vectors.
+            settings: How the documents are cut.
+            kind: How the vectors of new segments are kept.
+            progress: Called with rows while a graph or lists are built over them.
+        """
         self.root = root
         self.target = target
         self.parent = parent
         self.encoder = encoder
         self.settings = settings
+        self.kind = kind
+        self.progress = progress
         self._known: Mapping[str, FileEntry] = {}
         self._files: dict[str, FileEntry] = {}
 
@@ -154,7 +175,7 @@ class SnapshotWriter:
         name = f"{max(numbers, default=0) + 1:08d}"
         temporary = Path(tempfile.mkdtemp(dir=parent, suffix=TEMPORARY_SUFFIX))
         try:
-            write_segment(temporary, addition.chunks, addition.vectors, postings)
+            vectors = write_segment(temporary, addition.chunks, addition.vectors, postings, self.kind, self.progress)
             entries = {file: hash_file(temporary / file) for file in SEGMENT_FILES}
             temporary.chmod(0o755)
             publish_folder(temporary, parent / name)
@@ -162,7 +183,7 @@ class SnapshotWriter:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         self._files |= {f"{SEGMENTS}/{name}/{file}": entry for file, entry in entries.items()}
-        return SegmentEntry(name, rows=len(addition.chunks), removed=0, tombstones=None)
+        return SegmentEntry(name, rows=len(addition.chunks), removed=0, tombstones=None, vectors=vectors)
 
     def _write_documents(self, documents: Sequence[Document]) -> str:
         table = pa.table(

@@ -297,6 +297,7 @@ def list_(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_j
     snapshots = list_snapshots(stages.index_root)
     lines = [
         f"{'*' if s.is_current else ' '} {s.id}  {s.created}  {s.documents} documents, {s.chunks} passages"
+        + "".join(f"\n    segment {part.name}: {part.rows} vectors, {part.vectors}" for part in s.segments)
         for s in snapshots
     ]
     stages.reporter.result({"snapshots": [asdict(s) for s in snapshots]}, *lines or ["There are no snapshots yet."])

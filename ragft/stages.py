@@ -85,6 +85,7 @@ class Stages:
     ) -> RefreshReport:
         """Brings an index up to date with its folder of documents, by default the live one; says what was skipped."""
         from index.refresh import refresh
+        from index.vectors import VectorSettings
 
         settings = self.config.index
         with self.reporter.progress("Encoding passages") as advance:
@@ -97,6 +98,8 @@ class Stages:
                 dry_run=dry_run,
                 rebuild=rebuild,
                 progress=lambda done, total: advance(done, total, "passages"),
+                kind=VectorSettings(settings.kind, settings.approximate_rows, settings.recall, self.config.seed),
+                building=lambda done, total: advance(done, total, "vectors linked"),
             )
         for skipped in report.skipped:
             self.reporter.say(f"Skipped {skipped.path}: {skipped.reason}")
