@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 from index.chunking import Chunk
 from index.encoder import Progress, Vectors
 from index.lexical import Postings
+from index.rows import RowReader
 from index.vectors import Rows, VectorsEntry, VectorSettings, open_vectors, write_vectors
 
 VECTORS_FILE = "vectors.faiss"
@@ -121,26 +123,17 @@ class Segment:
     def __len__(self) -> int:
         return len(self.live)
 
+    @cached_property
+    def reader(self) -> RowReader:
+        """Reads single rows."""
+        return RowReader(self.table)
+
     def chunk(self, row: int) -> Chunk:
-        return self.chunks([row])[0]
+        return self.reader.chunk(row)
 
     def chunks(self, rows: Sequence[int] | Rows) -> list[Chunk]:
         """The chunks at some rows, in that order."""
-        return [
-            Chunk(
-                document_id=row["document_id"],
-                title=row["title"],
-                heading_path=tuple(row["heading_path"]),
-                start=row["start"],
-                end=row["end"],
-                text=row["text"],
-                hash=row["hash"].hex(),
-                page=row["page"],
-                metadata=json.loads(row["metadata"]),
-                labels=tuple(row["labels"]),
-            )
-            for row in self.table.take(pa.array(rows, type=pa.int64())).to_pylist()
-        ]
+        return [self.reader.chunk(int(row)) for row in rows]
 
     def rows_of(self, documents: set[str]) -> Live:
         """(rows,) bool: which rows belong to these documents."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import re
 import zipfile
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Snapshot:
         ]
         self.offsets = np.zeros(len(self.segments) + 1, dtype=np.int64)
         np.cumsum([len(segment) for segment in self.segments], out=self.offsets[1:])
+        self._firsts: list[int] = self.offsets.tolist()
         self.bm25 = Bm25([(segment.postings, segment.live) for segment in self.segments])
         self._documents = read_table(root / manifest.documents_file)
 
@@ -151,8 +153,13 @@ class Snapshot:
 
     def locate(self, row: int) -> tuple[int, int]:
         """Which segment a row counted over all segments lies in, and where."""
-        segment = int(np.searchsorted(self.offsets, row, side="right")) - 1
-        return segment, row - int(self.offsets[segment])
+        segment = bisect_right(self._firsts, row) - 1
+        return segment, row - self._firsts[segment]
+
+    def place(self, row: int) -> tuple[str, int, int]:
+        """What `chunks()` is ordered by, for a row counted over all segments. Breaks ties of scores."""
+        segment, local = self.locate(row)
+        return self.segments[segment].reader.place(local)
 
     @cached_property
     def _order(self) -> npt.NDArray[np.int64]:
@@ -166,13 +173,6 @@ class Snapshot:
         live = np.flatnonzero(np.concatenate([segment.live for segment in self.segments]))
         order = pc.sort_indices(table.take(pa.array(live)), sort_keys=[(key, "ascending") for key in keys])
         return np.asarray(live[order.to_numpy()], dtype=np.int64)
-
-    @cached_property
-    def ranks(self) -> npt.NDArray[np.int64]:
-        """(rows,) int64: the place of each row in `chunks()`, -1 for removed ones. Breaks ties of scores."""
-        ranks = np.full(int(self.offsets[-1]), -1, dtype=np.int64)
-        ranks[self._order] = np.arange(len(self._order))
-        return ranks
 
     def verify(self) -> None:
         """Read every file and compare it with its checksum.
