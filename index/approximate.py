@@ -110,17 +110,15 @@ def _calibrate(kind: str, index: Any, vectors: Vectors, recall: float, seed: int
     queries = sample_queries(vectors, seed)
     exact = exact_index(FLAT_FP16, vectors.shape[1])
     exact.add(vectors)
-    truth = exact.search(queries, NEAREST)[1]
+    truth = exact.search(queries, min(NEAREST, len(vectors)))[1]
     effort, reached = 1, 0.0
     for effort in _efforts(kind, index):
         if kind == HNSW:
             params = library.SearchParametersHNSW(efSearch=effort)
         else:
             params = library.SearchParametersIVF(nprobe=effort)
-        found = index.search(queries, NEAREST, params=params)[1]
-        # Each row of either holds different numbers, so a number that occurs twice was found.
-        both = np.sort(np.concatenate([found, truth], axis=1), axis=1)
-        reached = float((both[:, 1:] == both[:, :-1]).mean() * (2 * NEAREST - 1) / NEAREST)
+        found = index.search(queries, truth.shape[1], params=params)[1]
+        reached = float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean())
         if reached >= recall:
             break
     return effort, reached
