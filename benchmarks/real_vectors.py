@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ class Corpus:
 
     Attributes:
         chunks: Real passages.
-        vectors: (chunks, dimension) float32, rows of unit length.
+        vectors: (embedded, dimension) float32, rows of unit length; of the first chunks.
         queries: Text of the queries.
         query_vectors: (queries, dimension) float32.
         bytes: Of the text that was indexed.
@@ -81,15 +81,26 @@ def docstrings(path: Path) -> list[str]:
     return [text for text in found if len(text) >= MIN_DOCSTRING]
 
 
-def load(size: int, cache: Path, folders: list[Path] | None = None) -> Corpus:
-    """At most `size` real passages with their vectors; embeds what the cache does not hold yet."""
+def load(size: int, embed: int, cache: Path, folders: list[Path] | None = None) -> Corpus:
+    """At most `size` real passages, the first `embed` of them with vectors; embeds what the cache does not hold yet."""
     encoder = Encoder(resolve_encoder("all-minilm-l6-v2"))
-    chunks, questions = _cut(size, folders or [], encoder)
+    folders = [folder.resolve() for folder in folders or []]
+    kept = cache / f"passages-{size}-{hashlib.sha256(str(folders).encode()).hexdigest()[:8]}.json"
+    if kept.exists():
+        content = json.loads(kept.read_text())
+        chunks = [
+            Chunk(**{**row, "heading_path": tuple(row["heading_path"]), "labels": ()}) for row in content["chunks"]
+        ]
+        questions = content["questions"]
+    else:
+        chunks, questions = _cut(size, folders, encoder)
+        cache.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps({"chunks": [asdict(chunk) for chunk in chunks], "questions": questions}))
     rng = np.random.default_rng(0)
     picked = [questions[place] for place in rng.permutation(len(questions))[:QUERIES]]
     return Corpus(
         chunks,
-        _embedded([chunk.passage for chunk in chunks], encoder, cache),
+        _embedded([chunk.passage for chunk in chunks[:embed]], encoder, cache),
         picked,
         _embedded(picked, encoder, cache),
         sum(len(chunk.text.encode()) for chunk in chunks),

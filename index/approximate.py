@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from index.encoder import Progress, Vectors
-from index.vectors import FLAT_FP16, HNSW, VectorsEntry, exact_index
+from index.vectors import HNSW, VectorsEntry
 
 NEIGHBOURS = 16
 """Links of a vector in the graph, twice as many on its lowest level; 144 bytes a row."""
@@ -104,24 +104,30 @@ def sample_queries(vectors: Vectors, seed: int) -> Vectors:
 
 def _calibrate(kind: str, index: Any, vectors: Vectors, recall: float, seed: int) -> tuple[int, float]:
     """The smallest effort that reaches the recall, and the recall that it reaches."""
-    import faiss
-
-    library: Any = faiss
     queries = sample_queries(vectors, seed)
-    exact = exact_index(FLAT_FP16, vectors.shape[1])
-    exact.add(vectors)
-    truth = exact.search(queries, min(NEAREST, len(vectors)))[1]
+    nearest = min(NEAREST, len(vectors))
+    if kind == HNSW:
+        truth = index.storage.search(queries, nearest)[1]
+    else:
+        truth = _found(kind, index, queries, nearest, index.nlist)
     effort, reached = 1, 0.0
     for effort in _efforts(kind, index):
-        if kind == HNSW:
-            params = library.SearchParametersHNSW(efSearch=effort)
-        else:
-            params = library.SearchParametersIVF(nprobe=effort)
-        found = index.search(queries, truth.shape[1], params=params)[1]
+        found = _found(kind, index, queries, nearest, effort)
         reached = float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean())
         if reached >= recall:
             break
     return effort, reached
+
+
+def _found(kind: str, index: Any, queries: Vectors, nearest: int, effort: int) -> Any:
+    import faiss
+
+    library: Any = faiss
+    if kind == HNSW:
+        params = library.SearchParametersHNSW(efSearch=effort)
+    else:
+        params = library.SearchParametersIVF(nprobe=effort)
+    return index.search(queries, nearest, params=params)[1]
 
 
 def _efforts(kind: str, index: Any) -> Iterator[int]:
