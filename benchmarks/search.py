@@ -63,7 +63,7 @@ class GivenVectors:
 
 
 def rows_of(corpus: Corpus, vectors: Vectors) -> tuple[list[Chunk], Vectors]:
-    """A chunk for each vector, in the order of document and position; texts repeat in further documents if they must."""
+    """A chunk for each vector, in the order of document and position; texts repeat in further documents if need be."""
     rounds = range(-(-len(vectors) // len(corpus.chunks)))
     chunks = [replace(chunk, document_id=f"{turn}/{chunk.document_id}") for turn in rounds for chunk in corpus.chunks]
     order = sorted(range(len(vectors)), key=lambda row: (chunks[row].document_id, chunks[row].start, chunks[row].end))

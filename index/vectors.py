@@ -36,7 +36,7 @@ KINDS = ("auto", FLAT, FLAT_FP16, HNSW, IVF)
 APPROXIMATE = (HNSW, IVF)
 
 AUTO_ROWS = 200_000
-"""Rows up to which `auto` searches exactly: about 6 ms a query on one core (benchmarks/search.py)."""
+"""Rows up to which `auto` searches exactly: about 6 ms a query on one core, twice the time of 100,000."""
 
 APPROXIMATE_ROWS = 10_000
 """Rows below which a graph or lists gain nothing: comparing all vectors takes 0.2 ms (benchmarks/search.py)."""
