@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from index.durable import fsync_folder, write_file
+from index.encoder import Progress
 from index.errors import CorruptSnapshot, IndexFault, NoSnapshot
 from index.integrity import damaged_files
 from index.manifest import FileEntry, Manifest
@@ -28,6 +29,7 @@ from index.snapshot import (
     set_current,
     writing,
 )
+from index.vectors import VectorSettings
 from index.writer import compacted, sweep
 
 
@@ -118,12 +120,16 @@ class SnapshotDiff:
     same_settings: bool
 
 
-def compact(root: Path, *, wait: bool = False) -> CompactReport:
+def compact(
+    root: Path, kind: VectorSettings | None = None, *, wait: bool = False, building: Progress | None = None
+) -> CompactReport:
     """Write the live snapshot as one segment without removed rows; searches find the same, sooner.
 
     Args:
         root: Of the index.
+        kind: How the vectors are kept from now on.
         wait: For another writer, rather than being refused.
+        building: Called with rows while a graph or lists are built over them.
 
     Raises:
         NoSnapshot, CorruptSnapshot: there is nothing to compact, or it is damaged; nothing is changed then.
@@ -137,7 +143,7 @@ def compact(root: Path, *, wait: bool = False) -> CompactReport:
         # Copies of damaged rows would get checksums of their own, so everything is compared first.
         base = Snapshot.open(root, check="always")
         segments = base.manifest.segments
-        manifest = compacted(base)
+        manifest = compacted(base, kind, building)
         if manifest is not None:
             write_file(manifest_path(root, manifest.id), manifest.to_bytes())
             set_current(root, manifest.id)  # tells those who watch it

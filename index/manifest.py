@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from blake3 import blake3
 from index.chunking import CHUNKER_VERSION, ChunkSettings
 from index.errors import CorruptSnapshot, NoSnapshot
 from index.lexical import TOKENIZER_VERSION
+from index.vectors import VectorsEntry
 
 FORMAT = f"2.{CHUNKER_VERSION}.{TOKENIZER_VERSION}"
 """Of the files, the chunks and the terms: an index of another format is built anew."""
@@ -42,12 +43,14 @@ class SegmentEntry:
         rows: All of them, removed ones included.
         removed: Rows that no longer count.
         tombstones: File with one bit per row, set for removed ones; None where there are none.
+        vectors: How its vectors are kept, and what an approximate search of them finds.
     """
 
     name: str
     rows: int
     removed: int
     tombstones: str | None
+    vectors: VectorsEntry = field(default_factory=VectorsEntry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ class Manifest:
     @classmethod
     def _of(cls, content: dict[str, Any]) -> Manifest:
         content["settings"] = ChunkSettings(**content["settings"])
-        content["segments"] = tuple(SegmentEntry(**entry) for entry in content["segments"])
+        content["segments"] = tuple(
+            SegmentEntry(**{**entry, "vectors": VectorsEntry(**entry["vectors"])}) for entry in content["segments"]
+        )
         content["held"] = tuple(content["held"])
         content["files"] = {name: FileEntry(**entry) for name, entry in content["files"].items()}
         return cls(**{field.name: content[field.name] for field in fields(cls)})

@@ -28,6 +28,7 @@ from index.manifest import FORMAT, Manifest
 from index.segment import Segment
 from index.snapshot import DocumentEntry, Snapshot, current_id, manifest_path, writing
 from index.unchanged import UnchangedFiles
+from index.vectors import VectorSettings
 from index.writer import Addition, SnapshotWriter, sweep
 
 
@@ -150,6 +151,8 @@ def refresh(
     keep_snapshots: int | None = None,
     check_content: bool = False,
     wait: bool = False,
+    kind: VectorSettings | None = None,
+    building: Progress | None = None,
 ) -> RefreshReport:
     """Publish a snapshot of a folder of documents; the first one builds the index.
 
@@ -170,6 +173,8 @@ def refresh(
         keep_snapshots: The newest so many stay, with the live one and the one before it; None: all.
         check_content: Read every file, also those whose size and times did not change.
         wait: For another writer, rather than being refused.
+        kind: How the vectors of new segments are kept.
+        building: Called with rows while a graph or lists are built over them.
 
     Raises:
         NoDocuments: the folder is missing or has nothing to read.
@@ -211,7 +216,9 @@ def refresh(
         target = snapshot_id(encoder, settings, work.documents)
         due = rebuild or base is None or base.id != target
         if due:
-            verdict = _publish(root, target, base, work, settings, encoder, progress, clock, rebuild, gate)
+            verdict = _publish(
+                root, target, base, work, settings, encoder, progress, clock, rebuild, gate, kind, building
+            )
         published = due and (verdict is None or verdict.passed)
         with clock.step("tidy"):
             if found.unchanged:
@@ -356,9 +363,11 @@ def _publish(
     clock: _Clock,
     rebuild: bool,
     gate: Gate | None,
+    kind: VectorSettings | None,
+    building: Progress | None,
 ) -> Verdict | None:
     """Write what is new, ask the gate, then flip; write nothing when this very content is there from before."""
-    writer = SnapshotWriter(root, target, _parent(root, target), encoder, settings)
+    writer = SnapshotWriter(root, target, _parent(root, target), encoder, settings, kind, building)
     known = None if rebuild else _intact(root, target)
     if known is not None:
         manifest = writer.again(known)

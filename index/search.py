@@ -25,7 +25,7 @@ from index.view import View
 MODES = ("hybrid", "dense", "lexical")
 
 _TIE = 1e-5
-"""FAISS and `FlatVectors.scores` differ by less than this (float32 sums of unit vectors)."""
+"""FAISS and `SegmentVectors.scores` differ by less than this (float32 sums of unit vectors)."""
 
 _SPARE = 16
 """Rows asked of FAISS beyond the depth, so that a tie at its edge seldom needs a second search."""
@@ -96,7 +96,7 @@ def search(
         mode: One of `MODES`.
         weights: Of the dense and the lexical ranking in the fusion.
         rrf_k: Constant of reciprocal rank fusion: the larger, the less the first ranks stand out.
-        depth: How far down each ranking is read for the fusion.
+        depth: How far down each ranking is read for the fusion; a single ranking is read no further than `k`.
         filter: Only chunks that pass it are found.
         labels: Of the caller, who finds chunks without labels and those that share one; None finds all. What a
             caller may not see takes no part in the search and leaves no trace in ranks and scores.
@@ -122,7 +122,7 @@ def search(
         return results
     texts = [queries[place] for place in asked]
     candidates = max(k, rerank_depth) if reranker is not None else k
-    depth = max(depth, candidates)
+    depth = max(depth, candidates) if mode == "hybrid" else candidates
     vectors = dense = None
     if mode != "lexical":
         with timings.stage("encode"):
@@ -139,7 +139,7 @@ def search(
                 lexical_scores = view.hide(snapshot, view.bm25(snapshot).scores(texts[number]))
                 rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
         with timings.stage("fuse"):
-            best = _fuse(snapshot, rankings, rrf_k)[:candidates]
+            best = _fuse(snapshot, rankings, rrf_k, candidates)
         with timings.stage("hits"):
             vector = vectors[number] if vectors is not None else None
             results[place] = _hits(snapshot, best, mode, vector, lexical_scores)
@@ -172,7 +172,12 @@ def _dense_rankings(snapshot: Snapshot, view: View, vectors: Vectors, depth: int
             rows = np.concatenate(
                 [first + local[number] for first, local in zip(snapshot.offsets, found, strict=False)]
             )
-            scores = _dense_scores(snapshot, vectors[place], rows)
+            scores = np.concatenate(
+                [
+                    segment.vectors.scores(vectors[place], local[number])
+                    for segment, local in zip(snapshot.segments, found, strict=True)
+                ]
+            )
             order = _order(snapshot, rows, scores)
             # Each segment gave its best `width` rows. One that gave so many may hold another row as good
             # as the last that it gave; that matters only if this last one is about as good as the edge of the
@@ -200,6 +205,8 @@ def _may_miss(scores: Scores, found: Sequence[list[Rows]], number: int, width: i
 
 def _dense_scores(snapshot: Snapshot, vector: Vectors, rows: Rows) -> Scores:
     """Cosine of one query with rows of any segments: (len(rows),) float64."""
+    if len(snapshot.segments) == 1:
+        return snapshot.segments[0].vectors.scores(vector, rows)
     scores = np.empty(len(rows), dtype=np.float64)
     place = np.searchsorted(snapshot.offsets, rows, side="right") - 1
     for number in np.unique(place):
@@ -218,21 +225,32 @@ def _lexical_ranking(snapshot: Snapshot, scores: Scores, depth: int) -> Rows:
     return rows[_order(snapshot, rows, scores[rows])[:depth]]
 
 
-def _fuse(snapshot: Snapshot, rankings: Sequence[tuple[float, Rows]], rrf_k: int) -> list[tuple[int, float]]:
-    """Rows with their fused scores, best first; a single ranking keeps its order."""
+def _fuse(snapshot: Snapshot, rankings: Sequence[tuple[float, Rows]], rrf_k: int, k: int) -> list[tuple[int, float]]:
+    """The `k` best rows with their fused scores, best first; a single ranking keeps its order."""
     fused: dict[int, float] = {}
     for weight, ranking in rankings:
         for rank, row in enumerate(ranking.tolist(), start=1):
             fused[row] = fused.get(row, 0.0) + weight / (rrf_k + rank)
     if len(rankings) == 1:
-        return list(fused.items())
-    ranks = snapshot.ranks
-    return sorted(fused.items(), key=lambda item: (-item[1], ranks[item[0]]))
+        return list(fused.items())[:k]
+    best = sorted(fused.items(), key=lambda item: -item[1])
+    if len(best) > k:
+        # What is worse than the last of the hits has no place among them, so its ties need not be broken.
+        best = [item for item in best if item[1] >= best[k - 1][1]]
+    return sorted(best, key=lambda item: (-item[1], snapshot.place(item[0])))[:k]
 
 
 def _order(snapshot: Snapshot, rows: Rows, scores: Scores) -> Rows:
     """The order of rows by score, ties by document and position."""
-    order: Rows = np.lexsort((snapshot.ranks[rows], -scores))
+    order: Rows = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    equal = ranked[1:] == ranked[:-1]
+    if not equal.any():
+        return order
+    # Only rows whose scores are equal are read: to order all rows of a snapshot takes longer than many searches.
+    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+    inside = sorted(order[tied].tolist(), key=lambda number: (-scores[number], snapshot.place(int(rows[number]))))
+    order[tied] = inside
     return order
 
 

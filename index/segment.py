@@ -16,9 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from index.chunking import Chunk
-from index.encoder import Vectors
+from index.encoder import Progress, Vectors
 from index.lexical import Postings
-from index.vectors import FlatVectors, Rows, write_vectors
+from index.rows import RowReader
+from index.vectors import Rows, VectorsEntry, VectorSettings, open_vectors, write_vectors
 from index.view import Columns
 
 VECTORS_FILE = "vectors.faiss"
@@ -44,7 +45,14 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_segment(folder: Path, rows: pa.Table, vectors: Vectors, postings: Postings) -> None:
+def write_segment(
+    folder: Path,
+    rows: pa.Table,
+    vectors: Vectors,
+    postings: Postings,
+    kind: VectorSettings | None = None,
+    progress: Progress | None = None,
+) -> VectorsEntry:
     """Write the files of a segment into an existing folder; the caller publishes it.
 
     Args:
@@ -52,10 +60,16 @@ def write_segment(folder: Path, rows: pa.Table, vectors: Vectors, postings: Post
         rows: See `rows_of_chunks`.
         vectors: (rows, dimension) float32.
         postings: Built from the passages of the rows.
+        kind: How the vectors are kept; the settings' defaults unless given.
+        progress: Called with rows while a graph or lists are built.
+
+    Returns:
+        What the manifest says of the vectors.
     """
-    write_vectors(folder / VECTORS_FILE, vectors)
+    entry = write_vectors(folder / VECTORS_FILE, vectors, kind, progress)
     postings.write(folder / POSTINGS_FILE)
     write_table(folder / ROWS_FILE, rows)
+    return entry
 
 
 def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
@@ -105,7 +119,7 @@ class Segment:
         """
         self.name = folder.name
         self.live = live
-        self.vectors = FlatVectors(folder / VECTORS_FILE, live)
+        self.vectors = open_vectors(folder / VECTORS_FILE, live)
         self.table = read_table(folder / ROWS_FILE)
         self.postings = Postings.read(folder / POSTINGS_FILE)
         if not len(live) == len(self.table) == len(self.postings.lengths):
@@ -114,26 +128,17 @@ class Segment:
     def __len__(self) -> int:
         return len(self.live)
 
+    @cached_property
+    def reader(self) -> RowReader:
+        """Reads single rows."""
+        return RowReader(self.table)
+
     def chunk(self, row: int) -> Chunk:
-        return self.chunks([row])[0]
+        return self.reader.chunk(row)
 
     def chunks(self, rows: Sequence[int] | Rows) -> list[Chunk]:
         """The chunks at some rows, in that order."""
-        return [
-            Chunk(
-                document_id=row["document_id"],
-                title=row["title"],
-                heading_path=tuple(row["heading_path"]),
-                start=row["start"],
-                end=row["end"],
-                text=row["text"],
-                hash=row["hash"].hex(),
-                page=row["page"],
-                metadata=json.loads(row["metadata"]),
-                labels=tuple(row["labels"]),
-            )
-            for row in self.table.take(pa.array(rows, type=pa.int64())).to_pylist()
-        ]
+        return [self.reader.chunk(int(row)) for row in rows]
 
     @cached_property
     def columns(self) -> Columns:

@@ -8,6 +8,7 @@ lock.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
 from index.filters import Filter, Labels
 from index.integrity import Check, check_files, damaged_files
 from index.lexical import Bm25
-from index.manifest import Manifest
+from index.manifest import Manifest, SegmentEntry
 from index.segment import Live, Segment, read_table
 from index.view import View, Views
 
@@ -63,6 +64,7 @@ class SnapshotInfo:
     sequence: int
     held: tuple[str, ...] = ()
     """Why a gate held it back from becoming live; empty where none did."""
+    segments: tuple[SegmentEntry, ...] = ()
 
 
 class Snapshot:
@@ -78,6 +80,7 @@ class Snapshot:
         ]
         self.offsets = np.zeros(len(self.segments) + 1, dtype=np.int64)
         np.cumsum([len(segment) for segment in self.segments], out=self.offsets[1:])
+        self._firsts: list[int] = self.offsets.tolist()
         self.bm25 = Bm25([(segment.postings, segment.live) for segment in self.segments])
         self._documents = read_table(root / manifest.documents_file)
         self._views = Views()
@@ -195,8 +198,13 @@ class Snapshot:
 
     def locate(self, row: int) -> tuple[int, int]:
         """Which segment a row counted over all segments lies in, and where."""
-        segment = int(np.searchsorted(self.offsets, row, side="right")) - 1
-        return segment, row - int(self.offsets[segment])
+        segment = bisect_right(self._firsts, row) - 1
+        return segment, row - self._firsts[segment]
+
+    def place(self, row: int) -> tuple[str, int, int]:
+        """What `chunks()` is ordered by, for a row counted over all segments. Breaks ties of scores."""
+        segment, local = self.locate(row)
+        return self.segments[segment].reader.place(local)
 
     @cached_property
     def _order(self) -> npt.NDArray[np.int64]:
@@ -210,13 +218,6 @@ class Snapshot:
         live = np.flatnonzero(np.concatenate([segment.live for segment in self.segments]))
         order = pc.sort_indices(table.take(pa.array(live)), sort_keys=[(key, "ascending") for key in keys])
         return np.asarray(live[order.to_numpy()], dtype=np.int64)
-
-    @cached_property
-    def ranks(self) -> npt.NDArray[np.int64]:
-        """(rows,) int64: the place of each row in `chunks()`, -1 for removed ones. Breaks ties of scores."""
-        ranks = np.full(int(self.offsets[-1]), -1, dtype=np.int64)
-        ranks[self._order] = np.arange(len(self._order))
-        return ranks
 
     def view(self, labels: Labels = None, filter: Filter | None = None) -> View:  # noqa: A002
         """The rows that a caller with these labels may see and that pass a filter; repeated calls cost nothing."""
@@ -309,6 +310,7 @@ def list_snapshots(root: Path) -> list[SnapshotInfo]:
                 is_current=manifest.id == live,
                 sequence=manifest.sequence,
                 held=manifest.held,
+                segments=manifest.segments,
             )
         )
     return sorted(found, key=lambda info: (info.sequence, info.created, info.id))

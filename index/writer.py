@@ -22,13 +22,14 @@ from blake3 import blake3
 from index.chunking import Chunk, ChunkSettings
 from index.documents import Document
 from index.durable import TEMPORARY_SUFFIX, publish_folder, write_file
-from index.encoder import TextEncoder, Vectors
+from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import IndexFault
 from index.lexical import Postings
 from index.manifest import FileEntry, Manifest, SegmentEntry, hash_bytes, hash_file
 from index.merging import segments_to_merge
 from index.segment import SEGMENT_FILES, Live, Segment, rows_of_chunks, write_segment
 from index.snapshot import SEGMENTS, SNAPSHOTS, DocumentEntry, Snapshot, manifest_path, set_current
+from index.vectors import VectorSettings
 
 _DOCUMENTS_SUFFIX = ".documents.arrow"
 _TOMBSTONES_SUFFIX = ".tombstones"
@@ -60,13 +61,33 @@ class SnapshotWriter:
     """Writes one snapshot; used under the writer's lock."""
 
     def __init__(
-        self, root: Path, target: str, parent: str | None, encoder: TextEncoder, settings: ChunkSettings
+        self,
+        root: Path,
+        target: str,
+        parent: str | None,
+        encoder: TextEncoder,
+        settings: ChunkSettings,
+        kind: VectorSettings | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        """Prepare to write.
+
+        Args:
+            root: Of the index.
+            target: Id of the snapshot to write.
+            parent: Of the one to go back to.
+            encoder: Of the vectors.
+            settings: How the documents are cut.
+            kind: How the vectors of new segments are kept.
+            progress: Called with rows while a graph or lists are built over them.
+        """
         self.root = root
         self.target = target
         self.parent = parent
         self.encoder = encoder
         self.settings = settings
+        self.kind = kind
+        self.progress = progress
 
     def write(
         self,
@@ -83,7 +104,7 @@ class SnapshotWriter:
             addition: New rows.
             documents: All documents of the new snapshot.
         """
-        files = _Files(self.root, base.manifest.files if base else {})
+        files = _Files(self.root, base.manifest.files if base else {}, self.kind, self.progress)
         old = base.segments if base else []
         lives = [segment.live & ~segment.rows_of(gone) for segment in old]
         live_rows = [int(live.sum()) for live in lives]
@@ -130,15 +151,16 @@ class SnapshotWriter:
         return replace(known.manifest, parent=self.parent, created=_now(), held=(), sequence=next_sequence(self.root))
 
 
-def compacted(base: Snapshot) -> Manifest | None:
+def compacted(base: Snapshot, kind: VectorSettings | None = None, progress: Progress | None = None) -> Manifest | None:
     """Write a snapshot anew as one segment without removed rows; None where it is one.
 
     The manifest that is returned is not written yet: it replaces the one of `base`, which has the same id.
     """
     entries = base.manifest.segments
-    if len(entries) < 2 and not any(entry.removed for entry in entries):
+    wanted = (kind or VectorSettings()).kind_for(base.manifest.chunks)
+    if len(entries) < 2 and not any(entry.removed or entry.vectors.kind != wanted for entry in entries):
         return None
-    files = _Files(base.root, base.manifest.files)
+    files = _Files(base.root, base.manifest.files, kind, progress)
     parts = [(segment, segment.live) for segment in base.segments if segment.live.any()]
     rows = _merged(parts, None) if parts else None
     files.entries[base.manifest.documents_file] = base.manifest.files[base.manifest.documents_file]
@@ -158,8 +180,16 @@ class _Files:
         entries: What the manifest will name.
     """
 
-    def __init__(self, root: Path, known: Mapping[str, FileEntry]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        known: Mapping[str, FileEntry],
+        kind: VectorSettings | None,
+        progress: Progress | None,
+    ) -> None:
         self.root = root
+        self.kind = kind
+        self.progress = progress
         self.entries: dict[str, FileEntry] = {}
         self._known = known
         for folder in (SEGMENTS, SNAPSHOTS):
@@ -188,7 +218,7 @@ class _Files:
         name = f"{max(numbers, default=0) + 1:08d}-{secrets.token_hex(4)}"
         temporary = Path(tempfile.mkdtemp(dir=parent, suffix=TEMPORARY_SUFFIX))
         try:
-            write_segment(temporary, rows.table, rows.vectors, rows.postings)
+            vectors = write_segment(temporary, rows.table, rows.vectors, rows.postings, self.kind, self.progress)
             entries = {file: hash_file(temporary / file) for file in SEGMENT_FILES}
             temporary.chmod(0o755)
             publish_folder(temporary, parent / name)
@@ -196,7 +226,7 @@ class _Files:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         self.entries |= {f"{SEGMENTS}/{name}/{file}": entry for file, entry in entries.items()}
-        return SegmentEntry(name, rows=len(rows.table), removed=0, tombstones=None)
+        return SegmentEntry(name, rows=len(rows.table), removed=0, tombstones=None, vectors=vectors)
 
     def write_documents(self, target: str, documents: Sequence[Document | DocumentEntry]) -> str:
         table = pa.table(

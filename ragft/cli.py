@@ -380,6 +380,7 @@ def list_(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_j
     lines = [
         f"{'*' if s.is_current else ' '} {s.id}  {s.created}  {s.documents} documents, {s.chunks} passages"
         f"{f'  held: {s.held[0]}' if s.held else ''}"
+        + "".join(f"\n    segment {part.name}: {part.rows} vectors, {part.vectors}" for part in s.segments)
         for s in snapshots
     ]
     stages.reporter.result({"snapshots": [asdict(s) for s in snapshots]}, *lines or ["There are no snapshots yet."])
@@ -472,7 +473,11 @@ def compact(
     from index.maintenance import compact as compact_index
 
     stages = _stages(config, overrides, as_json)
-    report = compact_index(stages.index_root, wait=wait)
+    with stages.reporter.progress("Compacting") as advance:
+        report = compact_index(
+            stages.index_root, stages.vector_settings, wait=wait,
+            building=lambda done, total: advance(done, total, "vectors linked"),
+        )  # fmt: skip
     done = (
         f"{report.segments} segments are one now, {report.removed} removed rows are gone"
         if report.published

@@ -101,6 +101,17 @@ class IndexSection(Section):
         None, ge=32, description="Longest chunk in encoder tokens; none: the encoder's window."
     )
     overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks of one section share.")
+    kind: Literal["auto", "flat", "flat-fp16", "hnsw", "ivf"] = Field(
+        "auto",
+        description="How vectors are kept: flat and flat-fp16 are exact, hnsw and ivf approximate; "
+        "auto: flat-fp16, and hnsw for segments of 200,000 passages or more.",
+    )
+    approximate_rows: int | None = Field(
+        None, ge=1, description="Segments of fewer passages are exact; none: 200,000 for auto, 10,000 for hnsw and ivf."
+    )
+    recall: float = Field(
+        0.98, gt=0, le=1, description="Share of the true ten nearest that an approximate segment must find."
+    )
     mode: Literal["hybrid", "dense", "lexical"] = Field("hybrid", description="How passages are searched.")
     dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
     lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical (BM25) ranking in the fusion.")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from index.refresh import RefreshReport
     from index.rerank import Reranker
     from index.snapshot import Snapshot
+    from index.vectors import VectorSettings
     from ragft.data.mix import Row
     from ragft.finetune.fast.trainer import TrainProgress
     from ragft.pipeline import Retriever
@@ -129,10 +130,20 @@ class Stages:
                 progress=lambda done, total: advance(done, total, "passages"),
                 allow_removal=1.0 if allow_removal or root is not None else settings.allow_removal,
                 gate=gate,
+                kind=self.vector_settings,
+                building=lambda done, total: advance(done, total, "vectors linked"),
             )
         for remark in remarks_on(report):
             self.reporter.say(remark)
         return report
+
+    @property
+    def vector_settings(self) -> VectorSettings:
+        """How the vectors of new segments are kept."""
+        from index.vectors import VectorSettings
+
+        section = self.config.index
+        return VectorSettings(section.kind, section.approximate_rows, section.recall, self.config.seed)
 
     def live_snapshot(self) -> Snapshot:
         """The live index, built first where there is none."""
