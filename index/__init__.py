@@ -11,7 +11,7 @@ serving. Importing it is cheap: FAISS, torch and sentence-transformers are loade
 """
 
 from index.chunking import Chunk, ChunkSettings, chunk_document
-from index.documents import Document, Skipped, read_documents
+from index.documents import Document, ReadSettings, Skipped, read_documents
 from index.encoder import Encoder, TextEncoder
 from index.errors import (
     CorruptSnapshot,
@@ -21,6 +21,7 @@ from index.errors import (
     NoDocuments,
     NoSnapshot,
 )
+from index.formats import Fields, Limits
 from index.refresh import RefreshPlan, RefreshReport, check_encoder, plan, refresh, snapshot_id
 from index.search import Hit, search
 from index.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, rollback
@@ -32,11 +33,14 @@ __all__ = [
     "Document",
     "Encoder",
     "EncoderMismatch",
+    "Fields",
     "Hit",
     "IndexBusy",
     "IndexFault",
+    "Limits",
     "NoDocuments",
     "NoSnapshot",
+    "ReadSettings",
     "RefreshPlan",
     "RefreshReport",
     "Skipped",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from blake3 import blake3
 
@@ -79,6 +80,22 @@ class Skipped:
 
     path: str
     reason: str
+
+
+def to_json(items: Sequence[Document | Skipped]) -> bytes:
+    """Items as one JSON text."""
+    return json.dumps([{"kind": type(item).__name__, **asdict(item)} for item in items]).encode()
+
+
+def from_json(content: bytes) -> list[Document | Skipped]:
+    """The items that `to_json` wrote."""
+    return [_revived(item) for item in json.loads(content)]
+
+
+def _revived(item: dict[str, Any]) -> Document | Skipped:
+    if item.pop("kind") == Skipped.__name__:
+        return Skipped(**item)
+    return Document(**{**item, "labels": tuple(item["labels"]), "page_starts": tuple(item["page_starts"])})
 
 
 def _title(path: str, text: str, is_markdown: bool) -> str:

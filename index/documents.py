@@ -81,8 +81,8 @@ def read_documents(
     if not documents:
         reasons = "".join(f" {item.path}: {item.reason}." for item in skipped[:3])
         raise NoDocuments(
-            f"The folder {folder} holds no readable document; put Markdown (.md), text (.txt), HTML, PDF, DOCX, JSONL or "
-            f"CSV files there.{reasons}"
+            f"The folder {folder} holds no readable document; put Markdown (.md), text (.txt), HTML, PDF, DOCX, "
+            f"JSONL or CSV files there.{reasons}"
         )
     documents, twice = _with_unique_ids(documents)
     return documents, sorted([*skipped, *twice], key=lambda item: (item.path, item.reason))
@@ -167,6 +167,8 @@ class _Reading:
             properties = self._properties(name)
         except Unreadable as error:
             return [Skipped(_printable(name), str(error))]
+        except UnicodeEncodeError:
+            return [Skipped(_printable(name), "its title or metadata holds half a character (a lone surrogate)")]
         if properties is None:
             return items
         return [_described(item, properties, name) if isinstance(item, Document) else item for item in items]

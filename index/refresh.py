@@ -18,9 +18,10 @@ import numpy as np
 from blake3 import blake3
 
 from index.chunking import Chunk, ChunkSettings, chunk_document
-from index.documents import Document, Skipped, read_documents
+from index.documents import Document, ReadSettings, Skipped, read_documents
 from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import CorruptSnapshot, EncoderMismatch, IndexFault, NoSnapshot
+from index.extracted import ExtractedTexts
 from index.manifest import FORMAT, Manifest
 from index.segment import Segment
 from index.snapshot import Snapshot, current_id, manifest_path, writing
@@ -112,6 +113,7 @@ def refresh(
     *,
     max_tokens: int | None = None,
     overlap: int = 0,
+    reading: ReadSettings | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
     allow_removal: float = 1.0,
@@ -125,6 +127,7 @@ def refresh(
         encoder: Must be the one that built the index, unless it is rebuilt.
         max_tokens: Longest passage; the encoder's window unless given.
         overlap: Tokens shared by neighbouring chunks of one section.
+        reading: Which files are read, how, and how far.
         dry_run: Write nothing, report what would be done.
         progress: Called while passages are encoded.
         allow_removal: Largest share of the indexed documents that may vanish in one refresh.
@@ -141,8 +144,10 @@ def refresh(
     root = Path(root)
     settings = _settings(encoder, max_tokens, overlap)
     clock = _Clock()
+    reading = reading or ReadSettings()
+    extracted = ExtractedTexts(root, reading)
     with clock.step("read"):
-        documents, skipped = read_documents(Path(folder))
+        documents, skipped = read_documents(Path(folder), reading, extracted)
     target = snapshot_id(encoder, settings, documents)
     if dry_run:
         with clock.step("plan"):
@@ -157,6 +162,8 @@ def refresh(
         published = rebuild or base is None or base.id != target
         if published:
             _publish(root, target, base, work, documents, settings, encoder, progress, clock, rebuild)
+        with clock.step("remember"):
+            extracted.save()
     return RefreshReport(target, published, work.plan, tuple(skipped), clock.seconds)
 
 

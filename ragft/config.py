@@ -8,13 +8,16 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ragft.errors import UsageError
 from ragft.setups import SETUPS
+
+if TYPE_CHECKING:
+    from index.formats import ReadSettings
 
 SetupName = Literal["prompt-only", "rag-only", "fine-tuned", "hybrid"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -73,10 +76,48 @@ class PromptSection(Section):
         return pattern
 
 
+class FieldsSection(Section):
+    """Which field of a JSONL object, or column of a CSV file, means what."""
+
+    text: str = Field("text", description="The text; a row without it is skipped.")
+    title: str = Field("title", description="The title; where a row has none, `path#ID`.")
+    id: str = Field("id", description="Names the row in its file; where a row has none, its number.")
+    labels: str = Field("labels", description="Who may see the row: a list, or names separated by `;` or `,`.")
+    metadata: tuple[str, ...] = Field((), description="Fields to keep as metadata.")
+
+
+class LimitsSection(Section):
+    """What one file may cost; a file beyond any of these is named and skipped."""
+
+    file_mb: float = Field(64, gt=0, description="Size of the file, in MiB.")
+    pages: int = Field(5_000, ge=1, description="Pages of a PDF.")
+    characters: int = Field(50_000_000, ge=1, description="Text extracted from the file.")
+    depth: int = Field(1_000, ge=1, description="How deep the elements of an HTML file may be nested.")
+    expanded_mb: float = Field(512, gt=0, description="Size of all parts of a zipped format (DOCX), unpacked, in MiB.")
+    expansion_ratio: float = Field(
+        200, gt=1, description="Unpacked over packed size of a zipped format, where that is more than 1 MiB."
+    )
+    seconds: float = Field(20, gt=0, description="Processor time of the reader of an HTML, PDF or DOCX file.")
+    memory_mb: float = Field(2_048, ge=64, description="What that reader may allocate, in MiB.")
+
+
+HOW_READ = frozenset({"documents", "include", "exclude", "fields", "limits"})
+"""Keys of the index section that matter to the text of the documents alone, which their hashes tell."""
+
+
 class IndexSection(Section):
     """Which documents are searched, and how."""
 
     documents: Path = Field(Path("documents"), description="Folder of the domain's documents.")
+    include: tuple[str, ...] = Field(
+        (), description="Patterns as in a .gitignore, of the files to read; none: every file of a known format."
+    )
+    exclude: tuple[str, ...] = Field((), description="Patterns of files to pass over, beside those in `.ragftignore`.")
+    fields: FieldsSection = FieldsSection()
+    limits: LimitsSection = LimitsSection()
+    duplicates: Literal["report", "collapse"] = Field(
+        "report", description="report: passages that repeat others are counted; collapse: a search shows one of each."
+    )
     encoder: str = Field("all-minilm-l6-v2", description="Hub id, local folder, or name of a packaged encoder.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Number format of the encoder; auto: bfloat16 where the processor has it."
@@ -89,6 +130,28 @@ class IndexSection(Section):
     dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
     lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical (BM25) ranking in the fusion.")
     top_k: int = Field(4, ge=1, le=100, description="Passages that a question is answered from.")
+
+    @property
+    def read_settings(self) -> ReadSettings:
+        """How the folder of documents is read."""
+        from index.formats import Fields, Limits, ReadSettings
+
+        limits = self.limits
+        return ReadSettings(
+            include=self.include,
+            exclude=self.exclude,
+            fields=Fields(**self.fields.model_dump()),
+            limits=Limits(
+                file_bytes=int(limits.file_mb * 2**20),
+                pages=limits.pages,
+                characters=limits.characters,
+                depth=limits.depth,
+                expanded_bytes=int(limits.expanded_mb * 2**20),
+                expansion_ratio=limits.expansion_ratio,
+                seconds=limits.seconds,
+                memory_bytes=int(limits.memory_mb * 2**20),
+            ),
+        )
 
 
 class MixSection(Section):

@@ -196,6 +196,7 @@ class Deployment:
                 retriever.encoder,
                 max_tokens=section.chunk_tokens,
                 overlap=section.overlap,
+                reading=section.read_settings,
                 dry_run=dry_run,
             )
             if not dry_run:

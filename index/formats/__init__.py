@@ -42,20 +42,8 @@ class Format:
 
     @property
     def read(self) -> Reader:
-        """The reader.
-
-        Raises:
-            Unreadable: a package that it needs is not installed.
-        """
-        try:
-            reader: Reader = importlib.import_module(self.module).read
-        except ImportError as error:
-            raise _missing(error) from error
+        reader: Reader = importlib.import_module(self.module).read
         return reader
-
-
-def _missing(error: ImportError) -> Unreadable:
-    return Unreadable(f"its reader needs the package {error.name}; install ragft with the extra `index`")
 
 
 _TEXT = Format("index.formats.text")

@@ -56,7 +56,9 @@ def _decode(data: bytes, declared: str | None) -> str:
                 return data[len(mark) :].decode(encoding)
             except UnicodeDecodeError as error:
                 place = len(mark) + error.start
-                raise Unreadable(f"not valid {encoding.upper()} at byte offset {place}, as its first bytes say") from None
+                raise Unreadable(
+                    f"not valid {encoding.upper()} at byte offset {place}, as its first bytes say"
+                ) from None
     if b"\0" in data:
         raise Unreadable(f"binary content (a zero byte at offset {data.index(0)})")
     try:

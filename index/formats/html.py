@@ -14,21 +14,85 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
 _NEVER = frozenset(
-    "script style noscript template svg iframe object embed audio video canvas map select option button input "
-    "textarea datalist head".split()
+    # fmt: off
+    [
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "svg",
+        "iframe",
+        "object",
+        "embed",
+        "audio",
+        "video",
+        "canvas",
+        "map",
+        "select",
+        "option",
+        "button",
+        "input",
+        "textarea",
+        "datalist",
+        "head",
+    ]
+    # fmt: on
 )
 _SURROUNDINGS = frozenset(["nav", "header", "footer", "aside", "form", "dialog", "menu"])
 _ROLES = frozenset(["navigation", "banner", "contentinfo", "complementary", "search", "menu", "menubar"])
 _BLOCKS = frozenset(
-    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure "
-    "footer form header hgroup hr html legend li main menu nav ol p section summary table tbody td tfoot th thead tr "
-    "ul".split()
+    # fmt: off
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "caption",
+        "center",
+        "dd",
+        "details",
+        "dialog",
+        "dir",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "header",
+        "hgroup",
+        "hr",
+        "html",
+        "legend",
+        "li",
+        "main",
+        "menu",
+        "nav",
+        "ol",
+        "p",
+        "section",
+        "summary",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ]
+    # fmt: on
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CONTENT = "h1, h2, h3, p, table, article, main"
 _LAYOUT = "h1, h2, h3, h4, h5, h6, pre, table"
 _PERMALINKS = frozenset(["¶", "#", "§", "🔗", "\uf0c1"])
-_DECLARED = re.compile(rb"<(?:meta[^>]{0,200}|\?xml[^>]{0,100})(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.I)
+_DECLARED = re.compile(
+    rb"<(?:meta[^>]{0,200}|\?xml[^>]{0,100})(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.I
+)
 
 
 def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skipped]:
@@ -58,7 +122,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
 
 
 class _Page:
-    """One pass over the tree of a page, which may be deep: the places still to visit are on a list, not on the stack."""
+    """One pass over the tree of a page; it may be deep, so the places still to visit are on a list, not on the stack."""
 
     def __init__(self, settings: ReadSettings, keep_surroundings: bool) -> None:
         self.out = MarkdownText(settings.limits.characters)
@@ -100,7 +164,7 @@ class _Page:
         elif tag == "br":
             self.inline.append("\n")
         elif tag == "img":
-            self.inline.append(_spaced((node.attributes.get("alt") or "")))
+            self.inline.append(_spaced(node.attributes.get("alt") or ""))
         elif not node.is_element_node or self._is_dropped(node, tag):
             return False
         elif tag in _HEADINGS:
@@ -151,7 +215,8 @@ class _Page:
         return tag in _SURROUNDINGS or (attributes.get("role") or "").lower() in _ROLES
 
     def _table(self, table: LexborNode) -> None:
-        rows, has_header = [], False
+        rows: list[list[str]] = []
+        has_header = False
         for row in table.css("tr"):
             cells = [cell for cell in _children(row) if cell.tag in ("td", "th")]
             if not rows:

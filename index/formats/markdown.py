@@ -18,7 +18,5 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     if not text.strip():
         raise Unreadable("empty")
     return [
-        Document.of(
-            name, text, title=said.title, labels=said.labels or (), metadata=said.metadata, is_markdown=True
-        )
+        Document.of(name, text, title=said.title, labels=said.labels or (), metadata=said.metadata, is_markdown=True)
     ]

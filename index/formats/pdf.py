@@ -19,7 +19,9 @@ _PARAGRAPH_GAP = 0.8
 
 _HYPHENATED = re.compile(r"[\x02\ufffe\u00ad]\n?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
-_NO_TITLE = re.compile(r"untitled|microsoft word|powerpoint|\.(docx?|odt|indd|tex|dvi|pptx?|xlsx?|pdf|qxd|html?)$", re.I)
+_NO_TITLE = re.compile(
+    r"untitled|microsoft word|powerpoint|\.(docx?|odt|indd|tex|dvi|pptx?|xlsx?|pdf|qxd|html?)$", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)

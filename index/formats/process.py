@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from index.document import Document, Skipped
+from index.document import Document, Skipped, from_json, to_json
 from index.formats import format_of
 from index.formats.settings import Fields, Limits, ReadSettings, Unreadable
 
@@ -67,10 +67,10 @@ class ReaderProcess:
             timer.cancel()
         if reply is None:
             raise Unreadable(self._bury(child))
-        answer = json.loads(reply[0])
-        if "unreadable" in answer:
-            raise Unreadable(answer["unreadable"])
-        return [_revived(item) for item in answer["items"]]
+        reason, items = reply
+        if reason:
+            raise Unreadable(reason.decode())
+        return from_json(items)
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -120,26 +120,27 @@ def serve() -> None:
     while (request := _receive(requests)) is not None:
         name, data = request[0].decode(), request[1]
         signal.setitimer(signal.ITIMER_PROF, settings.limits.seconds)
-        answer = json.dumps(_answer(name, data, settings)).encode()
+        reason, items = _answer(name, data, settings)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _send(replies, answer, b"")
+        _send(replies, reason.encode("utf-8", "replace"), items)
 
 
-def _answer(name: str, data: bytes, settings: ReadSettings) -> dict[str, Any]:
+def _answer(name: str, data: bytes, settings: ReadSettings) -> tuple[str, bytes]:
+    """Why a file is unreadable, or nothing, and what it gives."""
     try:
         kind = format_of(name)
         if kind is None:
             raise Unreadable("not a supported format")
-        return {"items": [{"kind": type(item).__name__, **asdict(item)} for item in kind.read(name, data, settings)]}
+        return "", to_json(kind.read(name, data, settings))
     except Unreadable as error:
-        return {"unreadable": str(error)}
+        return str(error), b""
     except MemoryError:
-        return {"unreadable": f"reading it takes more than {settings.limits.memory_bytes // 2**20} MB of memory"}
+        return f"reading it takes more than {settings.limits.memory_bytes // 2**20} MB of memory", b""
     except ImportError as error:
-        return {"unreadable": f"its reader needs the package {error.name}; install ragft with the extra `index`"}
+        return f"its reader needs the package {error.name}; install ragft with the extra `index`", b""
     except Exception as error:  # whatever a parser makes of a malformed file
-        reason = (str(error).strip().split("\n") or [""])[0]
-        return {"unreadable": f"damaged ({type(error).__name__}: {reason[:200]})"}
+        reason = str(error).strip().split("\n")[0]
+        return f"damaged ({type(error).__name__}: {reason[:200]})", b""
 
 
 def _limit_memory(allowance: int) -> None:
@@ -172,9 +173,3 @@ def _settings(content: dict[str, Any]) -> ReadSettings:
     return ReadSettings(
         fields=Fields(**{**fields, "metadata": tuple(fields["metadata"])}), limits=Limits(**content["limits"])
     )
-
-
-def _revived(item: dict[str, Any]) -> Document | Skipped:
-    if item.pop("kind") == Skipped.__name__:
-        return Skipped(**item)
-    return Document(**{**item, "labels": tuple(item["labels"]), "page_starts": tuple(item["page_starts"])})

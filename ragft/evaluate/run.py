@@ -17,7 +17,7 @@ from index.durable import write_file
 from index.search import Hit
 from ragft.artifacts import Artifact, build, hash_file
 from ragft.citations import parse_citations
-from ragft.config import Config
+from ragft.config import HOW_READ, Config
 from ragft.console import Reporter
 from ragft.engine.base import Engine
 from ragft.errors import EngineDead, RagftError
@@ -72,7 +72,7 @@ def evaluate(
         "prompt": config.prompt.model_dump(mode="json"),
         "engine": config.engine.model_dump(mode="json"),
         "index": retriever.index_version if retriever else None,
-        "search": config.index.model_dump(mode="json", exclude={"documents", "encoder"}),
+        "search": config.index.model_dump(mode="json", exclude={*HOW_READ, "encoder"}),
         "models": models,
         "seed": config.seed,
     }
