@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.documents import Metadata
+from index.duplicates import passage_key
 from index.encoder import TextEncoder, Vectors
 from index.lexical import Scores
 from index.refresh import check_encoder
@@ -73,6 +74,7 @@ def search(
     weights: tuple[float, float] = (1.0, 1.0),
     rrf_k: int = 60,
     depth: int = 50,
+    collapse: bool = False,
 ) -> list[list[Hit]]:
     """The best chunks for each query, best first; safe to call from several threads.
 
@@ -85,6 +87,8 @@ def search(
         weights: Of the dense and the lexical ranking in the fusion.
         rrf_k: Constant of reciprocal rank fusion: the larger, the less the first ranks stand out.
         depth: How far down each ranking is read for the fusion.
+        collapse: Of hits that repeat each other word for word, give only the best; fewer than `k` are given where the
+            depth holds no more.
 
     Raises:
         EncoderMismatch: the encoder is another one.
@@ -111,7 +115,9 @@ def search(
         if lexical_scores is not None:
             rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
         vector = vectors[number] if vectors is not None else None
-        results[place] = _hits(snapshot, _fuse(snapshot, rankings, rrf_k)[:k], mode, vector, lexical_scores)
+        best = _fuse(snapshot, rankings, rrf_k)
+        best = _distinct(snapshot, best, k) if collapse else best[:k]
+        results[place] = _hits(snapshot, best, mode, vector, lexical_scores)
     return results
 
 
@@ -184,6 +190,24 @@ def _fuse(snapshot: Snapshot, rankings: Sequence[tuple[float, Rows]], rrf_k: int
         return list(fused.items())
     ranks = snapshot.ranks
     return sorted(fused.items(), key=lambda item: (-item[1], ranks[item[0]]))
+
+
+def _distinct(snapshot: Snapshot, best: Sequence[tuple[int, float]], k: int) -> list[tuple[int, float]]:
+    """The first `k` rows that do not repeat one above them: of equal ones, the best, then the first by document.
+
+    Done here and not in the index, so that every caller sees a copy that it may see, and a refresh stays incremental.
+    """
+    seen: set[bytes] = set()
+    kept: list[tuple[int, float]] = []
+    for row, score in best:
+        chunk = snapshot.chunk_at(row)
+        key = passage_key(chunk.heading_path, chunk.text)
+        if key not in seen:
+            seen.add(key)
+            kept.append((row, score))
+            if len(kept) == k:
+                break
+    return kept
 
 
 def _order(snapshot: Snapshot, rows: Rows, scores: Scores) -> Rows:

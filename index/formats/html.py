@@ -13,79 +13,21 @@ from index.formats.settings import ReadSettings, Unreadable
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
-_NEVER = frozenset(
-    # fmt: off
-    [
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "svg",
-        "iframe",
-        "object",
-        "embed",
-        "audio",
-        "video",
-        "canvas",
-        "map",
-        "select",
-        "option",
-        "button",
-        "input",
-        "textarea",
-        "datalist",
-        "head",
-    ]
-    # fmt: on
+
+def _tags(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_NEVER = _tags(
+    "script style noscript template svg iframe object embed audio video canvas map select option button input textarea "
+    "datalist head"
+)
+_BLOCKS = _tags(
+    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure "
+    "footer form header hgroup hr html legend li main menu nav ol p section summary table tbody td tfoot th thead tr ul"
 )
 _SURROUNDINGS = frozenset(["nav", "header", "footer", "aside", "form", "dialog", "menu"])
 _ROLES = frozenset(["navigation", "banner", "contentinfo", "complementary", "search", "menu", "menubar"])
-_BLOCKS = frozenset(
-    # fmt: off
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "caption",
-        "center",
-        "dd",
-        "details",
-        "dialog",
-        "dir",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hgroup",
-        "hr",
-        "html",
-        "legend",
-        "li",
-        "main",
-        "menu",
-        "nav",
-        "ol",
-        "p",
-        "section",
-        "summary",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "ul",
-    ]
-    # fmt: on
-)
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CONTENT = "h1, h2, h3, p, table, article, main"
 _LAYOUT = "h1, h2, h3, h4, h5, h6, pre, table"
@@ -122,7 +64,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
 
 
 class _Page:
-    """One pass over the tree of a page; it may be deep, so the places still to visit are on a list, not on the stack."""
+    """One pass over the tree of a page; it may be deep, so the places to visit are on a list, not on the stack."""
 
     def __init__(self, settings: ReadSettings, keep_surroundings: bool) -> None:
         self.out = MarkdownText(settings.limits.characters)
