@@ -4,9 +4,10 @@ Word for word: the same words, whatever their case and white space. A short text
 ended: 2027`), so it counts as a repetition only under the same headings; a long one speaks for itself. Only such
 passages are collapsed, because a near repetition may differ in exactly the number that was asked for.
 
-Nearly so: runs of three words of both texts agree to a share (their Jaccard similarity). The pairs are found exactly, by the
-prefix filter of set similarity joins: two sets so similar share one of their few rarest members, so only passages
-that do are compared. That needs no hash family to tune and misses nothing, and its answer depends on the texts alone.
+Nearly so: runs of three words of both texts agree to a share (their Jaccard similarity). The pairs are found exactly,
+by the prefix filter of set similarity joins: two sets so similar share one of their few rarest members, so only
+passages that do are compared. That needs no hash family to tune and misses nothing, and its answer depends on the texts
+alone.
 """
 
 from __future__ import annotations

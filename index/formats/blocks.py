@@ -26,11 +26,6 @@ class MarkdownText:
         self._in_list = False
 
     @property
-    def length(self) -> int:
-        """Characters so far."""
-        return self._length
-
-    @property
     def text(self) -> str:
         return "".join(self._parts)
 
@@ -55,6 +50,10 @@ class MarkdownText:
         if body:
             self._block(f"{indent}{marker} {body}", is_item=True)
 
+    def end_list(self) -> None:
+        """Set the next item apart from those above."""
+        self._in_list = False
+
     def code(self, text: str) -> None:
         """Preformatted text, in a fence that nothing inside can close."""
         text = text.strip("\n")
@@ -72,10 +71,6 @@ class MarkdownText:
                 if has_header and len(lines) == 1:
                     lines.append("|" + " --- |" * len(cells))
         self._block("\n".join(lines))
-
-    def raw(self, text: str) -> None:
-        """Text that is Markdown already."""
-        self._block(text)
 
     def _block(self, text: str, is_item: bool = False) -> None:
         if not text.strip():

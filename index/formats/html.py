@@ -129,6 +129,8 @@ class _Page:
         if tag in _BLOCKS:
             self._flush()
         if tag in ("ul", "ol", "menu", "dir"):
+            if not self.lists:
+                self.out.end_list()
             self.lists.append(0 if tag == "ol" else -1)
         elif tag == "li":
             if self.lists and self.lists[-1] >= 0:
