@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 from index.formats.settings import Unreadable
 
@@ -32,6 +33,9 @@ LEAST_LANGUAGE = 0.2
 
 _NOISE_MARGIN, _LANGUAGE_MARGIN = 0.02, 0.1
 """Guesses that are no further apart than this, and give different texts, are no answer."""
+
+_SYMBOL_IN_A_WORD = re.compile(r"[^\W\d_][^\w\s\x00-\x7f’‘–—·…]+[^\W\d_]")
+"""What letters of a sister encoding look like: `gę¶l±` for `gęślą`."""
 
 _SAMPLE = 1 << 20
 """Bytes that an encoding is guessed from."""
@@ -85,7 +89,9 @@ def _guess(data: bytes) -> str | None:
     matches = [
         match
         for match in from_bytes(data[:_SAMPLE], cp_isolation=_CANDIDATES, enable_fallback=False)
-        if match.chaos <= MOST_NOISE and match.coherence >= LEAST_LANGUAGE
+        if match.chaos <= MOST_NOISE
+        and match.coherence >= LEAST_LANGUAGE
+        and _SYMBOL_IN_A_WORD.search(str(match)) is None
     ]
     if not matches:
         return None
