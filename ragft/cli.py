@@ -222,7 +222,7 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Index the documents."""
-    _refresh(_stages(config, overrides, as_json), rebuild=rebuild)
+    _refresh(_stages(config, overrides, as_json), rebuild=rebuild, duplicates=True)
 
 
 @index.command()
@@ -230,19 +230,22 @@ def refresh(
     config: ConfigFile = DEFAULT_CONFIG,
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and change nothing.")] = False,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Count repeated passages too, as build does.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the index up to date with the documents: only what changed is encoded, and readers are never disturbed."""
-    _refresh(_stages(config, overrides, as_json), dry_run=dry_run)
+    _refresh(_stages(config, overrides, as_json), dry_run=dry_run, duplicates=duplicates)
 
 
-def _refresh(stages: Stages, *, dry_run: bool = False, rebuild: bool = False) -> None:
+def _refresh(stages: Stages, *, dry_run: bool = False, rebuild: bool = False, duplicates: bool = False) -> None:
     report = stages.refresh_index(dry_run=dry_run, rebuild=rebuild)
     plan = report.plan
     counts = {key: len(getattr(plan, key)) for key in ("added", "changed", "removed", "unchanged")}
     counts |= {"chunks_to_embed": plan.chunks_to_embed, "chunks_reused": plan.chunks_reused}
     state = "would be published" if dry_run else "published" if report.published else "is up to date"
-    repeated, told = _repeated(stages) if report.published else ({}, ())
+    repeated, told = _repeated(stages) if duplicates and not dry_run else ({}, ())
     stages.reporter.result(
         {
             "snapshot": report.snapshot_id,
@@ -263,7 +266,10 @@ def _refresh(stages: Stages, *, dry_run: bool = False, rebuild: bool = False) ->
 
 
 def _repeated(stages: Stages) -> tuple[dict[str, int], tuple[str, ...]]:
-    """How many passages of the live index repeat others: figures, and a line where there are any."""
+    """How many passages of the live index repeat others: figures, and a line where there are any.
+
+    All passages are compared, so this costs what exists, not what changed.
+    """
     from index.duplicates import find_duplicates
 
     found = find_duplicates(stages.live_snapshot().chunks())
