@@ -8,16 +8,13 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ragft.errors import UsageError
 from ragft.setups import SETUPS
-
-if TYPE_CHECKING:
-    from index.formats import ReadSettings
 
 SetupName = Literal["prompt-only", "rag-only", "fine-tuned", "hybrid"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -130,28 +127,6 @@ class IndexSection(Section):
     dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
     lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical (BM25) ranking in the fusion.")
     top_k: int = Field(4, ge=1, le=100, description="Passages that a question is answered from.")
-
-    @property
-    def read_settings(self) -> ReadSettings:
-        """How the folder of documents is read."""
-        from index.formats import Fields, Limits, ReadSettings
-
-        limits = self.limits
-        return ReadSettings(
-            include=self.include,
-            exclude=self.exclude,
-            fields=Fields(**self.fields.model_dump()),
-            limits=Limits(
-                file_bytes=int(limits.file_mb * 2**20),
-                pages=limits.pages,
-                characters=limits.characters,
-                depth=limits.depth,
-                expanded_bytes=int(limits.expanded_mb * 2**20),
-                expansion_ratio=limits.expansion_ratio,
-                seconds=limits.seconds,
-                memory_bytes=int(limits.memory_mb * 2**20),
-            ),
-        )
 
 
 class MixSection(Section):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, build, find, hash_file, hash_model
-from ragft.config import HOW_READ, Config, workspace_of
+from ragft.config import HOW_READ, Config, IndexSection, workspace_of
 from ragft.console import Reporter
 from ragft.data.examples import Example, read_examples
 from ragft.data.split import split
@@ -29,7 +29,6 @@ from ragft.setups import SETUPS
 
 if TYPE_CHECKING:
     from index.encoder import Encoder
-    from index.formats import ReadSettings
     from index.refresh import RefreshReport
     from index.snapshot import Snapshot
     from ragft.data.mix import Row
@@ -86,6 +85,7 @@ class Stages:
     ) -> RefreshReport:
         """Brings an index up to date with its folder of documents, by default the live one; says what was skipped."""
         from index.refresh import refresh
+        from ragft.reading import read_settings
 
         settings = self.config.index
         with self.reporter.progress("Encoding passages") as advance:
@@ -95,7 +95,7 @@ class Stages:
                 self.encoder,
                 max_tokens=settings.chunk_tokens,
                 overlap=settings.overlap,
-                reading=settings.read_settings,
+                reading=read_settings(settings),
                 dry_run=dry_run,
                 rebuild=rebuild,
                 progress=lambda done, total: advance(done, total, "passages"),
@@ -158,9 +158,7 @@ class Stages:
             "split": parts.fingerprint,
             "mix": mixing.model_dump(mode="json", exclude={"general"}),
             "general": _hash_input(mixing.general, "data.mix.general") if mixing.general else None,
-            "documents": _hash_documents(config.data.documents, config.index.read_settings)
-            if config.data.documents
-            else None,
+            "documents": _hash_documents(config.data.documents, config.index) if config.data.documents else None,
             "search": config.index.model_dump(mode="json", exclude={*HOW_READ, "top_k"}),
             "prompt": [config.prompt.system, config.prompt.refusal],
             "seed": config.seed,
@@ -385,8 +383,9 @@ def _hash_input(path: Path, key: str) -> str:
     return hash_file(path)
 
 
-def _hash_documents(folder: Path, settings: ReadSettings) -> list[tuple[str, str]]:
+def _hash_documents(folder: Path, section: IndexSection) -> list[tuple[str, str]]:
     """Ids and content hashes of the documents in a folder."""
     from index.documents import read_documents
+    from ragft.reading import read_settings
 
-    return [(document.id, document.hash) for document in read_documents(folder, settings)[0]]
+    return [(document.id, document.hash) for document in read_documents(folder, read_settings(section))[0]]

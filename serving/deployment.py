@@ -26,6 +26,7 @@ from ragft.engine.vllm import VllmEngine
 from ragft.errors import EngineDead, UsageError
 from ragft.models import resolve_encoder
 from ragft.pipeline import Pipeline, Retriever
+from ragft.reading import read_settings
 from ragft.setups import SETUPS, Setup
 from serving.errors import ApiError
 
@@ -196,7 +197,7 @@ class Deployment:
                 retriever.encoder,
                 max_tokens=section.chunk_tokens,
                 overlap=section.overlap,
-                reading=section.read_settings,
+                reading=read_settings(section),
                 dry_run=dry_run,
             )
             if not dry_run:

@@ -16,6 +16,7 @@ from ragft.data.examples import Example, read_examples
 from ragft.errors import UsageError
 from ragft.evaluate.records import Question, read_questions
 from ragft.findings import Findings
+from ragft.reading import read_settings
 
 _AROUND_WORDS = ".,;:!?…¿¡\"'`“”„‘’«»()[]{}-–—。，？！、"
 SHOWN = 3  # ids named in a finding; the rest is counted
@@ -41,7 +42,7 @@ def audit_data(config: Config) -> Findings:
     _duplicates(findings, examples, questions)
     _form(findings, config, examples)
     documents = config.data.documents or config.index.documents
-    reading = config.index.read_settings
+    reading = read_settings(config.index)
     _sources(findings, documents, reading, "examples", ((example.id, example.sources) for example in examples))
     _sources(findings, config.index.documents, reading, "questions", ((q.id, q.sources) for q in questions))
     return findings
