@@ -66,12 +66,13 @@ def read_documents(
     if not folder.is_dir():
         raise NoDocuments(f"The folder of documents {folder} does not exist; create it or name another one.")
     paths = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+    present = frozenset(paths)
     wanted = _Patterns(folder, settings)
     paths = {name: path for name, path in paths.items() if wanted.includes(name)}
     documents: list[Document] = []
     skipped: list[Skipped] = []
     with ReaderProcess(settings) as process:
-        reading = _Reading(folder, settings, process, memory, paths)
+        reading = _Reading(folder, settings, process, memory, paths, present)
         for name, path in paths.items():
             for item in reading.items(name, path):
                 if isinstance(item, Document):
@@ -155,6 +156,9 @@ class _Reading:
     process: ReaderProcess
     memory: Remembered | None
     paths: dict[str, Path]
+    """Of the files that are wanted, by name."""
+    present: frozenset[str]
+    """Names of all visible files."""
 
     def items(self, name: str, path: Path) -> list[Document | Skipped]:
         """What one file gives: documents, or why there are none."""
@@ -233,7 +237,7 @@ class _Reading:
             raise Unreadable(reason if side in reason else f"its side file {side}: {reason}") from None
 
     def _check_side(self, name: str, suffix: str) -> None:
-        if name.removesuffix(suffix) not in self.paths:
+        if name.removesuffix(suffix) not in self.present:
             raise Unreadable(f"a side file of {PurePosixPath(name).name.removesuffix(suffix)}, which is not there")
 
 

@@ -55,6 +55,7 @@ def test_patterns_and_the_ignore_file_choose_the_files_in_silence(tmp_path: Path
     for name in ("a.md", "b.txt", "drafts/c.md", "drafts/keep.md", "old/d.md", "picture.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
+    (tmp_path / "b.txt.meta.yaml").write_text("title: of a file that is left out")
     (tmp_path / ".ragftignore").write_text("# not ready\ndrafts/*\n!drafts/keep.md\n")
     documents, skipped = read(tmp_path, ReadSettings(include=("*.md",), exclude=("/old/",)))
     assert list(documents) == ["a.md", "drafts/keep.md"] and not skipped
