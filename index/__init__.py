@@ -11,7 +11,7 @@ serving. Importing it is cheap: FAISS, torch and sentence-transformers are loade
 """
 
 from index.chunking import Chunk, ChunkSettings, chunk_document
-from index.documents import Document, Skipped, read_documents
+from index.documents import Document, ReadSettings, Skipped, read_documents
 from index.encoder import Encoder, TextEncoder
 from index.errors import (
     CorruptSnapshot,
@@ -24,6 +24,7 @@ from index.errors import (
 )
 from index.estimate import Estimate
 from index.filters import Filter, FilterError, Labels, parse_filter, parse_labels
+from index.formats import Fields, Limits
 from index.gate import Gate, Verdict
 from index.maintenance import compact, diff, gc, verify, verify_all
 from index.refresh import RefreshPlan, RefreshReport, check_encoder, plan, refresh, snapshot_id
@@ -41,6 +42,7 @@ __all__ = [
     "Encoder",
     "EncoderMismatch",
     "Estimate",
+    "Fields",
     "Filter",
     "FilterError",
     "Gate",
@@ -48,8 +50,10 @@ __all__ = [
     "IndexBusy",
     "IndexFault",
     "Labels",
+    "Limits",
     "NoDocuments",
     "NoSnapshot",
+    "ReadSettings",
     "RefreshPlan",
     "RefreshReport",
     "Reranker",

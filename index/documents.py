@@ -1,4 +1,4 @@
-"""Reads a folder of Markdown and text files.
+"""Reads a folder of documents: walks it, and hands each file to the reader of its format.
 
 Knows files and their text, nothing of chunks or vectors. One bad file never stops the others: it is named,
 with the reason, in the list of what was skipped.
@@ -8,87 +8,44 @@ from __future__ import annotations
 
 import json
 import os
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from blake3 import blake3
-
-from index.errors import NoDocuments
-from index.markdown import headings
+from index.document import MARKDOWN_SUFFIXES, Document, Metadata, Skipped, Value
+from index.errors import IndexFault, NoDocuments
+from index.formats import EXTRACTION_VERSION, ReadSettings, Unreadable, format_of, suffixes
+from index.formats.encoding import decode
+from index.formats.process import ReaderProcess
+from index.formats.properties import SIDE_SUFFIXES, Properties, side_file
 from index.walk import FileState, file_state, visible_files
 
-MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
-TEXT_SUFFIXES = frozenset({".txt"})
+__all__ = [
+    "IGNORE_FILE",
+    "MARKDOWN_SUFFIXES",
+    "Document",
+    "Metadata",
+    "ReadSettings",
+    "Skipped",
+    "Value",
+    "read_documents",
+    "reading_of",
+]
+
+IGNORE_FILE = ".ragftignore"
+"""In the folder of documents, with patterns as in a `.gitignore`."""
 
 
-Value = str | int | float | bool | list[str]
-Metadata = Mapping[str, Value]
-"""Flat, and made of what JSON has; a list holds strings."""
+class Remembered(Protocol):
+    """What was extracted from a file before, so that it need not be read again."""
 
+    def recall(self, name: str, data: bytes) -> list[Document | Skipped] | None:
+        """What a file of this name and content gave; None where it is not known."""
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One readable file.
-
-    Attributes:
-        id: Path below the folder, with forward slashes.
-        title: First level-1 heading, or the file's stem.
-        text: The content; line ends are `\\n`, a byte order mark is dropped.
-        hash: blake3 of everything else here, in hex.
-        metadata: What is known about the document beside its text, to filter by.
-        labels: Who may see it: callers that hold any of them; empty for everybody.
-        page_starts: Where each page begins in the text, the first at 0; empty where there are no pages.
-    """
-
-    id: str
-    title: str
-    text: str
-    hash: str
-    metadata: Metadata = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    page_starts: tuple[int, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        path: str,
-        text: str,
-        *,
-        title: str | None = None,
-        metadata: Metadata | None = None,
-        labels: tuple[str, ...] = (),
-        page_starts: tuple[int, ...] = (),
-    ) -> Document:
-        """The document at this path below the folder; the title, unless given, follows from path and text."""
-        title = title or _title(path, text)
-        content = [title, text, metadata or {}, sorted(labels), page_starts]
-        digest = blake3(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-        return cls(path, title, text, digest, metadata or {}, tuple(sorted(labels)), page_starts)
-
-    def page_at(self, offset: int) -> int | None:
-        """The page (from 1) that a character stands on; None where there are no pages."""
-        return bisect_right(self.page_starts, offset) or None
-
-    @property
-    def is_markdown(self) -> bool:
-        return PurePosixPath(self.id).suffix.lower() in MARKDOWN_SUFFIXES
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file or folder that was not read, and why.
-
-    Attributes:
-        by_rule: It is none of the documents (another format, a link), so that an older version of it goes from the
-            index; False where it could not be read, and an older version stays.
-    """
-
-    path: str
-    reason: str
-    by_rule: bool = False
+    def remember(self, name: str, data: bytes, items: list[Document | Skipped]) -> None:
+        """Keep what a file gave."""
 
 
 class Unchanged(Protocol):
@@ -98,109 +55,262 @@ class Unchanged(Protocol):
     def learn(self, name: str, state: FileState, documents: Sequence[Document]) -> None: ...
 
 
-def read_documents(folder: Path, unchanged: Unchanged | None = None) -> tuple[list[Document], list[Skipped]]:
-    """Read every Markdown and text file below `folder`; both lists are sorted by path.
+def read_documents(
+    folder: Path,
+    settings: ReadSettings | None = None,
+    memory: Remembered | None = None,
+    unchanged: Unchanged | None = None,
+) -> tuple[list[Document], list[Skipped]]:
+    """Read every file of a known format below `folder`; both lists are sorted by path.
 
-    Hidden files and folders are passed over in silence; links that lead out of the folder are skipped by
-    name.
+    Hidden files and folders, and those that the patterns leave out, are passed over in silence; links that lead out of
+    the folder are skipped by name.
 
     Args:
         folder: Of the documents.
+        settings: Which files are read, how, and how far.
+        memory: Of what isolated readers extracted before.
         unchanged: Files that it knows are not read, and their documents are not in the result.
 
     Raises:
         NoDocuments: the folder is missing, or no file in it can be read.
+        IndexFault: a pattern makes no sense.
     """
-    folder = Path(folder)
+    folder, settings = Path(folder), settings or ReadSettings()
     if not folder.is_dir():
         raise NoDocuments(f"The folder of documents {folder} does not exist; create it or name another one.")
-    documents: list[Document] = []
-    skipped: list[Skipped] = []
     unreadable: list[OSError] = []
+    entries = dict(visible_files(folder, unreadable.append))
+    present = frozenset(entries)
+    wanted = _Patterns(folder, settings)
+    entries = {name: entry for name, entry in sorted(entries.items()) if wanted.includes(name)}
+    documents: list[Document] = []
+    skipped = _folders_not_read(folder, unreadable)
     known = 0
-    for name, entry in visible_files(folder, unreadable.append):
-        state = _state(entry) if unchanged else None
-        if unchanged and state and unchanged.knows(name, state):
-            known += 1
-            continue
-        item = _read(Path(entry.path), name, folder)
-        if isinstance(item, Document):
-            documents.append(item)
-            if unchanged and state:
-                unchanged.learn(name, state, [item])
-        else:
-            skipped.append(item)
-    for error in unreadable:
-        path = Path(error.filename)
-        if path == folder:
-            raise NoDocuments(f"The folder of documents {folder} cannot be read ({error.strerror}); change its mode.")
-        skipped.append(Skipped(path.relative_to(folder).as_posix(), f"cannot be read ({error.strerror})"))
+    with ReaderProcess(settings) as process:
+        reading = _Reading(folder, settings, process, memory, entries, present)
+        for name in entries:
+            state = reading.state(name) if unchanged else None
+            if unchanged and state and unchanged.knows(name, state):
+                known += 1
+                continue
+            items = reading.items(name)
+            read = [item for item in items if isinstance(item, Document)]
+            documents += read
+            skipped += [item for item in items if isinstance(item, Skipped)]
+            if unchanged and state and read and len(read) == len(items):
+                unchanged.learn(name, state, read)
     if not documents and not known:
         reasons = "".join(f" {item.path}: {item.reason}." for item in skipped[:3])
         raise NoDocuments(
-            f"The folder {folder} holds no readable document; put Markdown (.md) or text (.txt) files there.{reasons}"
+            f"The folder {folder} holds no readable document; put Markdown (.md), text (.txt), HTML, PDF, DOCX, "
+            f"JSONL or CSV files there.{reasons}"
         )
-    documents.sort(key=lambda document: document.id)
-    skipped.sort(key=lambda item: item.path)
-    return documents, skipped
+    documents, twice = _with_unique_ids(documents)
+    return documents, sorted([*skipped, *twice], key=lambda item: (item.path, item.reason))
 
 
-READING_VERSION = 1
-"""Raised whenever the same file would give another document."""
+def reading_of(folder: Path, settings: ReadSettings) -> str:
+    """All that decides what is made of a file in this folder, beside the file and its side files."""
+    return json.dumps([EXTRACTION_VERSION, str(folder.resolve()), asdict(settings)], sort_keys=True)
 
 
-def reading_of(folder: Path) -> str:
-    """All that decides what is made of a file in this folder, beside the file."""
-    return json.dumps([READING_VERSION, str(folder.resolve())])
+def _folders_not_read(folder: Path, errors: Iterable[OSError]) -> list[Skipped]:
+    """The folders that cannot be read, by name.
+
+    Raises:
+        NoDocuments: it is the folder of documents itself.
+    """
+    found = []
+    for error in errors:
+        path = Path(error.filename)
+        if path == folder:
+            raise NoDocuments(f"The folder of documents {folder} cannot be read ({error.strerror}); change its mode.")
+        found.append(Skipped(path.relative_to(folder).as_posix(), f"cannot be read ({error.strerror})"))
+    return found
 
 
-def _state(entry: os.DirEntry[str]) -> FileState | None:
-    """What tells whether a file changed, taken before it is read; None where that cannot be told."""
-    try:
-        return file_state(entry.stat())
-    except OSError:
+def _with_unique_ids(documents: Iterable[Document]) -> tuple[list[Document], list[Skipped]]:
+    """The documents by id; a file whose name is the id of a row (`a.csv#1`) gives way to it."""
+    found: list[Document] = []
+    skipped: list[Skipped] = []
+    for document in sorted(documents, key=lambda item: (item.id, item.hash)):
+        if found and found[-1].id == document.id:
+            skipped.append(Skipped(document.id, "another document has the same name"))
+        else:
+            found.append(document)
+    return found, skipped
+
+
+class _Patterns:
+    """Which files are read: those that `include` names, less those that `exclude` or the ignore file name."""
+
+    def __init__(self, folder: Path, settings: ReadSettings) -> None:
+        ignore = folder / IGNORE_FILE
+        try:
+            ignored = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
+        except (OSError, UnicodeDecodeError) as error:
+            raise IndexFault(f"The ignore file {ignore} cannot be read ({error}); save it as UTF-8.") from error
+        self._include = _matcher(settings.include, "index.include")
+        self._exclude = _matcher(settings.exclude, "index.exclude")
+        self._ignore = _matcher(ignored, str(ignore))
+
+    def includes(self, name: str) -> bool:
+        if self._include is not None and not name.endswith(SIDE_SUFFIXES) and not self._include.match_file(name):
+            return False
+        return not any(matcher is not None and matcher.match_file(name) for matcher in (self._exclude, self._ignore))
+
+
+class _Matcher(Protocol):
+    def match_file(self, file: str) -> bool: ...
+
+
+def _matcher(patterns: Iterable[str], where: str) -> _Matcher | None:
+    patterns = list(patterns)
+    if not patterns:
         return None
+    import pathspec
 
-
-def _read(path: Path, name: str, folder: Path) -> Document | Skipped:
-    if path.is_symlink():
-        target = path.resolve()
-        if not target.is_relative_to(folder.resolve()):
-            return Skipped(name, "a link that leaves the folder of documents", by_rule=True)
-        if target.is_dir():
-            return Skipped(name, "a link to a folder, whose files are read in their own place", by_rule=True)
-    if path.suffix.lower() not in MARKDOWN_SUFFIXES | TEXT_SUFFIXES:
-        kind = path.suffix or "no suffix"
-        return Skipped(name, f"not a supported format ({kind}); supported are .md, .markdown and .txt", by_rule=True)
-    if not path.is_file():
-        return Skipped(name, "not a regular file", by_rule=True)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return Skipped(name, f"cannot be read ({error.strerror})")
-    return _decode(data, name)
+        return pathspec.GitIgnoreSpec.from_lines(patterns)
+    except ValueError as error:
+        raise IndexFault(f"A pattern in {where} makes no sense: {error}.") from error
 
 
-def _decode(data: bytes, name: str) -> Document | Skipped:
-    if b"\0" in data:
-        return Skipped(name, f"binary content (a zero byte at offset {data.index(0)})")
+@dataclass(frozen=True)
+class _Reading:
+    """What the reading of one file needs to know of the whole."""
+
+    folder: Path
+    settings: ReadSettings
+    process: ReaderProcess
+    memory: Remembered | None
+    entries: Mapping[str, os.DirEntry[str]]
+    """Of the files that are wanted, by name."""
+    present: frozenset[str]
+    """Names of all visible files."""
+
+    def state(self, name: str) -> FileState | None:
+        """What tells whether a file or its side files changed, taken before it is read; None where that cannot be
+        told."""
+        try:
+            return tuple(part for file in self._with_sides(name) for part in file_state(self.entries[file].stat()))
+        except OSError:
+            return None
+
+    def items(self, name: str) -> list[Document | Skipped]:
+        """What one file gives: documents, or why there are none."""
+        side = next((suffix for suffix in SIDE_SUFFIXES if name.endswith(suffix)), None)
+        try:
+            if side is not None:
+                self._check_side(name, side)
+                return []
+            items = self._extracted(name, self._bytes(Path(self.entries[name].path)))
+            properties = self._properties(name)
+        except Unreadable as error:
+            return [Skipped(_printable(name), str(error), error.by_rule)]
+        except UnicodeEncodeError:
+            return [Skipped(_printable(name), "its title or metadata holds half a character (a lone surrogate)")]
+        if properties is None:
+            return items
+        return [_described(item, properties, name) if isinstance(item, Document) else item for item in items]
+
+    def _extracted(self, name: str, data: bytes) -> list[Document | Skipped]:
+        kind = format_of(name)
+        assert kind is not None  # noqa: S101, `_bytes` refuses other files
+        if not kind.is_isolated:
+            return kind.read(name, data, self.settings)
+        items = self.memory.recall(name, data) if self.memory else None
+        if items is None:
+            items = self.process.read(name, data)
+            if self.memory:
+                self.memory.remember(name, data, items)
+        return items
+
+    def _bytes(self, path: Path) -> bytes:
+        """The content of a file that may be read.
+
+        Raises:
+            Unreadable: with the reason why it may not, or cannot.
+        """
+        if path.is_symlink():
+            target = path.resolve()
+            if not target.is_relative_to(self.folder.resolve()):
+                raise Unreadable("a link that leaves the folder of documents", by_rule=True)
+            if target.is_dir():
+                raise Unreadable("a link to a folder, whose files are read in their own place", by_rule=True)
+        if format_of(path.name) is None and not path.name.endswith(SIDE_SUFFIXES):
+            kind = path.suffix or "no suffix"
+            raise Unreadable(f"not a supported format ({kind}); supported are {suffixes()}", by_rule=True)
+        try:
+            path.as_posix().encode()
+        except UnicodeEncodeError:
+            raise Unreadable("the file name is not valid UTF-8; rename the file") from None
+        limit = self.settings.limits.file_bytes
+        try:
+            # Asked of the path before it is opened: opening a pipe would wait for its writer.
+            if not path.is_file():
+                raise Unreadable("not a regular file", by_rule=True)
+            with path.open("rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise Unreadable("not a regular file", by_rule=True)
+                data = file.read(limit + 1)
+        except OSError as error:
+            raise Unreadable(f"cannot be read ({error.strerror})") from None
+        if len(data) > limit:
+            raise Unreadable(f"more than {limit} bytes")
+        return data
+
+    def _properties(self, name: str) -> Properties | None:
+        """What the side file of a file says; None where there is none."""
+        found = self._with_sides(name)[1:]
+        if len(found) > 1:
+            raise Unreadable(f"it has two side files, {' and '.join(PurePosixPath(side).name for side in found)}")
+        if not found:
+            return None
+        side = PurePosixPath(found[0]).name
+        try:
+            return side_file(side, decode(self._bytes(Path(self.entries[found[0]].path))))
+        except Unreadable as error:
+            reason = str(error)
+            raise Unreadable(reason if side in reason else f"its side file {side}: {reason}") from None
+
+    def _with_sides(self, name: str) -> list[str]:
+        return [name, *(name + suffix for suffix in SIDE_SUFFIXES if name + suffix in self.entries)]
+
+    def _check_side(self, name: str, suffix: str) -> None:
+        if name.removesuffix(suffix) not in self.present:
+            raise Unreadable(f"a side file of {PurePosixPath(name).name.removesuffix(suffix)}, which is not there")
+
+
+def _described(document: Document, said: Properties, name: str) -> Document:
+    """A document with what its side file says, which goes before what it says itself.
+
+    In a table, where the side file speaks of all rows, the columns of a row go before it.
+    """
+    if document.id == name:
+        title = said.title or document.title
+        labels = document.labels if said.labels is None else said.labels
+        metadata = {**document.metadata, **said.metadata}
+    else:
+        title = document.title
+        labels = document.labels or said.labels or ()
+        metadata = {**said.metadata, **document.metadata}
+    return Document.of(
+        document.id,
+        document.text,
+        title=title,
+        labels=labels,
+        metadata=metadata,
+        page_starts=document.page_starts,
+        is_markdown=document.is_markdown,
+    )
+
+
+def _printable(name: str) -> str:
+    """A name that can be printed and stored, whatever bytes the file system has."""
     try:
         name.encode()
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return Skipped(name, f"not valid UTF-8 at byte offset {error.start}; save the file as UTF-8")
     except UnicodeEncodeError:
-        return Skipped(ascii(name), "the file name is not valid UTF-8; rename the file")
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if not text.strip():
-        return Skipped(name, "empty")
-    return Document.of(name, text)
-
-
-def _title(path: str, text: str) -> str:
-    """The first level-1 heading of a Markdown document, or the stem of the file name."""
-    if PurePosixPath(path).suffix.lower() in MARKDOWN_SUFFIXES:
-        for heading in headings(text):
-            if heading.level == 1:
-                return heading.text
-    return PurePosixPath(path).stem
+        return ascii(name)
+    return name

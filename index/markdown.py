@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
-_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?\s*$")
+_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(?=[^ \t\n])")
 _UNDERLINE = re.compile(r"^ {0,3}(?:={2,}|-{2,})\s*$")
 _NOT_A_PARAGRAPH = re.compile(r"^(?: {4}|\t|\s*(?:[-*+>|#]|\d+[.)]\s|`{3}|~{3}|={2}))")
 
@@ -40,14 +40,21 @@ def headings(text: str) -> list[Heading]:
                     fence = ""
             elif mark:
                 fence = mark.group(1)
-            elif (atx := _ATX.match(line)) and atx.group(2).strip(" \t#"):
-                found.append(Heading(len(atx.group(1)), atx.group(2).strip(), start, end))
+            elif (atx := _ATX.match(line)) and (words := _without_closing(line[atx.end() :])).strip("#"):
+                found.append(Heading(len(atx.group(1)), words, start, end))
             elif _UNDERLINE.match(line) and _can_be_underlined(before, previous):
                 level = 1 if "=" in line else 2
                 found.append(Heading(level, previous.strip(), previous_start, end))
         before, previous = previous, line
         previous_start, start = start, end
     return found
+
+
+def _without_closing(words: str) -> str:
+    """The words of a heading without the `#` marks that may close it."""
+    words = words.strip()
+    open_words = words.rstrip("#")
+    return open_words.rstrip() if open_words[-1:] in (" ", "\t") else words
 
 
 def _can_be_underlined(before: str, previous: str) -> bool:

@@ -18,10 +18,11 @@ from blake3 import blake3
 
 from index.absent import staying, too_many, unreadable
 from index.chunking import Chunk, ChunkSettings, chunk_document
-from index.documents import Document, Skipped, read_documents, reading_of
+from index.documents import Document, ReadSettings, Skipped, read_documents, reading_of
 from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import CorruptSnapshot, EncoderMismatch, IndexFault, NoSnapshot, TooManyRemovals
 from index.estimate import Estimate, estimate, remember_rate
+from index.extracted import ExtractedTexts
 from index.gate import Gate, Verdict
 from index.maintenance import prune
 from index.manifest import FORMAT, Manifest
@@ -143,6 +144,7 @@ def refresh(
     *,
     max_tokens: int | None = None,
     overlap: int = 0,
+    reading: ReadSettings | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
     allow_removal: float = 1.0,
@@ -162,6 +164,7 @@ def refresh(
         encoder: Must be the one that built the index, unless it is rebuilt.
         max_tokens: Longest passage; the encoder's window unless given.
         overlap: Tokens shared by neighbouring chunks of one section.
+        reading: Which files are read, how, and how far.
         dry_run: Write nothing, report what would be done.
         progress: Called while passages are encoded.
         allow_removal: Largest share of the indexed documents that may vanish in one refresh; those that only moved
@@ -189,11 +192,13 @@ def refresh(
     settings = _settings(encoder, max_tokens, overlap)
     clock = _Clock()
 
+    reading = reading or ReadSettings()
+
     def look() -> tuple[Snapshot | None, _Found, _Diff]:
         with clock.step("open"):
             base = _base(root, encoder, rebuild)
         with clock.step("read"):
-            found = _read(root, Path(folder), base, settings, check_content)
+            found = _read(root, Path(folder), reading, base, settings, check_content)
         with clock.step("plan"):
             return base, found, _diff(base, found.documents, settings, encoder, found.skipped)
 
@@ -221,8 +226,9 @@ def refresh(
             )
         published = due and (verdict is None or verdict.passed)
         with clock.step("tidy"):
-            if found.unchanged:
-                found.unchanged.save(published)
+            found.unchanged.save(published)
+            # What was not read again was not asked for, and is not to be forgotten.
+            found.extracted.save(forget=not found.unchanged.entries)
             if published and keep_snapshots is not None:
                 pruned = prune(root, keep_snapshots).removed
     return replace(_report(target, work, found.skipped, clock), published=published, verdict=verdict, pruned=pruned)
@@ -236,18 +242,27 @@ class _Found:
     """Entries of the live snapshot stand for those whose files did not change."""
     skipped: list[Skipped]
     unchanged: UnchangedFiles
+    extracted: ExtractedTexts
 
 
-def _read(root: Path, folder: Path, base: Snapshot | None, settings: ChunkSettings, check_content: bool) -> _Found:
+def _read(
+    root: Path,
+    folder: Path,
+    reading: ReadSettings,
+    base: Snapshot | None,
+    settings: ChunkSettings,
+    check_content: bool,
+) -> _Found:
     """Read the folder, or of it what may have changed since it was last read."""
     # Only where the live snapshot has the chunks as they are wanted can a text be left unread.
     usable = base is not None and base.settings == settings and not check_content
     live = {entry.id: entry for entry in base.documents()} if base and usable else {}
-    unchanged = UnchangedFiles(root, reading_of(folder), live)
-    documents, skipped = read_documents(folder, unchanged)
+    unchanged = UnchangedFiles(root, reading_of(folder, reading), live)
+    extracted = ExtractedTexts(root, reading)
+    documents, skipped = read_documents(folder, reading, extracted, unchanged)
     found: dict[str, Document | DocumentEntry] = {entry.id: entry for entry in unchanged.entries}
     found.update((document.id, document) for document in documents)
-    return _Found([found[name] for name in sorted(found)], skipped, unchanged)
+    return _Found([found[name] for name in sorted(found)], skipped, unchanged, extracted)
 
 
 def _report(target: str, work: _Diff, skipped: Sequence[Skipped], clock: _Clock) -> RefreshReport:

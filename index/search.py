@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.documents import Metadata
+from index.duplicates import passage_key
 from index.encoder import TextEncoder, Vectors
 from index.filters import Filter, Labels
 from index.lexical import Scores
@@ -85,6 +86,7 @@ def search(
     reranker: Reranker | None = None,
     rerank_depth: int = 20,
     timings: Timings | None = None,
+    collapse: bool = False,
 ) -> list[list[Hit]]:
     """The best chunks for each query, best first; safe to call from several threads.
 
@@ -103,6 +105,8 @@ def search(
         reranker: Orders the best candidates anew; None for none.
         rerank_depth: How many candidates it reads for a query, at least `k`.
         timings: Collects how long each stage took.
+        collapse: Of hits that repeat each other word for word, give only the best; fewer than `k` are given where the
+            depth holds no more.
 
     Raises:
         EncoderMismatch: the encoder is another one.
@@ -122,7 +126,7 @@ def search(
         return results
     texts = [queries[place] for place in asked]
     candidates = max(k, rerank_depth) if reranker is not None else k
-    depth = max(depth, candidates) if mode == "hybrid" else candidates
+    depth = max(depth, candidates) if mode == "hybrid" or collapse else candidates
     vectors = dense = None
     if mode != "lexical":
         with timings.stage("encode"):
@@ -139,7 +143,9 @@ def search(
                 lexical_scores = view.hide(snapshot, view.bm25(snapshot).scores(texts[number]))
                 rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
         with timings.stage("fuse"):
-            best = _fuse(snapshot, rankings, rrf_k, candidates)
+            best = _fuse(snapshot, rankings, rrf_k, 2 * depth if collapse else candidates)
+            if collapse:
+                best = _distinct(snapshot, best, candidates)
         with timings.stage("hits"):
             vector = vectors[number] if vectors is not None else None
             results[place] = _hits(snapshot, best, mode, vector, lexical_scores)
@@ -238,6 +244,24 @@ def _fuse(snapshot: Snapshot, rankings: Sequence[tuple[float, Rows]], rrf_k: int
         # What is worse than the last of the hits has no place among them, so its ties need not be broken.
         best = [item for item in best if item[1] >= best[k - 1][1]]
     return sorted(best, key=lambda item: (-item[1], snapshot.place(item[0])))[:k]
+
+
+def _distinct(snapshot: Snapshot, best: Sequence[tuple[int, float]], k: int) -> list[tuple[int, float]]:
+    """The first `k` rows that do not repeat one above them: of equal ones, the best, then the first by document.
+
+    Done here and not in the index, so that every caller sees a copy that it may see, and a refresh stays incremental.
+    """
+    seen: set[bytes] = set()
+    kept: list[tuple[int, float]] = []
+    for row, score in best:
+        chunk = snapshot.chunk_at(row)
+        key = passage_key(chunk.heading_path, chunk.text)
+        if key not in seen:
+            seen.add(key)
+            kept.append((row, score))
+            if len(kept) == k:
+                break
+    return kept
 
 
 def _order(snapshot: Snapshot, rows: Rows, scores: Scores) -> Rows:

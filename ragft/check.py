@@ -19,6 +19,7 @@ from ragft.findings import Findings
 from ragft.models import PACKAGED, cache_folder
 
 if TYPE_CHECKING:
+    from ragft.config import IndexSection
     from ragft.stages import Stages
 
 # Module, distributions that provide it, what it is for, and the extra that brings it.
@@ -141,7 +142,7 @@ def _five_questions(stages: Stages) -> str:
         try:
             snapshot = Snapshot.open(stages.index_root)
         except NoSnapshot:
-            few = _some_documents(config.index.documents, Path(folder) / "documents")
+            few = _some_documents(config.index, Path(folder) / "documents")
             stages.refresh_index(root=Path(folder) / "index", documents=few)
             snapshot = Snapshot.open(Path(folder) / "index")
             where = "an index of a few documents (there is no live one yet)"
@@ -161,14 +162,16 @@ def _five_questions(stages: Stages) -> str:
     return f"{len(questions)} over {where}; prompts of {min(lengths)} to {max(lengths)} tokens, answers fit"
 
 
-def _some_documents(source: Path, target: Path) -> Path:
-    """Copies of a few documents, so that a dry run does not encode a large corpus."""
+def _some_documents(section: IndexSection, target: Path) -> Path:
+    """The texts of a few documents, so that a dry run does not encode a large corpus."""
     from index.documents import read_documents
+    from ragft.reading import read_settings
 
-    for document in read_documents(source)[0][:_SAMPLE]:
-        path = target / document.id
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / document.id, path)
+    documents, _ = read_documents(section.documents, read_settings(section))
+    target.mkdir(parents=True, exist_ok=True)
+    for number, document in enumerate(documents[:_SAMPLE]):
+        suffix = ".md" if document.is_markdown else ".txt"
+        (target / f"{number}{suffix}").write_text(document.text, encoding="utf-8")
     return target
 
 

@@ -270,7 +270,7 @@ def build(
     """Index the documents."""
     stages = _stages(config, overrides, as_json)
     report = stages.refresh_index(rebuild=rebuild, ask_gate=ask_gate, allow_removal=allow_removal, wait=wait)
-    _show_refresh(stages, report)
+    _show_refresh(stages, report, duplicates=True)
 
 
 @index.command()
@@ -291,6 +291,9 @@ def refresh(
     ] = None,
     check_content: Annotated[
         bool, typer.Option("--check-content", help="Read every file, also those whose size and times did not change.")
+    ] = False,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Count repeated passages too, as build does.")
     ] = False,
     wait: Wait = False,
     as_json: AsJson = False,
@@ -313,14 +316,48 @@ def refresh(
 
         keep_fresh(stages, work, poll, lambda error: _refusal(error)[1])
         return
-    _show_refresh(stages, work(dry_run=dry_run), dry_run=dry_run)
+    _show_refresh(stages, work(dry_run=dry_run), dry_run=dry_run, duplicates=duplicates)
 
 
-def _show_refresh(stages: Stages, report: RefreshReport, *, dry_run: bool = False) -> None:
+def _show_refresh(stages: Stages, report: RefreshReport, *, dry_run: bool = False, duplicates: bool = False) -> None:
     from ragft.refresh_report import show
 
-    if show(stages, report, dry_run=dry_run):
+    repeated, told = _repeated(stages) if duplicates and not dry_run else ({}, ())
+    if show(stages, report, dry_run=dry_run, more=repeated, remarks=told):
         raise typer.Exit(1)
+
+
+def _repeated(stages: Stages) -> tuple[dict[str, int], tuple[str, ...]]:
+    """How many passages of the live index repeat others: figures, and a line where there are any.
+
+    All passages are compared, so this costs what exists, not what changed.
+    """
+    from index.duplicates import find_duplicates
+
+    found = find_duplicates(stages.live_snapshot().chunks())
+    figures = {"duplicate_passages": found.superfluous, "near_duplicate_groups": len(found.near)}
+    if not found.exact and not found.near:
+        return figures, ()
+    kept = ", collapsed in searches" if stages.config.index.duplicates == "collapse" else ""
+    told = f"{found.superfluous} passages repeat others word for word{kept}, {len(found.near)} groups nearly do"
+    return figures, (f"{told}: see `ragft index duplicates`",)
+
+
+@index.command()
+def duplicates(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """List the passages that repeat others, word for word or nearly."""
+    from dataclasses import asdict
+
+    from index.duplicates import find_duplicates
+
+    stages = _stages(config, overrides, as_json)
+    found = find_duplicates(stages.live_snapshot().chunks())
+    lines = [
+        f"{'same' if group.similarity == 1.0 else f'{group.similarity:.2f}'}  {'  '.join(group.chunk_ids)}"
+        for group in (*found.exact, *found.near)
+    ]
+    summary = f"{found.superfluous} passages repeat others word for word, {len(found.near)} groups nearly do"
+    stages.reporter.result(asdict(found), *lines, summary)
 
 
 @index.command()
@@ -369,13 +406,21 @@ def _score(value: float | None) -> str:
 
 
 @index.command("list")
-def list_(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """List the snapshots, the live one and those that the gate holds back marked."""
+def list_(
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    documents: Annotated[bool, typer.Option("--documents", help="The documents of the live one instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the snapshots, the live one marked."""
     from dataclasses import asdict
 
     from index.snapshot import list_snapshots
 
     stages = _stages(config, overrides, as_json)
+    if documents:
+        _list_documents(stages)
+        return
     snapshots = list_snapshots(stages.index_root)
     lines = [
         f"{'*' if s.is_current else ' '} {s.id}  {s.created}  {s.documents} documents, {s.chunks} passages"
@@ -384,6 +429,37 @@ def list_(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_j
         for s in snapshots
     ]
     stages.reporter.result({"snapshots": [asdict(s) for s in snapshots]}, *lines or ["There are no snapshots yet."])
+
+
+def _list_documents(stages: Stages) -> None:
+    """Format, pages and passages of each document in the live index."""
+    from pathlib import PurePosixPath
+
+    from index.snapshot import Snapshot
+
+    snapshot = Snapshot.open(stages.index_root)
+    rows: dict[str, dict[str, Any]] = {
+        entry.id: {
+            "id": entry.id,
+            "title": entry.title,
+            "format": PurePosixPath(entry.id).suffix.partition("#")[0].removeprefix("."),
+            "last_page": None,
+            "passages": 0,
+        }
+        for entry in snapshot.documents()
+    }
+    for chunk in snapshot.chunks():
+        row = rows[chunk.document_id]
+        row["passages"] += 1
+        if chunk.page is not None:
+            row["last_page"] = max(row["last_page"] or 0, chunk.page)
+    lines = [
+        f"{row['id']}  {row['title']!r}  {row['format']}  "
+        + (f"text to page {row['last_page']}, " if row["last_page"] else "")
+        + f"{row['passages']} passages"
+        for row in rows.values()
+    ]
+    stages.reporter.result({"snapshot": snapshot.id, "documents": list(rows.values())}, *lines)
 
 
 @index.command()

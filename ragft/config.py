@@ -86,13 +86,60 @@ class GateSection(Section):
     )
 
 
+class FieldsSection(Section):
+    """Which field of a JSONL object, or column of a CSV file, means what."""
+
+    text: str = Field("text", description="The text; a row without it is skipped.")
+    title: str = Field("title", description="The title; where a row has none, `path#ID`.")
+    id: str = Field("id", description="Names the row in its file; where a row has none, its number.")
+    labels: str = Field("labels", description="Who may see the row: a list, or names separated by `;` or `,`.")
+    metadata: tuple[str, ...] = Field((), description="Fields to keep as metadata.")
+
+
+class LimitsSection(Section):
+    """What one file may cost; a file beyond any of these is named and skipped."""
+
+    file_mb: float = Field(64, gt=0, description="Size of the file, in MiB.")
+    pages: int = Field(5_000, ge=1, description="Pages of a PDF.")
+    characters: int = Field(50_000_000, ge=1, description="Text extracted from the file.")
+    depth: int = Field(1_000, ge=1, description="How deep the elements of an HTML file may be nested.")
+    expanded_mb: float = Field(512, gt=0, description="Size of all parts of a zipped format (DOCX), unpacked, in MiB.")
+    expansion_ratio: float = Field(
+        200, gt=1, description="Unpacked over packed size of a zipped format, where that is more than 1 MiB."
+    )
+    seconds: float = Field(20, gt=0, description="Processor time of the reader of an HTML, PDF or DOCX file.")
+    memory_mb: float = Field(2_048, ge=64, description="What that reader may allocate, in MiB.")
+
+
 class IndexSection(Section):
     """Which documents are searched, and how."""
 
     # These decide how the index is kept, not which passages a question finds: a change makes no other work stale.
-    UPKEEP: ClassVar[frozenset[str]] = frozenset({"allow_removal", "gate", "keep_snapshots", "verify_on_open"})
+    # How files are read shows in the documents' hashes.
+    UPKEEP: ClassVar[frozenset[str]] = frozenset(
+        {
+            "documents",
+            "include",
+            "exclude",
+            "fields",
+            "limits",
+            "allow_removal",
+            "gate",
+            "keep_snapshots",
+            "verify_on_open",
+        }
+    )
 
     documents: Path = Field(Path("documents"), description="Folder of the domain's documents.")
+    include: tuple[str, ...] = Field(
+        (), description="Patterns as in a .gitignore, of the files to read; none: every file of a known format."
+    )
+    exclude: tuple[str, ...] = Field((), description="Patterns of files to pass over, beside those in `.ragftignore`.")
+    fields: FieldsSection = FieldsSection()
+    limits: LimitsSection = LimitsSection()
+    duplicates: Literal["report", "collapse"] = Field(
+        "report", description="report: passages that repeat others are counted; collapse: a search shows one of each."
+    )
     encoder: str = Field("all-minilm-l6-v2", description="Hub id, local folder, or name of a packaged encoder.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Number format of the encoder; auto: bfloat16 where the processor has it."

@@ -163,6 +163,7 @@ class Retriever:
             reranker=self.reranker,
             rerank_depth=config.rerank_depth,
             timings=timings,
+            collapse=config.duplicates == "collapse",
         )
         count = max(1, len(questions))
         each = (time.perf_counter() - begin) * 1000 / count

@@ -111,6 +111,7 @@ class Stages:
         """
         from index.refresh import refresh
         from ragft.gate import gate_of
+        from ragft.reading import read_settings
         from ragft.refresh_report import remarks_on
 
         settings = self.config.index
@@ -122,6 +123,7 @@ class Stages:
                 self.encoder,
                 max_tokens=settings.chunk_tokens,
                 overlap=settings.overlap,
+                reading=read_settings(settings),
                 dry_run=dry_run,
                 rebuild=rebuild,
                 keep_snapshots=settings.keep_snapshots,
@@ -212,8 +214,8 @@ class Stages:
             "split": parts.fingerprint,
             "mix": mixing.model_dump(mode="json", exclude={"general"}),
             "general": _hash_input(mixing.general, "data.mix.general") if mixing.general else None,
-            "documents": _hash_documents(config.data.documents) if config.data.documents else None,
-            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k", *IndexSection.UPKEEP}),
+            "documents": _hash_documents(config.data.documents, config.index) if config.data.documents else None,
+            "search": config.index.model_dump(mode="json", exclude={"top_k", *IndexSection.UPKEEP}),
             "prompt": [config.prompt.system, config.prompt.refusal],
             "seed": config.seed,
         }
@@ -465,8 +467,9 @@ def _hash_input(path: Path, key: str) -> str:
     return hash_file(path)
 
 
-def _hash_documents(folder: Path) -> list[tuple[str, str]]:
+def _hash_documents(folder: Path, section: IndexSection) -> list[tuple[str, str]]:
     """Ids and content hashes of the documents in a folder."""
     from index.documents import read_documents
+    from ragft.reading import read_settings
 
-    return [(document.id, document.hash) for document in read_documents(folder)[0]]
+    return [(document.id, document.hash) for document in read_documents(folder, read_settings(section))[0]]

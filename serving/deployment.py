@@ -29,6 +29,7 @@ from ragft.errors import EngineDead, UsageError
 from ragft.gate import gate_of
 from ragft.models import resolve_encoder, resolve_reranker
 from ragft.pipeline import Pipeline, Retriever
+from ragft.reading import read_settings
 from ragft.setups import SETUPS, Setup
 from serving.errors import ApiError
 
@@ -215,6 +216,7 @@ class Deployment:
                 retriever.encoder,
                 max_tokens=section.chunk_tokens,
                 overlap=section.overlap,
+                reading=read_settings(section),
                 dry_run=dry_run,
                 allow_removal=1.0 if allow_removal else section.allow_removal,
                 gate=gate_of(self.config, retriever.encoder) if ask_gate and not dry_run else None,

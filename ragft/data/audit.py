@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from index.chunking import section_headings
-from index.documents import read_documents
+from index.documents import ReadSettings, read_documents
 from index.errors import IndexFault
 from ragft.citations import passage_matches
 from ragft.config import Config
@@ -16,6 +16,7 @@ from ragft.data.examples import Example, read_examples
 from ragft.errors import UsageError
 from ragft.evaluate.records import Question, read_questions
 from ragft.findings import Findings
+from ragft.reading import read_settings
 
 _AROUND_WORDS = ".,;:!?…¿¡\"'`“”„‘’«»()[]{}-–—。，？！、"
 SHOWN = 3  # ids named in a finding; the rest is counted
@@ -41,8 +42,9 @@ def audit_data(config: Config) -> Findings:
     _duplicates(findings, examples, questions)
     _form(findings, config, examples)
     documents = config.data.documents or config.index.documents
-    _sources(findings, documents, "examples", ((example.id, example.sources) for example in examples))
-    _sources(findings, config.index.documents, "questions", ((q.id, q.sources) for q in questions))
+    reading = read_settings(config.index)
+    _sources(findings, documents, reading, "examples", ((example.id, example.sources) for example in examples))
+    _sources(findings, config.index.documents, reading, "questions", ((q.id, q.sources) for q in questions))
     return findings
 
 
@@ -102,12 +104,18 @@ def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> No
         findings.add("error", "refusal", "prompt.refusal is not in the house format itself")
 
 
-def _sources(findings: Findings, folder: Path, what: str, rows: Iterable[tuple[str, Sequence[str]]]) -> None:
+def _sources(
+    findings: Findings,
+    folder: Path,
+    reading: ReadSettings,
+    what: str,
+    rows: Iterable[tuple[str, Sequence[str]]],
+) -> None:
     rows = [(identity, sources) for identity, sources in rows if sources]
     if not rows:
         return
     try:
-        documents, skipped = read_documents(folder)
+        documents, skipped = read_documents(folder, reading)
     except IndexFault as error:
         findings.add("error", "documents", str(error))
         return

@@ -73,7 +73,7 @@ def evaluate(
         "prompt": config.prompt.model_dump(mode="json"),
         "engine": config.engine.model_dump(mode="json"),
         "index": retriever.index_version if retriever else None,
-        "search": config.index.model_dump(mode="json", exclude={"documents", "encoder", *IndexSection.UPKEEP}),
+        "search": config.index.model_dump(mode="json", exclude={"encoder", *IndexSection.UPKEEP}),
         "reranker": retriever.reranker.fingerprint if retriever and retriever.reranker else None,
         "models": models,
         "seed": config.seed,

@@ -41,7 +41,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:
         return call
 
     monkeypatch.setattr(os, "scandir", refusing(os.scandir))
-    monkeypatch.setattr(Path, "read_bytes", refusing(Path.read_bytes))
+    monkeypatch.setattr(Path, "open", refusing(Path.open))
 
 
 @pytest.mark.parametrize("content", [BINARY, b"", b"  \n"], ids=["binary", "empty", "blank"])

@@ -38,7 +38,7 @@ def test_each_bad_file_is_named_with_its_reason_and_the_rest_is_read(tmp_path: P
     (tmp_path / "bad.md").write_bytes(b"abc\xff")
     (tmp_path / "binary.txt").write_bytes(b"ab\0c")
     (tmp_path / "empty.md").write_text(" \n")
-    (tmp_path / "paper.pdf").write_bytes(b"%PDF")
+    (tmp_path / "paper.ps").write_bytes(b"%PS")
     (tmp_path / ".hidden.md").write_text("hidden")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "x.md").write_text("hidden")
@@ -47,11 +47,11 @@ def test_each_bad_file_is_named_with_its_reason_and_the_rest_is_read(tmp_path: P
     documents, skipped = read_documents(tmp_path)
     assert [document.text for document in documents] == ["good\nline"]
     reasons = {item.path: item.reason for item in skipped}
-    assert list(reasons) == ["bad.md", "binary.txt", "dangling.md", "empty.md", "paper.pdf", "pipe.md"]
+    assert list(reasons) == ["bad.md", "binary.txt", "dangling.md", "empty.md", "paper.ps", "pipe.md"]
     assert "byte offset 3" in reasons["bad.md"]
     assert "binary" in reasons["binary.txt"]
     assert reasons["empty.md"] == "empty"
-    assert "not a supported format (.pdf)" in reasons["paper.pdf"]
+    assert "not a supported format (.ps)" in reasons["paper.ps"]
 
 
 def test_links_that_leave_the_folder_are_skipped_and_others_read(tmp_path: Path) -> None:
@@ -73,6 +73,6 @@ def test_links_that_leave_the_folder_are_skipped_and_others_read(tmp_path: Path)
 def test_missing_or_useless_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NoDocuments, match="create it or name another one"):
         read_documents(tmp_path / "nowhere")
-    (tmp_path / "paper.pdf").write_bytes(b"%PDF")
-    with pytest.raises(NoDocuments, match=r"put Markdown.*paper\.pdf: not a supported format"):
+    (tmp_path / "paper.ps").write_bytes(b"%PS")
+    with pytest.raises(NoDocuments, match=r"put Markdown.*paper\.ps: not a supported format"):
         read_documents(tmp_path)

@@ -21,13 +21,13 @@ BOTH = {**FOX, "owl.md": "# Owl\n\nThe barn owl.\n"}
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read, as they are."""
     names: list[str] = []
-    real = reading._read
+    real = reading._Reading.items
 
-    def noted(path: Path, name: str, folder: Path) -> object:
+    def noted(self: reading._Reading, name: str) -> list[reading.Document | reading.Skipped]:
         names.append(name)
-        return real(path, name, folder)
+        return real(self, name)
 
-    monkeypatch.setattr(reading, "_read", noted)
+    monkeypatch.setattr(reading._Reading, "items", noted)
     return names
 
 

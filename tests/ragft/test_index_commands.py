@@ -106,6 +106,21 @@ def test_dry_run_before_the_first_build_makes_no_index(ragft: Ragft, domain: Dom
     assert not (domain.workspace / "index" / "CURRENT").exists()
 
 
+def test_formats_and_repetitions_are_told(ragft: Ragft, domain: Domain) -> None:
+    words = " ".join(f"word{number}" for number in range(30))
+    domain.page("page.html", f"<h1>Page</h1><p>{words}</p>")
+    domain.page("copy.txt", words)
+    domain.page("rows.csv", "key,body\n7,a row\n")
+    fields = ("--set", "index.fields.text=body", "--set", "index.fields.id=key")
+    built = ragft("index", "build", "-c", domain.config, *fields)
+    assert "0 passages repeat others word for word, 1 groups nearly do" in built.out
+    listed = ragft("index", "list", "--documents", "--json", "-c", domain.config).values["documents"]
+    told = {row["id"]: (row["title"], row["format"], row["passages"]) for row in listed}
+    assert told["page.html"] == ("Page", "html", 1) and told["rows.csv#7"] == ("rows.csv#7", "csv", 1)
+    repeated = ragft("index", "duplicates", "--json", "-c", domain.config).values
+    assert [len(group["chunk_ids"]) for group in repeated["near"]] == [2]
+
+
 @pytest.mark.parametrize("command", ["build", "refresh"])
 def test_skipped_file_is_named_and_the_rest_goes_on(ragft: Ragft, domain: Domain, command: str) -> None:
     domain.page("broken.md", b"\xff\xfe\x00")

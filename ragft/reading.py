@@ -1,0 +1,28 @@
+"""How the folder of documents is read, from the configuration."""
+
+from __future__ import annotations
+
+from index.formats import Fields, Limits, ReadSettings
+from ragft.config import IndexSection
+
+_MEBIBYTE = 2**20
+
+
+def read_settings(section: IndexSection) -> ReadSettings:
+    """Patterns, fields and limits as the index takes them: sizes in bytes."""
+    limits = section.limits
+    return ReadSettings(
+        include=section.include,
+        exclude=section.exclude,
+        fields=Fields(**section.fields.model_dump()),
+        limits=Limits(
+            file_bytes=int(limits.file_mb * _MEBIBYTE),
+            pages=limits.pages,
+            characters=limits.characters,
+            depth=limits.depth,
+            expanded_bytes=int(limits.expanded_mb * _MEBIBYTE),
+            expansion_ratio=limits.expansion_ratio,
+            seconds=limits.seconds,
+            memory_bytes=int(limits.memory_mb * _MEBIBYTE),
+        ),
+    )
