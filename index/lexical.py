@@ -33,14 +33,14 @@ B = 0.4
 HEADING_WEIGHT = 2
 """How often the words of the title and the headings count; 1, 2 and 3 were tried on SciFact's train queries."""
 
-STOP_WORDS = frozenset(
-    """a about after again all also am an and any are as at be because been being below between both but by can could
-    did do does doing down during each few for from further had has have having he her here hers him his how i if in
-    into is it its itself just me more most my no nor not now of off on once only or other our out over own same she
-    should so some such than that the their them then there these they this those through to too under until up very
-    was we were what when where which while who whom why will with would you your""".split()
-)
-"""English words that say nothing about a topic. They are indexed, but only asked for where a query has no other."""
+# English words that say nothing about a topic. They are indexed, but only asked for where a query has no other.
+_STOP_WORDS = """
+a about after again all also am an and any are as at be because been being below between both but by can could did do
+does doing down during each few for from further had has have having he her here hers him his how i if in into is it its
+itself just me more most my no nor not now of off on once only or other our out over own same she should so some such
+than that the their them then there these they this those through to too under until up very was we were what when where
+which while who whom why will with would you your
+"""
 
 # A word of any script, with the punctuation that holds names together (node.js, 8.0.36, x86_64, key-value)
 # and the pluses and sharps that some names end with (c++, c#).
@@ -95,7 +95,7 @@ def query_terms(query: str) -> list[str]:
     return sorted(terms - _STOP_TERMS or terms)
 
 
-_STOP_TERMS = frozenset(term for word in STOP_WORDS for term in tokenize(word))
+_STOP_TERMS = frozenset(tokenize(_STOP_WORDS))
 
 
 @dataclass(frozen=True)

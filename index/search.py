@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from index.documents import Metadata
 from index.encoder import TextEncoder, Vectors
-from index.lexical import Scores
+from index.lexical import K1, B, Scores
 from index.refresh import check_encoder
 from index.snapshot import Snapshot
 
@@ -73,6 +73,7 @@ def search(
     weights: tuple[float, float] = (1.0, 1.0),
     rrf_k: int = 60,
     depth: int = 50,
+    bm25: tuple[float, float] = (K1, B),
 ) -> list[list[Hit]]:
     """The best chunks for each query, best first; safe to call from several threads.
 
@@ -85,6 +86,7 @@ def search(
         weights: Of the dense and the lexical ranking in the fusion.
         rrf_k: Constant of reciprocal rank fusion: the larger, the less the first ranks stand out.
         depth: How far down each ranking is read for the fusion.
+        bm25: k1 and b of the lexical ranking; see `Bm25.scores`.
 
     Raises:
         EncoderMismatch: the encoder is another one.
@@ -104,7 +106,7 @@ def search(
     depth = max(depth, k)
     dense = _dense_rankings(snapshot, vectors, depth) if vectors is not None else None
     for number, place in enumerate(asked):
-        lexical_scores = snapshot.bm25.scores(texts[number]) if mode != "dense" else None
+        lexical_scores = snapshot.bm25.scores(texts[number], *bm25) if mode != "dense" else None
         rankings: list[tuple[float, Rows]] = []
         if dense is not None:
             rankings.append((weights[0], dense[number]))

@@ -129,6 +129,7 @@ class Retriever:
             k=k or self._config.top_k,
             mode=self._config.mode,
             weights=(self._config.dense_weight, self._config.lexical_weight),
+            bm25=(self._config.bm25_k1, self._config.bm25_b),
         )
         each = (time.perf_counter() - begin) * 1000 / max(1, len(questions))
         return [Retrieved(tuple(hits), snapshot.id, each) for hits in found]

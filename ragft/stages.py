@@ -57,9 +57,18 @@ class Stages:
     @cached_property
     def encoder(self) -> Encoder:
         """The index's encoder, loaded."""
+        return self.load_encoder(self.encoder_folder)
+
+    @cached_property
+    def encoder_folder(self) -> Path:
+        """Folder of the index's encoder."""
+        return resolve_encoder(self.config.index.encoder, self.reporter.say)
+
+    def load_encoder(self, folder: Path) -> Encoder:
+        """Any encoder, as this configuration runs it."""
         from index.encoder import Encoder
 
-        return Encoder(resolve_encoder(self.config.index.encoder, self.reporter.say), dtype=self.config.index.dtype)
+        return Encoder(folder, dtype=self.config.index.dtype)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -82,6 +91,7 @@ class Stages:
         rebuild: bool = False,
         root: Path | None = None,
         documents: Path | None = None,
+        encoder: Encoder | None = None,
     ) -> RefreshReport:
         """Brings an index up to date with its folder of documents, by default the live one; says what was skipped."""
         from index.refresh import refresh
@@ -91,7 +101,7 @@ class Stages:
             report = refresh(
                 root or self.index_root,
                 documents or settings.documents,
-                self.encoder,
+                encoder or self.encoder,
                 max_tokens=settings.chunk_tokens,
                 overlap=settings.overlap,
                 dry_run=dry_run,
@@ -113,7 +123,12 @@ class Stages:
             self.refresh_index()
             return Snapshot.open(self.index_root)
 
-    def _training_snapshot(self) -> Snapshot:
+    @property
+    def training_documents(self) -> Path:
+        """The folder that the examples were written from."""
+        return self.config.data.documents or self.config.index.documents
+
+    def training_snapshot(self) -> Snapshot:
         """The passages that training rows are mixed with: of the documents that the examples were written from."""
         from index.snapshot import Snapshot
 
@@ -157,7 +172,7 @@ class Stages:
             "mix": mixing.model_dump(mode="json", exclude={"general"}),
             "general": _hash_input(mixing.general, "data.mix.general") if mixing.general else None,
             "documents": _hash_documents(config.data.documents) if config.data.documents else None,
-            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k"}),
+            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k", "training"}),
             "prompt": [config.prompt.system, config.prompt.refusal],
             "seed": config.seed,
         }
@@ -166,7 +181,7 @@ class Stages:
             from ragft.data.mix import mix
             from ragft.pipeline import Retriever
 
-            snapshot = self._training_snapshot()
+            snapshot = self.training_snapshot()
             retriever = Retriever(snapshot, self.encoder, config)
 
             def search(questions: Sequence[str]) -> list[Any]:

@@ -72,7 +72,7 @@ def evaluate(
         "prompt": config.prompt.model_dump(mode="json"),
         "engine": config.engine.model_dump(mode="json"),
         "index": retriever.index_version if retriever else None,
-        "search": config.index.model_dump(mode="json", exclude={"documents", "encoder"}),
+        "search": config.index.model_dump(mode="json", exclude={"documents", "encoder", "training"}),
         "models": models,
         "seed": config.seed,
     }
