@@ -76,12 +76,12 @@ def train_encoder(stages: Stages, pairs_file: Path | None = None) -> Artifact:
     config = stages.config
     if config.index.mode == "lexical":
         raise UsageError("index.mode is lexical, which uses no encoder: set it to hybrid or dense to train one.")
-    examples = read_pairs(pairs_file) if pairs_file else read_examples(config.data.examples)
+    examples, passages = read_pairs(pairs_file) if pairs_file else (read_examples(config.data.examples), {})
     if config.data.questions.is_file():
         refuse_overlap(examples, read_questions(config.data.questions))
     snapshot = stages.training_snapshot()
     _refuse_stale(stages, snapshot)
-    known = _known(examples, snapshot, str(pairs_file or config.data.examples))
+    known = _known(examples, passages, snapshot, str(pairs_file or config.data.examples))
     if known.without_source:
         stages.reporter.say(f"{known.without_source} questions have no source in the index and were left out.")
     train_part, held_out = _parts(known, config)
@@ -146,14 +146,18 @@ def _compared(
     }
 
 
-def read_pairs(path: Path) -> tuple[Example, ...]:
+def read_pairs(path: Path) -> tuple[tuple[Example, ...], dict[str, str]]:
     """Reads pairs: `{"question", "sources": [...]}`, or `{"question", "passage": "its text"}`; `id` and `group` may
     stand beside them.
+
+    Returns:
+        the questions as examples without an answer, and the text of the passage for those that name no source.
 
     Raises:
         UsageError: the file cannot be read, or a line is no pair; the message names file and line.
     """
     examples: dict[str, Example] = {}
+    passages: dict[str, str] = {}
     for where, values in read_objects(path, "pairs", "--pairs"):
         question, sources, passage = (values.get(key) for key in ("question", "sources", "passage"))
         if not isinstance(question, str) or not question.strip():
@@ -164,46 +168,42 @@ def read_pairs(path: Path) -> tuple[Example, ...]:
         identity = str(values.get("id") or "line-" + where.rpartition(" ")[2])
         if identity in examples:
             raise UsageError(f"{where}: id {identity!r} stands there twice: give each pair its own.")
+        if not named:
+            passages[identity] = str(passage)
         examples[identity] = Example(
             id=identity,
             question=question,
-            answer="" if named else str(passage),
+            answer="",
             sources=tuple(sources) if named and sources else (),
             group=str(values.get("group") or identity),
-            tags=() if named else (_PASSAGE,),
         )
-    return tuple(examples.values())
+    return tuple(examples.values()), passages
 
 
-_PASSAGE = "passage"
-"""Marks a pair whose `answer` is the text of its passage."""
-
-
-def _known(examples: Sequence[Example], snapshot: Snapshot, origin: str) -> Known:
+def _known(examples: Sequence[Example], passages: Mapping[str, str], snapshot: Snapshot, origin: str) -> Known:
     """The examples whose passages are in the index, each with the chunks of every source."""
     sourced = [example for example in examples if example.sources]
-    pairs: dict[str, Pair] = {}
-    for id_, sources in gold_passages(sourced, snapshot).items():
-        pairs[id_] = Pair(id_, "", tuple(frozenset(passage.chunk_id for passage in options) for options in sources))
-    for example in examples:
-        if _PASSAGE in example.tags and (found := _located(snapshot, example.answer)):
-            pairs[example.id] = Pair(example.id, "", (found,))
-    kept = tuple(example for example in examples if example.id in pairs)
+    gold = {
+        id_: tuple(frozenset(passage.chunk_id for passage in options) for options in sources)
+        for id_, sources in gold_passages(sourced, snapshot).items()
+    }
+    gold |= {id_: (found,) for id_, text in passages.items() if (found := _located(snapshot, text))}
+    kept = tuple(example for example in examples if example.id in gold)
     if not kept:
         raise UsageError(
             f"No question in {origin} names a passage of the index: give examples `sources`, or name a file of "
             "question and passage with --pairs."
         )
-    pairs = {example.id: Pair(example.id, example.question, pairs[example.id].gold) for example in kept}
+    pairs = {example.id: Pair(example.id, example.question, gold[example.id]) for example in kept}
     return Known(kept, pairs, len(examples) - len(kept))
 
 
 def _located(snapshot: Snapshot, text: str) -> frozenset[str]:
     """The chunk that a passage's text stands in, or that stands in it; empty where there is none."""
     wanted = " ".join(text.split())
-    scores = snapshot.bm25.scores(text)
-    for row in np.argsort(-scores, kind="stable")[:_LOCATED_IN]:
-        if scores[row] > 0:
+    found = snapshot.bm25.scores(text)
+    for row in np.argsort(-found, kind="stable")[:_LOCATED_IN]:
+        if found[row] > 0:
             chunk = snapshot.chunk_at(int(row))
             held = " ".join(chunk.text.split())
             if wanted in held or held in wanted:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes_of_index import HashEncoder, Write
+from tiny_encoder import FACTS, KINDS, make_encoder, page
 
 from index.encoder import Encoder
 from index.encoder_training import MARGIN, NEAR_DUPLICATE, Pair, Recipe, Triplet, mine, train
@@ -17,13 +18,6 @@ from index.quality import ndcg
 from index.refresh import refresh
 from index.search import search
 from index.snapshot import Snapshot
-
-KINDS = ("storage", "network", "billing", "account", "backup", "printer")
-FACTS = ("limit", "price", "owner", "port")
-
-
-def page(kind: str) -> str:
-    return f"# {kind}\n\n" + "".join(f"## {kind} {fact}\n\nThe {fact} of the {kind} is set here.\n\n" for fact in FACTS)
 
 
 @pytest.fixture
@@ -97,24 +91,7 @@ def test_question_without_a_hard_negative_gets_a_random_one(snapshot: Snapshot, 
 
 @pytest.fixture(scope="module")
 def random_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    """A BERT of one layer and 32 dimensions with random weights."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("random-encoder")
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder / "bert")
-    tokenizer.save_pretrained(folder / "bert")
-    body = Transformer(str(folder / "bert"), max_seq_length=64)
-    model = SentenceTransformer(modules=[body, Pooling(32)], device="cpu")
-    model.save(str(folder / "encoder"), create_model_card=False)
-    return folder / "encoder"
+    return make_encoder(tmp_path_factory.mktemp("random-encoder"), tokenizer)
 
 
 def quality(encoder: Encoder, folder: Path, root: Path, pairs: list[Pair]) -> float:
