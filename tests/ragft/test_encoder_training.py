@@ -15,8 +15,7 @@ from index.encoder import Encoder
 from index.encoder_training import Pair
 from ragft.config import Config
 from ragft.data.examples import Example
-from ragft.encoder_training import Known as KnownQuestions
-from ragft.encoder_training import _parts, comparison, read_pairs
+from ragft.encoder_training import Known, _parts, comparison, read_pairs
 from ragft.errors import UsageError
 from ragft.jsonl import read_objects
 from ragft.models import resolve_encoder
@@ -162,7 +161,7 @@ def test_held_out_questions_share_no_group_and_no_words_with_trained_ones() -> N
     examples = tuple(Example(str(n), f"Question  {n % 30}", "", ("a",), group=f"g{n % 7}") for n in range(60))
     pairs = {e.id: Pair(e.id, e.question, (frozenset("a"),)) for e in examples}
     config = Config(name="desk")
-    train, held_out = _parts(KnownQuestions(examples, pairs, 0), config)
+    train, held_out = _parts(Known(examples, pairs, 0), config)
     group = {example.id: example.group for example in examples}
     assert train and held_out
     assert not {group[pair.id] for pair in train} & {group[pair.id] for pair in held_out}
