@@ -97,11 +97,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def indexed(documents: Path, cache: Path, encoder: str, validation_share: float = 0.1) -> tuple[Stages, Snapshot]:
+def indexed(documents: Path, cache: Path, encoder: str, training: Sequence[str] = ()) -> tuple[Stages, Snapshot]:
     """An index of the documents in a workspace of the encoder's own, built where it is missing or out of date."""
+    recipe = {"validation_share": 0.1, **dict(setting.split("=", 1) for setting in training)}
     config = Config(
         name="scifact",
-        index={"documents": documents, "encoder": encoder, "training": {"validation_share": validation_share}},
+        index={"documents": documents, "encoder": encoder, "training": recipe},
         data={"examples": cache / "none", "questions": cache / "none"},
     )
     stages = Stages(config, Reporter())
@@ -193,13 +194,15 @@ def main() -> None:
     parser.add_argument("--encoder", default="all-minilm-l6-v2", help="folder or name of the encoder")
     parser.add_argument("--tune", action="store_true", help="look for settings on the train queries; measures no test")
     parser.add_argument("--train", action="store_true", help="train the encoder first, on the train queries")
-    parser.add_argument("--validation-share", type=float, default=0.1, help="of the train queries, with --train")
+    parser.add_argument(
+        "--training", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index.training, as in epochs=2"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     prepare_process()
     data = SciFact(arguments.data)
     documents = data.write_documents(arguments.cache / "documents")
-    stages, snapshot = indexed(documents, arguments.cache, arguments.encoder, arguments.validation_share)
+    stages, snapshot = indexed(documents, arguments.cache, arguments.encoder, arguments.training)
     results: dict[str, Any] = {}
     if arguments.tune:
         results["tune"] = tune(stages, snapshot, data)
