@@ -16,7 +16,7 @@ from index.documents import Metadata
 from index.duplicates import passage_key
 from index.encoder import TextEncoder, Vectors
 from index.filters import Filter, Labels
-from index.lexical import Scores
+from index.lexical import K1, B, Scores
 from index.refresh import check_encoder
 from index.rerank import Reranker
 from index.snapshot import Snapshot
@@ -87,6 +87,7 @@ def search(
     rerank_depth: int = 20,
     timings: Timings | None = None,
     collapse: bool = False,
+    bm25: tuple[float, float] = (K1, B),
 ) -> list[list[Hit]]:
     """The best chunks for each query, best first; safe to call from several threads.
 
@@ -107,6 +108,8 @@ def search(
         timings: Collects how long each stage took.
         collapse: Of hits that repeat each other word for word, give only the best; fewer than `k` are given where the
             depth holds no more.
+        depth: How far down each ranking is read for the fusion.
+        bm25: k1 and b of the lexical ranking; see `Bm25.scores`.
 
     Raises:
         EncoderMismatch: the encoder is another one.
@@ -140,7 +143,7 @@ def search(
             rankings.append((weights[0], dense[number]))
         if mode != "dense":
             with timings.stage("lexical"):
-                lexical_scores = view.hide(snapshot, view.bm25(snapshot).scores(texts[number]))
+                lexical_scores = view.hide(snapshot, view.bm25(snapshot).scores(texts[number], *bm25))
                 rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
         with timings.stage("fuse"):
             best = _fuse(snapshot, rankings, rrf_k, 2 * depth if collapse else candidates)

@@ -182,14 +182,14 @@ class Snapshot:
     def chunks(self) -> Iterator[Chunk]:
         """All chunks in the order of document id and position, whatever the history of the index."""
         for first in range(0, self.chunk_count, 1024):
-            rows = self._order[first : first + 1024]
+            rows = self.order[first : first + 1024]
             yield from (self.chunk_at(int(row)) for row in rows)
 
     def chunk(self, number: int) -> Chunk:
         """The chunk at this place of `chunks()`."""
         if not 0 <= number < self.chunk_count:
             raise IndexError(f"chunk {number} of {self.chunk_count}")
-        return self.chunk_at(int(self._order[number]))
+        return self.chunk_at(int(self.order[number]))
 
     def chunk_at(self, row: int) -> Chunk:
         """The chunk at a row counted over all segments, removed ones included."""
@@ -207,7 +207,7 @@ class Snapshot:
         return self.segments[segment].reader.place(local)
 
     @cached_property
-    def _order(self) -> npt.NDArray[np.int64]:
+    def order(self) -> npt.NDArray[np.int64]:
         """(chunks,) int64: live rows in the order of document id and position."""
         import pyarrow.compute as pc
 

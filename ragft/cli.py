@@ -619,6 +619,33 @@ def diff_(
     stages.reporter.result(asdict(found), *lines, summary)
 
 
+@index.command("train-encoder")
+def train_encoder_(
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="JSONL of questions with sources or passages; default: data.examples.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Default: index.training.epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Default: index.training.batch_size.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: index.training.learning_rate.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the encoder on the domain and compare it with the present one; replaces nothing."""
+    from ragft.encoder_training import figures_table, train_encoder, verdict
+
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    keys = [f"index.training.{key}={value}" for key, value in given.items() if value is not None]
+    stages = _stages(config, [*(overrides or []), *keys], as_json)
+    artifact = train_encoder(stages, pairs)
+    stages.reporter.result(
+        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures},
+        figures_table(artifact), verdict(artifact), f"Result: {artifact.folder}",
+    )  # fmt: skip
+    if not artifact.figures["better"]:
+        raise typer.Exit(1)
+
+
 @app.command()
 def finetune(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Train the adapter; resumes by itself after an interruption."""

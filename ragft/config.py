@@ -111,6 +111,21 @@ class LimitsSection(Section):
     memory_mb: float = Field(2_048, ge=64, description="What that reader may allocate, in MiB.")
 
 
+class EncoderTrainingSection(Section):
+    """How `ragft index train-encoder` trains the encoder on the domain."""
+
+    epochs: float = Field(1.0, gt=0, description="Passes over the questions, each with all of its negatives.")
+    batch_size: int = Field(
+        16, ge=2, description="Rows per step; each row's passages are negatives of all others in its batch."
+    )
+    learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate of AdamW; it falls linearly.")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Share of the steps over which it rises.")
+    negatives: int = Field(2, ge=1, le=20, description="Hard negatives per source of a question, one a row.")
+    validation_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(
+        0.2, description="Share of the questions, by group, that old and new encoder are compared on."
+    )
+
+
 class IndexSection(Section):
     """Which documents are searched, and how."""
 
@@ -118,17 +133,10 @@ class IndexSection(Section):
     # How files are read shows in the documents' hashes.
     UPKEEP: ClassVar[frozenset[str]] = frozenset(
         {
-            "documents",
-            "include",
-            "exclude",
-            "fields",
-            "limits",
-            "allow_removal",
-            "gate",
-            "keep_snapshots",
-            "verify_on_open",
+            "documents", "include", "exclude", "fields", "limits",
+            "allow_removal", "gate", "keep_snapshots", "verify_on_open", "training",
         }
-    )
+    )  # fmt: skip
 
     documents: Path = Field(Path("documents"), description="Folder of the domain's documents.")
     include: tuple[str, ...] = Field(
@@ -162,6 +170,8 @@ class IndexSection(Section):
     mode: Literal["hybrid", "dense", "lexical"] = Field("hybrid", description="How passages are searched.")
     dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
     lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical (BM25) ranking in the fusion.")
+    bm25_k1: float = Field(0.9, ge=0, le=10, description="How much a repeated word adds in BM25: 0 for nothing.")
+    bm25_b: Share = Field(0.4, description="How much BM25 holds long passages back: 0 for not at all.")
     top_k: int = Field(4, ge=1, le=100, description="Passages that a question is answered from.")
     allow_removal: Share = Field(
         0.5,
@@ -197,6 +207,7 @@ class IndexSection(Section):
         "auto",
         description="What is compared with its checksum when the index is opened: all files below 256 MiB, or all.",
     )
+    training: EncoderTrainingSection = EncoderTrainingSection()
 
 
 class MixSection(Section):

@@ -164,6 +164,7 @@ class Retriever:
             rerank_depth=config.rerank_depth,
             timings=timings,
             collapse=config.duplicates == "collapse",
+            bm25=(config.bm25_k1, config.bm25_b),
         )
         count = max(1, len(questions))
         each = (time.perf_counter() - begin) * 1000 / count

@@ -59,9 +59,18 @@ class Stages:
     @cached_property
     def encoder(self) -> Encoder:
         """The index's encoder, loaded."""
+        return self.load_encoder(self.encoder_folder)
+
+    @cached_property
+    def encoder_folder(self) -> Path:
+        """Folder of the index's encoder."""
+        return resolve_encoder(self.config.index.encoder, self.reporter.say)
+
+    def load_encoder(self, folder: Path) -> Encoder:
+        """Any encoder, as this configuration runs it."""
         from index.encoder import Encoder
 
-        return Encoder(resolve_encoder(self.config.index.encoder, self.reporter.say), dtype=self.config.index.dtype)
+        return Encoder(folder, dtype=self.config.index.dtype)
 
     @cached_property
     def reranker(self) -> Reranker | None:
@@ -98,6 +107,7 @@ class Stages:
         allow_removal: bool = False,
         check_content: bool = False,
         wait: bool = False,
+        encoder: Encoder | None = None,
     ) -> RefreshReport:
         """Brings an index up to date with its folder of documents, by default the live one; says what was skipped.
 
@@ -120,7 +130,7 @@ class Stages:
             report = refresh(
                 root or self.index_root,
                 documents or settings.documents,
-                self.encoder,
+                encoder or self.encoder,
                 max_tokens=settings.chunk_tokens,
                 overlap=settings.overlap,
                 reading=read_settings(settings),
@@ -171,7 +181,12 @@ class Stages:
             raise RagftError(held_sentence(report))
         return report
 
-    def _training_snapshot(self) -> Snapshot:
+    @property
+    def training_documents(self) -> Path:
+        """The folder that the examples were written from."""
+        return self.config.data.documents or self.config.index.documents
+
+    def training_snapshot(self) -> Snapshot:
         """The passages that training rows are mixed with: of the documents that the examples were written from."""
         from index.snapshot import Snapshot
 
@@ -224,7 +239,7 @@ class Stages:
             from ragft.data.mix import mix
             from ragft.pipeline import Retriever
 
-            snapshot = self._training_snapshot()
+            snapshot = self.training_snapshot()
             retriever = Retriever(snapshot, self.encoder, config, self.reranker)
 
             def search(questions: Sequence[str]) -> list[Any]:
