@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from index.chunking import Chunk, ChunkSettings, chunk_document
 from index.documents import Document, Skipped, read_documents
+from index.embeddings_cache import encode_with_cache
 from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import CorruptSnapshot, EncoderMismatch, IndexFault, NoSnapshot
 from index.manifest import FORMAT, Manifest
@@ -116,6 +117,7 @@ def refresh(
     progress: Progress | None = None,
     allow_removal: float = 1.0,
     rebuild: bool = False,
+    cache_mib: int = 0,
 ) -> RefreshReport:
     """Publish a snapshot of a folder of documents; the first one builds the index.
 
@@ -129,6 +131,8 @@ def refresh(
         progress: Called while passages are encoded.
         allow_removal: Largest share of the indexed documents that may vanish in one refresh.
         rebuild: Encode everything anew, beside the live snapshot, and then publish.
+        cache_mib: Most MiB of vectors kept from older snapshots and interrupted builds, so that their passages are
+            not encoded again (not even by a rebuild with the same encoder); 0 keeps none.
 
     Raises:
         NoDocuments: the folder is missing or has nothing to read.
@@ -156,7 +160,7 @@ def refresh(
         _check_removal(work.plan, base, allow_removal)
         published = rebuild or base is None or base.id != target
         if published:
-            _publish(root, target, base, work, documents, settings, encoder, progress, clock, rebuild)
+            _publish(root, target, base, work, documents, settings, encoder, progress, clock, rebuild, cache_mib)
     return RefreshReport(target, published, work.plan, tuple(skipped), clock.seconds)
 
 
@@ -265,6 +269,7 @@ def _publish(
     progress: Progress | None,
     clock: _Clock,
     rebuild: bool,
+    cache_mib: int,
 ) -> None:
     """Write what is new, then flip; or only flip, when this very content was live before."""
     writer = SnapshotWriter(root, target, _parent(root, target), encoder, settings)
@@ -273,7 +278,7 @@ def _publish(
             writer.republish(known)
         return
     with clock.step("embed"):
-        vectors = _vectors(work, encoder, progress)
+        vectors = _vectors(root, work, encoder, progress, cache_mib)
     with clock.step("write"):
         gone = {*work.plan.removed, *work.plan.changed}
         addition = Addition(work.chunks, vectors)
@@ -299,13 +304,13 @@ def _intact(root: Path, target: str) -> Snapshot | None:
         return None
 
 
-def _vectors(work: _Diff, encoder: TextEncoder, progress: Progress | None) -> Vectors:
+def _vectors(root: Path, work: _Diff, encoder: TextEncoder, progress: Progress | None, cache_mib: int) -> Vectors:
     """Vectors of the new rows: (chunks, dimension) float32; each unknown passage is encoded once."""
     new: dict[str, str] = {}
     for chunk in work.chunks:
         if chunk.hash not in work.known:
             new.setdefault(chunk.hash, chunk.passage)
-    encoded = encoder.encode_passages(list(new.values()), progress) if new else None
+    encoded = encode_with_cache(root, encoder, new, cache_mib << 20, progress) if new else None
     place = {item: row for row, item in enumerate(new)}
     vectors = np.empty((len(work.chunks), encoder.dimension), dtype=np.float32)
     for row, chunk in enumerate(work.chunks):

@@ -23,7 +23,7 @@ from ragft.data.examples import Example, read_examples
 from ragft.data.split import split
 from ragft.errors import RagftError, UsageError
 from ragft.jsonl import read_objects, to_lines
-from ragft.models import resolve_encoder, resolve_model
+from ragft.models import load_encoder, resolve_model
 from ragft.prompts import Rendered, render_training, template_hash
 from ragft.setups import SETUPS
 
@@ -57,9 +57,10 @@ class Stages:
     @cached_property
     def encoder(self) -> Encoder:
         """The index's encoder, loaded."""
-        from index.encoder import Encoder
-
-        return Encoder(resolve_encoder(self.config.index.encoder, self.reporter.say), dtype=self.config.index.dtype)
+        encoder = load_encoder(self.config.index, self.reporter.say)
+        if encoder.note:
+            self.reporter.say(encoder.note)
+        return encoder
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -96,6 +97,7 @@ class Stages:
                 overlap=settings.overlap,
                 dry_run=dry_run,
                 rebuild=rebuild,
+                cache_mib=settings.cache_mib,
                 progress=lambda done, total: advance(done, total, "passages"),
             )
         for skipped in report.skipped:
@@ -157,7 +159,7 @@ class Stages:
             "mix": mixing.model_dump(mode="json", exclude={"general"}),
             "general": _hash_input(mixing.general, "data.mix.general") if mixing.general else None,
             "documents": _hash_documents(config.data.documents) if config.data.documents else None,
-            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k"}),
+            "search": config.index.model_dump(mode="json", exclude={"documents", "top_k", "cache_mib"}),
             "prompt": [config.prompt.system, config.prompt.refusal],
             "seed": config.seed,
         }

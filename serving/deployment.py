@@ -24,7 +24,7 @@ from ragft.config import Config, workspace_of
 from ragft.engine.base import Engine
 from ragft.engine.vllm import VllmEngine
 from ragft.errors import EngineDead, UsageError
-from ragft.models import resolve_encoder
+from ragft.models import load_encoder
 from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
 from serving.errors import ApiError
@@ -303,5 +303,5 @@ def open_retriever(config: Config) -> Retriever:
     Raises:
         IndexFault: there is no index, it is damaged, or another encoder built it.
     """
-    encoder = Encoder(resolve_encoder(config.index.encoder), dtype=config.index.dtype)
+    encoder = load_encoder(config.index)
     return Retriever(_open(workspace_of(config) / "index", encoder), encoder, config)

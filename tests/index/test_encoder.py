@@ -64,7 +64,7 @@ def test_folder_that_is_no_sentence_transformers_model_is_refused(tmp_path: Path
     with pytest.raises(IndexFault, match=r"no modules\.json"):
         Encoder(tmp_path)
     with pytest.raises(IndexFault, match="choose one of auto"):
-        Encoder(tmp_path, dtype="int8")
+        Encoder(tmp_path, dtype="int4")
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
