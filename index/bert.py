@@ -57,7 +57,8 @@ def uncovered(model: Any) -> str:
     kinds = [type(module).__name__ for module in model]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         return f"it consists of {', '.join(kinds)}"
-    bert, pooling = getattr(model[0], "auto_model", None), model[1]
+    bert: Any = getattr(model[0], "auto_model", None)
+    pooling = model[1]
     if type(bert).__name__ != "BertModel":
         return f"its transformer is a {type(bert).__name__}"
     config = bert.config

@@ -197,6 +197,7 @@ class Deployment:
                 max_tokens=section.chunk_tokens,
                 overlap=section.overlap,
                 dry_run=dry_run,
+                cache_mib=section.cache_mib,
             )
             if not dry_run:
                 await self._flip(retriever)
