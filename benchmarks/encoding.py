@@ -60,7 +60,7 @@ def docstrings() -> Iterator[tuple[str, str]]:
 
 def chunks(tokenizer: Any, window: int, count: int) -> list[str]:
     """Passages as a refresh would embed them; a sample by hash, the same on every machine with these packages."""
-    documents = [Document.of(name, name, text) for name, text in docstrings()]
+    documents = [Document.of(name, text) for name, text in docstrings()]
     documents.sort(key=lambda document: blake3(document.text.encode()).digest())
     passages: dict[str, str] = {}
     for document in documents:
