@@ -34,7 +34,6 @@ from index.encoder import Encoder
 from ragft.models import cache_folder, resolve_encoder
 
 PACKAGES = ("torch", "transformers", "numpy", "sentence_transformers", "litestar", "pydantic", "scipy")
-FILES_PER_PACKAGE = 400
 NEAREST = 10
 SHORTEST = 40
 """Characters of a docstring that counts as prose."""
@@ -44,30 +43,31 @@ Engine = Callable[[list[str]], Vectors]
 
 
 def docstrings() -> Iterator[tuple[str, str]]:
-    """A name and the docstrings of each installed module, several to a document as in a reference manual."""
+    """A name and the docstrings of one installed module after another, as in a reference manual.
+
+    In the order of the hash of their names: any first part is a fair sample, and the rest need not be parsed.
+    """
     root = Path(sysconfig.get_paths()["purelib"])
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*.py"))[:FILES_PER_PACKAGE]:
-            try:
-                tree = ast.parse(path.read_text(encoding="utf-8"))
-            except (SyntaxError, UnicodeDecodeError):
-                continue
-            nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))]
-            texts = [text for node in nodes if (text := ast.get_docstring(node)) and len(text) >= SHORTEST]
-            if texts:
-                yield path.relative_to(root).as_posix(), "\n\n".join(texts)
+    names = [path.relative_to(root).as_posix() for package in PACKAGES for path in (root / package).rglob("*.py")]
+    for name in sorted(names, key=lambda name: blake3(name.encode()).digest()):
+        try:
+            tree = ast.parse((root / name).read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError):
+            continue
+        nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))]
+        texts = [text for node in nodes if (text := ast.get_docstring(node)) and len(text) >= SHORTEST]
+        if texts:
+            yield name, "\n\n".join(texts)
 
 
 def chunks(tokenizer: Any, window: int, count: int) -> list[str]:
-    """Passages as a refresh would embed them; a sample by hash, the same on every machine with these packages."""
-    documents = [Document.of(name, text) for name, text in docstrings()]
-    documents.sort(key=lambda document: blake3(document.text.encode()).digest())
+    """Passages as a refresh would embed them; the same on every machine with these packages."""
     passages: dict[str, str] = {}
-    for document in documents:
+    for name, text in docstrings():
+        for chunk in chunk_document(Document.of(name, text), tokenizer, window):
+            passages[chunk.hash] = chunk.passage
         if len(passages) >= 4 * count:
             break
-        for chunk in chunk_document(document, tokenizer, window):
-            passages[chunk.hash] = chunk.passage
     return [passages[key] for key in sorted(passages)][:count]
 
 
