@@ -8,7 +8,7 @@ new files and then replaces `CURRENT`, so whatever stops it before that leaves t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from blake3 import blake3
 from index.absent import staying, too_many, unreadable
 from index.chunking import Chunk, ChunkSettings, chunk_document
 from index.documents import Document, ReadSettings, Skipped, read_documents, reading_of
+from index.embeddings_cache import encode_with_cache
 from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import CorruptSnapshot, EncoderMismatch, IndexFault, NoSnapshot, TooManyRemovals
 from index.estimate import Estimate, estimate, remember_rate
@@ -155,6 +156,7 @@ def refresh(
     wait: bool = False,
     kind: VectorSettings | None = None,
     building: Progress | None = None,
+    cache_mib: int = 0,
 ) -> RefreshReport:
     """Publish a snapshot of a folder of documents; the first one builds the index.
 
@@ -178,6 +180,8 @@ def refresh(
         wait: For another writer, rather than being refused.
         kind: How the vectors of new segments are kept.
         building: Called with rows while a graph or lists are built over them.
+        cache_mib: Most MiB of vectors kept from older snapshots and interrupted builds, so that their passages are
+            not encoded again (not even by a rebuild with the same encoder); 0 keeps none.
 
     Raises:
         NoDocuments: the folder is missing or has nothing to read.
@@ -222,7 +226,7 @@ def refresh(
         due = rebuild or base is None or base.id != target
         if due:
             verdict = _publish(
-                root, target, base, work, settings, encoder, progress, clock, rebuild, gate, kind, building
+                root, target, base, work, settings, encoder, progress, clock, rebuild, gate, kind, building, cache_mib
             )
         published = due and (verdict is None or verdict.passed)
         with clock.step("tidy"):
@@ -380,6 +384,7 @@ def _publish(
     gate: Gate | None,
     kind: VectorSettings | None,
     building: Progress | None,
+    cache_mib: int,
 ) -> Verdict | None:
     """Write what is new, ask the gate, then flip; write nothing when this very content is there from before."""
     writer = SnapshotWriter(root, target, _parent(root, target), encoder, settings, kind, building)
@@ -389,8 +394,9 @@ def _publish(
     else:
         passages = work.new_passages()
         with clock.step("embed"):
-            vectors = _vectors(work, passages, encoder, progress)
-        remember_rate(root, encoder, list(passages.values()), clock.seconds["embed"])
+            new: list[str] = []
+            vectors = _vectors(root, work, passages, encoder, progress, cache_mib, new.append)
+        remember_rate(root, encoder, new, clock.seconds["embed"])
         with clock.step("write"):
             gone = {*work.plan.removed, *work.plan.changed}
             manifest = writer.write(base, gone, Addition(work.chunks, vectors), work.documents)
@@ -436,9 +442,17 @@ def _intact(root: Path, target: str) -> Snapshot | None:
         return None
 
 
-def _vectors(work: _Diff, new: Mapping[str, str], encoder: TextEncoder, progress: Progress | None) -> Vectors:
-    """Vectors of the new rows: (chunks, dimension) float32; each unknown passage is encoded once."""
-    encoded = encoder.encode_passages(list(new.values()), progress) if new else None
+def _vectors(
+    root: Path,
+    work: _Diff,
+    new: dict[str, str],
+    encoder: TextEncoder,
+    progress: Progress | None,
+    cache_mib: int,
+    note: Callable[[str], None],
+) -> Vectors:
+    """Vectors of the new rows: (chunks, dimension) float32; each unknown passage is encoded once, and noted."""
+    encoded = encode_with_cache(root, encoder, new, cache_mib << 20, progress, note) if new else None
     place = {item: row for row, item in enumerate(new)}
     vectors = np.empty((len(work.chunks), encoder.dimension), dtype=np.float32)
     old: dict[int, tuple[Segment, list[int], list[int]]] = {}

@@ -166,7 +166,7 @@ def _five_questions(stages: Stages) -> str:
 def _some_documents(section: IndexSection, target: Path) -> Path:
     """The texts of a few documents, so that a dry run does not encode a large corpus."""
     from index.documents import read_documents
-    from ragft.reading import read_settings
+    from ragft.indexing import read_settings
 
     documents, _ = read_documents(section.documents, read_settings(section))
     target.mkdir(parents=True, exist_ok=True)

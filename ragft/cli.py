@@ -547,11 +547,12 @@ def compact(
     from dataclasses import asdict
 
     from index.maintenance import compact as compact_index
+    from ragft.indexing import vector_settings
 
     stages = _stages(config, overrides, as_json)
     with stages.reporter.progress("Compacting") as advance:
         report = compact_index(
-            stages.index_root, stages.vector_settings, wait=wait,
+            stages.index_root, vector_settings(stages.config), wait=wait,
             building=lambda done, total: advance(done, total, "vectors linked"),
         )  # fmt: skip
     done = (

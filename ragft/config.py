@@ -134,7 +134,7 @@ class IndexSection(Section):
     UPKEEP: ClassVar[frozenset[str]] = frozenset(
         {
             "documents", "include", "exclude", "fields", "limits",
-            "allow_removal", "gate", "keep_snapshots", "verify_on_open", "training",
+            "allow_removal", "gate", "keep_snapshots", "verify_on_open", "training", "cache_mib",
         }
     )  # fmt: skip
 
@@ -151,6 +151,17 @@ class IndexSection(Section):
     encoder: str = Field("all-minilm-l6-v2", description="Hub id, local folder, or name of a packaged encoder.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Number format of the encoder; auto: bfloat16 where the processor has it."
+    )
+    backend: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="What runs the encoder; auto: torch; openvino: a faster CPU path for BERT models, an extra."
+    )
+    device: str = Field("cpu", description="Where the encoder runs, in torch's words: cpu, cuda, cuda:1.")
+    query_prefix: str = Field("", description="Put before every query; E5 and BGE encoders want one.")
+    passage_prefix: str = Field("", description="Put before every passage; E5 encoders want one.")
+    cache_mib: int = Field(
+        512,
+        ge=0,
+        description="Most MiB of vectors kept from older snapshots and interrupted builds; 0: none.",
     )
     chunk_tokens: int | None = Field(
         None, ge=32, description="Longest chunk in encoder tokens; none: the encoder's window."

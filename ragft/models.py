@@ -14,10 +14,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from index.durable import publish_folder
 from ragft.errors import MissingDependency, UsageError
+
+if TYPE_CHECKING:
+    from index.encoder import Encoder
+    from ragft.config import IndexSection
 
 # Raise this when `_convert_gguf` writes other bytes for the same input: it is part of the cache folder's name.
 CONVERSION = 1
@@ -90,6 +94,21 @@ def resolve_reranker(name: str, say: Callable[[str], None] = lambda _: None) -> 
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder} holds no cross-encoder (config.json is missing): name a folder of one.")
     return folder
+
+
+def load_encoder(settings: IndexSection, say: Callable[[str], None] = lambda _: None) -> Encoder:
+    """The encoder of a configuration; errors as for `resolve_model` and `index.encoder.Encoder`."""
+    from index.encoder import Encoder
+
+    return Encoder(
+        resolve_encoder(settings.encoder, say),
+        device=settings.device,
+        dtype=settings.dtype,
+        query_prefix=settings.query_prefix,
+        passage_prefix=settings.passage_prefix,
+        backend=settings.backend,
+        cache=cache_folder(),
+    )
 
 
 def check_model_folder(folder: Path) -> None:

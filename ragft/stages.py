@@ -23,7 +23,7 @@ from ragft.data.examples import Example, read_examples
 from ragft.data.split import split
 from ragft.errors import RagftError, UsageError
 from ragft.jsonl import read_objects, to_lines
-from ragft.models import resolve_encoder, resolve_model, resolve_reranker
+from ragft.models import load_encoder, resolve_encoder, resolve_model, resolve_reranker
 from ragft.prompts import Rendered, render_training, template_hash
 from ragft.setups import SETUPS
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from index.refresh import RefreshReport
     from index.rerank import Reranker
     from index.snapshot import Snapshot
-    from index.vectors import VectorSettings
     from ragft.data.mix import Row
     from ragft.finetune.fast.trainer import TrainProgress
     from ragft.pipeline import Retriever
@@ -68,9 +67,10 @@ class Stages:
 
     def load_encoder(self, folder: Path) -> Encoder:
         """Any encoder, as this configuration runs it."""
-        from index.encoder import Encoder
-
-        return Encoder(folder, dtype=self.config.index.dtype)
+        encoder = load_encoder(self.config.index.model_copy(update={"encoder": str(folder)}), self.reporter.say)
+        if encoder.note:
+            self.reporter.say(encoder.note)
+        return encoder
 
     @cached_property
     def reranker(self) -> Reranker | None:
@@ -121,7 +121,7 @@ class Stages:
         """
         from index.refresh import refresh
         from ragft.gate import gate_of
-        from ragft.reading import read_settings
+        from ragft.indexing import read_settings, vector_settings
         from ragft.refresh_report import remarks_on
 
         settings = self.config.index
@@ -139,23 +139,16 @@ class Stages:
                 keep_snapshots=settings.keep_snapshots,
                 check_content=check_content,
                 wait=wait,
+                cache_mib=settings.cache_mib,
                 progress=lambda done, total: advance(done, total, "passages"),
                 allow_removal=1.0 if allow_removal or root is not None else settings.allow_removal,
                 gate=gate,
-                kind=self.vector_settings,
+                kind=vector_settings(self.config),
                 building=lambda done, total: advance(done, total, "vectors linked"),
             )
         for remark in remarks_on(report):
             self.reporter.say(remark)
         return report
-
-    @property
-    def vector_settings(self) -> VectorSettings:
-        """How the vectors of new segments are kept."""
-        from index.vectors import VectorSettings
-
-        section = self.config.index
-        return VectorSettings(section.kind, section.approximate_rows, section.recall, self.config.seed)
 
     def live_snapshot(self) -> Snapshot:
         """The live index, built first where there is none."""
@@ -485,6 +478,6 @@ def _hash_input(path: Path, key: str) -> str:
 def _hash_documents(folder: Path, section: IndexSection) -> list[tuple[str, str]]:
     """Ids and content hashes of the documents in a folder."""
     from index.documents import read_documents
-    from ragft.reading import read_settings
+    from ragft.indexing import read_settings
 
     return [(document.id, document.hash) for document in read_documents(folder, read_settings(section))[0]]

@@ -27,9 +27,9 @@ from ragft.engine.base import Engine
 from ragft.engine.vllm import VllmEngine
 from ragft.errors import EngineDead, UsageError
 from ragft.gate import gate_of
-from ragft.models import resolve_encoder, resolve_reranker
+from ragft.indexing import read_settings, vector_settings
+from ragft.models import load_encoder, resolve_reranker
 from ragft.pipeline import Pipeline, Retriever
-from ragft.reading import read_settings
 from ragft.setups import SETUPS, Setup
 from serving.errors import ApiError
 
@@ -221,6 +221,8 @@ class Deployment:
                 allow_removal=1.0 if allow_removal else section.allow_removal,
                 gate=gate_of(self.config, retriever.encoder) if ask_gate and not dry_run else None,
                 keep_snapshots=section.keep_snapshots,
+                kind=vector_settings(self.config),
+                cache_mib=section.cache_mib,
             )
             if not dry_run:
                 await self._flip(retriever)
@@ -326,7 +328,7 @@ def open_retriever(config: Config) -> Retriever:
     Raises:
         IndexFault: there is no index, it is damaged, or another encoder built it.
     """
-    encoder = Encoder(resolve_encoder(config.index.encoder), dtype=config.index.dtype)
+    encoder = load_encoder(config.index)
     reranker = None
     if config.index.rerank is not None:
         reranker = CrossEncoderReranker(resolve_reranker(config.index.rerank), dtype=encoder.dtype)

@@ -16,7 +16,7 @@ from ragft.data.examples import Example, read_examples
 from ragft.errors import UsageError
 from ragft.evaluate.records import Question, read_questions
 from ragft.findings import Findings
-from ragft.reading import read_settings
+from ragft.indexing import read_settings
 
 _AROUND_WORDS = ".,;:!?…¿¡\"'`“”„‘’«»()[]{}-–—。，？！、"
 SHOWN = 3  # ids named in a finding; the rest is counted

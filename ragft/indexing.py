@@ -1,9 +1,10 @@
-"""How the folder of documents is read, from the configuration."""
+"""What the index is told by the configuration: how documents are read, and how vectors are kept."""
 
 from __future__ import annotations
 
 from index.formats import Fields, Limits, ReadSettings
-from ragft.config import IndexSection
+from index.vectors import VectorSettings
+from ragft.config import Config, IndexSection
 
 _MEBIBYTE = 2**20
 
@@ -26,3 +27,9 @@ def read_settings(section: IndexSection) -> ReadSettings:
             memory_bytes=int(limits.memory_mb * _MEBIBYTE),
         ),
     )
+
+
+def vector_settings(config: Config) -> VectorSettings:
+    """How the vectors of new segments are kept."""
+    section = config.index
+    return VectorSettings(section.kind, section.approximate_rows, section.recall, config.seed)
