@@ -82,7 +82,7 @@ def _parsed(page: Path, number: int, line: str) -> Iterator[Command]:
 def _command(page: Path, number: int, words: list[str]) -> Command:
     # What is redirected is not an argument.
     for place, word in enumerate(words):
-        if set(word) <= {">", "<", "&"}:
+        if word and set(word) <= {">", "<", "&"}:
             words = words[:place]
             break
     assigned = 0

@@ -220,7 +220,7 @@ def test_every_setting_of_the_search_reaches_it(
 ) -> None:
     section = {
         "top_k": 3, "mode": "hybrid", "dense_weight": 2.0, "lexical_weight": 0.5, "rrf_k": 7, "depth": 9,
-        "rerank_depth": 11, "filter": {"year": {"gte": 2024}},
+        "rerank_depth": 11, "filter": {"year": {"gte": 2024}}, "bm25_k1": 1.2, "bm25_b": 0.75, "duplicates": "collapse",
     }  # fmt: skip
     config = Config.model_validate({"name": "desk", "index": section})
     told: dict[str, Any] = {}
@@ -231,7 +231,7 @@ def test_every_setting_of_the_search_reaches_it(
     assert told.pop("timings") is not None
     assert told == {
         "k": 3, "mode": "hybrid", "weights": (2.0, 0.5), "rrf_k": 7, "depth": 9,
-        "labels": None, "reranker": judge, "rerank_depth": 11,
+        "labels": None, "reranker": judge, "rerank_depth": 11, "bm25": (1.2, 0.75), "collapse": True,
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from serving.deployment import Loaded, _open, load_vllm
 from serving.security import Keys
 
 PAGES = {"tickets.md": "# Tickets\n\nA ticket costs 12 euros.\n", "dogs.md": "# Dogs\n\nDogs travel free.\n"}
-CROWD = "# Offers\n\n" + "".join(f"## Offer {n}\n\nWhat a ticket costs: a ticket costs {n}.\n\n" for n in range(4))
+CROWD = "# Offers\n\n" + "".join(f"## What a ticket costs {n}\n\nA ticket costs {n}, a ticket.\n\n" for n in range(4))
 
 
 @pytest.fixture(scope="module")
