@@ -24,7 +24,7 @@ OLD, NEW = "2025-06-01", "2026-08-22"
 SEED = 7
 EXAMPLES = 640
 QUESTIONS = 600
-UNANSWERABLE_SHARE = 0.14
+UNANSWERABLE_SHARE = (0.16, 0.14)  # of (examples, questions)
 CHANGED_SHARE = 0.3
 
 REFUSAL = "Source: none\nRecord: not on the desk's pages\nAnswer: unknown"
@@ -374,7 +374,7 @@ def unanswerable(
         cycles_of.setdefault(product.title, set()).update(cycle.name for cycle in product.cycles)
     while True:
         # A page about the right cycle that does not say what was asked is the hardest to refuse.
-        (reason,) = draw.choices(("no such product", "no such cycle", "not tracked"), (1, 1, 2))
+        (reason,) = draw.choices(("no such product", "no such cycle", "not tracked"), (1, 1, 2 if held_out else 3))
         kind = UNTRACKED if reason == "not tracked" else draw.choice(kinds)
         product = draw.choice(unknown if reason == "no such product" else known)
         cycle = draw.choice(product.cycles).name
@@ -414,7 +414,7 @@ def make_examples(products: list[Product], unknown: list[Product], draw: random.
     asks = answerable(products, draw, False)
     seen: set[str] = set()
     while len(seen) < EXAMPLES:
-        refuse = draw.random() < UNANSWERABLE_SHARE
+        refuse = draw.random() < UNANSWERABLE_SHARE[0]
         if refuse:
             reason, text = next(refusals)
             row: dict[str, object] = {
@@ -449,7 +449,7 @@ def make_questions(
     updates = changed(old, products, draw)
     seen: set[str] = set()
     while len(seen) < QUESTIONS:
-        if draw.random() < UNANSWERABLE_SHARE:
+        if draw.random() < UNANSWERABLE_SHARE[1]:
             reason, text = next(refusals)
             row: dict[str, object] = {
                 "answers": [],
