@@ -151,7 +151,6 @@ def write_vectors(
         settings: How.
         progress: Called with rows while a graph or lists are built.
     """
-    import faiss
 
     from index.approximate import build
 
@@ -163,8 +162,35 @@ def write_vectors(
     else:
         built, entry = exact_index(kind, vectors.shape[1]), VectorsEntry(kind)
         built.add(vectors)
-    faiss.write_index(built, str(path))
+    _write_index(built, path)
     return entry
+
+
+def _write_index(built: Any, path: Path) -> None:
+    """Write a FAISS index through a file of Python's: FAISS itself does not say why it could not write.
+
+    Raises:
+        OSError: the disk is full, for instance.
+    """
+    import faiss
+
+    failed: list[OSError] = []
+    with path.open("wb") as file:
+
+        def write(data: bytes) -> int:
+            try:
+                return file.write(data)
+            except OSError as error:
+                failed.append(error)
+                raise
+
+        try:
+            library: Any = faiss  # its stubs leave this out
+            faiss.write_index(built, library.PyCallbackIOWriter(write))
+        except Exception:
+            if failed:
+                raise failed[0] from None
+            raise
 
 
 def exact_index(kind: str, dimension: int) -> Any:
