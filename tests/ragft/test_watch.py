@@ -24,9 +24,9 @@ from index.errors import IndexBusy
 from index.gate import Verdict
 from index.refresh import RefreshPlan, RefreshReport
 from ragft import watch
-from ragft.cli import _refusal
 from ragft.config import Config
 from ragft.errors import RagftError
+from ragft.refusals import refusal
 from ragft.stages import Stages
 
 Ragft = Callable[..., Ended]
@@ -49,7 +49,7 @@ class Followed:
         self.shown: list[dict[str, Any]] = []
         self.reporter.result = lambda values, *_: self.shown.append(values)  # type: ignore[method-assign]
         stages = Stages(Config(name="desk", workspace=tmp_path), self.reporter)
-        watch.follow(iter(changes), stages, self._refresh, lambda error: _refusal(error)[1])
+        watch.follow(iter(changes), stages, self._refresh, lambda error: refusal(error)[1])
 
     def _refresh(self) -> RefreshReport:
         self.refreshes += 1
