@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from index.batching import TOKENS_PER_BATCH, batches_of_equal_cost
 from index.errors import IndexFault
 
 Vectors = npt.NDArray[np.float32]
@@ -30,10 +31,6 @@ Progress = Callable[[int, int], None]
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BACKENDS = ("auto", "torch", "openvino")
 
-# Small batches keep the activations in the cache of a CPU: 8 rows of 128 tokens were 20 to 30 % faster than
-# 32 rows. A GPU wants work in bulk.
-_TOKENS_PER_BATCH = {"cpu": 1024}
-_TOKENS_PER_BATCH_ELSEWHERE = 32_768
 
 _TEXTS_PER_TOKENIZATION = 1024
 """The tokenizer's own results are hundreds of times larger than the ids that are kept of them."""
@@ -162,7 +159,7 @@ class Encoder:
 
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         ids = self._ids(texts)
-        batches = self._batches([len(text) for text in ids])
+        batches = batches_of_equal_cost(self.device, [len(text) for text in ids])
         done = 0
 
         def embed(rows: list[int]) -> Vectors:
@@ -209,18 +206,6 @@ class Encoder:
             ids.extend(np.array(text, dtype=np.int32) for text in encoded["input_ids"])
         return ids
 
-    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Row numbers, longest text first, in batches of about equal cost; padding is next to nothing."""
-        budget = _TOKENS_PER_BATCH.get(self.device, _TOKENS_PER_BATCH_ELSEWHERE)
-        batches: list[list[int]] = []
-        room = 0
-        for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-            if not batches or len(batches[-1]) >= room:
-                room = max(1, budget // max(1, lengths[row]))
-                batches.append([])
-            batches[-1].append(row)
-        return batches
-
     def _own_forward(
         self, model: Any, folder: Path, threads: int, cache: Path | None
     ) -> tuple[Callable[[Sequence[Any]], Any] | None, str]:
@@ -237,7 +222,7 @@ class Encoder:
 
             run = OpenVinoBert(weights, self.dtype, threads, _content_hash(folder), cache)
         else:
-            run = BertForward(weights, self.dtype, _TOKENS_PER_BATCH["cpu"])
+            run = BertForward(weights, self.dtype, TOKENS_PER_BATCH["cpu"])
         flaw = self._flaw(run, model)
         return (None, f"The encoder runs through sentence-transformers: {flaw}.") if flaw else (run, "")
 

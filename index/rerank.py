@@ -17,13 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from index.batching import batches_of_equal_cost
 from index.errors import IndexFault
 
 RerankScores = npt.NDArray[np.float64]
 
-# As for the encoder: small batches stay in the cache of a CPU.
-_TOKENS_PER_BATCH = {"cpu": 1024}
-_TOKENS_PER_BATCH_ELSEWHERE = 32_768
 _WINDOW = 512
 """Tokens of question and passage together where a model does not say what it reads."""
 _UNLIMITED = 1_000_000
@@ -105,15 +103,7 @@ class CrossEncoderReranker:
                 [query] * len(passages), list(passages), truncation=False, padding=False, verbose=False
             )["input_ids"]
         lengths = [min(len(ids), self._window) for ids in encoded]
-        budget = _TOKENS_PER_BATCH.get(self.device, _TOKENS_PER_BATCH_ELSEWHERE)
-        batches: list[list[int]] = []
-        room = 0
-        for row in sorted(range(len(passages)), key=lambda row: (-lengths[row], row)):
-            if not batches or len(batches[-1]) >= room:
-                room = max(1, budget // max(1, lengths[row]))
-                batches.append([])
-            batches[-1].append(row)
-        return batches
+        return batches_of_equal_cost(self.device, lengths)
 
     def _forward(self, pairs: list[tuple[str, str]]) -> RerankScores:
         import torch

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fakes_of_index import HashEncoder, index_of
 
-from index import rerank
+from index import batching
 from index.documents import Document
 from index.errors import IndexFault
 from index.rerank import CrossEncoderReranker, RerankScores
@@ -82,7 +82,7 @@ def test_scores_keep_their_places_whatever_the_batches(
     reranker: CrossEncoderReranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = reranker.scores("red fox", PASSAGES)
-    monkeypatch.setitem(rerank._TOKENS_PER_BATCH, "cpu", 8)
+    monkeypatch.setitem(batching.TOKENS_PER_BATCH, "cpu", 8)
     one_by_one = reranker.scores("red fox", PASSAGES)
     np.testing.assert_allclose(one_by_one, whole, atol=1e-5)
     assert reranker.scores("red fox", []).tolist() == []
