@@ -162,11 +162,13 @@ class Fakes:
     chat: FakeChat = field(default_factory=FakeChat)
     engine: FakeEngine = field(default_factory=FakeEngine)
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
-    delay: float = 0.0
+    may_load: threading.Event | None = None
+    """Loading ends when this is set; None: at once."""
     failure: Exception | None = None
 
     async def load(self) -> Loaded:
-        await asyncio.sleep(self.delay)
+        if self.may_load is not None:
+            await asyncio.to_thread(self.may_load.wait, 60)
         if self.failure is not None:
             raise self.failure
         names = ("base", "tuned")

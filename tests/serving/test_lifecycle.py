@@ -37,7 +37,7 @@ ASK = {"model": "hybrid", "messages": [{"role": "user", "content": "What does a 
 
 
 def test_while_loading_the_process_is_alive_and_not_ready(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
-    fakes.delay = 0.5
+    fakes.may_load = threading.Event()
     with running(make_app(), wait=False) as served:
         assert httpx.get(served.url + "/health/live").status_code == 200
         ready = httpx.get(served.url + "/health/ready")
@@ -45,6 +45,7 @@ def test_while_loading_the_process_is_alive_and_not_ready(make_app: Callable[...
         answer = httpx.post(served.url + CHAT, json=ASK)
         assert answer.status_code == 503
         assert "retry-after" in answer.headers
+        fakes.may_load.set()
         until(lambda: httpx.get(served.url + "/health/ready").status_code == 200)
     assert fakes.engine.closed
 
