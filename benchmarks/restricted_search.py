@@ -3,8 +3,8 @@
     python benchmarks/restricted_search.py --chunks 100000
 
 Chunks have random unit vectors and short texts of a vocabulary with a long tail, ten to a document; documents have a
-year, one of 50 products and, every other one, one of ten labels. Queries are vectors and words of random chunks, so
-that no encoder takes part. `view` is the first use of a filter or of labels in a snapshot, `again` every later one.
+year, one of 50 products and, every other one, one of ten labels. Queries are random too, so that no encoder takes part.
+`view` is the first use of a filter or of labels in a snapshot, `again` every later one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Who may call what: deny by default.
 
 Every route needs a key whose scopes include the route's, but for the two health checks. A key opens the documents
-without labels, and those that share one of its own. Without any key the endpoint
-answers to loopback alone, and there to requests that were addressed to loopback by name, so that a web page cannot
-reach it by pointing its own name here.
+without labels, and those that share one of its own. Without any key the endpoint answers to loopback alone, and there
+to requests that were addressed to loopback by name, so that a web page cannot reach it by pointing its own name here.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Caller:
         return Caller(self.scopes | other.scopes, labels)
 
 
-EVERYBODY = Caller(SCOPES, None)
+UNRESTRICTED = Caller(SCOPES, None)
 """Whoever holds the key of the environment, or asks from this machine where there is no key."""
 
 
@@ -81,7 +80,7 @@ class Keys:
                 raise UsageError(f"The file of API keys {file} (serve.keys) holds no key.")
         key = environment.get(KEY_VARIABLE, "")
         if key:
-            callers[digest_of(key.encode())] = EVERYBODY
+            callers[digest_of(key.encode())] = UNRESTRICTED
         return cls(callers)
 
     def __bool__(self) -> bool:
@@ -169,7 +168,7 @@ class Security:
             name = host.partition("]")[0] if host.startswith("[") else host.partition(":")[0]
             if not is_loopback(name):
                 raise ApiError(403, "Without an API key this endpoint answers to localhost only.")
-            return EVERYBODY
+            return UNRESTRICTED
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
         if kind.lower() != b"bearer" or not key:
             raise ApiError(401, "An API key is needed: send it as `Authorization: Bearer KEY`.")

@@ -84,3 +84,23 @@ def index_of(root: Path, *states: Sequence[Document], encoder: TextEncoder) -> S
         with patch("index.refresh.read_documents", lambda *_, documents=documents, **__: (list(documents), [])):
             refresh(root, root, encoder)
     return Snapshot.open(root)
+
+
+WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] red fox owl support ends node cats purr the a".split()  # noqa: SIM905
+
+
+def make_cross_encoder(folder: Path, scores: int = 1) -> Path:
+    """A random BERT of two layers that gives so many scores for a pair, and reads 64 tokens."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, num_labels=scores, initializer_range=0.5,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder

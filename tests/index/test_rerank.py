@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes_of_index import HashEncoder, index_of
+from fakes_of_index import HashEncoder, index_of, make_cross_encoder
 
 from index import batching
 from index.documents import Document
@@ -19,30 +19,12 @@ from index.search import MODES, search
 from index.snapshot import Snapshot
 from index.timings import Timings
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] red fox owl support ends node cats purr the a".split()  # noqa: SIM905
 PASSAGES = ["the red fox", "owl", "node support ends " * 30, "cats purr", "the owl ends a red fox", "support"]
-
-
-def make_model(folder: Path, scores: int = 1) -> Path:
-    """A random BERT of two layers that gives so many scores for a pair, and reads 64 tokens."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, num_labels=scores, initializer_range=0.5,
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("reranker") / "model")
+    return make_cross_encoder(tmp_path_factory.mktemp("reranker") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +91,7 @@ def test_fingerprint_is_of_what_decides_about_the_scores(
 
 def test_what_is_no_cross_encoder_is_refused_in_a_sentence(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(IndexFault, match=r"3 scores.*one score"):
-        CrossEncoderReranker(make_model(tmp_path / "three", scores=3))
+        CrossEncoderReranker(make_cross_encoder(tmp_path / "three", scores=3))
     with pytest.raises(IndexFault, match=r"config\.json is missing"):
         CrossEncoderReranker(tmp_path)
     pickled = Path(shutil.copytree(folder, tmp_path / "pickled"))

@@ -12,6 +12,8 @@ import pytest
 from commands import Ended
 from fakes_of_core import Domain
 
+sys.path.append(str(Path(__file__).parents[1] / "index"))
+
 Ragft = Callable[..., Ended]
 pytestmark = pytest.mark.usefixtures("loaded_encoder")
 
@@ -177,6 +179,19 @@ def test_search_tells_how_long_each_stage_took(index: Ragft) -> None:
     last = index("search", "support").out.splitlines()[-1]
     assert [part.split()[0] for part in last.split(", ")] == ["filter", "encode", "dense", "lexical", "fuse", "hits"]
     assert index("search", "support", "--json").values["timings_ms"]["encode"] > 0
+
+
+def test_a_configured_reranker_orders_the_passages(index: Ragft, tmp_path: Path) -> None:
+    from fakes_of_index import make_cross_encoder
+
+    rerank = f"index.rerank={make_cross_encoder(tmp_path / 'judge')}"
+    hits = index("search", "support ends", "-k", 4, "--set", rerank, "--json").values["hits"]
+    scores = [hit["rerank_score"] for hit in hits]
+    assert len(scores) == 4 and scores == sorted(scores, reverse=True) == [hit["score"] for hit in hits]
+    timings = index("search", "support ends", "--set", rerank, "--json").values["timings_ms"]
+    assert timings["rerank"] > 0
+    ended = index("search", "support ends", "--set", f"index.rerank={tmp_path}")
+    assert ended.status == 2 and "no cross-encoder" in ended.sentence
 
 
 def test_rollback_goes_to_the_snapshot_before(index: Ragft, domain: Domain) -> None:
