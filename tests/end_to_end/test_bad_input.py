@@ -41,12 +41,13 @@ def test_files_that_cannot_be_read_are_named_and_the_others_indexed(desk: Path, 
     (documents / "picture.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     (documents / "latin.md").write_bytes("Stra\u00dfe".encode("latin-1"))
     (documents / "scan.pdf").write_bytes(b"%PDF-1.7")
+    (documents / "tool.exe").write_bytes(b"MZ")
     (documents / "blank.txt").write_text(" \n")
     (tmp_path / "elsewhere.md").write_text("# Secret\n")
     (documents / "link.md").symlink_to(tmp_path / "elsewhere.md")
     # Reading this one would never end.
     os.mkfifo(documents / "pipe.md")
-    bad = {"picture.md", "latin.md", "scan.pdf", "blank.txt", "link.md", "pipe.md"}
+    bad = {"picture.md", "latin.md", "scan.pdf", "tool.exe", "blank.txt", "link.md", "pipe.md"}
     if os.geteuid() != 0:
         (documents / "locked.md").write_text("# Locked\n")
         (documents / "locked.md").chmod(0)
@@ -58,7 +59,7 @@ def test_files_that_cannot_be_read_are_named_and_the_others_indexed(desk: Path, 
     named = dict(line.removeprefix("Skipped ").split(": ", 1) for line in ended.err.splitlines() if "Skipped" in line)
     assert named.keys() == bad
     assert "binary" in named["picture.md"] and "UTF-8 at byte offset 4" in named["latin.md"]
-    assert ".pdf" in named["scan.pdf"] and "leaves the folder" in named["link.md"]
+    assert "damaged" in named["scan.pdf"] and ".exe" in named["tool.exe"] and "leaves the folder" in named["link.md"]
     assert "1 documents added, 0 changed, 0 removed" in ended.out and f"{len(bad)} skipped" in ended.out
     (listed,) = ragft("index", "list", "--json", cwd=desk).values["snapshots"]
     assert listed["documents"] == 1
