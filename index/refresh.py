@@ -7,10 +7,8 @@ new files and then replaces `CURRENT`, so whatever stops it before that leaves t
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +27,7 @@ from index.maintenance import prune
 from index.manifest import FORMAT, Manifest
 from index.segment import Segment
 from index.snapshot import DocumentEntry, Snapshot, current_id, manifest_path, writing
+from index.timings import Timings
 from index.unchanged import UnchangedFiles
 from index.vectors import VectorSettings
 from index.writer import Addition, SnapshotWriter, sweep
@@ -115,19 +114,6 @@ class _Diff:
         return {chunk.hash: chunk.passage for chunk in self.chunks if chunk.hash not in self.known}
 
 
-@dataclass
-class _Clock:
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.perf_counter() - start, 4)
-
-
 def plan(root: Path, documents: Sequence[Document], settings: ChunkSettings, encoder: TextEncoder) -> RefreshPlan:
     """What a refresh with these documents would do; nothing is written.
 
@@ -194,29 +180,28 @@ def refresh(
     """
     root = Path(root)
     settings = _settings(encoder, max_tokens, overlap)
-    clock = _Clock()
-
     reading = reading or ReadSettings()
+    clock = Timings()
 
     def look() -> tuple[Snapshot | None, _Found, _Diff]:
-        with clock.step("open"):
+        with clock.stage("open"):
             base = _base(root, encoder, rebuild)
-        with clock.step("read"):
+        with clock.stage("read"):
             found = _read(root, Path(folder), reading, base, settings, check_content)
-        with clock.step("plan"):
+        with clock.stage("plan"):
             return base, found, _diff(base, found.documents, settings, encoder, found.skipped)
 
     if dry_run:
         base, found, work = look()
         target = snapshot_id(encoder, settings, work.documents)
-        with clock.step("estimate"):
+        with clock.stage("estimate"):
             expected = estimate(root, encoder, list(work.new_passages().values()))
         refusal = too_many(work.plan.removed, base, work.documents, allow_removal) if base else None
         return replace(_report(target, work, found.skipped, clock), estimate=expected, refusal=refusal)
     verdict = None
     pruned: tuple[str, ...] = ()
     with writing(root, wait):
-        with clock.step("sweep"):
+        with clock.stage("sweep"):
             sweep(root)
         # Under the lock: who read the folder before another writer did must not publish after it.
         base, found, work = look()
@@ -229,7 +214,7 @@ def refresh(
                 root, target, base, work, settings, encoder, progress, clock, rebuild, gate, kind, building, cache_mib
             )
         published = due and (verdict is None or verdict.passed)
-        with clock.step("tidy"):
+        with clock.stage("tidy"):
             found.unchanged.save(published)
             # What was not read again was not asked for, and is not to be forgotten.
             found.extracted.save(forget=not found.unchanged.entries)
@@ -269,7 +254,7 @@ def _read(
     return _Found([found[name] for name in sorted(found)], skipped, unchanged, extracted)
 
 
-def _report(target: str, work: _Diff, skipped: Sequence[Skipped], clock: _Clock) -> RefreshReport:
+def _report(target: str, work: _Diff, skipped: Sequence[Skipped], clock: Timings) -> RefreshReport:
     """The report of a refresh that published nothing, so far."""
     kept = tuple(Skipped(name, item.reason) for name, item in work.kept.items())
     lost = tuple(item for item in skipped if item not in work.kept.values())
@@ -379,7 +364,7 @@ def _publish(
     settings: ChunkSettings,
     encoder: TextEncoder,
     progress: Progress | None,
-    clock: _Clock,
+    clock: Timings,
     rebuild: bool,
     gate: Gate | None,
     kind: VectorSettings | None,
@@ -388,25 +373,25 @@ def _publish(
 ) -> Verdict | None:
     """Write what is new, ask the gate, then flip; write nothing when this very content is there from before."""
     writer = SnapshotWriter(root, target, _parent(root, target), encoder, settings, kind, building)
-    known = None if rebuild else _intact(root, target)
+    known = None if rebuild else _openable(root, target)
     if known is not None:
         manifest = writer.again(known)
     else:
         passages = work.new_passages()
-        with clock.step("embed"):
+        with clock.stage("embed"):
             new: list[str] = []
             vectors = _vectors(root, work, passages, encoder, progress, cache_mib, new.append)
         remember_rate(root, encoder, new, clock.seconds["embed"])
-        with clock.step("write"):
+        with clock.stage("write"):
             gone = {*work.plan.removed, *work.plan.changed}
             manifest = writer.write(base, gone, Addition(work.chunks, vectors), work.documents)
-    live = _live(root) if rebuild else base
+    live = _openable(root) if rebuild else base
     # What is live already, and is only written anew, is not up for judgement.
     verdict = None
     if gate is not None and not (live and live.id == target):
-        with clock.step("gate"):
+        with clock.stage("gate"):
             verdict = gate(Snapshot(root, manifest), live)
-    with clock.step("publish"):
+    with clock.stage("publish"):
         if verdict is None or verdict.passed:
             writer.publish(manifest)
         else:
@@ -426,18 +411,10 @@ def _parent(root: Path, target: str) -> str | None:
         return None
 
 
-def _live(root: Path) -> Snapshot | None:
-    """The live snapshot, whatever encoder built it; None if there is none that can be opened."""
+def _openable(root: Path, snapshot: str | None = None) -> Snapshot | None:
+    """A snapshot, the live one unless another is named, whatever encoder built it; None if it cannot be opened."""
     try:
-        return Snapshot.open(root)
-    except (NoSnapshot, CorruptSnapshot):
-        return None
-
-
-def _intact(root: Path, target: str) -> Snapshot | None:
-    """The snapshot that is to be published, if it is there already."""
-    try:
-        return Snapshot.open(root, target)
+        return Snapshot.open(root, snapshot)
     except (NoSnapshot, CorruptSnapshot):
         return None
 

@@ -1,4 +1,4 @@
-"""How long the stages of a search took."""
+"""How long the stages of a search or a refresh took."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STAGES = ("encode", "filter", "dense", "lexical", "fuse", "hits", "rerank")
 
 
 class Timings:
-    """Collects milliseconds by stage; a search fills one that it is handed. For one search at a time.
+    """Collects milliseconds by stage; a search fills one that it is handed. For one search or refresh at a time.
 
     Attributes:
         milliseconds: Of the stages that were at work, in the order of their first step.
@@ -18,6 +18,11 @@ class Timings:
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The same in seconds, to a tenth of a millisecond."""
+        return {stage: round(spent / 1000, 4) for stage, spent in self.milliseconds.items()}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -190,7 +190,7 @@ def list_(
     documents: Annotated[bool, typer.Option("--documents", help="The documents of the live one instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the snapshots, the live one marked."""
+    """List the snapshots, the live one and those that the gate holds back marked."""
     from dataclasses import asdict
 
     from index.snapshot import list_snapshots

@@ -1,6 +1,8 @@
-"""What the index is told by the configuration: how documents are read, and how vectors are kept."""
+"""What the index is told by the configuration: how documents are read and cut, and how vectors are kept."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from index.formats import Fields, Limits, ReadSettings
 from index.vectors import VectorSettings
@@ -33,3 +35,16 @@ def vector_settings(config: Config) -> VectorSettings:
     """How the vectors of new segments are kept."""
     section = config.index
     return VectorSettings(section.kind, section.approximate_rows, section.recall, config.seed)
+
+
+def refresh_settings(config: Config) -> dict[str, Any]:
+    """The arguments of `index.refresh.refresh` that follow from the configuration alone, whoever asks for it."""
+    section = config.index
+    return {
+        "max_tokens": section.chunk_tokens,
+        "overlap": section.overlap,
+        "reading": read_settings(section),
+        "keep_snapshots": section.keep_snapshots,
+        "cache_mib": section.cache_mib,
+        "kind": vector_settings(config),
+    }

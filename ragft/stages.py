@@ -121,7 +121,7 @@ class Stages:
         """
         from index.refresh import refresh
         from ragft.gate import gate_of
-        from ragft.indexing import read_settings, vector_settings
+        from ragft.indexing import refresh_settings
         from ragft.refresh_report import remarks_on
 
         settings = self.config.index
@@ -131,20 +131,15 @@ class Stages:
                 root or self.index_root,
                 documents or settings.documents,
                 encoder or self.encoder,
-                max_tokens=settings.chunk_tokens,
-                overlap=settings.overlap,
-                reading=read_settings(settings),
                 dry_run=dry_run,
                 rebuild=rebuild,
-                keep_snapshots=settings.keep_snapshots,
                 check_content=check_content,
                 wait=wait,
-                cache_mib=settings.cache_mib,
                 progress=lambda done, total: advance(done, total, "passages"),
                 allow_removal=1.0 if allow_removal or root is not None else settings.allow_removal,
                 gate=gate,
-                kind=vector_settings(self.config),
                 building=lambda done, total: advance(done, total, "vectors linked"),
+                **refresh_settings(self.config),
             )
         for remark in remarks_on(report):
             self.reporter.say(remark)

@@ -27,7 +27,7 @@ from ragft.engine.base import Engine
 from ragft.engine.vllm import VllmEngine
 from ragft.errors import EngineDead, UsageError
 from ragft.gate import gate_of
-from ragft.indexing import read_settings, vector_settings
+from ragft.indexing import refresh_settings
 from ragft.models import load_encoder, resolve_reranker
 from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
@@ -214,15 +214,10 @@ class Deployment:
                 self.index_root,
                 section.documents,
                 retriever.encoder,
-                max_tokens=section.chunk_tokens,
-                overlap=section.overlap,
-                reading=read_settings(section),
                 dry_run=dry_run,
                 allow_removal=1.0 if allow_removal else section.allow_removal,
                 gate=gate_of(self.config, retriever.encoder) if ask_gate and not dry_run else None,
-                keep_snapshots=section.keep_snapshots,
-                kind=vector_settings(self.config),
-                cache_mib=section.cache_mib,
+                **refresh_settings(self.config),
             )
             if not dry_run:
                 await self._flip(retriever)
