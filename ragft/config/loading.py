@@ -1,6 +1,7 @@
 """Reading a configuration: the file, the environment and `--set`, in rising order of who wins.
 
-Paths in the file are relative to the file. Unknown keys are errors that name the nearest known one.
+Paths in the file are relative to the file. Unknown keys are errors that name the nearest known one, and every error
+names where the value stands: the file, a variable, or `--set`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ragft.config.application import Config
 from ragft.errors import UsageError
@@ -51,17 +53,21 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         raise UsageError(f"{path} does not hold `key: value` lines; `ragft new NAME` makes one to start from.")
     _resolve_paths(values, path.resolve().parent)
     # Overrides are given by the person who types them, so their paths are relative to where that person stands.
-    for key, value in _environment_overrides():
-        _assign(values, key, value, f"environment variable {'RAGFT__' + '__'.join(key).upper()}")
+    sources: dict[tuple[str, ...], str] = {}
+    for keys, value in _environment_overrides():
+        sources[keys] = f"environment variable {'RAGFT__' + '__'.join(keys).upper()}"
+        _assign(values, keys, value, sources[keys])
     for text in overrides or []:
         key_text, equals, value_text = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r} has no '=': write --set section.key=value.")
-        _assign(values, tuple(key_text.strip().split(".")), _scalar(value_text), f"--set {text}")
+        keys = tuple(key_text.strip().split("."))
+        sources[keys] = f"--set {text}"
+        _assign(values, keys, _scalar(value_text), sources[keys])
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise UsageError(f"{path}: {_explain(error)}") from None
+        raise UsageError(_explain(error, sources, str(path))) from None
     if config.workspace is None:
         config = config.model_copy(update={"workspace": Path("workspace") / config.name})
     return config
@@ -111,24 +117,33 @@ def _assign(values: dict[str, Any], keys: tuple[str, ...], value: Any, source: s
     section[keys[-1]] = value
 
 
-def _explain(error: ValidationError) -> str:
-    """All faults of a configuration in one sentence each."""
-    sentences = []
+def _explain(error: ValidationError, sources: dict[tuple[str, ...], str], file: str) -> str:
+    """All faults of a configuration in one sentence each, behind the place that each value came from."""
+    told: dict[str, list[str]] = {}
     for fault in error.errors():
         location = [str(part) for part in fault["loc"]]
-        where = ".".join(location) or "the file"
-        if fault["type"] == "extra_forbidden":
-            known = _known_keys(location[:-1])
-            nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}."
-            sentences.append(f"unknown key {where!r}: {hint}")
-        elif fault["type"] == "missing":
-            sentences.append(f"key {where!r} is missing.")
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
-            sentences.append(f"{where}: {message}{given}.")
-    return " ".join(sentences)
+        beginnings = (tuple(location[:end]) for end in range(len(location), 0, -1))
+        source = next((sources[keys] for keys in beginnings if keys in sources), file)
+        told.setdefault(source, []).append(_sentence(fault, location))
+    return " ".join(f"{source}: {' '.join(sentences)}" for source, sentences in told.items())
+
+
+def _sentence(fault: ErrorDetails, location: list[str]) -> str:
+    where = ".".join(location)
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}."
+        return f"unknown key {where!r}: {hint}"
+    if fault["type"] == "missing":
+        return f"key {where!r} is missing."
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "tuple_type":
+        message = "Input should be a list, as in [one, two]"
+    if not location:
+        return f"{message}."
+    given = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
+    return f"{where}: {message}{given}."
 
 
 def _known_keys(path: list[str]) -> list[str]:
