@@ -48,7 +48,7 @@ def test_different_questions_are_not_taken_for_one(first: str, second: str) -> N
 
 
 def test_overlap_is_refused_where_it_counts() -> None:
-    with pytest.raises(UsageError, match=r"1 evaluation questions stand among .*question 'q' is example 'e'"):
+    with pytest.raises(UsageError, match=r"questions stand among .*1 in all; the first: question 'q' is example 'e'"):
         refuse_overlap([Example("e", "When?", "a")], [Question("q", "when", ("a",), (), True)])
 
 
