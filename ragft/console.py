@@ -29,6 +29,11 @@ PLAIN_SECONDS = 15.0
 """How often a plain line tells of progress where there is no terminal."""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 document`, `3 documents`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class Reporter:
     """Says what happens. Progress and remarks go to stderr, results to stdout, so that pipes get results alone."""
 

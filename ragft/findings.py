@@ -8,6 +8,8 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
+from ragft.console import counted
+
 State = Literal["ok", "note", "warning", "error"]
 _STYLE = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
 
@@ -40,13 +42,16 @@ class Findings:
 
     def table(self) -> Table:
         table = Table(show_header=False, box=None, padding=(0, 1))
+        table.add_column()
+        table.add_column()
+        table.add_column(overflow="fold")  # an end cut off would make a path worthless
         for row in self.rows:
             table.add_row(Text(row.state, style=_STYLE[row.state]), row.what, row.detail)
         return table
 
     def summary(self) -> str:
         """One line that counts."""
-        warnings = sum(row.state == "warning" for row in self.rows)
+        warnings = counted(sum(row.state == "warning" for row in self.rows), "warning")
         if self.errors:
-            return f"{len(self.errors)} errors and {warnings} warnings: mend the errors first."
-        return f"No errors, {warnings} warnings."
+            return f"{counted(len(self.errors), 'error')} and {warnings}: mend the errors first."
+        return f"No errors, {warnings}."

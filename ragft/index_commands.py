@@ -383,6 +383,8 @@ def diff_(
 
     from index.maintenance import diff
     from index.snapshot import current_id
+    from ragft.console import counted
+    from ragft.refresh_report import documents_counted
 
     stages = open_stages(config, overrides, as_json)
     found = diff(stages.index_root, before, after or current_id(stages.index_root))
@@ -391,8 +393,8 @@ def diff_(
     lines += [] if found.same_encoder else ["Another encoder made the vectors."]
     lines += [] if found.same_settings else ["The documents were cut by other settings."]
     summary = (
-        f"{len(found.added)} documents added, {len(found.changed)} changed, {len(found.removed)} removed, "
-        f"{found.unchanged} unchanged; {found.chunks_added} passages added, {found.chunks_removed} removed, "
+        f"{documents_counted(len(found.added), len(found.changed), len(found.removed), found.unchanged)}; "
+        f"{counted(found.chunks_added, 'passage')} added, {found.chunks_removed} removed, "
         f"{found.chunks_unchanged} unchanged"
     )
     stages.reporter.result(asdict(found), *lines, summary)

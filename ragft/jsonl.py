@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,30 @@ def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[st
         yield where, values
     if empty:
         raise UsageError(f"{path} holds no {what}: write one JSON object per line.")
+
+
+def refuse_misspelt_keys(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Other keys are the author's own, but one that nearly is a known one would be lost silently.
+
+    Raises:
+        UsageError: there is such a key, and the one that it is nearly is not there.
+    """
+    for key in values:
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+        if key not in known and nearest and nearest[0] not in values:
+            raise UsageError(f"{where}: unknown field {key!r}: did you mean {nearest[0]!r}?")
+
+
+def texts_in(values: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
+    """A field that is a list of texts; empty where it is missing.
+
+    Raises:
+        UsageError: it is something else, or one of the texts is empty.
+    """
+    texts = values.get(field) or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise UsageError(f"{where}: `{field}` must be a list of texts, none of them empty, not {texts!r}.")
+    return tuple(texts)
 
 
 def _detail(error: ValueError | RecursionError) -> str:

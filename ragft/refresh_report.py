@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.estimate import Estimate
 from index.refresh import RefreshReport
+from ragft.console import counted
 
 if TYPE_CHECKING:
     from ragft.stages import Stages
@@ -104,10 +105,15 @@ def plan_line(report: RefreshReport) -> str:
     counts = counts_of(report)
     kept = f", {counts['kept']} kept in their old version" if counts["kept"] else ""
     return (
-        f"{counts['added']} documents added, {counts['changed']} changed, {counts['removed']} removed, "
-        f"{counts['unchanged']} unchanged{kept}; {counts['chunks_to_embed']} passages to encode, "
-        f"{counts['chunks_reused']} reused; {len(report.skipped)} skipped"
+        f"{documents_counted(*(counts[key] for key in ('added', 'changed', 'removed', 'unchanged')))}{kept}; "
+        f"{counted(counts['chunks_to_embed'], 'passage')} to encode, {counts['chunks_reused']} reused; "
+        f"{len(report.skipped)} skipped"
     )
+
+
+def documents_counted(added: int, changed: int, removed: int, unchanged: int) -> str:
+    """How many documents are new, other, gone and the same."""
+    return f"{counted(added, 'document')} added, {changed} changed, {removed} removed, {unchanged} unchanged"
 
 
 def estimate_line(found: Estimate) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from ragft.cli import app
 from ragft.config import Config, load_config
@@ -20,6 +21,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^ *```(console|sh|bash|shell)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|mailto:|#)([^)#\s]+)")
+ANCHOR = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)")
+MENTION = re.compile(r"`ragft ([a-z][^`]*)`|bin/ragft ([a-z][^\n>]*)")
+SETTINGS = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:|data:)([^)#\s]+)|<img [^>]*src=\"(?!https?:|data:)([^\"]+)")
 
 
@@ -114,12 +118,18 @@ def test_pages_show_their_commands_in_blocks() -> None:
     assert {word for command in MAKE for word in command.words[1:]} >= {"demo", "test"}
 
 
-@pytest.mark.parametrize("command", RAGFT, ids=str)
-def test_ragft_takes_the_command_with_these_options(command: Command) -> None:
-    words = [word for word in command.words[1:] if word not in ("--debug", "--help", "-h")]
+def _found(words: list[str]) -> tuple[str, typer.core.TyperCommand]:
+    """The command that the first of the words name, with its path; takes these words away."""
     path, found = "ragft", typer.main.get_command(app)
     while words and words[0] in getattr(found, "commands", {}):
         path, found = f"{path} {words[0]}", found.commands[words.pop(0)]  # type: ignore[attr-defined]
+    return path, found  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("command", RAGFT, ids=str)
+def test_ragft_takes_the_command_with_these_options(command: Command) -> None:
+    words = [word for word in command.words[1:] if word not in ("--debug", "--help", "-h")]
+    path, found = _found(words)
     if hasattr(found, "commands"):
         assert not words, f"{path} has no command {words[0]!r}"
         return
@@ -130,6 +140,26 @@ def test_ragft_takes_the_command_with_these_options(command: Command) -> None:
     context = found.make_context(path, list(words))
     for override in context.params.get("overrides") or ():
         load_config(ROOT / "configs" / "lifecycle.yaml", [override])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_a_sentence_or_a_unit_file_names_exist_with_their_options(page: Path) -> None:
+    """They may lack arguments, and hold placeholders."""
+    for mention in MENTION.finditer(page.read_text(encoding="utf-8")):
+        words = shlex.split(mention[1] or mention[2])
+        path, found = _found(words)
+        assert not hasattr(found, "commands") or not words, f"{path} has no command {words[0]!r}"
+        options = {name for option in found.params for name in (*option.opts, *option.secondary_opts)}
+        unknown = {word for word in words if word.startswith("-")} - options - {"--debug", "--help"}
+        assert not unknown, f"{path} has no {unknown}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_that_a_page_shows_are_taken(page: Path) -> None:
+    for block in SETTINGS.findall(page.read_text(encoding="utf-8")):
+        values = yaml.safe_load(block)
+        if next(iter(values)) in Config.model_fields:
+            Config.model_validate({"name": "page", **values})
 
 
 def test_variables_of_the_configuration_name_keys() -> None:
@@ -172,6 +202,16 @@ def test_links_and_pictures_lead_to_files(page: Path) -> None:
     targets = [*LINK.findall(text), *(first or second for first, second in PICTURE.findall(text))]
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_headings(page: Path) -> None:
+    for target, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
+        text = (page.parent / target if target else page).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+        # As GitHub names them.
+        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in anchors, f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("words", sorted({command.words for command in RAGFT if _cheap(command)}), ids=" ".join)

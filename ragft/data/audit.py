@@ -12,6 +12,7 @@ from index.documents import ReadSettings, read_documents
 from index.errors import IndexFault
 from ragft.citations import passage_matches
 from ragft.config import Config
+from ragft.console import counted
 from ragft.data.examples import Example, read_examples
 from ragft.errors import UsageError
 from ragft.evaluate.records import Question, read_questions
@@ -57,7 +58,7 @@ def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -
     overlap = _overlap(examples, questions)
     if overlap:
         raise UsageError(
-            f"{len(overlap)} evaluation questions stand among the training examples (the first: question "
+            f"Evaluation questions stand among the training examples ({len(overlap)} in all; the first: question "
             f"{overlap[0][0]!r} is example {overlap[0][1]!r}): take them out of one of the two files."
         )
 
@@ -71,16 +72,24 @@ def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequ
     overlap = _overlap(examples, questions)
     if overlap:
         pairs = (f"question {question} is example {example}" for question, example in overlap)
-        findings.add("error", "overlap", f"{len(overlap)} questions are trained on: {_some(pairs, len(overlap))}")
+        findings.add(
+            "error",
+            "overlap",
+            f"{counted(len(overlap), 'question')} found among the examples: {_some(pairs, len(overlap))}",
+        )
     elif examples and questions:
         findings.add("ok", "overlap", "no question stands among the examples")
     answers: dict[str, set[str]] = {}
     for example in examples:
         answers.setdefault(_normal(example.question), set()).add(example.answer)
-    counted = Counter(_normal(example.question) for example in examples)
-    repeated = [text for text, count in counted.items() if count > 1]
+    times = Counter(_normal(example.question) for example in examples)
+    repeated = [text for text, count in times.items() if count > 1]
     if repeated:
-        findings.add("warning", "duplicates", f"{len(repeated)} questions stand in several examples: {_some(repeated)}")
+        findings.add(
+            "warning",
+            "duplicates",
+            f"{counted(len(repeated), 'question')} found in several examples: {_some(repeated)}",
+        )
     contradictory = [text for text in repeated if len(answers[text]) > 1]
     if contradictory:
         findings.add("warning", "contradictions", f"{len(contradictory)} of them with other answers")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ragft.errors import UsageError
-from ragft.jsonl import read_objects
+from ragft.jsonl import read_objects, refuse_misspelt_keys, texts_in
 from ragft.prompts import Message
 
 FORMS = '{"question", "answer"}, {"messages"}, {"prompt", "completion"} or {"instruction", "input", "output"}'
@@ -55,7 +54,7 @@ def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]
     """
     examples: dict[str, Example] = {}
     for where, values in read_objects(path, "examples", key):
-        _refuse_misspelt_keys(values, where)
+        refuse_misspelt_keys(values, _KEYS, where)
         history, question, answer = _turns(values, where)
         if not question.strip() or not answer.strip():
             raise UsageError(f"{where}: the question or the answer is empty.")
@@ -66,9 +65,9 @@ def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]
             id=identity,
             question=question,
             answer=answer,
-            sources=_texts(values, "sources", where),
+            sources=texts_in(values, "sources", where),
             group=_name(values, "group") or identity,
-            tags=_texts(values, "tags", where),
+            tags=texts_in(values, "tags", where),
             history=history,
         )
     return tuple(examples.values())
@@ -106,14 +105,6 @@ def _from_messages(messages: Any, where: str) -> tuple[tuple[Message, ...], str,
     return tuple(turns[:-2]), turns[-2]["content"], turns[-1]["content"]
 
 
-def _refuse_misspelt_keys(values: Mapping[str, Any], where: str) -> None:
-    """Other keys are the author's own, but one that nearly is ours would be lost silently (`source`)."""
-    for key in values:
-        nearest = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)
-        if key not in _KEYS and nearest and nearest[0] not in values:
-            raise UsageError(f"{where}: unknown field {key!r}: did you mean {nearest[0]!r}?")
-
-
 def _name(values: Mapping[str, Any], field: str) -> str:
     """An id or a group; empty where there is none. `null` is none: it must not become a group that many rows share."""
     name = values.get(field)
@@ -125,10 +116,3 @@ def _text(values: Mapping[str, Any], field: str, where: str) -> str:
     if not isinstance(text, str):
         raise UsageError(f"{where}: field {field!r} is missing or no text.")
     return text
-
-
-def _texts(values: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
-    texts = values.get(field) or []
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{where}: `{field}` must be a list of texts.")
-    return tuple(texts)

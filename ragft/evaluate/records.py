@@ -7,7 +7,6 @@ again. This module knows files and values; it knows nothing of metrics.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ragft.errors import RagftError, UsageError
-from ragft.jsonl import read_objects
+from ragft.jsonl import read_objects, refuse_misspelt_keys, texts_in
 
 FORMATS = ("house", "free")
 
@@ -119,14 +118,14 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
 
 def _question_of(values: Mapping[str, Any], where: str) -> Question:
-    _refuse_misspelt_keys(values, where)
+    refuse_misspelt_keys(values, [field.name for field in dataclasses.fields(Question)], where)
     for field in ("id", "question"):
         if not isinstance(values.get(field), str | int) or not str(values[field]).strip():
             raise UsageError(f"{where}: field {field!r} is missing or empty.")
     answerable = values.get("answerable", True)
     if not isinstance(answerable, bool):
         raise UsageError(f"{where}: `answerable` must be true or false, not {answerable!r}.")
-    answers = _texts(values, "answers", where)
+    answers = texts_in(values, "answers", where)
     if answerable and not answers:
         raise UsageError(f"{where}: answerable but without `answers`: add some, or set `answerable: false`.")
     rule = values.get("format")
@@ -136,28 +135,12 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
         id=str(values["id"]),
         question=str(values["question"]),
         answers=answers,
-        sources=_texts(values, "sources", where),
+        sources=texts_in(values, "sources", where),
         answerable=answerable,
-        stale_answers=_texts(values, "stale_answers", where),
+        stale_answers=texts_in(values, "stale_answers", where),
         format=rule,
-        tags=_texts(values, "tags", where),
+        tags=texts_in(values, "tags", where),
     )
-
-
-def _refuse_misspelt_keys(values: Mapping[str, Any], where: str) -> None:
-    """Other keys are the author's own, but one that nearly is ours would be lost silently (`answer`)."""
-    known = [field.name for field in dataclasses.fields(Question)]
-    for key in values:
-        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-        if key not in known and nearest:
-            raise UsageError(f"{where}: unknown field {key!r}: did you mean {nearest[0]!r}?")
-
-
-def _texts(values: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
-    texts = values.get(field) or []
-    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise UsageError(f"{where}: `{field}` must be a list of texts, none of them empty, not {texts!r}.")
-    return tuple(texts)
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:

@@ -17,7 +17,7 @@ from ragft.evaluate.metrics import METRICS, Metric
 from ragft.evaluate.metrics.citations import matched_sources
 from ragft.evaluate.records import Question, Record
 from ragft.evaluate.score import Comparison, Row
-from ragft.evaluate.statistics import ALPHA, p_text, percent
+from ragft.evaluate.statistics import ALPHA, p_text, percent, signed
 from ragft.setups import SETUPS
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def _number(metric: Metric, value: float | None, *, unit: bool = False) -> str:
 
 
 def _signed(value: float | None) -> str:
-    """A difference of shares in points, with its sign."""
-    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+    return "–" if value is None else signed(value)
 
 
 def _square(comparison: Comparison) -> dict[str, Any]:

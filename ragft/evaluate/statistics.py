@@ -352,7 +352,7 @@ def _noise(test: PairTest) -> str:
         return f"the two are level on {test.n:,} questions"
     # Told from the leader's side, whichever of the two it is.
     low, high = (test.low, test.high) if test.difference > 0 else (-test.high, -test.low)
-    span = f"{_signed(low)} to {_signed(high)}"
+    span = f"{signed(low)} to {signed(high)}"
     gap = f"{100 * abs(test.difference):.1f} points ({span}) may be noise on {test.n:,} questions"
     if test.p < ALPHA:
         gap += " once the number of comparisons is counted in"
@@ -366,7 +366,7 @@ def _noise(test: PairTest) -> str:
 def _interaction_verdict(interaction: Estimate | None) -> str:
     if interaction is None or interaction.mean is None or interaction.low is None or interaction.high is None:
         return ""
-    span = f"{_signed(interaction.mean)} points, {_signed(interaction.low)} to {_signed(interaction.high)}"
+    span = f"{signed(interaction.mean)} points, {signed(interaction.low)} to {signed(interaction.high)}"
     if interaction.low > 0:
         return f"Tuning helps facts more with retrieval than without ({span})."
     if interaction.high < 0:
@@ -388,7 +388,8 @@ def _range(estimate: Estimate) -> str:
     return f"{100 * (estimate.low or 0.0):.1f} to {100 * (estimate.high or 0.0):.1f}"
 
 
-def _signed(share: float) -> str:
+def signed(share: float) -> str:
+    """A difference of shares in points, with its sign."""
     return f"{100 * share:+.1f}".replace("-", "−")
 
 

@@ -60,7 +60,7 @@ def test_files_that_cannot_be_read_are_named_and_the_others_indexed(desk: Path, 
     assert named.keys() == bad
     assert "binary" in named["picture.md"] and "UTF-8 at byte offset 4" in named["latin.md"]
     assert "damaged" in named["scan.pdf"] and ".exe" in named["tool.exe"] and "leaves the folder" in named["link.md"]
-    assert "1 documents added, 0 changed, 0 removed" in ended.out and f"{len(bad)} skipped" in ended.out
+    assert "1 document added, 0 changed, 0 removed" in ended.out and f"{len(bad)} skipped" in ended.out
     (listed,) = ragft("index", "list", "--json", cwd=desk).values["snapshots"]
     assert listed["documents"] == 1
 

@@ -35,7 +35,7 @@ def test_sound_data_has_no_errors(domain: Domain) -> None:
 def test_question_that_is_trained_on_is_an_error(domain: Domain, wording: str) -> None:
     domain.lines("examples.jsonl", [{"question": wording, "answer": "yes"}, {"question": "b", "answer": "b"}])
     state, detail = found(domain)["overlap"]
-    assert (state, detail) == ("error", "1 questions are trained on: question q1 is example line-1")
+    assert (state, detail) == ("error", "1 question found among the examples: question q1 is example line-1")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_different_questions_are_not_taken_for_one(first: str, second: str) -> N
 
 
 def test_overlap_is_refused_where_it_counts() -> None:
-    with pytest.raises(UsageError, match=r"1 evaluation questions stand among .*question 'q' is example 'e'"):
+    with pytest.raises(UsageError, match=r"questions stand among .*1 in all; the first: question 'q' is example 'e'"):
         refuse_overlap([Example("e", "When?", "a")], [Question("q", "when", ("a",), (), True)])
 
 
@@ -56,7 +56,7 @@ def test_duplicates_and_contradictions_are_warnings(domain: Domain) -> None:
     rows = [{"question": "When?", "answer": answer} for answer in ("now", "now", "later")]
     domain.lines("examples.jsonl", [*rows, {"question": "Who?", "answer": "I"}])
     findings = found(domain)
-    assert findings["duplicates"] == ("warning", "1 questions stand in several examples: when")
+    assert findings["duplicates"] == ("warning", "1 question found in several examples: when")
     assert findings["contradictions"] == ("warning", "1 of them with other answers")
 
 
@@ -125,4 +125,4 @@ def test_audit_ends_with_1_where_there_are_errors(domain: Domain, ragft: Ragft) 
     assert values["errors"] == 1
     assert [row["what"] for row in values["findings"] if row["state"] == "error"] == ["overlap"]
     shown = ragft("data", "audit", "-c", domain.config)
-    assert "1 errors and 0 warnings: mend the errors first." in shown.out
+    assert "1 error and 0 warnings: mend the errors first." in shown.out

@@ -100,6 +100,18 @@ def test_overrides_are_checked_like_the_file(tmp_path: Path, monkeypatch: pytest
         load_config(path)
 
 
+def test_a_fault_names_the_place_that_the_value_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "name: a\nmerge: {prompts: 0}")
+    monkeypatch.setenv("RAGFT__SERVE__PROT", "2")
+    with pytest.raises(UsageError) as refused:
+        load_config(path, ["serve.setups=hybrid", "index={depht: 1}"])
+    told = str(refused.value)
+    assert f"{path}: merge.prompts: Input should be greater than or equal to 1 (it is 0)." in told
+    assert "environment variable RAGFT__SERVE__PROT: unknown key 'serve.prot': did you mean 'port'?" in told
+    assert "--set serve.setups=hybrid: serve.setups: Input should be a list, as in [one, two] (it is 'hybrid')." in told
+    assert "--set index={depht: 1}: unknown key 'index.depht': did you mean 'depth'?" in told
+
+
 def test_lists_and_nothing_can_be_set(tmp_path: Path) -> None:
     config = load_config(
         written(tmp_path, "name: a\nevaluate: {limit: 3}"),
@@ -170,7 +182,7 @@ def accesses() -> set[tuple[str, str]]:
     for package in ("index", "ragft", "serving"):
         for path in (REPOSITORY / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Attribute) and path.name != "config.py":
+                if isinstance(node, ast.Attribute) and path.parent.name != "config":
                     owner: Any = node.value
                     name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
                     found.add((name.strip("_"), node.attr))

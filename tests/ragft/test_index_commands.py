@@ -55,9 +55,7 @@ def test_dry_run_changes_nothing_and_tells_the_plan(index: Ragft, domain: Domain
     before = files(domain.workspace)
     ended = index("refresh", "--dry-run")
     assert ended.status == 0
-    assert ended.out.startswith(
-        "+ dogs.md\n~ cats.md\n- mysql.md\n1 documents added, 1 changed, 1 removed, 1 unchanged"
-    )
+    assert ended.out.startswith("+ dogs.md\n~ cats.md\n- mysql.md\n1 document added, 1 changed, 1 removed, 1 unchanged")
     assert "would be published" in ended.out
     assert files(domain.workspace) == before
     planned = index("refresh", "--dry-run", "--json").values
