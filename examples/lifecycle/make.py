@@ -108,7 +108,11 @@ def read_facts(path: Path) -> dict[str, Product]:
 
 
 def page(product: Product) -> str:
-    """A product's page: a short introduction, then one section with a list for each release cycle."""
+    """A product's page: a short introduction, then one section with a list for each release cycle.
+
+    Each line names its cycle, so that it can be quoted alone: where only the headings did, a small model took the date
+    of another cycle more often (see benchmarks/RESULTS.md).
+    """
     what = CATEGORIES.get(product.category, "a software product")
     newest = product.cycles[0]
     lines = [
@@ -118,15 +122,16 @@ def page(product: Product) -> str:
         "",
     ]
     for cycle in product.cycles:
-        lines += [f"## {product.title} {cycle.name}", "", f"- Released: {cycle.released}"]
+        name = cycle.name
+        lines += [f"## {product.title} {name}", "", f"- {name} released: {cycle.released}"]
         if cycle.active_support_ends:
-            lines.append(f"- Active support ends: {cycle.active_support_ends}")
-        lines.append(f"- End of life: {cycle.end_of_life}")
+            lines.append(f"- {name} active support ends: {cycle.active_support_ends}")
+        lines.append(f"- {name} end of life: {cycle.end_of_life}")
         if cycle.latest:
             of = f", of {cycle.latest_released}" if cycle.latest_released else ""
-            lines.append(f"- Latest version: {cycle.latest}{of}")
+            lines.append(f"- {name} latest version: {cycle.latest}{of}")
         if cycle.lts:
-            lines.append("- Long-term support: yes")
+            lines.append(f"- {name} long-term support: yes")
         lines.append("")
     return "\n".join(lines)
 
@@ -255,7 +260,7 @@ def ask_end(product: Product, cycle: Cycle, draw: random.Random, held_out: bool)
 
     def answer(cycles: tuple[Cycle, ...]) -> tuple[str, str] | None:
         end = cycles[0].end_of_life
-        return None if "not recorded" in end else (f"end of life {end}", end)
+        return None if "not recorded" in end else (f"{cycle.name} end of life: {end}", end)
 
     return Ask("end-of-life", text, product.id, (cycle.name,), answer)
 
@@ -267,7 +272,7 @@ def ask_released(product: Product, cycle: Cycle, draw: random.Random, held_out: 
         text,
         product.id,
         (cycle.name,),
-        lambda cycles: (f"released {cycles[0].released}", cycles[0].released),
+        lambda cycles: (f"{cycle.name} released: {cycles[0].released}", cycles[0].released),
     )
 
 
@@ -276,7 +281,7 @@ def ask_latest(product: Product, cycle: Cycle, draw: random.Random, held_out: bo
 
     def answer(cycles: tuple[Cycle, ...]) -> tuple[str, str] | None:
         latest = cycles[0].latest
-        return (f"latest version {latest}", latest) if latest else None
+        return (f"{cycle.name} latest version: {latest}", latest) if latest else None
 
     return Ask("latest", text, product.id, (cycle.name,), answer) if cycle.latest else None
 
@@ -297,9 +302,10 @@ def ask_supported(product: Product, cycle: Cycle, draw: random.Random, held_out:
             return None
         # The day comes first, so that the card does not begin as one about the end of life.
         if not is_date(end):
-            return f"asked {day}, ends {end}", "yes"
+            return f"asked {day}, {cycle.name} end of life: {end}", "yes"
         over = day > end
-        record = f"asked {day}, ends {end}, {worked(day, end)}, later {'asked' if over else 'ends'}"
+        later = "asked" if over else "end of life"
+        record = f"asked {day}, {cycle.name} end of life: {end}, {worked(day, end)}, later {later}"
         return record, "no" if over else "yes"
 
     return Ask("supported", text, product.id, (cycle.name,), answer)
@@ -320,10 +326,13 @@ def ask_comparison(product: Product, cycle: Cycle, draw: random.Random, held_out
         days = [c.end_of_life if longer else c.released for c in cycles]
         if not all(map(is_date, days)) or days[0] == days[1]:
             return None
-        word = "ends" if longer else "released"
+        word = "end of life" if longer else "released"
         later, earlier = (first, second) if days[0] > days[1] else (second, first)
         chosen = f"later {later.name}" if longer else f"earlier {earlier.name}"
-        record = f"{first.name} {word} {days[0]}, {second.name} {word} {days[1]}, {worked(*days)}, {chosen}"
+        record = (
+            f"{first.name} {word}: {days[0]}, {second.name} {word}: {days[1]}, {worked(*days)}, "
+            f"{earlier.name} before {later.name}, {chosen}"
+        )
         return record, (later if longer else earlier).name
 
     return Ask("comparison", text, product.id, (cycle.name, other.name), answer)

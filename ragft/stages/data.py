@@ -74,10 +74,11 @@ class DataStages(IndexStages):
 
             figures: dict[str, Any] = {"snapshot": snapshot.id}
             general = self._general()
-            for name in ("train", "validation"):
+            # Repeats are practice; a validation loss gains nothing from them.
+            for name, settings in (("train", mixing), ("validation", mixing.model_copy(update={"repeats": 1}))):
                 examples = [Example.from_json(row) for _, row in read_objects(parts.folder / f"{name}.jsonl", name, "")]
                 rows = mix(
-                    examples, general[name], snapshot, search, mixing,
+                    examples, general[name], snapshot, search, settings,
                     system=config.prompt.system, refusal=config.prompt.refusal, seed=config.seed,
                 )  # fmt: skip
                 write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in rows))
