@@ -99,4 +99,5 @@ class _Lists:
         self._texts = _Texts(array.values)
 
     def __getitem__(self, row: int) -> tuple[str, ...]:
-        return tuple([self._texts[place] for place in range(self._starts[row], self._starts[row + 1])])
+        first, end = self._starts[row], self._starts[row + 1]
+        return tuple([self._texts[place] for place in range(first, end)]) if first < end else ()
