@@ -29,7 +29,9 @@ _SAMPLE = 256
 _STEP = 16_384
 """Rows added at a time, so that progress can be told."""
 
-_EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_EFFORTS = tuple(round(16 * 2 ** (step / 4)) for step in range(25))
+"""Of a graph, 16 to 1,024. In steps twice as wide, 150,000 vectors were searched with 192 where 160 were enough, and a
+query took 0.27 ms instead of 0.22."""
 
 
 def build(kind: str, vectors: Vectors, recall: float, seed: int, progress: Progress | None) -> tuple[Any, VectorsEntry]:

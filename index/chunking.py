@@ -150,7 +150,8 @@ def _passage(path: Sequence[str], text: str) -> str:
 def _leading_headings(text: str, path: Sequence[str]) -> int:
     """How many characters at the start of a text only repeat headings of the path."""
     end = 0
-    if not text.lstrip().startswith("#") and not re.match(r"\s*[^\n]+\n {0,3}[=-]{2}", text):
+    # Possessive: a text of one long line is not gone through backwards, for every hit of every search.
+    if not text.lstrip().startswith("#") and not re.match(r"\s*[^\n]++\n {0,3}[=-]{2}", text):
         return end
     for heading in headings(text):
         if heading.text not in path or text[end : heading.start].strip():

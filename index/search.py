@@ -6,7 +6,7 @@ one order wherever a row lies, ties are broken by document and position, and no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -137,21 +137,23 @@ def search(
         with timings.stage("dense"):
             dense = _dense_rankings(snapshot, view, vectors, depth)
     for number, place in enumerate(asked):
-        rankings: list[tuple[float, Rows]] = []
+        rankings: list[tuple[float, Iterable[int]]] = []
         lexical_scores = None
         if dense is not None:
             rankings.append((weights[0], dense[number]))
         if mode != "dense":
             with timings.stage("lexical"):
                 lexical_scores = view.hide(snapshot, view.bm25(snapshot).scores(texts[number], *bm25))
-                rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth)))
+                rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth).tolist()))
         with timings.stage("fuse"):
             best = _fuse(snapshot, rankings, rrf_k, 2 * depth if collapse else candidates)
             if collapse:
                 best = _distinct(snapshot, best, candidates)
         with timings.stage("hits"):
-            vector = vectors[number] if vectors is not None else None
-            results[place] = _hits(snapshot, best, mode, vector, lexical_scores)
+            cosines = None
+            if vectors is not None and dense is not None:
+                cosines = _cosines(snapshot, vectors[number], [row for row, _ in best], dense[number])
+            results[place] = _hits(snapshot, best, mode, cosines, lexical_scores)
         if reranker is not None:
             with timings.stage("rerank"):
                 results[place] = _reranked(reranker, texts[number], results[place])[:k]
@@ -165,9 +167,9 @@ def _reranked(reranker: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:
     return sorted(scored, key=lambda hit: -hit.score)
 
 
-def _dense_rankings(snapshot: Snapshot, view: View, vectors: Vectors, depth: int) -> list[Rows]:
-    """For each query the rows of the `depth` nearest visible chunks, best first."""
-    rankings: list[Rows | None] = [None] * len(vectors)
+def _dense_rankings(snapshot: Snapshot, view: View, vectors: Vectors, depth: int) -> list[dict[int, float]]:
+    """For each query the rows of the `depth` nearest visible chunks, best first, with their cosines."""
+    rankings: list[dict[int, float]] = [{} for _ in vectors]
     open_places = list(range(len(vectors)))
     width = depth + _SPARE
     while open_places:
@@ -195,10 +197,11 @@ def _dense_rankings(snapshot: Snapshot, view: View, vectors: Vectors, depth: int
             if width < view.count and _may_miss(scores, found, number, width, edge):
                 undecided.append(place)
             else:
-                rankings[place] = rows[order[:depth]]
+                best = order[:depth]
+                rankings[place] = dict(zip(rows[best].tolist(), scores[best].tolist(), strict=True))
         open_places = undecided
         width *= 4
-    return [ranking for ranking in rankings if ranking is not None]
+    return rankings
 
 
 def _may_miss(scores: Scores, found: Sequence[list[Rows]], number: int, width: int, edge: float) -> bool:
@@ -210,6 +213,15 @@ def _may_miss(scores: Scores, found: Sequence[list[Rows]], number: int, width: i
             return True
         first += count
     return False
+
+
+def _cosines(snapshot: Snapshot, vector: Vectors, rows: list[int], known: dict[int, float]) -> list[float]:
+    """Cosine of one query with each row; computed only for those whose cosine is not known."""
+    unknown = [row for row in rows if row not in known]
+    if unknown:
+        scores = _dense_scores(snapshot, vector, np.array(unknown, dtype=np.int64))
+        known = known | dict(zip(unknown, scores.tolist(), strict=True))
+    return [known[row] for row in rows]
 
 
 def _dense_scores(snapshot: Snapshot, vector: Vectors, rows: Rows) -> Scores:
@@ -234,11 +246,13 @@ def _lexical_ranking(snapshot: Snapshot, scores: Scores, depth: int) -> Rows:
     return rows[_order(snapshot, rows, scores[rows])[:depth]]
 
 
-def _fuse(snapshot: Snapshot, rankings: Sequence[tuple[float, Rows]], rrf_k: int, k: int) -> list[tuple[int, float]]:
+def _fuse(
+    snapshot: Snapshot, rankings: Sequence[tuple[float, Iterable[int]]], rrf_k: int, k: int
+) -> list[tuple[int, float]]:
     """The `k` best rows with their fused scores, best first; a single ranking keeps its order."""
     fused: dict[int, float] = {}
     for weight, ranking in rankings:
-        for rank, row in enumerate(ranking.tolist(), start=1):
+        for rank, row in enumerate(ranking, start=1):
             fused[row] = fused.get(row, 0.0) + weight / (rrf_k + rank)
     if len(rankings) == 1:
         return list(fused.items())[:k]
@@ -285,13 +299,13 @@ def _hits(
     snapshot: Snapshot,
     best: Sequence[tuple[int, float]],
     mode: str,
-    vector: Vectors | None,
+    cosines: list[float] | None,
     lexical_scores: Scores | None,
 ) -> list[Hit]:
-    rows = np.array([row for row, _ in best], dtype=np.int64)
-    dense = _dense_scores(snapshot, vector, rows).tolist() if vector is not None else [None] * len(rows)
+    rows = [row for row, _ in best]
     lexical = lexical_scores[rows].tolist() if lexical_scores is not None else [None] * len(rows)
     hits = []
+    dense = cosines if cosines is not None else [None] * len(rows)
     for (row, fused), dense_score, lexical_score in zip(best, dense, lexical, strict=True):
         chunk = snapshot.chunk_at(row)
         hits.append(

@@ -213,3 +213,14 @@ def test_openvino_gives_the_same_vectors_and_keeps_its_graph(tmp_path: Path) -> 
     assert (graph / "graph.xml").stat() == before
     with pytest.raises(IndexFault, match="pooling is max"):
         Encoder(save_bert(tmp_path / "other", "max"), backend="openvino")
+
+
+def test_vectors_do_not_depend_on_how_many_texts_are_attended_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Encoder(save_bert(tmp_path / "bert"), dtype="float32")
+    many = TEXTS * 5
+    expected = encoder.encode_passages(many)
+    for scores in (1, 300):
+        monkeypatch.setattr("index.bert._SCORES_AT_ONCE", scores)
+        assert encoder.encode_passages(many) == pytest.approx(expected, abs=1e-6)

@@ -52,6 +52,12 @@ def test_fused_score_is_the_sum_of_reciprocal_ranks(snapshot: Snapshot, fake: Ha
     assert (hit.dense_score, hit.lexical_score) == (best[0].dense_score, best[1].lexical_score)
 
 
+def test_hit_that_only_its_words_found_has_its_cosine_too(snapshot: Snapshot, fake: HashEncoder) -> None:
+    cosines = {hit.chunk_id: hit.dense_score for hit in search(snapshot, fake, ["8.0.36"], k=9, mode="dense")[0]}
+    (hit,) = search(snapshot, fake, ["8.0.36"], k=1, depth=1, weights=(0.0, 1.0))[0]
+    assert hit.document_id == "mysql.md" and hit.dense_score == cosines[hit.chunk_id]
+
+
 def test_blank_queries_find_nothing_and_the_others_keep_their_places(snapshot: Snapshot, fake: HashEncoder) -> None:
     hits = search(snapshot, fake, ["", "kitten", " \n", "?!"], k=1)
     assert [[hit.document_id for hit in found] for found in hits[:3]] == [[], ["cats.md"], []]
