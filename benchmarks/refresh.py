@@ -115,7 +115,7 @@ def ours(documents: int, rounds: int, chain: int) -> dict[str, Any]:
     sys.path.append(str(Path(__file__).parents[1] / "tests" / "index"))
     from fakes_of_index import WordTokenizer
 
-    from index.refresh import refresh
+    from index.refresh import RefreshSettings, refresh
     from index.search import search
     from index.snapshot import Snapshot
 
@@ -150,7 +150,7 @@ def ours(documents: int, rounds: int, chain: int) -> dict[str, Any]:
             write_pages(folder, wanted, now)
             now, encoder.asked, encoder.cpu = wanted, 0, 0.0
             with Timer() as spent:
-                report = refresh(root, folder, encoder, keep_snapshots=10)
+                report = refresh(root, folder, encoder, RefreshSettings(keep_snapshots=10))
             segments = len(Snapshot.open(root).segments)
             steps = {name: round(1e3 * seconds, 1) for name, seconds in report.seconds.items()}
             measured.append(

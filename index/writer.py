@@ -20,7 +20,6 @@ import pyarrow as pa
 from blake3 import blake3
 
 from index.chunking import Chunk, ChunkSettings
-from index.documents import Document
 from index.durable import TEMPORARY_SUFFIX, publish_folder, write_file
 from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import IndexFault
@@ -28,7 +27,7 @@ from index.lexical import Postings
 from index.manifest import FileEntry, Manifest, SegmentEntry, hash_bytes, hash_file
 from index.merging import segments_to_merge
 from index.segment import SEGMENT_FILES, Live, Segment, rows_of_chunks, write_segment
-from index.snapshot import SEGMENTS, SNAPSHOTS, DocumentEntry, Snapshot, manifest_path, set_current
+from index.snapshot import SEGMENTS, SNAPSHOTS, Snapshot, manifest_path, set_current
 from index.vectors import VectorSettings
 
 _DOCUMENTS_SUFFIX = ".documents.arrow"
@@ -94,7 +93,7 @@ class SnapshotWriter:
         base: Snapshot | None,
         gone: set[str],
         addition: Addition,
-        documents: Sequence[Document | DocumentEntry],
+        documents: pa.Table,
     ) -> Manifest:
         """Write everything but the manifest.
 
@@ -102,7 +101,7 @@ class SnapshotWriter:
             base: The snapshot that this one continues, None to start from nothing.
             gone: Documents whose rows in `base` no longer count.
             addition: New rows.
-            documents: All documents of the new snapshot.
+            documents: All documents of the new snapshot, as `Snapshot.document_table` gives them.
         """
         files = _Files(self.root, base.manifest.files if base else {}, self.kind, self.progress)
         old = base.segments if base else []
@@ -228,14 +227,7 @@ class _Files:
         self.entries |= {f"{SEGMENTS}/{name}/{file}": entry for file, entry in entries.items()}
         return SegmentEntry(name, rows=len(rows.table), removed=0, tombstones=None, vectors=vectors)
 
-    def write_documents(self, target: str, documents: Sequence[Document | DocumentEntry]) -> str:
-        table = pa.table(
-            {
-                "id": pa.array([document.id for document in documents], type=pa.string()),
-                "title": pa.array([document.title for document in documents], type=pa.string()),
-                "hash": pa.array([document.hash for document in documents], type=pa.string()),
-            }
-        )
+    def write_documents(self, target: str, table: pa.Table) -> str:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)

@@ -15,7 +15,7 @@ from fakes_of_index import HashEncoder, Write
 from index import writer
 from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
 from index.maintenance import compact, diff, gc, verify, verify_all
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.search import MODES, search
 from index.snapshot import Snapshot, current_id, list_snapshots, rollback, writing
 from index.unchanged import STATES
@@ -105,7 +105,7 @@ def test_order_of_snapshots_survives_a_clock_that_was_set_back(
 def test_refresh_deletes_old_snapshots_by_the_rule(tmp_path: Path, write: Write, words: HashEncoder) -> None:
     root = tmp_path / "index"
     for number in range(5):
-        report = refresh(root, write({"fox.md": f"# Fox\n\nFox {number}.\n"}), words, keep_snapshots=3)
+        report = refresh(root, write({"fox.md": f"# Fox\n\nFox {number}.\n"}), words, RefreshSettings(keep_snapshots=3))
     assert len(report.pruned) == 1 and len(list_snapshots(root)) == 3
     assert len(list((root / "segments").iterdir())) == 3
 

@@ -19,7 +19,7 @@ from index import (
 )
 from index.chunking import ChunkSettings
 from index.merging import FANOUT
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.search import search
 from index.snapshot import writing
 
@@ -147,7 +147,7 @@ def test_rebuild_encodes_everything_again(tmp_path: Path, write: Write, fake: Ha
 def test_other_chunking_cuts_every_document_anew(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     folder = write({"fox.md": FOX, "long.md": "# Long\n\n" + "A sentence of some words. " * 30})
     refresh(tmp_path / "index", folder, fake)
-    report = refresh(tmp_path / "index", folder, fake, max_tokens=32)
+    report = refresh(tmp_path / "index", folder, fake, RefreshSettings(max_tokens=32))
     assert report.plan.changed == ("fox.md", "long.md")
     assert report.plan.chunks_reused == 1  # the fox fits either way
     assert Snapshot.open(tmp_path / "index").settings.max_tokens == 32
@@ -155,7 +155,7 @@ def test_other_chunking_cuts_every_document_anew(tmp_path: Path, write: Write, f
 
 def test_window_longer_than_the_encoder_reads_is_refused(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     with pytest.raises(IndexFault, match="reads only 64 tokens"):
-        refresh(tmp_path / "index", write({"fox.md": FOX}), fake, max_tokens=65)
+        refresh(tmp_path / "index", write({"fox.md": FOX}), fake, RefreshSettings(max_tokens=65))
 
 
 def test_vanished_folder_leaves_the_index_alone(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
@@ -171,9 +171,9 @@ def test_too_many_removals_are_refused(tmp_path: Path, write: Write, fake: HashE
     first = refresh(tmp_path / "index", write({"fox.md": FOX, "owl.md": OWL, "elk.md": ELK}), fake)
     folder = write({"fox.md": FOX})
     with pytest.raises(IndexFault, match="2 of 3 indexed documents"):
-        refresh(tmp_path / "index", folder, fake, allow_removal=0.5)
+        refresh(tmp_path / "index", folder, fake, RefreshSettings(allow_removal=0.5))
     assert current_id(tmp_path / "index") == first.snapshot_id
-    assert refresh(tmp_path / "index", folder, fake, allow_removal=0.7).published
+    assert refresh(tmp_path / "index", folder, fake, RefreshSettings(allow_removal=0.7)).published
 
 
 def test_second_writer_is_refused_while_readers_go_on(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
