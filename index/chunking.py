@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from blake3 import blake3
@@ -142,7 +143,9 @@ def section_headings(document: Document) -> list[str]:
     return [section.path[-1] for section in _sections(document)]
 
 
-def _passage(path: Sequence[str], text: str) -> str:
+@lru_cache(maxsize=4096)
+def _passage(path: tuple[str, ...], text: str) -> str:
+    """See `Chunk.passage`; a refresh asks for it four times: to measure, hash, encode and index it."""
     body = text[_leading_headings(text, path) :].strip()
     return PATH_SEPARATOR.join(path) + ("\n" + body if body else "")
 

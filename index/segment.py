@@ -74,6 +74,8 @@ def write_segment(
 
 def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
     """The table of a segment: a row for each chunk, without its vector and its terms."""
+    metadata = {id(chunk.metadata): chunk.metadata for chunk in chunks}  # those of one document share theirs
+    as_json = {key: json.dumps(value, ensure_ascii=False, sort_keys=True) for key, value in metadata.items()}
     return pa.table(
         {
             "document_id": [chunk.document_id for chunk in chunks],
@@ -84,7 +86,7 @@ def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
             "text": [chunk.text for chunk in chunks],
             "hash": [bytes.fromhex(chunk.hash) for chunk in chunks],
             "page": [chunk.page for chunk in chunks],
-            "metadata": [json.dumps(chunk.metadata, ensure_ascii=False, sort_keys=True) for chunk in chunks],
+            "metadata": [as_json[id(chunk.metadata)] for chunk in chunks],
             "labels": [list(chunk.labels) for chunk in chunks],
         },
         schema=_SCHEMA,

@@ -8,18 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 FileState = bytes
-"""What changes when a file is changed; see `file_state`. Empty where that cannot be told. Where several files decide
-what is read, their states one after the other."""
+"""What changes when a file is changed: its times, size and place. Empty where that cannot be told. Where several files
+decide what is read, their states one after the other."""
 
 _STATE = struct.Struct("=qqqQQ")
-
-
-def file_state(stat: os.stat_result) -> FileState:
-    """Times, size and place of a file.
-
-    The time of its last change of any kind tells a file whose other time was set back.
-    """
-    return _STATE.pack(stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_dev)
 
 
 def last_change(state: FileState) -> int:
@@ -68,6 +60,8 @@ def visible_files(
 
 def _state(entry: os.DirEntry[str]) -> FileState:
     try:
-        return file_state(entry.stat())
+        stat = entry.stat()
     except OSError:
         return b""
+    # The time of its last change of any kind tells a file whose other time was set back.
+    return _STATE.pack(stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_dev)
