@@ -6,6 +6,7 @@ behind is named by no manifest, and the next writer sweeps it.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -32,6 +33,7 @@ from index.vectors import VectorSettings
 
 _DOCUMENTS_SUFFIX = ".documents.arrow"
 _TOMBSTONES_SUFFIX = ".tombstones"
+_OURS = (_DOCUMENTS_SUFFIX, _TOMBSTONES_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -291,19 +293,18 @@ def sweep(root: Path) -> None:
         named = {name for path in (root / SNAPSHOTS).glob("*.json") for name in Manifest.read(path).files}
     except IndexFault:
         named = None
-    for path in [*root.glob("*"), *(root / SNAPSHOTS).glob("*"), *(root / SEGMENTS).glob("*")]:
-        name = path.relative_to(root).as_posix()
-        unfinished = path.name.endswith(TEMPORARY_SUFFIX)
-        if path.parent == root / SEGMENTS and path.is_dir():
-            orphan = named is not None and f"{name}/{SEGMENT_FILES[0]}" not in named
-            if unfinished or orphan:
-                shutil.rmtree(path, ignore_errors=True)
-        elif unfinished or (named is not None and _is_ours(path) and name not in named):
-            path.unlink(missing_ok=True)
-
-
-def _is_ours(path: Path) -> bool:
-    return path.name.endswith((_DOCUMENTS_SUFFIX, _TOMBSTONES_SUFFIX))
+    for folder in ("", f"{SNAPSHOTS}/", f"{SEGMENTS}/"):
+        if not (root / folder).is_dir():
+            continue
+        with os.scandir(root / folder) as entries:
+            found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        for name, is_folder in found.items():
+            unfinished = name.endswith(TEMPORARY_SUFFIX)
+            if is_folder and folder == f"{SEGMENTS}/":
+                if unfinished or (named is not None and f"{folder}{name}/{SEGMENT_FILES[0]}" not in named):
+                    shutil.rmtree(root / folder / name, ignore_errors=True)
+            elif unfinished or (named is not None and name.endswith(_OURS) and folder + name not in named):
+                (root / folder / name).unlink(missing_ok=True)
 
 
 def _now() -> str:

@@ -250,6 +250,9 @@ def test_diff_compact_and_gc_tell_what_they_found_and_did(index: Ragft, domain: 
     assert index("gc", "--keep", 1, "--older-than", 1, "--json").values["removed"] == []
     assert index("gc", "--keep", 1, "--json").values["removed"] == [first]
     assert "0 snapshots go, 2 stay" in index("gc", "--keep", 1).out
+    assert list(domain.workspace.glob("index/cache/*.sqlite"))
+    assert index("gc", "--cache", "--json").values["freed"] > 0
+    assert not list(domain.workspace.glob("index/cache/*.sqlite"))
 
 
 def test_refresh_keeps_as_many_snapshots_as_configured(index: Ragft, domain: Domain) -> None:
