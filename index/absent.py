@@ -36,8 +36,12 @@ def staying(entry: DocumentEntry, recut: bool) -> DocumentEntry:
     Args:
         recut: Whether the other documents are cut anew: it is marked then, so that it follows once it can be read.
     """
-    marked = entry.hash.startswith(_OLDER_CUT)
-    return replace(entry, hash=_OLDER_CUT + entry.hash) if recut and not marked else entry
+    return replace(entry, hash=_OLDER_CUT + entry.hash) if recut and not is_of_older_cut(entry.hash) else entry
+
+
+def is_of_older_cut(hash: str) -> bool:  # noqa: A002
+    """Whether the hash of an entry is marked: its chunks may be longer than the settings now allow."""
+    return hash.startswith(_OLDER_CUT)
 
 
 def too_many(removed: Sequence[str], base: Snapshot, documents: pa.Table, allowed: float) -> str | None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from blake3 import blake3
 
-from index.absent import staying, unreadable
+from index.absent import is_of_older_cut, staying, unreadable
 from index.chunking import Chunk, ChunkSettings, chunk_document
 from index.documents import Document, Skipped
 from index.encoder import TextEncoder
@@ -105,12 +105,11 @@ def changes(
     live = base.document_table if base else document_table([])
     recut = base is not None and base.settings != settings
     rows = pc.index_in(pa.array([document.id for document in documents], type=pa.string()), value_set=live["id"])
-    before = live["hash"].take(rows).to_pylist()
-    added = [document for document, known in zip(documents, before, strict=True) if known is None]
+    hashes = live["hash"].take(rows).to_pylist()
+    before = {document.id: known for document, known in zip(documents, hashes, strict=True) if known is not None}
+    added = [document for document in documents if document.id not in before]
     changed = [
-        document
-        for document, known in zip(documents, before, strict=True)
-        if known is not None and (recut or known != document.hash)
+        document for document in documents if document.id in before and (recut or before[document.id] != document.hash)
     ]
     there = np.zeros(len(live), dtype=np.bool_)
     there[standing] = True
@@ -120,10 +119,15 @@ def changes(
     older = [staying(entry, recut) for entry in missing if entry.id in kept]
     again = pa.array([document.id for document in changed], type=pa.string())
     unchanged = live.filter(pa.array(there & ~np.asarray(pc.is_in(live["id"], again))))
+    # Most sections of a changed document are as they were; measuring them again would take longer than all the rest.
+    fitting: set[str] = set()
+    if base and not recut:
+        cut_alike = {document.id for document in changed if not is_of_older_cut(before[document.id])}
+        fitting = set().union(*(segment.hashes_of(cut_alike) for segment in base.segments))
     chunks = [
         chunk
         for document in (*added, *changed)
-        for chunk in chunk_document(document, encoder.tokenizer, settings.max_tokens, settings.overlap)
+        for chunk in chunk_document(document, encoder.tokenizer, settings.max_tokens, settings.overlap, fitting)
     ]
     wanted = sorted({chunk.hash for chunk in chunks})
     known: dict[str, tuple[Segment, int]] = {}

@@ -156,6 +156,11 @@ class Segment:
         wanted = pa.array(sorted(documents), type=pa.string())
         return np.asarray(pc.is_in(self.table["document_id"], value_set=wanted), dtype=np.bool_)
 
+    def hashes_of(self, documents: set[str]) -> set[str]:
+        """The passage hashes of these documents, in rows that still count."""
+        rows = pa.array(self.rows_of(documents) & self.live)
+        return {item.hex() for item in self.table["hash"].filter(rows).to_pylist()}
+
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
         """For each passage hash that occurs here, a row with it (removed rows have good vectors too)."""
         if not hashes:

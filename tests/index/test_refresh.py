@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes_of_index import HashEncoder, Write
@@ -13,6 +15,7 @@ from index import (
     IndexFault,
     NoDocuments,
     Snapshot,
+    chunking,
     current_id,
     plan,
     read_documents,
@@ -65,6 +68,37 @@ def test_only_changed_sections_are_encoded(tmp_path: Path, write: Write, fake: H
     assert report.plan.changed == ("a.md",) and report.plan.unchanged == ("elk.md",)
     assert (report.plan.chunks_to_embed, report.plan.chunks_reused) == (1, 1)
     assert found(tmp_path / "index", fake, "red") == []
+
+
+def test_sections_that_did_not_change_are_not_measured_again(
+    tmp_path: Path, write: Write, words: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "# Beasts\n\n## Fox\n\nRed.\n\n## Owl\n\nSilent.\n"
+    refresh(tmp_path / "index", write({"a.md": text}), words)
+    measured: list[str] = []
+    real = chunking._count_tokens
+
+    def count(texts: Sequence[str], tokenizer: Any) -> list[int]:
+        measured.extend(texts)
+        return real(texts, tokenizer)
+
+    monkeypatch.setattr(chunking, "_count_tokens", count)
+    refresh(tmp_path / "index", write({"a.md": text.replace("Red.", "Grey.")}), words)
+    assert [item for item in measured if "\n" in item] == ["Beasts > Fox\nGrey."]
+
+
+def test_passage_of_an_older_longer_cut_is_measured_when_it_comes_back(
+    tmp_path: Path, write: Write, words: HashEncoder
+) -> None:
+    root, short = tmp_path / "index", RefreshSettings(max_tokens=32)
+    long = "# Long\n\n" + "word " * 50
+    stays = "".join(f"# Part {number}\n\nKeeps the old segment.\n\n" for number in range(9))
+    refresh(root, write({"a.md": long, "b.md": stays}), words)
+    for text in ("# Long\n\nword", long):
+        folder = write({"a.md": text, "b.md": ""})
+        assert refresh(root, folder, words, short).plan.kept == ("b.md",)
+    lengths = [len(chunk.text.split()) for chunk in Snapshot.open(root).chunks() if chunk.document_id == "a.md"]
+    assert len(lengths) > 1 and max(lengths) <= 34  # the line of the heading is not part of the passage
 
 
 def test_moved_document_is_not_encoded_again(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
