@@ -294,11 +294,13 @@ def folder_of(write: Write, count: int, extra: dict[str, str] | None = None) -> 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)
 def test_manifest_and_list_tell_kind_and_recall(tmp_path: Path, write: Write, fake: HashEncoder, kind: str) -> None:
+    approximate = VectorSettings(kind, approximate_rows=100, recall=0.9)
+    refresh(tmp_path / "index", folder_of(write, 120), fake, RefreshSettings(vectors=approximate))
     refresh(
-        tmp_path / "index", folder_of(write, 120), fake, kind=VectorSettings(kind, approximate_rows=100, recall=0.9)
-    )
-    refresh(
-        tmp_path / "index", folder_of(write, 121), fake, kind=VectorSettings(kind, approximate_rows=100, recall=0.9)
+        tmp_path / "index",
+        folder_of(write, 121),
+        fake,
+        RefreshSettings(vectors=VectorSettings(kind, approximate_rows=100, recall=0.9)),
     )
     manifest = Manifest.read(manifest_path(tmp_path / "index", current_id(tmp_path / "index")))
     large, small = manifest.segments

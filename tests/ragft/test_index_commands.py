@@ -241,7 +241,7 @@ def test_diff_compact_and_gc_tell_what_they_found_and_did(index: Ragft, domain: 
         assert index("refresh").status == 0
     ended = index("diff", first)
     assert "~ cats.md" in ended.out
-    assert "1 changed, 0 removed, 2 unchanged; 1 passages added, 1 removed, 3 unchanged" in ended.out
+    assert "1 changed, 0 removed, 2 unchanged; 1 passage added, 1 removed, 3 unchanged" in ended.out
     assert "2 segments are one now" in index("compact").out
     assert "already" in index("compact").out
     before = files(domain.workspace)
