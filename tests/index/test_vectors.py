@@ -296,12 +296,7 @@ def folder_of(write: Write, count: int, extra: dict[str, str] | None = None) -> 
 def test_manifest_and_list_tell_kind_and_recall(tmp_path: Path, write: Write, fake: HashEncoder, kind: str) -> None:
     approximate = VectorSettings(kind, approximate_rows=100, recall=0.9)
     refresh(tmp_path / "index", folder_of(write, 120), fake, RefreshSettings(vectors=approximate))
-    refresh(
-        tmp_path / "index",
-        folder_of(write, 121),
-        fake,
-        RefreshSettings(vectors=VectorSettings(kind, approximate_rows=100, recall=0.9)),
-    )
+    refresh(tmp_path / "index", folder_of(write, 121), fake, RefreshSettings(vectors=approximate))
     manifest = Manifest.read(manifest_path(tmp_path / "index", current_id(tmp_path / "index")))
     large, small = manifest.segments
     assert (large.vectors.kind, small.vectors.kind) == (kind, FLAT_FP16)
