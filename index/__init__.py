@@ -27,7 +27,8 @@ from index.filters import Filter, FilterError, Labels, parse_filter, parse_label
 from index.formats import Fields, Limits
 from index.gate import Gate, Verdict
 from index.maintenance import compact, diff, gc, verify, verify_all
-from index.refresh import RefreshPlan, RefreshReport, check_encoder, plan, refresh, snapshot_id
+from index.planning import RefreshPlan, check_encoder, plan
+from index.refresh import RefreshReport, RefreshSettings, refresh
 from index.rerank import CrossEncoderReranker, Reranker
 from index.search import Hit, search
 from index.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, publish, rollback
@@ -56,6 +57,7 @@ __all__ = [
     "ReadSettings",
     "RefreshPlan",
     "RefreshReport",
+    "RefreshSettings",
     "Reranker",
     "Skipped",
     "Snapshot",
@@ -79,7 +81,6 @@ __all__ = [
     "refresh",
     "rollback",
     "search",
-    "snapshot_id",
     "verify",
     "verify_all",
 ]

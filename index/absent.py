@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
-from index.documents import Document, Skipped
+import pyarrow as pa
+
+from index.documents import Skipped
 from index.snapshot import DocumentEntry, Snapshot
 
 _OLDER_CUT = "cut by older settings: "
@@ -34,21 +36,26 @@ def staying(entry: DocumentEntry, recut: bool) -> DocumentEntry:
     Args:
         recut: Whether the other documents are cut anew: it is marked then, so that it follows once it can be read.
     """
-    marked = entry.hash.startswith(_OLDER_CUT)
-    return replace(entry, hash=_OLDER_CUT + entry.hash) if recut and not marked else entry
+    return replace(entry, hash=_OLDER_CUT + entry.hash) if recut and not is_of_older_cut(entry.hash) else entry
 
 
-def too_many(
-    removed: Iterable[str], base: Snapshot, documents: Sequence[Document | DocumentEntry], allowed: float
-) -> str | None:
+def is_of_older_cut(hash: str) -> bool:  # noqa: A002
+    """Whether the hash of an entry is marked: its chunks may be longer than the settings now allow."""
+    return hash.startswith(_OLDER_CUT)
+
+
+def too_many(removed: Sequence[str], base: Snapshot, documents: pa.Table, allowed: float) -> str | None:
     """Why so many documents may not vanish at once; None if they may.
 
     Args:
         removed: Ids that are no longer in the folder.
+        base: The snapshot that they are in.
         documents: Of the new snapshot; what is among them under another id only moved.
         allowed: Largest share of the indexed documents that may vanish.
     """
-    there = {document.hash for document in documents}
+    if len(removed) <= allowed * base.document_count:
+        return None
+    there = set(documents["hash"].to_pylist())
     gone = set(removed)
     vanished = sum(entry.id in gone and entry.hash not in there for entry in base.documents())
     share = vanished / max(base.document_count, 1)

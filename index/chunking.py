@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from blake3 import blake3
@@ -104,7 +105,9 @@ class _Section:
     end: int
 
 
-def chunk_document(document: Document, tokenizer: Any, max_tokens: int, overlap: int = 0) -> list[Chunk]:
+def chunk_document(
+    document: Document, tokenizer: Any, max_tokens: int, overlap: int = 0, fitting: Set[str] = frozenset()
+) -> list[Chunk]:
     """Cut a document at its headings and, where a section is longer than the window, inside them.
 
     Args:
@@ -112,6 +115,7 @@ def chunk_document(document: Document, tokenizer: Any, max_tokens: int, overlap:
         tokenizer: A fast tokenizer of transformers (one that returns offsets).
         max_tokens: See `ChunkSettings`.
         overlap: See `ChunkSettings`.
+        fitting: Hashes of passages that are known to be no longer than `max_tokens`, and are not measured again.
 
     Returns:
         Chunks in the order of the text.
@@ -124,16 +128,18 @@ def chunk_document(document: Document, tokenizer: Any, max_tokens: int, overlap:
     # Most sections fit whole. Measuring all of them in one call, and finding token offsets only where a
     # section must be cut, keeps the tokenizer's cost per call off the common path.
     whole = [_chunk(document, section.path, section.start, section.end) for section in sections]
-    lengths = _count_tokens([chunk.passage for chunk in whole], tokenizer)
-    if max(lengths) <= max_tokens:
+    new = [chunk for chunk in whole if chunk.hash not in fitting]
+    lengths = _count_tokens([chunk.passage for chunk in new], tokenizer)
+    long = {chunk.start for chunk, length in zip(new, lengths, strict=True) if length > max_tokens}
+    if not long:
         return whole
     starts, _ = _token_offsets(document.text, tokenizer)
     chunks: list[Chunk] = []
-    for section, chunk, length in zip(sections, whole, lengths, strict=True):
-        if length <= max_tokens:
-            chunks.append(chunk)
-        else:
+    for section, chunk in zip(sections, whole, strict=True):
+        if chunk.start in long:
             chunks.extend(_cut_section(document, section, starts, tokenizer, settings))
+        else:
+            chunks.append(chunk)
     return chunks
 
 
@@ -142,7 +148,9 @@ def section_headings(document: Document) -> list[str]:
     return [section.path[-1] for section in _sections(document)]
 
 
-def _passage(path: Sequence[str], text: str) -> str:
+@lru_cache(maxsize=4096)
+def _passage(path: tuple[str, ...], text: str) -> str:
+    """See `Chunk.passage`; a refresh asks for it four times: to measure, hash, encode and index it."""
     body = text[_leading_headings(text, path) :].strip()
     return PATH_SEPARATOR.join(path) + ("\n" + body if body else "")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -20,7 +20,7 @@ from index.formats import EXTRACTION_VERSION, ReadSettings, Unreadable, format_o
 from index.formats.encoding import decode
 from index.formats.process import ReaderProcess
 from index.formats.properties import SIDE_SUFFIXES, Properties, side_file
-from index.walk import FileState, file_state, visible_files
+from index.walk import FileState, visible_files
 
 __all__ = [
     "IGNORE_FILE",
@@ -51,7 +51,7 @@ class Remembered(Protocol):
 class Unchanged(Protocol):
     """Knows files that need not be read again; see `index.unchanged`."""
 
-    def knows(self, name: str, state: FileState) -> bool: ...
+    def to_read(self, states: Mapping[str, FileState]) -> list[str]: ...
     def learn(self, name: str, state: FileState, documents: Sequence[Document]) -> None: ...
 
 
@@ -79,28 +79,26 @@ def read_documents(
     folder, settings = Path(folder), settings or ReadSettings()
     if not folder.is_dir():
         raise NoDocuments(f"The folder of documents {folder} does not exist; create it or name another one.")
-    unreadable: list[OSError] = []
-    entries = dict(visible_files(folder, unreadable.append))
-    present = frozenset(entries)
+    unreadable: list[tuple[str, OSError]] = []
     wanted = _Patterns(folder, settings)
-    entries = {name: entry for name, entry in sorted(entries.items()) if wanted.includes(name)}
-    documents: list[Document] = []
+    found = dict(
+        visible_files(folder, wanted.includes if wanted else None, lambda name, error: unreadable.append((name, error)))
+    )
     skipped = _folders_not_read(folder, unreadable)
-    known = 0
+    states = {name: state for name, state in found.items() if state is not None}
+    with_sides, sides = _with_sides(states)
+    names = unchanged.to_read(with_sides) if unchanged else list(states)
+    documents: list[Document] = []
     with ReaderProcess(settings) as process:
-        reading = _Reading(folder, settings, process, memory, entries, present)
-        for name in entries:
-            state = reading.state(name) if unchanged else None
-            if unchanged and state and unchanged.knows(name, state):
-                known += 1
-                continue
+        reading = _Reading(folder, settings, process, memory, sides, found.keys())
+        for name in sorted(names):
             items = reading.items(name)
             read = [item for item in items if isinstance(item, Document)]
             documents += read
             skipped += [item for item in items if isinstance(item, Skipped)]
-            if unchanged and state and read and len(read) == len(items):
-                unchanged.learn(name, state, read)
-    if not documents and not known:
+            if unchanged and read and len(read) == len(items):
+                unchanged.learn(name, with_sides[name], read)
+    if not documents and len(names) == len(states):
         reasons = "".join(f" {item.path}: {item.reason}." for item in skipped[:3])
         raise NoDocuments(
             f"The folder {folder} holds no readable document; put Markdown (.md), text (.txt), HTML, PDF, DOCX, "
@@ -115,19 +113,29 @@ def reading_of(folder: Path, settings: ReadSettings) -> str:
     return json.dumps([EXTRACTION_VERSION, str(folder.resolve()), asdict(settings)], sort_keys=True)
 
 
-def _folders_not_read(folder: Path, errors: Iterable[OSError]) -> list[Skipped]:
+def _folders_not_read(folder: Path, errors: Iterable[tuple[str, OSError]]) -> list[Skipped]:
     """The folders that cannot be read, by name.
 
     Raises:
         NoDocuments: it is the folder of documents itself.
     """
     found = []
-    for error in errors:
-        path = Path(error.filename)
-        if path == folder:
+    for name, error in errors:
+        if not name:
             raise NoDocuments(f"The folder of documents {folder} cannot be read ({error.strerror}); change its mode.")
-        found.append(Skipped(path.relative_to(folder).as_posix(), f"cannot be read ({error.strerror})"))
+        found.append(Skipped(name, f"cannot be read ({error.strerror})"))
     return found
+
+
+def _with_sides(states: Mapping[str, FileState]) -> tuple[dict[str, FileState], dict[str, list[str]]]:
+    """The states of the files, each with those of its side files; and the names of side files by that of their file."""
+    found, sides = dict(states), dict[str, list[str]]()
+    for side in sorted(name for name in states if name.endswith(SIDE_SUFFIXES)):
+        name = next(side.removesuffix(suffix) for suffix in SIDE_SUFFIXES if side.endswith(suffix))
+        if name in states:
+            sides.setdefault(name, []).append(side)
+            found[name] = found[name] + states[side] if found[name] and states[side] else b""
+    return found, sides
 
 
 def _with_unique_ids(documents: Iterable[Document]) -> tuple[list[Document], list[Skipped]]:
@@ -154,6 +162,10 @@ class _Patterns:
         self._include = _matcher(settings.include, "index.include")
         self._exclude = _matcher(settings.exclude, "index.exclude")
         self._ignore = _matcher(ignored, str(ignore))
+
+    def __bool__(self) -> bool:
+        """Whether there is any pattern."""
+        return any(item is not None for item in (self._include, self._exclude, self._ignore))
 
     def includes(self, name: str) -> bool:
         if self._include is not None and not name.endswith(SIDE_SUFFIXES) and not self._include.match_file(name):
@@ -185,18 +197,10 @@ class _Reading:
     settings: ReadSettings
     process: ReaderProcess
     memory: Remembered | None
-    entries: Mapping[str, os.DirEntry[str]]
-    """Of the files that are wanted, by name."""
-    present: frozenset[str]
+    sides: Mapping[str, Sequence[str]]
+    """Names of the side files of a file that has any."""
+    present: Set[str]
     """Names of all visible files."""
-
-    def state(self, name: str) -> FileState | None:
-        """What tells whether a file or its side files changed, taken before it is read; None where that cannot be
-        told."""
-        try:
-            return tuple(part for file in self._with_sides(name) for part in file_state(self.entries[file].stat()))
-        except OSError:
-            return None
 
     def items(self, name: str) -> list[Document | Skipped]:
         """What one file gives: documents, or why there are none."""
@@ -205,7 +209,7 @@ class _Reading:
             if side is not None:
                 self._check_side(name, side)
                 return []
-            items = self._extracted(name, self._bytes(Path(self.entries[name].path)))
+            items = self._extracted(name, self._bytes(self.folder / name))
             properties = self._properties(name)
         except Unreadable as error:
             return [Skipped(_printable(name), str(error), error.by_rule)]
@@ -263,20 +267,17 @@ class _Reading:
 
     def _properties(self, name: str) -> Properties | None:
         """What the side file of a file says; None where there is none."""
-        found = self._with_sides(name)[1:]
+        found = self.sides.get(name, ())
         if len(found) > 1:
             raise Unreadable(f"it has two side files, {' and '.join(PurePosixPath(side).name for side in found)}")
         if not found:
             return None
         side = PurePosixPath(found[0]).name
         try:
-            return side_file(side, decode(self._bytes(Path(self.entries[found[0]].path))))
+            return side_file(side, decode(self._bytes(self.folder / found[0])))
         except Unreadable as error:
             reason = str(error)
             raise Unreadable(reason if side in reason else f"its side file {side}: {reason}") from None
-
-    def _with_sides(self, name: str) -> list[str]:
-        return [name, *(name + suffix for suffix in SIDE_SUFFIXES if name + suffix in self.entries)]
 
     def _check_side(self, name: str, suffix: str) -> None:
         if name.removesuffix(suffix) not in self.present:

@@ -263,6 +263,11 @@ def encode_with_cache(
     return vectors
 
 
+def cache_bytes(root: Path) -> int:
+    """Size of the caches of an index."""
+    return _size(root / FOLDER)
+
+
 def clear(root: Path) -> int:
     """Delete the caches of an index, unless a refresh is using them; returns how many bytes that freed.
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from index.durable import fsync_folder, write_file
+from index.embeddings_cache import cache_bytes, clear
 from index.encoder import Progress
 from index.errors import CorruptSnapshot, IndexFault, NoSnapshot
 from index.integrity import damaged_files
@@ -58,7 +59,7 @@ class GcReport:
         removed: Ids of snapshots, oldest first.
         damaged: Manifests that could not be read, by file name.
         kept: Snapshots that stay.
-        freed: Bytes of files that no other snapshot names.
+        freed: Bytes of files that no other snapshot names, and of the cache of embeddings where that was to go.
     """
 
     removed: tuple[str, ...]
@@ -153,7 +154,13 @@ def compact(
 
 
 def gc(
-    root: Path, keep: int, *, older_than_days: float | None = None, dry_run: bool = False, wait: bool = False
+    root: Path,
+    keep: int,
+    *,
+    older_than_days: float | None = None,
+    cache: bool = False,
+    dry_run: bool = False,
+    wait: bool = False,
 ) -> GcReport:
     """Delete old snapshots and the files that only they name, and manifests that cannot be read.
 
@@ -163,6 +170,7 @@ def gc(
         root: Of the index.
         keep: The newest so many stay, in the order in which they were written, whatever the clock said.
         older_than_days: Of the others, only those go that were written longer ago.
+        cache: Delete the cache of embeddings too; what comes back later is encoded anew.
         dry_run: Delete nothing, report what would go.
         wait: For another writer, rather than being refused.
 
@@ -174,12 +182,13 @@ def gc(
     root = Path(root)
     current_id(root)
     if dry_run:
-        return _doomed(root, keep, older_than_days, damaged=True)
+        report = _doomed(root, keep, older_than_days, damaged=True)
+        return replace(report, freed=report.freed + (cache_bytes(root) if cache else 0))
     with writing(root, wait):
         report = _doomed(root, keep, older_than_days, damaged=True)
         _delete(root, report)
         sweep(root)
-    return report
+        return replace(report, freed=report.freed + (clear(root) if cache else 0))
 
 
 def prune(root: Path, keep: int) -> GcReport:

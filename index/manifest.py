@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -90,33 +91,42 @@ class Manifest:
             CorruptSnapshot: it was altered, or another version of this program wrote it.
         """
         try:
-            content = json.loads(path.read_bytes())
-            checksum = content.pop("checksum")
-            written = content.pop("format")
+            return _parsed(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             raise NoSnapshot(
                 f"There is no snapshot {path.stem} in {path.parent.parent}; see `ragft index list`."
             ) from None
+        except _Refused as error:
+            raise CorruptSnapshot(f"The manifest {path} {error}") from None
         except (ValueError, KeyError, AttributeError, OSError) as error:
             raise CorruptSnapshot(f"The manifest {path} cannot be read ({error!r}); {_WAY_OUT}") from error
-        if checksum != _checksum({"format": written, **content}):
-            raise CorruptSnapshot(f"The manifest {path} differs from its checksum; {_WAY_OUT}")
-        if written != FORMAT:
-            raise CorruptSnapshot(
-                f"The manifest {path} has format {written}, this program reads {FORMAT}; "
-                "build the index anew with `ragft index build --rebuild`."
-            )
-        return cls._of(content)
 
-    @classmethod
-    def _of(cls, content: dict[str, Any]) -> Manifest:
-        content["settings"] = ChunkSettings(**content["settings"])
-        content["segments"] = tuple(
-            SegmentEntry(**{**entry, "vectors": VectorsEntry(**entry["vectors"])}) for entry in content["segments"]
+
+class _Refused(Exception):
+    """A manifest can be read and is not to be used; the message says why."""
+
+
+@lru_cache(maxsize=64)
+def _parsed(data: bytes) -> Manifest:
+    """The manifest that a file holds; a refresh asks five times for those of all snapshots."""
+    content = json.loads(data)
+    checksum, written = content.pop("checksum"), content.pop("format")
+    if checksum != _checksum({"format": written, **content}):
+        raise _Refused(f"differs from its checksum; {_WAY_OUT}")
+    if written != FORMAT:
+        raise _Refused(
+            f"has format {written}, this program reads {FORMAT}; "
+            "build the index anew with `ragft index build --rebuild`."
         )
-        content["held"] = tuple(content["held"])
-        content["files"] = {name: FileEntry(**entry) for name, entry in content["files"].items()}
-        return cls(**{field.name: content[field.name] for field in fields(cls)})
+    segments = ({**entry, "vectors": VectorsEntry(**entry["vectors"])} for entry in content["segments"])
+    known = {
+        **content,
+        "settings": ChunkSettings(**content["settings"]),
+        "segments": tuple(SegmentEntry(**entry) for entry in segments),
+        "held": tuple(content["held"]),
+        "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},
+    }
+    return Manifest(**{field.name: known[field.name] for field in fields(Manifest)})
 
 
 _WAY_OUT = (

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_CANDIDATE = re.compile(r"^ {0,3}(?:#|`{3}|~{3}|={2}|-{2})[^\n]*\n?", re.MULTILINE)
+"""A line that may be a heading, the line under one, or a fence: the others, nearly all, are passed over."""
 _FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 _ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(?=[^ \t\n])")
 _UNDERLINE = re.compile(r"^ {0,3}(?:={2,}|-{2,})\s*$")
@@ -28,26 +30,30 @@ def headings(text: str) -> list[Heading]:
     """The headings of a Markdown text, in order; `# atx` and underlined ones."""
     found: list[Heading] = []
     fence = ""
-    before, previous = "", ""  # the two lines above the current one
-    previous_start = start = 0
     skip_until = _front_matter_end(text)
-    for line in _lines(text):
-        end = start + len(line)
-        if start >= skip_until:
-            mark = _FENCE.match(line.rstrip())
-            if fence:
-                if mark and mark.group(1).startswith(fence) and not mark.group(2).strip():
-                    fence = ""
-            elif mark:
-                fence = mark.group(1)
-            elif (atx := _ATX.match(line)) and (words := _without_closing(line[atx.end() :])).strip("#"):
-                found.append(Heading(len(atx.group(1)), words, start, end))
-            elif _UNDERLINE.match(line) and _can_be_underlined(before, previous):
-                level = 1 if "=" in line else 2
-                found.append(Heading(level, previous.strip(), previous_start, end))
-        before, previous = previous, line
-        previous_start, start = start, end
+    for match in _CANDIDATE.finditer(text):
+        line, start, end = match.group(), match.start(), match.end()
+        if start < skip_until:
+            continue
+        mark = _FENCE.match(line.rstrip())
+        if fence:
+            if mark and mark.group(1).startswith(fence) and not mark.group(2).strip():
+                fence = ""
+        elif mark:
+            fence = mark.group(1)
+        elif (atx := _ATX.match(line)) and (words := _without_closing(line[atx.end() :])).strip("#"):
+            found.append(Heading(len(atx.group(1)), words, start, end))
+        elif _UNDERLINE.match(line):
+            above = _line_above(text, start)
+            previous = text[above:start]
+            if _can_be_underlined(text[_line_above(text, above) : above], previous):
+                found.append(Heading(1 if "=" in line else 2, previous.strip(), above, end))
     return found
+
+
+def _line_above(text: str, start: int) -> int:
+    """Where the line above the one that starts here starts; only a newline ends a line."""
+    return text.rfind("\n", 0, max(start - 1, 0)) + 1
 
 
 def _without_closing(words: str) -> str:
@@ -65,8 +71,3 @@ def _can_be_underlined(before: str, previous: str) -> bool:
 def _front_matter_end(text: str) -> int:
     match = re.match(r"---[ \t]*\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|$)", text)
     return match.end() if match else 0
-
-
-def _lines(text: str) -> list[str]:
-    """Lines as Markdown counts them: only a newline ends one (`str.splitlines` knows a dozen other ends)."""
-    return re.findall(r"[^\n]*\n|[^\n]+", text)

@@ -17,7 +17,7 @@ from index.duplicates import passage_key
 from index.encoder import TextEncoder, Vectors
 from index.filters import Filter, Labels
 from index.lexical import K1, B, Scores
-from index.refresh import check_encoder
+from index.planning import check_encoder
 from index.rerank import Reranker
 from index.snapshot import Snapshot
 from index.timings import Timings

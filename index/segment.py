@@ -74,6 +74,8 @@ def write_segment(
 
 def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
     """The table of a segment: a row for each chunk, without its vector and its terms."""
+    metadata = {id(chunk.metadata): chunk.metadata for chunk in chunks}  # those of one document share theirs
+    as_json = {key: json.dumps(value, ensure_ascii=False, sort_keys=True) for key, value in metadata.items()}
     return pa.table(
         {
             "document_id": [chunk.document_id for chunk in chunks],
@@ -84,7 +86,7 @@ def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
             "text": [chunk.text for chunk in chunks],
             "hash": [bytes.fromhex(chunk.hash) for chunk in chunks],
             "page": [chunk.page for chunk in chunks],
-            "metadata": [json.dumps(chunk.metadata, ensure_ascii=False, sort_keys=True) for chunk in chunks],
+            "metadata": [as_json[id(chunk.metadata)] for chunk in chunks],
             "labels": [list(chunk.labels) for chunk in chunks],
         },
         schema=_SCHEMA,
@@ -153,6 +155,11 @@ class Segment:
 
         wanted = pa.array(sorted(documents), type=pa.string())
         return np.asarray(pc.is_in(self.table["document_id"], value_set=wanted), dtype=np.bool_)
+
+    def hashes_of(self, documents: set[str]) -> set[str]:
+        """The passage hashes of these documents, in rows that still count."""
+        rows = pa.array(self.rows_of(documents) & self.live)
+        return {item.hex() for item in self.table["hash"].filter(rows).to_pylist()}
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
         """For each passage hash that occurs here, a row with it (removed rows have good vectors too)."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,25 @@ class DocumentEntry:
     id: str
     title: str
     hash: str
+
+
+class HasContent(Protocol):
+    """A document, as far as a snapshot lists it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+
+
+def document_table(documents: Sequence[HasContent]) -> pa.Table:
+    """Documents as a snapshot lists them: columns `id`, `title` and `hash`, a row for each, in the order given."""
+    columns = ("id", "title", "hash")
+    return pa.table(
+        {name: pa.array([getattr(document, name) for document in documents], type=pa.string()) for name in columns}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +189,11 @@ class Snapshot:
     @property
     def chunk_count(self) -> int:
         return self.manifest.chunks
+
+    @property
+    def document_table(self) -> pa.Table:
+        """The documents as columns `id` (ascending), `title` and `hash`: for who compares all of them at once."""
+        return self._documents
 
     def documents(self) -> list[DocumentEntry]:
         """The documents, by id."""

@@ -6,6 +6,7 @@ behind is named by no manifest, and the next writer sweeps it.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -20,7 +21,6 @@ import pyarrow as pa
 from blake3 import blake3
 
 from index.chunking import Chunk, ChunkSettings
-from index.documents import Document
 from index.durable import TEMPORARY_SUFFIX, publish_folder, write_file
 from index.encoder import Progress, TextEncoder, Vectors
 from index.errors import IndexFault
@@ -28,11 +28,12 @@ from index.lexical import Postings
 from index.manifest import FileEntry, Manifest, SegmentEntry, hash_bytes, hash_file
 from index.merging import segments_to_merge
 from index.segment import SEGMENT_FILES, Live, Segment, rows_of_chunks, write_segment
-from index.snapshot import SEGMENTS, SNAPSHOTS, DocumentEntry, Snapshot, manifest_path, set_current
+from index.snapshot import SEGMENTS, SNAPSHOTS, Snapshot, manifest_path, set_current
 from index.vectors import VectorSettings
 
 _DOCUMENTS_SUFFIX = ".documents.arrow"
 _TOMBSTONES_SUFFIX = ".tombstones"
+_OURS = (_DOCUMENTS_SUFFIX, _TOMBSTONES_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class SnapshotWriter:
         base: Snapshot | None,
         gone: set[str],
         addition: Addition,
-        documents: Sequence[Document | DocumentEntry],
+        documents: pa.Table,
     ) -> Manifest:
         """Write everything but the manifest.
 
@@ -102,7 +103,7 @@ class SnapshotWriter:
             base: The snapshot that this one continues, None to start from nothing.
             gone: Documents whose rows in `base` no longer count.
             addition: New rows.
-            documents: All documents of the new snapshot.
+            documents: All documents of the new snapshot, as `Snapshot.document_table` gives them.
         """
         files = _Files(self.root, base.manifest.files if base else {}, self.kind, self.progress)
         old = base.segments if base else []
@@ -228,14 +229,7 @@ class _Files:
         self.entries |= {f"{SEGMENTS}/{name}/{file}": entry for file, entry in entries.items()}
         return SegmentEntry(name, rows=len(rows.table), removed=0, tombstones=None, vectors=vectors)
 
-    def write_documents(self, target: str, documents: Sequence[Document | DocumentEntry]) -> str:
-        table = pa.table(
-            {
-                "id": pa.array([document.id for document in documents], type=pa.string()),
-                "title": pa.array([document.title for document in documents], type=pa.string()),
-                "hash": pa.array([document.hash for document in documents], type=pa.string()),
-            }
-        )
+    def write_documents(self, target: str, table: pa.Table) -> str:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
@@ -299,19 +293,18 @@ def sweep(root: Path) -> None:
         named = {name for path in (root / SNAPSHOTS).glob("*.json") for name in Manifest.read(path).files}
     except IndexFault:
         named = None
-    for path in [*root.glob("*"), *(root / SNAPSHOTS).glob("*"), *(root / SEGMENTS).glob("*")]:
-        name = path.relative_to(root).as_posix()
-        unfinished = path.name.endswith(TEMPORARY_SUFFIX)
-        if path.parent == root / SEGMENTS and path.is_dir():
-            orphan = named is not None and f"{name}/{SEGMENT_FILES[0]}" not in named
-            if unfinished or orphan:
-                shutil.rmtree(path, ignore_errors=True)
-        elif unfinished or (named is not None and _is_ours(path) and name not in named):
-            path.unlink(missing_ok=True)
-
-
-def _is_ours(path: Path) -> bool:
-    return path.name.endswith((_DOCUMENTS_SUFFIX, _TOMBSTONES_SUFFIX))
+    for folder in ("", f"{SNAPSHOTS}/", f"{SEGMENTS}/"):
+        if not (root / folder).is_dir():
+            continue
+        with os.scandir(root / folder) as entries:
+            found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        for name, is_folder in found.items():
+            unfinished = name.endswith(TEMPORARY_SUFFIX)
+            if is_folder and folder == f"{SEGMENTS}/":
+                if unfinished or (named is not None and f"{folder}{name}/{SEGMENT_FILES[0]}" not in named):
+                    shutil.rmtree(root / folder / name, ignore_errors=True)
+            elif unfinished or (named is not None and name.endswith(_OURS) and folder + name not in named):
+                (root / folder / name).unlink(missing_ok=True)
 
 
 def _now() -> str:

@@ -351,6 +351,9 @@ def gc_(
     older_than: Annotated[
         float | None, typer.Option(min=0, help="Delete only what is older than so many days.", metavar="DAYS")
     ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Delete the vectors kept from older snapshots (index.cache_mib), too.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and delete nothing.")] = False,
     wait: Wait = False,
     as_json: AsJson = False,
@@ -362,7 +365,7 @@ def gc_(
 
     stages = open_stages(config, overrides, as_json)
     keep = keep or stages.config.index.keep_snapshots
-    report = gc(stages.index_root, keep, older_than_days=older_than, dry_run=dry_run, wait=wait)
+    report = gc(stages.index_root, keep, older_than_days=older_than, cache=cache, dry_run=dry_run, wait=wait)
     verb = "Would delete" if dry_run else "Deleted"
     lines = [f"{verb} snapshot {name}" for name in report.removed]
     lines += [f"{verb} the damaged manifest {name}" for name in report.damaged]

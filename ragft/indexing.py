@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from index.formats import Fields, Limits, ReadSettings
+from index.refresh import RefreshSettings
 from index.vectors import VectorSettings
 from ragft.config import Config, IndexSection
 
@@ -37,14 +36,19 @@ def vector_settings(config: Config) -> VectorSettings:
     return VectorSettings(section.kind, section.approximate_rows, section.recall, config.seed)
 
 
-def refresh_settings(config: Config) -> dict[str, Any]:
-    """The arguments of `index.refresh.refresh` that follow from the configuration alone, whoever asks for it."""
+def refresh_settings(config: Config, *, allow_removal: float | None = None) -> RefreshSettings:
+    """What the index is to be like, whoever refreshes it.
+
+    Args:
+        allow_removal: Share of the documents that may vanish, instead of the configured one.
+    """
     section = config.index
-    return {
-        "max_tokens": section.chunk_tokens,
-        "overlap": section.overlap,
-        "reading": read_settings(section),
-        "keep_snapshots": section.keep_snapshots,
-        "cache_mib": section.cache_mib,
-        "kind": vector_settings(config),
-    }
+    return RefreshSettings(
+        max_tokens=section.chunk_tokens,
+        overlap=section.overlap,
+        reading=read_settings(section),
+        vectors=vector_settings(config),
+        allow_removal=section.allow_removal if allow_removal is None else allow_removal,
+        keep_snapshots=section.keep_snapshots,
+        cache_mib=section.cache_mib,
+    )

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from index.encoder import Encoder
 from index.errors import IndexBusy, IndexFault, TooManyRemovals
-from index.refresh import RefreshReport, check_encoder, refresh
+from index.planning import check_encoder
+from index.refresh import RefreshReport, refresh
 from index.rerank import CrossEncoderReranker
 from index.search import search
 from index.snapshot import CURRENT, Snapshot, current_id
@@ -207,17 +208,15 @@ class Deployment:
             raise ApiError(507, "The disk of the index is full; the old snapshot serves on.") from error
 
     async def _refresh(self, retriever: Retriever, dry_run: bool, ask_gate: bool, allow_removal: bool) -> RefreshReport:
-        section = self.config.index
         try:
             report = await asyncio.to_thread(
                 refresh,
                 self.index_root,
-                section.documents,
+                self.config.index.documents,
                 retriever.encoder,
+                refresh_settings(self.config, allow_removal=1.0 if allow_removal else None),
                 dry_run=dry_run,
-                allow_removal=1.0 if allow_removal else section.allow_removal,
                 gate=gate_of(self.config, retriever.encoder) if ask_gate and not dry_run else None,
-                **refresh_settings(self.config),
             )
             if not dry_run:
                 await self._flip(retriever)

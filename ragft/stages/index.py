@@ -57,15 +57,14 @@ class IndexStages(Parts):
                 root or self.index_root,
                 documents or settings.documents,
                 encoder or self.encoder,
+                refresh_settings(self.config, allow_removal=1.0 if allow_removal or root is not None else None),
                 dry_run=dry_run,
                 rebuild=rebuild,
                 check_content=check_content,
                 wait=wait,
                 progress=lambda done, total: advance(done, total, "passages"),
-                allow_removal=1.0 if allow_removal or root is not None else settings.allow_removal,
                 gate=gate,
                 building=lambda done, total: advance(done, total, "vectors linked"),
-                **refresh_settings(self.config),
             )
         for remark in remarks_on(report):
             self.reporter.say(remark)

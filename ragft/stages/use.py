@@ -22,7 +22,7 @@ class Stages(TrainingStages):
 
     def retriever(self) -> Retriever:
         """Search over the live index, which is built first where there is none."""
-        from index.refresh import check_encoder
+        from index.planning import check_encoder
         from ragft.pipeline import Retriever
 
         snapshot = self.live_snapshot()

@@ -33,7 +33,7 @@ import index.unchanged
 from index.errors import NoSnapshot
 from index.estimate import RATES
 from index.maintenance import compact, gc, verify_all
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.search import search
 from index.snapshot import Snapshot, current_id, list_snapshots, rollback
 from index.unchanged import STATES
@@ -113,7 +113,9 @@ SCENARIOS = {
     "refresh that merges segments": Scenario(lambda place: history(place, 2), do_refresh, SECOND),
     "refresh that rewrites a segment": Scenario(lambda place: refreshed(place, FIRST), do_refresh, HALF),
     "refresh that deletes old snapshots": Scenario(
-        lambda place: history(place, 3), lambda place: do_refresh(place, keep_snapshots=1), SECOND
+        lambda place: history(place, 3),
+        lambda place: do_refresh(place, settings=RefreshSettings(keep_snapshots=1)),
+        SECOND,
     ),
     "refresh back to known documents": Scenario(
         lambda place: (refreshed(place, FIRST), refreshed(place, SECOND))[0], do_refresh, FIRST

@@ -11,7 +11,7 @@ import pytest
 from fakes_of_index import HashEncoder, Write
 
 from index import IndexFault, NoDocuments, Snapshot, TooManyRemovals, current_id, read_documents
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.search import search
 
 FOX = "# Fox\n\nThe red fox hunts at dusk.\n"
@@ -40,7 +40,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:
 
         return call
 
-    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    monkeypatch.setattr(os, "open", refusing(os.open))
     monkeypatch.setattr(Path, "open", refusing(Path.open))
 
 
@@ -127,12 +127,12 @@ def test_kept_document_is_cut_anew_once_it_can_be_read(root: Path, write: Write,
     old_cut = [chunk.passage for chunk in Snapshot.open(root).chunks() if chunk.document_id == "long.md"]
     folder = write({"owl.md": OWL})
     (folder / "long.md").write_bytes(BINARY)
-    assert refresh(root, folder, fake, max_tokens=32).plan.kept == ("long.md",)
+    assert refresh(root, folder, fake, RefreshSettings(max_tokens=32)).plan.kept == ("long.md",)
     assert [c.passage for c in Snapshot.open(root).chunks() if c.document_id == "long.md"] == old_cut
-    assert not refresh(root, folder, fake, max_tokens=32).published
-    report = refresh(root, write({"long.md": long, "owl.md": OWL}), fake, max_tokens=32)
+    assert not refresh(root, folder, fake, RefreshSettings(max_tokens=32)).published
+    report = refresh(root, write({"long.md": long, "owl.md": OWL}), fake, RefreshSettings(max_tokens=32))
     assert report.plan.changed == ("long.md",)
-    fresh = refresh(root.with_name("fresh"), folder, fake, max_tokens=32)
+    fresh = refresh(root.with_name("fresh"), folder, fake, RefreshSettings(max_tokens=32))
     assert report.snapshot_id == fresh.snapshot_id
 
 
@@ -170,9 +170,9 @@ def test_refusal_of_removals_names_the_option_and_a_dry_run_foretells_it(
 ) -> None:
     first = refresh(root, write({"fox.md": FOX, "owl.md": OWL, "elk.md": ELK}), fake)
     folder = write({"fox.md": FOX})
-    dry = refresh(root, folder, fake, dry_run=True, allow_removal=0.5)
+    dry = refresh(root, folder, fake, RefreshSettings(allow_removal=0.5), dry_run=True)
     with pytest.raises(TooManyRemovals, match=r"^2 of 3 .*\(67%, and 50% may vanish at once\).*--allow-removal") as no:
-        refresh(root, folder, fake, allow_removal=0.5)
+        refresh(root, folder, fake, RefreshSettings(allow_removal=0.5))
     assert dry.refusal == str(no.value) and isinstance(no.value, IndexFault)
     assert current_id(root) == first.snapshot_id
     assert refresh(root, folder, fake, dry_run=True).refusal is None
@@ -180,7 +180,7 @@ def test_refusal_of_removals_names_the_option_and_a_dry_run_foretells_it(
 
 def test_moved_documents_do_not_count_as_vanished(root: Path, write: Write, fake: HashEncoder) -> None:
     refresh(root, write({"a/fox.md": FOX, "a/owl.md": OWL, "elk.md": ELK}), fake)
-    report = refresh(root, write({"b/fox.md": FOX, "b/owl.md": OWL}), fake, allow_removal=0.4)
+    report = refresh(root, write({"b/fox.md": FOX, "b/owl.md": OWL}), fake, RefreshSettings(allow_removal=0.4))
     assert report.published and report.plan.removed == ("a/fox.md", "a/owl.md", "elk.md")
 
 
@@ -188,7 +188,7 @@ def test_unreadable_documents_do_not_count_as_vanished(root: Path, write: Write,
     refresh(root, write({"fox.md": FOX, "owl.md": OWL}), fake)
     folder = write({"owl.md": OWL})
     (folder / "fox.md").write_bytes(BINARY)
-    assert refresh(root, folder, fake, allow_removal=0.0).plan.kept == ("fox.md",)
+    assert refresh(root, folder, fake, RefreshSettings(allow_removal=0.0)).plan.kept == ("fox.md",)
 
 
 def test_unreadable_folder_is_named_and_the_rest_is_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

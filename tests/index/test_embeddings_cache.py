@@ -20,10 +20,11 @@ from hypothesis.extra import numpy as arrays
 
 from index.embeddings_cache import EmbeddingsCache, clear, encode_with_cache
 from index.encoder import Vectors
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.snapshot import Snapshot
 
 MIB = 1 << 20
+CACHED = RefreshSettings(cache_mib=1)
 HERE = Path(__file__).parent
 
 
@@ -58,10 +59,10 @@ def test_vectors_come_back_as_the_very_bytes_that_were_kept(
 
 def test_text_that_comes_back_is_not_embedded_again(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     root = tmp_path / "index"
-    refresh(root, write({"a.md": "# Cats\n\nA kitten purrs.", "b.md": "# Dogs\n\nBark."}), fake, cache_mib=1)
-    refresh(root, write({"b.md": "# Dogs\n\nHowl."}), fake, cache_mib=1)
+    refresh(root, write({"a.md": "# Cats\n\nA kitten purrs.", "b.md": "# Dogs\n\nBark."}), fake, CACHED)
+    refresh(root, write({"b.md": "# Dogs\n\nHowl."}), fake, CACHED)
     fake.encoded.clear()
-    refresh(root, write({"c.md": "# Cats\n\nA kitten purrs.", "b.md": "# Dogs\n\nBark.\n"}), fake, cache_mib=1)
+    refresh(root, write({"c.md": "# Cats\n\nA kitten purrs.", "b.md": "# Dogs\n\nBark.\n"}), fake, CACHED)
     assert fake.encoded == []
     assert Snapshot.open(root).document_count == 2
 
@@ -76,7 +77,7 @@ from pathlib import Path
 from fakes_of_index import HashEncoder
 from transformers import AutoTokenizer
 import index.embeddings_cache
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 index.embeddings_cache._FIRST_PART = index.embeddings_cache._LARGEST_PART = 8
 class Dying(HashEncoder):
     def encode_passages(self, texts, progress=None):
@@ -84,11 +85,11 @@ class Dying(HashEncoder):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().encode_passages(texts, progress)
 encoder = Dying(AutoTokenizer.from_pretrained({fake.tokenizer.name_or_path!r}))
-refresh(Path({str(tmp_path / "index")!r}), Path({str(folder)!r}), encoder, cache_mib=1)
+refresh(Path({str(tmp_path / "index")!r}), Path({str(folder)!r}), encoder, RefreshSettings(cache_mib=1))
 """
     run = subprocess.run([sys.executable, "-c", script], cwd=HERE.parents[1], check=False)
     assert run.returncode == -signal.SIGKILL
-    refresh(tmp_path / "index", folder, fake, cache_mib=1)
+    refresh(tmp_path / "index", folder, fake, CACHED)
     assert len(fake.encoded) == 40 - 24
     assert Snapshot.open(tmp_path / "index").document_count == 40
 
@@ -136,15 +137,15 @@ def test_damaged_cache_is_set_aside_with_a_warning(
     tmp_path: Path, write: Write, fake: HashEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / "index"
-    refresh(root, write({"a.md": "# Cats\n\nA kitten purrs."}), fake, cache_mib=1)
+    refresh(root, write({"a.md": "# Cats\n\nA kitten purrs."}), fake, CACHED)
     path = root / "cache" / f"{fake.fingerprint}.sqlite"
     path.write_bytes(b"not a database at all" * 100)
-    refresh(root, write({"a.md": "# Cats\n\nA kitten sleeps."}), fake, cache_mib=1)
+    refresh(root, write({"a.md": "# Cats\n\nA kitten sleeps."}), fake, CACHED)
     assert "is damaged" in caplog.text and "set aside" in caplog.text
     assert path.with_name(path.name + ".damaged").read_bytes().startswith(b"not a database")
     fake.encoded.clear()
-    refresh(root, write({"b.md": "# Dogs\n\nBark."}), fake, cache_mib=1)
-    refresh(root, write({"b.md": "# Dogs\n\nBark.", "c.md": "# Cats\n\nA kitten sleeps."}), fake, cache_mib=1)
+    refresh(root, write({"b.md": "# Dogs\n\nBark."}), fake, CACHED)
+    refresh(root, write({"b.md": "# Dogs\n\nBark.", "c.md": "# Cats\n\nA kitten sleeps."}), fake, CACHED)
     assert len(fake.encoded) == 1
 
 
@@ -199,7 +200,7 @@ def test_folder_that_cannot_be_made_is_a_warning(
 ) -> None:
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "cache").write_text("a file in the way")
-    refresh(tmp_path / "index", write({"a.md": "# Cats\n\nA kitten purrs."}), fake, cache_mib=1)
+    refresh(tmp_path / "index", write({"a.md": "# Cats\n\nA kitten purrs."}), fake, CACHED)
     assert Snapshot.open(tmp_path / "index").document_count == 1
     assert "cannot be open" in caplog.text
 

@@ -15,7 +15,7 @@ from fakes_of_index import HashEncoder, Write
 from index import writer
 from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
 from index.maintenance import compact, diff, gc, verify, verify_all
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.search import MODES, search
 from index.snapshot import Snapshot, current_id, list_snapshots, rollback, writing
 from index.unchanged import STATES
@@ -81,6 +81,21 @@ def test_gc_keeps_the_newest_the_live_one_and_the_one_before(root: Path, ids: li
     assert gc(root, 1).removed == ()  # the newest is kept, and what is live
 
 
+def test_gc_deletes_the_cache_of_embeddings_where_it_is_told_to(
+    tmp_path: Path, write: Write, words: HashEncoder
+) -> None:
+    root, cached = tmp_path / "index", RefreshSettings(cache_mib=1)
+    refresh(root, write({"fox.md": "# Fox\n\nThe red fox.\n"}), words, cached)
+    assert gc(root, 1).freed == 0
+    size = gc(root, 1, cache=True, dry_run=True).freed
+    assert size > 0 and list(root.glob("cache/*.sqlite"))
+    assert gc(root, 1, cache=True).freed == size
+    assert not list(root.glob("cache/*.sqlite*"))
+    words.encoded.clear()
+    refresh(root, write({"fox.md": "# Fox\n\nThe red fox.\n"}), words, cached, rebuild=True)
+    assert len(words.encoded) == 1
+
+
 def test_gc_spares_what_is_younger_than_it_was_told(root: Path, ids: list[str]) -> None:
     assert gc(root, 1, older_than_days=1).removed == ()
     assert gc(root, 1, older_than_days=0).removed == (ids[0],)
@@ -105,7 +120,7 @@ def test_order_of_snapshots_survives_a_clock_that_was_set_back(
 def test_refresh_deletes_old_snapshots_by_the_rule(tmp_path: Path, write: Write, words: HashEncoder) -> None:
     root = tmp_path / "index"
     for number in range(5):
-        report = refresh(root, write({"fox.md": f"# Fox\n\nFox {number}.\n"}), words, keep_snapshots=3)
+        report = refresh(root, write({"fox.md": f"# Fox\n\nFox {number}.\n"}), words, RefreshSettings(keep_snapshots=3))
     assert len(report.pruned) == 1 and len(list_snapshots(root)) == 3
     assert len(list((root / "segments").iterdir())) == 3
 

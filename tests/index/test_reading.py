@@ -9,7 +9,7 @@ import pytest
 from fakes_of_index import HashEncoder
 from files_of_formats import docx, paragraph, pdf
 
-from index import Document, Limits, ReadSettings, Skipped, Snapshot, read_documents, refresh
+from index import Document, Limits, ReadSettings, RefreshSettings, Skipped, Snapshot, read_documents, refresh
 from index.extracted import EXTRACTED_FILE, ExtractedTexts
 from index.formats.process import ReaderProcess
 
@@ -168,7 +168,7 @@ def test_other_limits_are_not_answered_from_memory(
     tmp_path: Path, folder: Path, fake: HashEncoder, extracted: list[str]
 ) -> None:
     refresh(tmp_path / "index", folder, fake)
-    report = refresh(tmp_path / "index", folder, fake, reading=ReadSettings(limits=Limits(pages=1)))
+    report = refresh(tmp_path / "index", folder, fake, RefreshSettings(reading=ReadSettings(limits=Limits(pages=1))))
     assert report.plan.kept == ("c.pdf",) and [item.path for item in report.kept] == ["c.pdf"]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes_of_index import HashEncoder, Write
@@ -13,13 +15,14 @@ from index import (
     IndexFault,
     NoDocuments,
     Snapshot,
+    chunking,
     current_id,
     plan,
     read_documents,
 )
 from index.chunking import ChunkSettings
 from index.merging import FANOUT
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.search import search
 from index.snapshot import writing
 
@@ -65,6 +68,37 @@ def test_only_changed_sections_are_encoded(tmp_path: Path, write: Write, fake: H
     assert report.plan.changed == ("a.md",) and report.plan.unchanged == ("elk.md",)
     assert (report.plan.chunks_to_embed, report.plan.chunks_reused) == (1, 1)
     assert found(tmp_path / "index", fake, "red") == []
+
+
+def test_sections_that_did_not_change_are_not_measured_again(
+    tmp_path: Path, write: Write, words: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "# Beasts\n\n## Fox\n\nRed.\n\n## Owl\n\nSilent.\n"
+    refresh(tmp_path / "index", write({"a.md": text}), words)
+    measured: list[str] = []
+    real = chunking._count_tokens
+
+    def count(texts: Sequence[str], tokenizer: Any) -> list[int]:
+        measured.extend(texts)
+        return real(texts, tokenizer)
+
+    monkeypatch.setattr(chunking, "_count_tokens", count)
+    refresh(tmp_path / "index", write({"a.md": text.replace("Red.", "Grey.")}), words)
+    assert [item for item in measured if "\n" in item] == ["Beasts > Fox\nGrey."]
+
+
+def test_passage_of_an_older_longer_cut_is_measured_when_it_comes_back(
+    tmp_path: Path, write: Write, words: HashEncoder
+) -> None:
+    root, short = tmp_path / "index", RefreshSettings(max_tokens=32)
+    long = "# Long\n\n" + "word " * 50
+    stays = "".join(f"# Part {number}\n\nKeeps the old segment.\n\n" for number in range(9))
+    refresh(root, write({"a.md": long, "b.md": stays}), words)
+    for text in ("# Long\n\nword", long):
+        folder = write({"a.md": text, "b.md": ""})
+        assert refresh(root, folder, words, short).plan.kept == ("b.md",)
+    lengths = [len(chunk.text.split()) for chunk in Snapshot.open(root).chunks() if chunk.document_id == "a.md"]
+    assert len(lengths) > 1 and max(lengths) <= 34  # the line of the heading is not part of the passage
 
 
 def test_moved_document_is_not_encoded_again(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
@@ -147,7 +181,7 @@ def test_rebuild_encodes_everything_again(tmp_path: Path, write: Write, fake: Ha
 def test_other_chunking_cuts_every_document_anew(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     folder = write({"fox.md": FOX, "long.md": "# Long\n\n" + "A sentence of some words. " * 30})
     refresh(tmp_path / "index", folder, fake)
-    report = refresh(tmp_path / "index", folder, fake, max_tokens=32)
+    report = refresh(tmp_path / "index", folder, fake, RefreshSettings(max_tokens=32))
     assert report.plan.changed == ("fox.md", "long.md")
     assert report.plan.chunks_reused == 1  # the fox fits either way
     assert Snapshot.open(tmp_path / "index").settings.max_tokens == 32
@@ -155,7 +189,7 @@ def test_other_chunking_cuts_every_document_anew(tmp_path: Path, write: Write, f
 
 def test_window_longer_than_the_encoder_reads_is_refused(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     with pytest.raises(IndexFault, match="reads only 64 tokens"):
-        refresh(tmp_path / "index", write({"fox.md": FOX}), fake, max_tokens=65)
+        refresh(tmp_path / "index", write({"fox.md": FOX}), fake, RefreshSettings(max_tokens=65))
 
 
 def test_vanished_folder_leaves_the_index_alone(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
@@ -171,9 +205,9 @@ def test_too_many_removals_are_refused(tmp_path: Path, write: Write, fake: HashE
     first = refresh(tmp_path / "index", write({"fox.md": FOX, "owl.md": OWL, "elk.md": ELK}), fake)
     folder = write({"fox.md": FOX})
     with pytest.raises(IndexFault, match="2 of 3 indexed documents"):
-        refresh(tmp_path / "index", folder, fake, allow_removal=0.5)
+        refresh(tmp_path / "index", folder, fake, RefreshSettings(allow_removal=0.5))
     assert current_id(tmp_path / "index") == first.snapshot_id
-    assert refresh(tmp_path / "index", folder, fake, allow_removal=0.7).published
+    assert refresh(tmp_path / "index", folder, fake, RefreshSettings(allow_removal=0.7)).published
 
 
 def test_second_writer_is_refused_while_readers_go_on(tmp_path: Path, write: Write, fake: HashEncoder) -> None:

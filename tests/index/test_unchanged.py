@@ -9,7 +9,7 @@ import pytest
 from fakes_of_index import HashEncoder, Write
 
 from index import documents as reading
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.snapshot import Snapshot, current_id, rollback
 from index.unchanged import STATES
 
@@ -115,5 +115,5 @@ def test_damaged_memory_of_files_only_costs_reading(
 def test_other_settings_cut_documents_that_did_not_change(tmp_path: Path, write: Write, words: HashEncoder) -> None:
     root, folder = tmp_path / "index", write({"a.txt": "word " * 60})
     refresh(root, folder, words)
-    report = refresh(root, folder, words, max_tokens=32)
+    report = refresh(root, folder, words, RefreshSettings(max_tokens=32))
     assert report.plan.changed == ("a.txt",) and Snapshot.open(root).chunk_count > 1

@@ -20,7 +20,7 @@ from index.errors import IndexFault
 from index.lexical import Postings
 from index.maintenance import compact
 from index.manifest import Manifest
-from index.refresh import refresh
+from index.refresh import RefreshSettings, refresh
 from index.search import search
 from index.segment import Segment, rows_of_chunks, write_segment
 from index.snapshot import Snapshot, current_id, list_snapshots, manifest_path
@@ -294,12 +294,9 @@ def folder_of(write: Write, count: int, extra: dict[str, str] | None = None) -> 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)
 def test_manifest_and_list_tell_kind_and_recall(tmp_path: Path, write: Write, fake: HashEncoder, kind: str) -> None:
-    refresh(
-        tmp_path / "index", folder_of(write, 120), fake, kind=VectorSettings(kind, approximate_rows=100, recall=0.9)
-    )
-    refresh(
-        tmp_path / "index", folder_of(write, 121), fake, kind=VectorSettings(kind, approximate_rows=100, recall=0.9)
-    )
+    approximate = VectorSettings(kind, approximate_rows=100, recall=0.9)
+    refresh(tmp_path / "index", folder_of(write, 120), fake, RefreshSettings(vectors=approximate))
+    refresh(tmp_path / "index", folder_of(write, 121), fake, RefreshSettings(vectors=approximate))
     manifest = Manifest.read(manifest_path(tmp_path / "index", current_id(tmp_path / "index")))
     large, small = manifest.segments
     assert (large.vectors.kind, small.vectors.kind) == (kind, FLAT_FP16)
@@ -316,11 +313,11 @@ def test_merging_keeps_every_vector_and_builds_the_kind(
     tmp_path: Path, write: Write, fake: HashEncoder, kind: str
 ) -> None:
     wanted = VectorSettings(kind, approximate_rows=100)
-    refresh(tmp_path / "index", folder_of(write, 90), fake, kind=wanted)
-    refresh(tmp_path / "index", folder_of(write, 110), fake, kind=wanted)
+    refresh(tmp_path / "index", folder_of(write, 90), fake, RefreshSettings(vectors=wanted))
+    refresh(tmp_path / "index", folder_of(write, 110), fake, RefreshSettings(vectors=wanted))
     before = vectors_by_hash(tmp_path / "index")
     new = {"new.md": "# New\n\nAn otter swims.\n"}
-    refresh(tmp_path / "index", folder_of(write, 110, new), fake, kind=wanted)
+    refresh(tmp_path / "index", folder_of(write, 110, new), fake, RefreshSettings(vectors=wanted))
     compact(tmp_path / "index", wanted)
     (segment,) = Snapshot.open(tmp_path / "index").segments
     assert segment.vectors.kind == kind
@@ -340,8 +337,13 @@ def vectors_by_hash(root: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", [FLAT_FP16, *APPROXIMATE])
 def test_segments_of_an_older_kind_are_read_on(tmp_path: Path, write: Write, fake: HashEncoder, kind: str) -> None:
-    refresh(tmp_path / "index", folder_of(write, 40), fake, kind=VectorSettings(FLAT))
-    refresh(tmp_path / "index", folder_of(write, 90), fake, kind=VectorSettings(kind, approximate_rows=1, recall=1.0))
+    refresh(tmp_path / "index", folder_of(write, 40), fake, RefreshSettings(vectors=VectorSettings(FLAT)))
+    refresh(
+        tmp_path / "index",
+        folder_of(write, 90),
+        fake,
+        RefreshSettings(vectors=VectorSettings(kind, approximate_rows=1, recall=1.0)),
+    )
     snapshot = Snapshot.open(tmp_path / "index")
     assert [segment.vectors.kind for segment in snapshot.segments] == [FLAT, kind]
     for number in (3, 70):
@@ -354,10 +356,10 @@ def test_approximate_index_leads_to_the_passage_that_is_asked_for(
 ) -> None:
     folder = folder_of(write, 300)
     asked = [f"The {TOPICS[number % 4]} number {number} of {number % 7}." for number in range(0, 300, 15)]
-    refresh(tmp_path / "exact", folder, fake, kind=VectorSettings(FLAT_FP16))
+    refresh(tmp_path / "exact", folder, fake, RefreshSettings(vectors=VectorSettings(FLAT_FP16)))
     truth = [hits[0] for hits in search(Snapshot.open(tmp_path / "exact"), fake, asked, mode="dense")]
     for kind in APPROXIMATE:
-        refresh(tmp_path / kind, folder, fake, kind=VectorSettings(kind, approximate_rows=1))
+        refresh(tmp_path / kind, folder, fake, RefreshSettings(vectors=VectorSettings(kind, approximate_rows=1)))
         found = [hits[0] for hits in search(Snapshot.open(tmp_path / kind), fake, asked, mode="dense")]
         assert sum(hit == best for hit, best in zip(found, truth, strict=True)) >= 18
 

@@ -241,7 +241,7 @@ def test_diff_compact_and_gc_tell_what_they_found_and_did(index: Ragft, domain: 
         assert index("refresh").status == 0
     ended = index("diff", first)
     assert "~ cats.md" in ended.out
-    assert "1 changed, 0 removed, 2 unchanged; 1 passages added, 1 removed, 3 unchanged" in ended.out
+    assert "1 changed, 0 removed, 2 unchanged; 1 passage added, 1 removed, 3 unchanged" in ended.out
     assert "2 segments are one now" in index("compact").out
     assert "already" in index("compact").out
     before = files(domain.workspace)
@@ -250,6 +250,9 @@ def test_diff_compact_and_gc_tell_what_they_found_and_did(index: Ragft, domain: 
     assert index("gc", "--keep", 1, "--older-than", 1, "--json").values["removed"] == []
     assert index("gc", "--keep", 1, "--json").values["removed"] == [first]
     assert "0 snapshots go, 2 stay" in index("gc", "--keep", 1).out
+    assert list(domain.workspace.glob("index/cache/*.sqlite"))
+    assert index("gc", "--cache", "--json").values["freed"] > 0
+    assert not list(domain.workspace.glob("index/cache/*.sqlite"))
 
 
 def test_refresh_keeps_as_many_snapshots_as_configured(index: Ragft, domain: Domain) -> None:

@@ -22,7 +22,8 @@ from fakes_of_core import Domain, Quiet
 
 from index.errors import IndexBusy
 from index.gate import Verdict
-from index.refresh import RefreshPlan, RefreshReport
+from index.planning import RefreshPlan
+from index.refresh import RefreshReport
 from ragft import watch
 from ragft.config import Config
 from ragft.errors import RagftError
