@@ -199,9 +199,7 @@ def main() -> None:
     parser.add_argument(
         "--training", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index.training, as in epochs=2"
     )
-    parser.add_argument(
-        "--no-test", action="store_true", help="measure nothing on the test queries"
-    )
+    parser.add_argument("--no-test", action="store_true", help="measure nothing on the test queries")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     prepare_process()
