@@ -52,7 +52,7 @@ def desk(tmp_path: Path, tiny: Path) -> Domain:
     for kind in KINDS:
         made.page(f"{kind}.md", page(kind))
     made.lines("examples.jsonl", questions())
-    configure(made, tiny, epochs=4, learning_rate=3e-3)
+    configure(made, tiny, epochs=8, learning_rate=3e-3)
     return made
 
 
