@@ -51,7 +51,7 @@ class LimitsSection(Section):
 class EncoderTrainingSection(Section):
     """How `ragft index train-encoder` trains the encoder on the domain."""
 
-    epochs: float = Field(2.0, gt=0, description="Passes over the rows, one for each source of a question.")
+    epochs: float = Field(1.0, gt=0, description="Passes over the rows, one for each source of a question.")
     batch_size: int = Field(
         16, ge=2, description="Rows per step; each row's passages are negatives of all others in its batch."
     )
