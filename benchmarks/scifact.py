@@ -4,6 +4,8 @@
     python benchmarks/scifact.py --data FOLDER --encoder DIR    another encoder
     python benchmarks/scifact.py --data FOLDER --tune           settings of the fusion and of BM25, on the train queries
     python benchmarks/scifact.py --data FOLDER --train          train the encoder on the train queries, then measure it
+    python benchmarks/scifact.py --data FOLDER --train --no-test --training validation_share=0.25 epochs=3
+                                                                try a recipe on a held-out quarter of the train queries
 
 FOLDER holds corpus.jsonl, queries.jsonl and qrels/{train,test}.tsv. Everything goes through the same code as the
 commands: documents are files in a folder, cut into chunks, indexed and searched. A document stands where its best chunk
@@ -197,6 +199,7 @@ def main() -> None:
     parser.add_argument(
         "--training", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index.training, as in epochs=2"
     )
+    parser.add_argument("--no-test", action="store_true", help="measure nothing on the test queries")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     prepare_process()
@@ -206,7 +209,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     if arguments.tune:
         results["tune"] = tune(stages, snapshot, data)
-    else:
+    elif not arguments.no_test:
         results[arguments.encoder] = show(f"test, {arguments.encoder}", figures(stages, snapshot, data, data.test))
     if arguments.train:
         from ragft.encoder_training import figures_table, train_encoder, verdict
@@ -214,9 +217,10 @@ def main() -> None:
         artifact = train_encoder(stages, data.write_pairs(arguments.cache / "pairs.jsonl"))
         Console().print(figures_table(artifact))
         Console().print(verdict(artifact), markup=False)
-        stages, snapshot = indexed(documents, arguments.cache, str(artifact.folder / "encoder"))
         results["held out"] = artifact.figures
-        results["trained"] = show("test, trained", figures(stages, snapshot, data, data.test))
+        if not arguments.no_test:
+            stages, snapshot = indexed(documents, arguments.cache, str(artifact.folder / "encoder"))
+            results["trained"] = show("test, trained", figures(stages, snapshot, data, data.test))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 

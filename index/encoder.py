@@ -23,6 +23,7 @@ from blake3 import blake3
 
 from index.batching import TOKENS_PER_BATCH, batches_of_equal_cost
 from index.errors import IndexFault
+from index.loading import file_hashes, load
 
 Vectors = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -46,7 +47,6 @@ _PROOF_TEXT_TO_CUT = "more words than any window holds "
 _PROOF_COSINE = {"float32": 0.99999, "bfloat16": 0.999}
 
 _DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors"]
-_FINGERPRINTED = ("*.safetensors", "*.json", "*.txt", "*.model")
 _WITHOUT_EFFECT = frozenset({"config_sentence_transformers.json", "data_config.json", "README.txt", "LICENSE.txt"})
 
 
@@ -283,13 +283,8 @@ def _unpadded(features: dict[str, Any]) -> list[npt.NDArray[np.int32]]:
 
 
 def _content_hash(folder: Path) -> str:
-    """blake3 over weights, tokenizer and module configurations, wherever the folder lies."""
-    files = sorted({path for pattern in _FINGERPRINTED for path in folder.rglob(pattern)})
-    hashes = {
-        path.relative_to(folder).as_posix(): blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
-        for path in files
-        if path.name not in _WITHOUT_EFFECT
-    }
+    """blake3 over the files that decide about the vectors, wherever the folder lies."""
+    hashes = {name: hash_ for name, hash_ in file_hashes(folder).items() if Path(name).name not in _WITHOUT_EFFECT}
     return blake3(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
@@ -322,18 +317,9 @@ def _from_hub(source: str) -> Path:
 
 
 def _load(folder: Path, device: str, dtype: str) -> Any:
-    import torch
-    from sentence_transformers import SentenceTransformer
-
     try:
-        return SentenceTransformer(
-            str(folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": getattr(torch, dtype), "use_safetensors": True},
-        ).eval()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        return load("SentenceTransformer", folder, device, dtype)
+    except ValueError as error:
         raise IndexFault(
             f"The encoder in {folder} cannot be loaded ({error}); it must be a sentence-transformers model "
             "with weights in safetensors."

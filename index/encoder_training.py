@@ -1,8 +1,8 @@
 """Trains the encoder to bring a domain's questions near the passages that answer them.
 
 Contrastive fine-tuning through the trainer of sentence-transformers: a question is drawn to its passage, and pushed
-from a passage that the present index takes for it wrongly (a hard negative) and from the passages of the other
-questions in the batch. Knows an index, an encoder and pairs; what the result is worth is measured elsewhere.
+from passages that the present index takes for it wrongly (hard negatives) and from all passages of the other questions
+in the batch. Knows an index, an encoder and pairs; what the result is worth is measured elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from index.encoder import Encoder, TextEncoder, Vectors
 from index.errors import IndexFault
+from index.loading import load
 from index.search import Hit, search
 from index.snapshot import Snapshot
 
@@ -56,15 +57,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Triplet:
-    """One training row: the question, a chunk that answers it, and one that does not."""
+class TrainingRow:
+    """A question, a chunk that answers it, and chunks that do not; all rows have equally many of these."""
 
     pair: str
     question: str
     positive_id: str
     positive: str
-    negative_id: str
-    negative: str
+    negative_ids: tuple[str, ...]
+    negatives: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class Recipe:
     """How the encoder is trained.
 
     Attributes:
-        epochs: Passes over the triplets.
-        batch_size: Triplets per step; the passages of the others in the batch are negatives too.
+        epochs: Passes over the rows.
+        batch_size: Rows per step; the passages of the others in the batch are negatives too.
         learning_rate: Peak of AdamW's rate, which then falls linearly.
         warmup: Share of the steps over which the rate rises.
         seed: Of the order and of dropout.
@@ -86,29 +87,31 @@ class Recipe:
     seed: int
 
 
-def mine(snapshot: Snapshot, encoder: TextEncoder, pairs: Sequence[Pair], negatives: int, seed: int) -> list[Triplet]:
-    """Training rows: each source of each pair with its hardest negatives, one a row.
+def mine(
+    snapshot: Snapshot, encoder: TextEncoder, pairs: Sequence[Pair], negatives: int, seed: int
+) -> list[TrainingRow]:
+    """Training rows: each source of each pair with its hardest negatives.
 
     Of a source's chunks the one that the encoder finds nearest to the question is the positive. Negatives are the best
     hits of a hybrid search that are no gold chunk of the question, do not say the same as the positive, and score
-    clearly less. A question for which there is no such hit gets a passage at random.
+    clearly less. Where there are too few such hits, passages at random take their places.
 
     Args:
         snapshot: The index to mine from.
         encoder: The one that built it.
         pairs: What to train on; every gold id is in the snapshot.
-        negatives: Rows per source, at most.
+        negatives: Of each row.
         seed: Of the random passages.
 
     Raises:
-        IndexFault: the index holds a gold chunk that it has not, or nothing but gold chunks.
+        IndexFault: a pair names a chunk that the index does not hold, or the index holds nothing but its gold chunks.
     """
     corpus = _Corpus(snapshot)
     questions = [pair.question for pair in pairs]
     asked = encoder.encode_queries(questions)
     found = search(snapshot, encoder, questions, k=MINING_DEPTH)
     draw = random.Random(seed)
-    triplets = []
+    rows = []
     for pair, vector, hits in zip(pairs, asked, found, strict=True):
         gold = frozenset().union(*pair.gold)
         others = [hit for hit in hits if hit.chunk_id not in gold]
@@ -117,10 +120,13 @@ def mine(snapshot: Snapshot, encoder: TextEncoder, pairs: Sequence[Pair], negati
             vectors = corpus.vectors(options)
             best = int(np.argmax(vectors @ vector))
             hard = _hard(corpus, others, vectors[best], float(vectors[best] @ vector))[:negatives]
-            chosen = [(hit.chunk_id, hit.passage) for hit in hard] or [corpus.any_but(gold, draw)]
-            positive = corpus.passage(options[best])
-            triplets += [Triplet(pair.id, pair.question, options[best], positive, *negative) for negative in chosen]
-    return triplets
+            wrong = [(hit.chunk_id, hit.passage) for hit in hard]
+            wrong += [corpus.any_but(gold, draw) for _ in range(negatives - len(hard))]
+            ids, passages = zip(*wrong, strict=True)
+            rows.append(
+                TrainingRow(pair.id, pair.question, options[best], corpus.passage(options[best]), ids, passages)
+            )
+    return rows
 
 
 def _hard(corpus: _Corpus, hits: Sequence[Hit], positive: Vectors, score: float) -> list[Hit]:
@@ -174,7 +180,7 @@ class _Corpus:
 
 
 def train(
-    encoder: Encoder, source: Path, triplets: Sequence[Triplet], folder: Path, recipe: Recipe, progress: StepProgress
+    encoder: Encoder, source: Path, rows: Sequence[TrainingRow], folder: Path, recipe: Recipe, progress: StepProgress
 ) -> None:
     """Fine-tune a copy of the encoder and write it, in the format of sentence-transformers.
 
@@ -183,34 +189,24 @@ def train(
     Args:
         encoder: Whose prefixes and number format count.
         source: Folder of its weights.
-        triplets: What `mine` gave.
+        rows: What `mine` gave; at least one.
         folder: Where the trained encoder goes; only whole ones come to lie there.
         recipe: How.
         progress: Called after every step.
     """
-    import torch
     from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
     from transformers import set_seed
 
     set_seed(recipe.seed)
-    model = SentenceTransformer(
-        str(source),
-        local_files_only=True,
-        trust_remote_code=False,
-        device=encoder.device,
-        model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-    )
+    model = load("SentenceTransformer", source, encoder.device, "float32")
     columns = {
-        "anchor": [encoder.query_prefix + triplet.question for triplet in triplets],
-        "positive": [encoder.passage_prefix + triplet.positive for triplet in triplets],
-        "negative": [encoder.passage_prefix + triplet.negative for triplet in triplets],
+        "anchor": [encoder.query_prefix + row.question for row in rows],
+        "positive": [encoder.passage_prefix + row.positive for row in rows],
     }
+    for number in range(len(rows[0].negatives)):
+        columns[f"negative_{number}"] = [encoder.passage_prefix + row.negatives[number] for row in rows]
     unfinished = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     arguments = SentenceTransformerTrainingArguments(

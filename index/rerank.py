@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from index.batching import batches_of_equal_cost
 from index.errors import IndexFault
+from index.loading import file_hashes, load
 
 RerankScores = npt.NDArray[np.float64]
 
@@ -26,8 +27,6 @@ _WINDOW = 512
 """Tokens of question and passage together where a model does not say what it reads."""
 _UNLIMITED = 1_000_000
 """Tokenizers without a limit name a number far above this."""
-
-_FINGERPRINTED = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
 class Reranker(Protocol):
@@ -122,12 +121,8 @@ class CrossEncoderReranker:
 
     def _fingerprint(self, folder: Path) -> str:
         """blake3 over everything that decides about the scores, wherever the folder lies."""
-        files = sorted({path for pattern in _FINGERPRINTED for path in folder.rglob(pattern)})
         parts = {
-            "files": {
-                path.relative_to(folder).as_posix(): blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
-                for path in files
-            },
+            "files": file_hashes(folder),
             "dtype": self.dtype,
             "window": self._window,
         }
@@ -135,9 +130,6 @@ class CrossEncoderReranker:
 
 
 def _load(folder: Path, device: str, dtype: str) -> Any:
-    import torch
-    from sentence_transformers import CrossEncoder
-
     fault = (
         f"The reranker in {folder} cannot be used ({{}}); name a cross-encoder of sentence-transformers that gives one "
         "score, with weights in safetensors."
@@ -147,14 +139,8 @@ def _load(folder: Path, device: str, dtype: str) -> Any:
     if not any(folder.glob("*.safetensors")):
         raise IndexFault(fault.format("it has no *.safetensors weights, and other formats can run code"))
     try:
-        model = CrossEncoder(
-            str(folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": getattr(torch, dtype), "use_safetensors": True},
-        ).eval()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        model = load("CrossEncoder", folder, device, dtype)
+    except ValueError as error:
         raise IndexFault(fault.format(error)) from error
     if model.num_labels != 1 or model.model is None:
         raise IndexFault(fault.format(f"it gives {model.num_labels} scores for a pair"))

@@ -101,14 +101,14 @@ def train_encoder(stages: Stages, pairs_file: Path | None = None) -> Artifact:
         trained = folder / "encoder"
         # A trained encoder lies there whole or not at all: after an interruption only the comparison is missing.
         if not trained.is_dir():
-            triplets = mine(snapshot, stages.encoder, train_part, settings.negatives, config.seed)
-            write_file(folder / "triplets.jsonl", to_lines(asdict(triplet) for triplet in triplets))
+            rows = mine(snapshot, stages.encoder, train_part, settings.negatives, config.seed)
+            write_file(folder / "rows.jsonl", to_lines(asdict(row) for row in rows))
             recipe = Recipe(
                 settings.epochs, settings.batch_size, settings.learning_rate, settings.warmup, config.seed
             )  # fmt: skip
             with stages.reporter.progress("Training the encoder") as advance:
                 train(
-                    stages.encoder, stages.encoder_folder, triplets, trained, recipe,
+                    stages.encoder, stages.encoder_folder, rows, trained, recipe,
                     lambda step, steps, loss: advance(step, steps, f"loss {loss:.3f}"),
                 )  # fmt: skip
         return _compared(stages, snapshot, trained, train_part, held_out, folder / "index")

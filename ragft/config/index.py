@@ -51,13 +51,13 @@ class LimitsSection(Section):
 class EncoderTrainingSection(Section):
     """How `ragft index train-encoder` trains the encoder on the domain."""
 
-    epochs: float = Field(1.0, gt=0, description="Passes over the questions, each with all of its negatives.")
+    epochs: float = Field(1.0, gt=0, description="Passes over the rows, one for each source of a question.")
     batch_size: int = Field(
         16, ge=2, description="Rows per step; each row's passages are negatives of all others in its batch."
     )
     learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate of AdamW; it falls linearly.")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Share of the steps over which it rises.")
-    negatives: int = Field(2, ge=1, le=20, description="Hard negatives per source of a question, one a row.")
+    negatives: int = Field(2, ge=1, le=20, description="Hard negatives in each row.")
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(
         0.2, description="Share of the questions, by group, that old and new encoder are compared on."
     )

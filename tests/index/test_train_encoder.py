@@ -12,7 +12,7 @@ from fakes_of_index import HashEncoder, Write
 from tiny_encoder import FACTS, KINDS, make_encoder, page
 
 from index.encoder import Encoder
-from index.encoder_training import MARGIN, NEAR_DUPLICATE, Pair, Recipe, Triplet, mine, train
+from index.encoder_training import MARGIN, NEAR_DUPLICATE, Pair, Recipe, TrainingRow, mine, train
 from index.errors import IndexFault
 from index.quality import ndcg
 from index.refresh import refresh
@@ -40,32 +40,29 @@ def pairs(snapshot: Snapshot) -> list[Pair]:
 def test_a_mined_negative_is_never_gold_nor_nearly_as_good_nor_a_copy_of_gold(
     snapshot: Snapshot, fake: HashEncoder, pairs: list[Pair]
 ) -> None:
-    triplets = mine(snapshot, fake, pairs, negatives=3, seed=0)
+    rows = mine(snapshot, fake, pairs, negatives=3, seed=0)
     gold = {pair.id: pair.gold[0] for pair in pairs}
-    assert {triplet.pair for triplet in triplets} == set(gold)
-    random_ones = 0
-    for triplet in triplets:
-        assert triplet.positive_id in gold[triplet.pair]
-        assert triplet.negative_id not in gold[triplet.pair]
-        question = fake.encode_queries([triplet.question])[0]
-        positive, negative = fake.encode_passages([triplet.positive, triplet.negative])
-        fair = negative @ question <= MARGIN * (positive @ question) and negative @ positive < NEAR_DUPLICATE
-        random_ones += not fair
-    assert random_ones == 0
-    assert {len([t for t in triplets if t.pair == name]) for name in gold} == {3}
+    assert [row.pair for row in rows] == list(gold)
+    for row in rows:
+        assert row.positive_id in gold[row.pair]
+        assert len(set(row.negative_ids) - gold[row.pair]) == 3
+        question = fake.encode_queries([row.question])[0]
+        positive, *negatives = fake.encode_passages([row.positive, *row.negatives])
+        for negative in negatives:
+            assert negative @ question <= MARGIN * (positive @ question) and negative @ positive < NEAR_DUPLICATE
 
 
 def test_hard_negatives_are_those_the_index_ranks_high(
     snapshot: Snapshot, fake: HashEncoder, pairs: list[Pair]
 ) -> None:
     def mean(negatives: list[str]) -> float:
-        questions = fake.encode_queries([triplet.question for triplet in triplets])
+        questions = fake.encode_queries([row.question for row in rows])
         return float((questions * fake.encode_passages(negatives)).sum(axis=1).mean())
 
-    triplets = mine(snapshot, fake, pairs, negatives=1, seed=0)
+    rows = mine(snapshot, fake, pairs, negatives=1, seed=0)
     draw = random.Random(0)
     passages = [chunk.passage for chunk in snapshot.chunks()]
-    assert mean([t.negative for t in triplets]) > mean([draw.choice(passages) for _ in triplets]) + 0.05
+    assert mean([row.negatives[0] for row in rows]) > mean([draw.choice(passages) for _ in rows]) + 0.05
 
 
 def test_several_sources_are_rows_of_their_own_and_all_their_chunks_are_spared(
@@ -73,15 +70,15 @@ def test_several_sources_are_rows_of_their_own_and_all_their_chunks_are_spared(
 ) -> None:
     storage = frozenset(chunk.id for chunk in snapshot.chunks() if chunk.document_id == "storage.md")
     pair = Pair("both", "What is the port of our storage and network?", (storage, pairs[7].gold[0]))
-    triplets = mine(snapshot, fake, [pair], negatives=2, seed=0)
-    assert [triplet.positive_id in storage for triplet in triplets] == [True, True, False, False]
-    assert not {triplet.negative_id for triplet in triplets} & (storage | pairs[7].gold[0])
+    rows = mine(snapshot, fake, [pair], negatives=2, seed=0)
+    assert [row.positive_id in storage for row in rows] == [True, False]
+    assert not {id_ for row in rows for id_ in row.negative_ids} & (storage | pairs[7].gold[0])
 
 
-def test_question_without_a_hard_negative_gets_a_random_one(snapshot: Snapshot, fake: HashEncoder) -> None:
+def test_where_hard_negatives_are_too_few_random_ones_take_their_places(snapshot: Snapshot, fake: HashEncoder) -> None:
     chunk = next(iter(snapshot.chunks()))
-    (triplet,) = mine(snapshot, fake, [Pair("same", chunk.passage, (frozenset({chunk.id}),))], 1, seed=0)[:1]
-    assert triplet.negative_id != chunk.id
+    (row,) = mine(snapshot, fake, [Pair("same", chunk.passage, (frozenset({chunk.id}),))], negatives=20, seed=0)
+    assert len(row.negatives) == 20 and chunk.id not in row.negative_ids
     everything = frozenset(chunk.id for chunk in snapshot.chunks())
     with pytest.raises(IndexFault, match="nothing to tell apart"):
         mine(snapshot, fake, [Pair("all", "storage", (everything,))], 1, seed=0)
@@ -115,11 +112,11 @@ def test_training_lifts_a_random_encoder_on_questions_that_it_has_not_seen(
         return [Pair(f"{words}{name}", f"{words} {name}", (frozenset({id_}),)) for name, id_ in sorted(chunks.items())]
 
     seen, unseen = asked("tell me about") + asked("what is"), asked("please say the")
-    triplets = mine(snapshot, encoder, seen, negatives=2, seed=0)
+    rows = mine(snapshot, encoder, seen, negatives=2, seed=0)
     steps: list[tuple[int, int, float]] = []
     recipe = Recipe(epochs=6, batch_size=16, learning_rate=3e-3, warmup=0.1, seed=0)
     trained = tmp_path / "trained"
-    train(encoder, random_encoder, triplets, trained, recipe, lambda *told: steps.append(told))
+    train(encoder, random_encoder, rows, trained, recipe, lambda *told: steps.append(told))
     new = Encoder(trained, dtype="float32")
     before = quality(encoder, folder, tmp_path / "index", unseen)
     after = quality(new, folder, tmp_path / "new", unseen)
@@ -131,8 +128,11 @@ def test_training_lifts_a_random_encoder_on_questions_that_it_has_not_seen(
 
 def test_the_same_seed_gives_the_same_encoder(random_encoder: Path, tmp_path: Path) -> None:
     encoder = Encoder(random_encoder, dtype="float32")
-    triplets = [Triplet(str(n), f"question {n}", "p", f"passage {n}", "n", f"other {n}") for n in range(8)]
+    rows = [
+        TrainingRow(str(n), f"question {n}", "p", f"passage {n}", ("n", "m"), (f"other {n}", f"third {n}"))
+        for n in range(8)
+    ]
     recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-3, warmup=0.1, seed=3)
     for name in ("first", "second"):
-        train(encoder, random_encoder, triplets, tmp_path / name, recipe, lambda *told: None)
+        train(encoder, random_encoder, rows, tmp_path / name, recipe, lambda *told: None)
     assert Encoder(tmp_path / "first").fingerprint == Encoder(tmp_path / "second").fingerprint
