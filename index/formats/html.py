@@ -124,7 +124,9 @@ class _Page:
         elif tag == "br":
             self.inline.append("\n")
         elif tag == "img":
-            self.inline.append(_spaced(node.attributes.get("alt") or ""))
+            # An image that is a link is a logo or a button: its text says where it leads.
+            if self.keep_surroundings or not _is_inside(node, ("a",)):
+                self.inline.append(_spaced(node.attributes.get("alt") or ""))
         elif not node.is_element_node or self._is_dropped(node, tag):
             return False
         elif tag in _HEADINGS:

@@ -87,6 +87,7 @@ def test_html_page_of_links_alone_is_worth_its_links() -> None:
     [
         '<div class="navheader"><table><tr><td>Prev<td>Up<td>Next</table></div>',  # DocBook
         '<ul class="docnav top"><li>Prev<li>Next</ul>',  # Publican
+        '<p id="title"><a href="/"><img alt="Product Site"></a></p>',
         '<div class="footer">Created by Sphinx</div>',
         '<div id="footer"><div id="footer-text">Last updated today</div></div>',  # AsciiDoc
         '<div class="toc"><dl><dt><a href="#a">1. First</a><dt><a href="#b">2. Second</a></dl></div>',
