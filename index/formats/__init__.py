@@ -24,7 +24,7 @@ __all__ = ["FORMATS", "Fields", "Format", "Limits", "ReadSettings", "Unreadable"
 
 Reader = Callable[[str, bytes, ReadSettings], list[Document | Skipped]]
 
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 """Raised whenever a reader gives another text for the same file: what is kept of extracted texts is then read anew."""
 
 

@@ -24,6 +24,7 @@ class MarkdownText:
         self._length = 0
         self._most = most_characters
         self._in_list = False
+        self._is_kept = False
 
     @property
     def text(self) -> str:
@@ -41,7 +42,7 @@ class MarkdownText:
     def paragraph(self, text: str, indent: str = "") -> None:
         """A paragraph; its line ends are kept."""
         lines = (line.strip() for line in escaped(text).split("\n"))
-        self._block("\n".join(indent + line for line in lines if line))
+        self._block("\n".join(indent + line for line in lines if line), is_paragraph=True)
 
     def item(self, marker: str, text: str, indent: str = "") -> None:
         """An item of a list: the next line where an item stands above."""
@@ -53,6 +54,10 @@ class MarkdownText:
     def end_list(self) -> None:
         """Set the next item apart from those above."""
         self._in_list = False
+
+    def keep_with_next(self) -> None:
+        """Write the next block, if it is a paragraph, right below the last one: a term and what explains it."""
+        self._is_kept = bool(self._parts)
 
     def code(self, text: str) -> None:
         """Preformatted text, in a fence that nothing inside can close."""
@@ -72,12 +77,13 @@ class MarkdownText:
                     lines.append("|" + " --- |" * len(cells))
         self._block("\n".join(lines))
 
-    def _block(self, text: str, is_item: bool = False) -> None:
+    def _block(self, text: str, is_item: bool = False, is_paragraph: bool = False) -> None:
         if not text.strip():
             return
         if self._parts:
-            self._add("\n" if is_item and self._in_list else "\n\n")
-        self._in_list = is_item
+            is_close = (is_item and self._in_list) or (is_paragraph and self._is_kept)
+            self._add("\n" if is_close else "\n\n")
+        self._in_list, self._is_kept = is_item, False
         self._add(text)
 
     def _add(self, text: str) -> None:

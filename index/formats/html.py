@@ -27,10 +27,23 @@ _BLOCKS = _tags(
     "footer form header hgroup hr html legend li main menu nav ol p section summary table tbody td tfoot th thead tr ul"
 )
 _SURROUNDINGS = frozenset(["nav", "header", "footer", "aside", "form", "dialog", "menu"])
-_ROLES = frozenset(["navigation", "banner", "contentinfo", "complementary", "search", "menu", "menubar"])
+_ROLES = frozenset(["navigation", "banner", "contentinfo", "complementary", "search", "menu", "menubar", "doc-toc"])
+_NAMES = _tags(
+    "navheader navfooter docnav banner footer footer-text nav-panel navbar breadcrumb breadcrumbs pagination toc"
+)
+"""Classes and ids of what surrounds the text where it has no element of its own: in pages of DocBook, Publican, Sphinx,
+AsciiDoc and Texinfo, and by wide custom."""
+_BOXES = _tags("note tip hint warning caution danger important attention admonition")
+"""Classes of boxes whose heading, often only "Note", is over the box alone: what follows them stands under the heading
+before."""
+_NOTES = "[role=note], [role^=doc-], .topic, " + ", ".join(f".{name}" for name in sorted(_BOXES))
+"""Asides that belong to the text: footnotes and boxes."""
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_ALL_HEADINGS = ", ".join(_HEADINGS)
 _CONTENT = "h1, h2, h3, p, table, article, main"
-_LAYOUT = "h1, h2, h3, h4, h5, h6, pre, table"
+_MOSTLY_LINKS = 0.6
+"""Share of the letters of a table of contents that stand in links; one that also explains has half or less."""
+_LAYOUT = f"{_ALL_HEADINGS}, pre, table"
 _PERMALINKS = frozenset(["¶", "#", "§", "🔗", "\uf0c1"])
 _DECLARED = re.compile(
     rb"<(?:meta[^>]{0,200}|\?xml[^>]{0,100})(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.I
@@ -70,6 +83,8 @@ class _Page:
         self.out = MarkdownText(settings.limits.characters)
         self.depth_limit = settings.limits.depth
         self.keep_surroundings = keep_surroundings
+        self.parts_of_text: tuple[str, ...] = ()
+        """Elements whose headers and footers are content."""
         self.inline: list[str] = []
         self.lists: list[int] = []
         """Number of the item at hand in each list around it; -1 where items have no numbers."""
@@ -82,6 +97,9 @@ class _Page:
         Raises:
             Unreadable: nested too deeply, or too long.
         """
+        # Where a page names its main part, the sections around that part are its layout.
+        names_main = root.css_first("main, [role=main]") is not None
+        self.parts_of_text = ("article", "main") if names_main else ("article", "main", "section")
         places: list[tuple[LexborNode, int, bool]] = [(root, 0, False)]
         while places:
             node, depth, leaving = places.pop()
@@ -106,12 +124,17 @@ class _Page:
         elif tag == "br":
             self.inline.append("\n")
         elif tag == "img":
-            self.inline.append(_spaced(node.attributes.get("alt") or ""))
+            # An image that is a link is a logo or a button: its text says where it leads.
+            if self.keep_surroundings or not _is_inside(node, ("a",)):
+                self.inline.append(_spaced(node.attributes.get("alt") or ""))
         elif not node.is_element_node or self._is_dropped(node, tag):
             return False
         elif tag in _HEADINGS:
             self._flush()
-            self.out.heading(_HEADINGS[tag], _inline_text(node))
+            if _is_in_box(node):
+                self.out.paragraph(_inline_text(node))
+            else:
+                self.out.heading(_HEADINGS[tag], _inline_text(node))
         elif tag == "pre":
             self._flush()
             self.out.code(_preformatted(node))
@@ -139,8 +162,8 @@ class _Page:
 
     def _leave(self, node: LexborNode) -> None:
         tag = node.tag or ""
-        if tag in _BLOCKS:
-            self._flush()
+        if tag in _BLOCKS and self._flush() and tag == "dt":
+            self.out.keep_with_next()
         if tag in ("ul", "ol", "menu", "dir") and self.lists:
             self.lists.pop()
         elif tag == "li":
@@ -155,8 +178,12 @@ class _Page:
         if tag == "form":  # some sites put the whole page into one
             return node.css_first(_CONTENT) is None
         if tag in ("header", "footer"):
-            return not _is_inside(node, ("article", "main", "section")) and not _holds_only_title(node, tag)
-        return tag in _SURROUNDINGS or (attributes.get("role") or "").lower() in _ROLES
+            return not _is_inside(node, self.parts_of_text) and not _holds_only_title(node, tag)
+        if tag == "aside":
+            return not node.css_matches(_NOTES) and node.css_first(_NOTES) is None
+        if tag in _SURROUNDINGS or (attributes.get("role") or "").lower() in _ROLES:
+            return True
+        return not _NAMES.isdisjoint(_names(node)) and _surrounds(node)
 
     def _table(self, table: LexborNode) -> None:
         rows: list[list[str]] = []
@@ -171,19 +198,20 @@ class _Page:
             self.out.paragraph(_inline_text(caption))
         self.out.table(rows, has_header)
 
-    def _flush(self) -> None:
-        """Write the text gathered since the last block."""
+    def _flush(self) -> bool:
+        """Write the text gathered since the last block; whether there was any."""
         lines = [" ".join(line.split()) for line in "".join(self.inline).split("\n")]
         self.inline.clear()
         text = "\n".join(line for line in lines if line)
         if not text:
-            return
+            return False
         indent = "  " * max(len(self.lists) - 1, 0)
         if self.marker:
             self.out.item(self.marker, text, indent)
             self.marker = ""
         else:
             self.out.paragraph(text, indent + "  " if self.lists else "")
+        return True
 
 
 def _is_data(table: LexborNode) -> bool:
@@ -191,6 +219,34 @@ def _is_data(table: LexborNode) -> bool:
     if (table.attributes.get("role") or "") in ("presentation", "none"):
         return False
     return all(inner.mem_id == table.mem_id for inner in table.css(_LAYOUT))
+
+
+def _names(node: LexborNode) -> list[str]:
+    """The classes and the id of an element."""
+    return f"{node.attributes.get('class') or ''} {node.attributes.get('id') or ''}".lower().split()
+
+
+def _surrounds(node: LexborNode) -> bool:
+    """Whether an element with the name of a surrounding is one: a table of contents may also say what is where."""
+    if node.css_first("h1, main, article, [role=main]") is not None:
+        return False
+    return "toc" not in _names(node) or _share_of_links(node) > _MOSTLY_LINKS
+
+
+def _share_of_links(node: LexborNode) -> float:
+    """Of the letters of an element."""
+    linked = sum(len(link.text(strip=True)) for link in node.css("a"))
+    return linked / max(len(node.text(strip=True)), 1)
+
+
+def _is_in_box(heading: LexborNode) -> bool:
+    """Whether a heading is the only one of a box."""
+    parent = heading.parent
+    while parent is not None:
+        if parent.tag in ("aside", "blockquote") or not _BOXES.isdisjoint(_names(parent)):
+            return len(parent.css(_ALL_HEADINGS)) == 1
+        parent = parent.parent
+    return False
 
 
 def _holds_only_title(header: LexborNode, tag: str) -> bool:

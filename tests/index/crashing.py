@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import contextlib
+import importlib
 import io
 import json
 import os
@@ -37,6 +39,11 @@ from index.refresh import RefreshSettings, refresh
 from index.search import search
 from index.snapshot import Snapshot, current_id, list_snapshots, rollback
 from index.unchanged import STATES
+
+# What a refresh imports when it comes to it, taken in before forking: else every child takes it in anew.
+for name in ("faiss", "index.approximate", "index.formats.markdown", "pyarrow.compute", "pandas"):
+    with contextlib.suppress(ImportError):  # pyarrow looks for pandas, and does without
+        importlib.import_module(name)
 
 # What is known of files is to be used here, however young they are.
 index.unchanged.SETTLED_NS = -(10**15)

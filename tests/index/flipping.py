@@ -1,8 +1,9 @@
-"""Flips an index under readers in threads and in other processes, and looks whether a reader ever sees two snapshots.
+"""Flips an index under readers in threads and in another process, and looks whether one ever sees two snapshots.
 
 Every document of edition n says `edition n` in all its passages, so hits of two editions in one answer give a torn read
-away. Half of the flips are refreshes, the others compact, delete old snapshots or roll back. Used by the tests, and by
-`benchmarks/flips.py` with a thousand flips.
+away. Half of the flips are refreshes, the others compact, delete old snapshots or roll back. Readers do as the server
+does: one thread of a process looks what is live, opens it and tries it, and the searches take it from then on. Used by
+the tests, and by `benchmarks/flips.py` with a thousand flips.
 """
 
 from __future__ import annotations
@@ -13,8 +14,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -27,6 +34,11 @@ from index.snapshot import Snapshot, rollback
 
 DOCUMENTS = 12
 QUESTION = "the red fox of this edition"
+PAUSE = 0.001
+"""Seconds between two searches of a reader: one that never rests would starve the writer of the same process."""
+POLL = 0.005
+"""Seconds between two looks at what is live; few flips go by unseen."""
+THREADS = 2
 
 
 @dataclass
@@ -34,27 +46,74 @@ class Readings:
     """What readers saw.
 
     Attributes:
-        seconds: Of each search, opening included where the index had changed.
+        seconds: Of each search.
         faults: Torn reads and errors, in words.
+        snapshots: How often another snapshot was opened.
     """
 
     seconds: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    snapshots: int = 0
 
-    def read(self, snapshot: Snapshot, encoder: HashEncoder) -> Snapshot:
-        """One search in what is live now."""
-        begin = time.perf_counter()
+
+class Readers:
+    """The readers of one process, who share the snapshot that is live.
+
+    Attributes:
+        phase: What the readings are counted under; set by the writer.
+        readings: By phase.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.encoder = HashEncoder(WordTokenizer())
+        self.snapshot = Snapshot.open(root)
+        self.phase = "quiet"
+        self.readings: dict[str, Readings] = defaultdict(Readings)
+        self._done = threading.Event()
+
+    @contextmanager
+    def running(self, threads: int) -> Iterator[None]:
+        """Read while the context lasts."""
+        started = [threading.Thread(target=self._read) for _ in range(threads)]
+        started.append(threading.Thread(target=self._follow))
+        for thread in started:
+            thread.start()
         try:
-            if not snapshot.is_current():
-                snapshot = Snapshot.open(snapshot.root)
-            (hits,) = search(snapshot, encoder, [QUESTION], k=2 * DOCUMENTS)
-            editions = {edition for hit in hits for edition in re.findall(r"edition (\d+)", hit.text)}
-            if len(hits) != 2 * DOCUMENTS or len(editions) != 1:
-                self.faults.append(f"{len(hits)} hits of editions {sorted(editions)} in {snapshot.id}")
-        except Exception as error:
-            self.faults.append(repr(error))
-        self.seconds.append(time.perf_counter() - begin)
-        return snapshot
+            yield
+        finally:
+            self._done.set()
+            for thread in started:
+                thread.join()
+
+    def _follow(self) -> None:
+        while not self._done.wait(POLL):
+            try:
+                if not self.snapshot.is_current():
+                    snapshot = Snapshot.open(self.root)
+                    self._search(snapshot)
+                    self.snapshot = snapshot
+                    self.readings[self.phase].snapshots += 1
+            except Exception as error:
+                self.readings[self.phase].faults.append(f"opening: {error!r}")
+
+    def _read(self) -> None:
+        while not self._done.wait(PAUSE):
+            readings = self.readings[self.phase]
+            begin = time.perf_counter()
+            try:
+                readings.faults += self._search(self.snapshot)
+            except Exception as error:
+                readings.faults.append(repr(error))
+            readings.seconds.append(time.perf_counter() - begin)
+
+    def _search(self, snapshot: Snapshot) -> list[str]:
+        """One search; returns what is wrong with its hits."""
+        (hits,) = search(snapshot, self.encoder, [QUESTION], k=2 * DOCUMENTS)
+        editions = {edition for hit in hits for edition in re.findall(r"edition (\d+)", hit.text)}
+        if len(hits) == 2 * DOCUMENTS and len(editions) == 1:
+            return []
+        return [f"{len(hits)} hits of editions {sorted(editions)} in {snapshot.id}"]
 
 
 def write_edition(folder: Path, edition: int) -> None:
@@ -77,69 +136,59 @@ def flip(root: Path, folder: Path, encoder: HashEncoder, number: int) -> None:
         rollback(root)
 
 
-def run(place: Path, flips: int, threads: int = 2) -> tuple[Readings, Readings, Readings]:
+def run(place: Path, flips: int, quiet_seconds: float) -> dict[str, Readings]:
     """Flip under readers.
 
+    Args:
+        place: An empty folder.
+        flips: How many.
+        quiet_seconds: How long the same readers search before the first flip.
+
     Returns:
-        What readers in threads saw while nothing was written, and while it was; and what another process saw.
+        What they saw, by where they ran (in threads of the writer's process, or in another one) and by phase.
     """
     root, folder, encoder = place / "index", place / "documents", HashEncoder(WordTokenizer())
     for edition in (1000, 2000):
         write_edition(folder, edition)
         refresh(root, folder, encoder)
-    quiet, busy = Readings(), Readings()
-    snapshot = Snapshot.open(root)
-    for _ in range(200):
-        snapshot = quiet.read(snapshot, encoder)
-    done = threading.Event()
-
-    def readers() -> None:
-        held = Snapshot.open(root)
-        while not done.wait(0.001):  # a reader that never rests would starve the writer of the same process
-            held = busy.read(held, encoder)
-
+    readers = Readers(root)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, __file__, str(root)]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout and other.stdout.readline() == "reading\n"
-        started = [threading.Thread(target=readers) for _ in range(threads)]
-        for thread in started:
-            thread.start()
-        try:
+        assert other.stdin and other.stdout and other.stdout.readline() == "reading\n"
+        with readers.running(THREADS):
+            time.sleep(quiet_seconds)
+            other.stdin.write("flips\n")
+            other.stdin.flush()
+            readers.phase = "flips"
             for number in range(flips):
                 flip(root, folder, encoder, number)
-        finally:
-            done.set()
-            for thread in started:
-                thread.join()
         out, _ = other.communicate("")
-    elsewhere = Readings()
+    results = {f"threads, {phase}": readings for phase, readings in readers.readings.items()}
     for line in out.splitlines():
-        kind, _, value = line.partition(" ")
+        phase, kind, value = line.split(" ", 2)
+        readings = results.setdefault(f"process, {phase}", Readings())
         if kind == "seconds":
-            elsewhere.seconds.append(float(value))
+            readings.seconds.append(float(value))
+        elif kind == "snapshots":
+            readings.snapshots = int(value)
         else:
-            elsewhere.faults.append(value)
-    return quiet, busy, elsewhere
+            readings.faults.append(value)
+    return results
 
 
 def read_until_told(root: Path) -> None:
-    """The other process: searches until its input ends, then prints what it saw."""
-    readings, encoder = Readings(), HashEncoder(WordTokenizer())
-    snapshot = readings.read(Snapshot.open(root), encoder)
-    sys.stdout.write("reading\n")
-    sys.stdout.flush()
-    done = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.read()
-        done.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    while not done.wait(0.001):
-        snapshot = readings.read(snapshot, encoder)
-    sys.stdout.writelines(f"seconds {value}\n" for value in readings.seconds)
-    sys.stdout.writelines(f"fault {value}\n" for value in readings.faults)
+    """The other process: each line of its input begins a phase; at the end it prints what it saw."""
+    readers = Readers(root)
+    with readers.running(1):
+        sys.stdout.write("reading\n")
+        sys.stdout.flush()
+        for line in sys.stdin:
+            readers.phase = line.strip()
+    for phase, readings in readers.readings.items():
+        sys.stdout.writelines(f"{phase} seconds {value}\n" for value in readings.seconds)
+        sys.stdout.writelines(f"{phase} fault {value}\n" for value in readings.faults)
+        sys.stdout.write(f"{phase} snapshots {readings.snapshots}\n")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,57 @@ def test_html_page_of_links_alone_is_worth_its_links() -> None:
     assert document("a.html", "<nav><a>First</a> <a>Second</a></nav>").text == "First Second"
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        '<div class="navheader"><table><tr><td>Prev<td>Up<td>Next</table></div>',  # DocBook
+        '<ul class="docnav top"><li>Prev<li>Next</ul>',  # Publican
+        '<p id="title"><a href="/"><img alt="Product Site"></a></p>',
+        '<div class="footer">Created by Sphinx</div>',
+        '<div id="footer"><div id="footer-text">Last updated today</div></div>',  # AsciiDoc
+        '<div class="toc"><dl><dt><a href="#a">1. First</a><dt><a href="#b">2. Second</a></dl></div>',
+    ],
+)
+def test_html_surroundings_without_an_element_of_their_own_are_known_by_their_names(around: str) -> None:
+    assert document("a.html", f"{around}<h1>T</h1><p>body</p>{around}").text == "# T\n\nbody"
+
+
+def test_html_element_that_holds_the_page_is_no_surrounding_whatever_its_name() -> None:
+    assert document("a.html", '<div class="toc footer"><h1>T</h1><p>body</p></div>').text == "# T\n\nbody"
+
+
+def test_html_table_of_contents_that_explains_is_content() -> None:
+    toc = '<dl class="toc"><dt><a>ABORT</a> — abort the current transaction<dt><a>CALL</a> — invoke a procedure</dl>'
+    assert document("a.html", f"<h1>Commands</h1>{toc}").text == (
+        "# Commands\n\nABORT — abort the current transaction\nCALL — invoke a procedure"
+    )
+
+
+def test_html_footer_in_a_section_is_of_the_page_where_the_main_part_is_named() -> None:
+    page = '<section><div role="main"><h1>T</h1><p>body</p></div><footer>Built with a theme</footer></section>'
+    assert document("a.html", page).text == "# T\n\nbody"
+    assert document("a.html", "<section><p>body</p><footer>signed</footer></section>").text == "body\n\nsigned"
+
+
+def test_html_footnotes_and_boxes_are_content_though_they_stand_aside() -> None:
+    page = '<p>fact</p><aside class="footnote-list"><aside role="note">[1] source</aside></aside><aside>advert</aside>'
+    assert document("a.html", page).text == "fact\n\n[1] source"
+
+
+def test_html_heading_of_a_box_is_not_over_what_follows_the_box(tokenizer: Any) -> None:
+    page = "<h1>T</h1><h2>Use</h2><p>one</p><div class='note'><h3>Note</h3><p>care</p></div><p>two</p>"
+    (chunk,) = chunk_document(document("a.html", page), tokenizer, 128)
+    assert chunk.passage == "T > Use\none\n\nNote\n\ncare\n\ntwo"
+
+
+def test_html_term_stays_with_its_definition(tokenizer: Any) -> None:
+    terms = "".join(f"<dt>-{letter}<dt>--{letter}<dd><p>Says what {letter} does.</p>" for letter in "abcdefgh")
+    found = document("a.html", f"<h1>T</h1><dl>{terms}</dl>")
+    assert found.text.startswith("# T\n\n-a\n--a\nSays what a does.\n\n-b\n")
+    for chunk in chunk_document(found, tokenizer, 48):
+        assert chunk.text.removeprefix("# T\n\n").startswith("-") and chunk.text.endswith("does.")
+
+
 def test_html_table_for_layout_is_read_as_blocks() -> None:
     assert document("a.html", "<table><tr><td><h1>T</h1><p>one</p></td><td>two</td></tr></table>").text == (
         "# T\n\none\n\ntwo"
