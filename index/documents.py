@@ -32,6 +32,7 @@ __all__ = [
     "Value",
     "read_documents",
     "reading_of",
+    "refuse_missing",
 ]
 
 IGNORE_FILE = ".ragftignore"
@@ -77,8 +78,7 @@ def read_documents(
         IndexFault: a pattern makes no sense.
     """
     folder, settings = Path(folder), settings or ReadSettings()
-    if not folder.is_dir():
-        raise NoDocuments(f"The folder of documents {folder} does not exist; create it or name another one.")
+    refuse_missing(folder)
     unreadable: list[tuple[str, OSError]] = []
     wanted = _Patterns(folder, settings)
     found = dict(
@@ -106,6 +106,16 @@ def read_documents(
         )
     documents, twice = _with_unique_ids(documents)
     return documents, sorted([*skipped, *twice], key=lambda item: (item.path, item.reason))
+
+
+def refuse_missing(folder: Path) -> None:
+    """Refuses a folder of documents that is not there.
+
+    Raises:
+        NoDocuments: naming it.
+    """
+    if not folder.is_dir():
+        raise NoDocuments(f"The folder of documents {folder} does not exist; create it or name another one.")
 
 
 def reading_of(folder: Path, settings: ReadSettings) -> str:

@@ -43,19 +43,22 @@ class IndexStages(Parts):
             allow_removal: lets any number of documents vanish, this once.
 
         Raises:
+            NoDocuments: the folder is not there, or holds no readable document.
             UsageError: the golden questions cannot be read; nothing was done.
         """
+        from index.documents import refuse_missing
         from index.refresh import refresh
         from ragft.gate import gate_of
         from ragft.indexing import refresh_settings
         from ragft.refresh_report import remarks_on
 
-        settings = self.config.index
+        folder = documents or self.config.index.documents
+        refuse_missing(folder)  # before the seconds that an encoder takes to load
         gate = gate_of(self.config, self.encoder) if ask_gate and root is None and not dry_run else None
         with self.reporter.progress("Encoding passages") as advance:
             report = refresh(
                 root or self.index_root,
-                documents or settings.documents,
+                folder,
                 encoder or self.encoder,
                 refresh_settings(self.config, allow_removal=1.0 if allow_removal or root is not None else None),
                 dry_run=dry_run,

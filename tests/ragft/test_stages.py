@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fakes_of_core import Domain, Quiet
 
+from index.errors import NoDocuments
 from ragft import artifacts
 from ragft.artifacts import Artifact, build
 from ragft.config import load_config
@@ -54,6 +55,12 @@ def test_documents_of_the_examples_are_apart_from_the_live_ones(domain: Domain) 
     # These pages are what the examples say, so here a change counts.
     (old / "cats.md").write_text("# Cats\n\n## Kittens\n\nA kitten sleeps.\n")
     assert mixed(domain) != before
+
+
+def test_a_missing_folder_is_refused_before_the_encoder_is_looked_for(domain: Domain) -> None:
+    domain.configure(index={"documents": "elsewhere", "encoder": "no-such-encoder"})
+    with pytest.raises(NoDocuments, match="elsewhere does not exist"):
+        stages(domain).refresh_index()
 
 
 def set_config(**sections: Any) -> Callable[[Domain], None]:

@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
 
 from ragft.errors import RagftError
 from ragft.finetune.fast.batching import Layout
 
 NAME = "ragft_packed"
+ANSWERING = "ragft_grouped"
 
 
 def _blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
@@ -136,4 +138,45 @@ def packed_attention(
     return _PackedAttention.apply(query[0], key[0], value[0], layout, scale)[None], None
 
 
+def grouped_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention for answering, without a copy of keys and values for each query head that shares them.
+
+    Such copies of a whole cache, for every token, took a third of the time of an answer. For short queries and prompts
+    below about a thousand tokens this is faster on a CPU than torch's fused kernel. Weights are computed in float32.
+
+    Args:
+        module: the attention layer; unused.
+        query: (B, heads, T, width).
+        key: (B, key heads, S, width).
+        value: (B, key heads, S, width).
+        attention_mask: added to the scores: (B, 1, T, S) or longer; None: nothing is masked.
+        scaling: factor of the scores.
+        dropout: unused, as it is off.
+        others: what transformers passes besides; unused.
+
+    Returns:
+        (B, T, heads, width), and None for the weights.
+    """
+    batch, heads, tokens, width = query.shape
+    kv_heads = key.shape[1]
+    scores = torch.matmul(query.reshape(batch, kv_heads, -1, width), key.transpose(2, 3)).mul_(scaling)
+    scores = scores.view(batch, kv_heads, heads // kv_heads, tokens, -1)
+    if attention_mask is not None:
+        scores += attention_mask[:, :, None, :, : key.shape[2]]
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
+    mixed = torch.matmul(weights.view(batch, kv_heads, -1, weights.shape[-1]), value)
+    return mixed.view(batch, heads, tokens, width).transpose(1, 2), None
+
+
 AttentionInterface.register(NAME, packed_attention)
+AttentionInterface.register(ANSWERING, grouped_attention)
+AttentionMaskInterface.register(ANSWERING, eager_mask)

@@ -12,9 +12,10 @@ from transformers import AutoModelForCausalLM
 
 from ragft.errors import RagftError
 from ragft.finetune import merge as merge_module
-from ragft.finetune.fast import decoder
+from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.adapter import load_adapter, save_adapter
 from ragft.finetune.fast.lora import adapted, attach
+from ragft.finetune.fast.parallel import Workers
 from ragft.finetune.merge import divergence, merge
 from ragft.prompts import Rendered
 
@@ -122,11 +123,16 @@ def test_the_proof_tells_a_good_merge_from_a_bad_one(
 @pytest.mark.parametrize("prefix", [0, 12])
 def test_a_prompt_is_answered_alone_as_among_others(model_folder: Path, make_rows: Rows, prefix: int) -> None:
     # In float32, where a random model's close calls do not depend on the shape of a product.
-    model = decoder.load(model_folder, torch.float32, attention_name="eager")
+    model = decoder.load(model_folder, torch.float32, attention_name=attention.ANSWERING)
+    reference = decoder.load(model_folder, torch.float32, attention_name="eager")
     prompts = [row.ids[:-6] for row in make_rows(19, prefix=prefix)]
-    together = merge_module._answers(model, prompts, [2], 6)
+    workers = Workers(2)
+    try:
+        together = merge_module._answers(model, prompts, [2], 6, workers)
+    finally:
+        workers.close()
     for prompt, answer in zip(prompts, together, strict=True):
-        whole = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=2)
+        whole = reference.generate(input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=2)
         assert answer == whole[0, len(prompt) :].tolist()
 
 
