@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,3 +29,9 @@ class Ended:
         (line,) = [line for line in self.err.splitlines() if line.startswith("ragft: ")]
         assert self.err.splitlines()[-1] == line
         return line
+
+
+def hear_interrupts() -> None:
+    """In a new process: started from a shell's background job, tests inherit that SIGINT is ignored, and Python leaves
+    it so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

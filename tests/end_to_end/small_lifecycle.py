@@ -18,7 +18,7 @@ import yaml
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from commands import Ended
+from commands import Ended, hear_interrupts
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "lifecycle"
@@ -40,13 +40,8 @@ def start(*arguments: object, cwd: Path, **extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "ragft", *map(str, arguments)],
         cwd=cwd, env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, preexec_fn=_hear_interrupts,
+        start_new_session=True, preexec_fn=hear_interrupts,
     )  # fmt: skip
-
-
-def _hear_interrupts() -> None:
-    """Started from a shell's background job, tests inherit that SIGINT is ignored, and Python leaves it so."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = SECONDS) -> Ended:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Ended
+from commands import Ended, hear_interrupts
 from fakes_of_core import Domain, Quiet
 
 from index.errors import IndexBusy
@@ -266,7 +266,7 @@ class Watcher:
         command = [sys.executable, "-m", "ragft", "index", "refresh", "--watch", "--json", *arguments]
         self.process = subprocess.Popen(
             [*command, "-c", str(domain.config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            env={**os.environ, "PYTHONUNBUFFERED": ""}, preexec_fn=hear_interrupts,
         )  # fmt: skip
         self._said: dict[str, queue.Queue[str]] = {}
         for name, stream in (("out", self.process.stdout), ("err", self.process.stderr)):
