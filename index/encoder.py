@@ -32,7 +32,6 @@ Progress = Callable[[int, int], None]
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BACKENDS = ("auto", "torch", "openvino")
 
-
 _TEXTS_PER_TOKENIZATION = 1024
 """The tokenizer's own results are hundreds of times larger than the ids that are kept of them."""
 

@@ -57,7 +57,7 @@ def passage_matches(source: str, document_id: str, heading: str, title: str = ""
         return True
     if not source.startswith(document_id + "#"):
         return False
-    section, heading, title = (_collapsed(text) for text in (source[len(document_id) + 1 :], heading, title))
+    section, heading, title = (collapsed(text) for text in (source[len(document_id) + 1 :], heading, title))
     if not section or section == heading:
         return True
     return bool(title) and heading.startswith(title) and _after(heading, title) == section
@@ -69,5 +69,6 @@ def _after(heading: str, title: str) -> str:
     return "" if rest[:1].isalnum() else rest.lstrip(" :-–—")
 
 
-def _collapsed(text: str) -> str:
+def collapsed(text: str) -> str:
+    """`text` as it is compared where case and white space do not count."""
     return " ".join(text.casefold().split())

@@ -23,6 +23,7 @@ from index.quality import Gold, ndcg, recall, reciprocal_rank
 from index.search import search
 from index.snapshot import Snapshot
 from ragft.artifacts import Artifact, build
+from ragft.citations import collapsed
 from ragft.config import Config, IndexSection
 from ragft.data.audit import refuse_overlap
 from ragft.data.examples import Example, read_examples
@@ -219,15 +220,11 @@ def _parts(known: Known, config: Config) -> tuple[list[Pair], list[Pair]]:
             f"at least {FEWEST}, better some hundreds."
         )
     train_part, held_out = split(known.examples, config.index.training.validation_share, config.seed)
-    asked = {_collapsed(example.question) for example in held_out}
+    asked = {collapsed(example.question) for example in held_out}
     return (
-        [known.pairs[example.id] for example in train_part if _collapsed(example.question) not in asked],
+        [known.pairs[example.id] for example in train_part if collapsed(example.question) not in asked],
         [known.pairs[example.id] for example in held_out],
     )
-
-
-def _collapsed(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _refuse_stale(stages: Stages, snapshot: Snapshot) -> None:

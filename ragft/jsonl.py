@@ -50,15 +50,20 @@ def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[st
         raise UsageError(f"{path} holds no {what}: write one JSON object per line.")
 
 
-def refuse_misspelt_keys(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
+def refuse_misspelt_keys(
+    values: Mapping[str, Any], known: Collection[str], where: str, *, beside_right_one: bool
+) -> None:
     """Other keys are the author's own, but one that nearly is a known one would be lost silently.
 
+    Args:
+        beside_right_one: refuse such a key where the one that it nearly is stands, too; else it is the author's own.
+
     Raises:
-        UsageError: there is such a key, and the one that it is nearly is not there.
+        UsageError: there is such a key.
     """
     for key in values:
         nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-        if key not in known and nearest and nearest[0] not in values:
+        if key not in known and nearest and (beside_right_one or nearest[0] not in values):
             raise UsageError(f"{where}: unknown field {key!r}: did you mean {nearest[0]!r}?")
 
 

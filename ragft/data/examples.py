@@ -54,7 +54,7 @@ def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]
     """
     examples: dict[str, Example] = {}
     for where, values in read_objects(path, "examples", key):
-        refuse_misspelt_keys(values, _KEYS, where)
+        refuse_misspelt_keys(values, _KEYS, where, beside_right_one=False)
         history, question, answer = _turns(values, where)
         if not question.strip() or not answer.strip():
             raise UsageError(f"{where}: the question or the answer is empty.")

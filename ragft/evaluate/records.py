@@ -118,7 +118,8 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
 
 def _question_of(values: Mapping[str, Any], where: str) -> Question:
-    refuse_misspelt_keys(values, [field.name for field in dataclasses.fields(Question)], where)
+    known = [field.name for field in dataclasses.fields(Question)]
+    refuse_misspelt_keys(values, known, where, beside_right_one=True)
     for field in ("id", "question"):
         if not isinstance(values.get(field), str | int) or not str(values[field]).strip():
             raise UsageError(f"{where}: field {field!r} is missing or empty.")

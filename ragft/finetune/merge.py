@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -129,8 +130,7 @@ def divergence(
     """
     if not prompts:
         raise RagftError("A merge cannot be proven without prompts: give at least one.")
-    workers = Workers(torch.get_num_threads())
-    try:
+    with closing(Workers(torch.get_num_threads())) as workers:
         live = decoder.load(model_folder, torch.bfloat16, attention_name=attention.ANSWERING)
         stops = _stop_tokens(live, model_folder)
         load_adapter(live, adapter_folder, quantise=quantised, cache=True)
@@ -145,8 +145,6 @@ def divergence(
         merged = decoder.load(merged_folder, torch.bfloat16, attention_name=attention.ANSWERING)
         merged_ids = _answers(merged, prompts, stops, max_tokens, workers)
         kl, agree = _compare(expected, _logits(merged, batches, workers))
-    finally:
-        workers.close()
     return MergeProof(
         kl_mean=kl.mean().item(),
         kl_max=kl.max().item(),

@@ -67,6 +67,10 @@ def test_questions_are_read_with_their_defaults(tmp_path: Path) -> None:
             "line 2: unknown field 'answer': did you mean 'answers'",
         ),
         (
+            '{"id": "q2", "question": "x", "answers": ["x"], "stale_answer": ["y"], "stale_answers": ["z"]}',
+            "line 2: unknown field 'stale_answer': did you mean 'stale_answers'",
+        ),
+        (
             '{"id": "q2", "question": "x", "answers": ["x"], "answerable": 1}',
             "`answerable` must be true or false",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,11 +127,8 @@ def test_a_prompt_is_answered_alone_as_among_others(model_folder: Path, make_row
     model = decoder.load(model_folder, torch.float32, attention_name=attention.ANSWERING)
     reference = decoder.load(model_folder, torch.float32, attention_name="eager")
     prompts = [row.ids[:-6] for row in make_rows(19, prefix=prefix)]
-    workers = Workers(2)
-    try:
+    with closing(Workers(2)) as workers:
         together = merge_module._answers(model, prompts, [2], 6, workers)
-    finally:
-        workers.close()
     for prompt, answer in zip(prompts, together, strict=True):
         whole = reference.generate(input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=2)
         assert answer == whole[0, len(prompt) :].tolist()
