@@ -93,9 +93,12 @@ def prepare_process() -> None:
     """Sets what libraries read from the environment when they are imported; called before any heavy import.
 
     Other libraries' progress bars and greetings are kept off the terminal: ours tell what is going on. OpenMP threads
-    sleep while they wait: spinning ones, the default, slow two cores down tenfold as soon as anything else runs.
+    sleep while they wait: spinning ones, the default, slow two cores down tenfold as soon as anything else runs. oneDNN
+    keeps the kernels of so many shapes: of the 1,024 that are its default, training on rows of ever other lengths fills
+    gigabytes, and with much fewer than 256 they are made anew in every step (see benchmarks/RESULTS.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

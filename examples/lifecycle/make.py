@@ -26,6 +26,9 @@ EXAMPLES = 640
 QUESTIONS = 600
 UNANSWERABLE_SHARE = (0.16, 0.14)  # of (examples, questions)
 CHANGED_SHARE = 0.3
+SAME_MONTH_SHARE = 0.25
+"""Of the examples about a day, so many ask for one in the month of the end: by chance alone too few do for a small model
+to learn to compare days of a month."""
 
 REFUSAL = "Source: none\nRecord: not on the desk's pages\nAnswer: unknown"
 
@@ -292,6 +295,8 @@ def ask_supported(product: Product, cycle: Cycle, draw: random.Random, held_out:
     # Days on both sides of the end, within three years of it, but not before there was anything to deploy.
     offset = draw.choice((-1, 1)) * draw.randint(20, 1100)
     day = (date.fromisoformat(cycle.end_of_life) + timedelta(days=offset)).isoformat()
+    if not held_out and draw.random() < SAME_MONTH_SHARE:
+        day = f"{cycle.end_of_life[:7]}-{draw.randint(1, 28):02}"
     if day < cycle.released:
         return None
     text = draw.choice(wordings(SUPPORTED, held_out)).format(name=f"{product.title} {cycle.name}", day=day)

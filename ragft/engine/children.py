@@ -4,7 +4,9 @@ Ctrl-C in a terminal is not for them, so that running answers can finish.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import multiprocessing
 import os
 import re
 import signal
@@ -73,26 +75,48 @@ def deaf_to_ctrl_c() -> Iterator[None]:
 OWNER = "RAGFT_ENGINE_OWNER"
 """Environment variable with the process id of the program whose children an engine's processes are."""
 
+_watching = threading.Event()
+
 
 def end_with_owner() -> None:
     """In a process of an engine: end when the process that started it is gone, however it went.
 
-    vLLM calls this in every process that it starts (entry point `vllm.general_plugins`). Its own processes outlive a
-    parent that was killed, and keep their memory; polling the parent's id needs nothing of the operating system.
+    vLLM's own processes outlive a parent that was killed, and keep their memory: one that is still starting waits five
+    minutes for it. Called as soon as such a process imports `ragft`, and by vLLM's plugins (entry point
+    `vllm.general_plugins`) where the main module does not import it. Polling the parent's id needs nothing of the
+    operating system. A second call is harmless.
+
+    A process that ends in good order does so at once from then on.
     """
     owner = os.environ.get(OWNER)
-    if owner is None or int(owner) == os.getpid():
+    if owner is None or int(owner) == os.getpid() or _watching.is_set():
         return
+    _watching.set()
     parent = os.getppid()
     if parent == 1 != int(owner):
         os._exit(1)  # it was gone before this process could look
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while True:
+            # Known a moment after the main module is imported; the parent may have gone, and been replaced, before.
+            started_by = multiprocessing.parent_process()
+            if os.getppid() != (parent if started_by is None else started_by.pid):
+                os._exit(1)
             time.sleep(1.0)
-        os._exit(1)
 
     threading.Thread(target=watch, name="end-with-owner", daemon=True).start()
+    # Among the first to be registered, so among the last to be called: what must be in order at the end is by then.
+    atexit.register(_leave_at_once)
+
+
+def _leave_at_once() -> None:
+    """Ends this process without freeing its modules and objects one by one, which takes several seconds in each of an
+    engine's processes, one after the other.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(0)
 
 
 @contextlib.contextmanager

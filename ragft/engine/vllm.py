@@ -16,6 +16,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_
 from ragft.errors import EngineDead, MissingDependency, PromptTooLong, RagftError, UsageError
 from ragft.prompts import Message
 
-# vLLM's workers take 7 to 10 s to leave in good order; killing them sooner is noisy.
+# vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy.
 _SHUTDOWN_SECONDS = 20.0
 
 
@@ -70,6 +71,7 @@ class VllmEngine:
         self._max_queued = max_queued
         self._gpu_memory_share = gpu_memory_share
         self._llm: Any = None
+        self._loading: Future[Any] | None = None
         self._log: Path | None = None
         self._version: str | None = None
 
@@ -85,6 +87,20 @@ class VllmEngine:
         """Requests that run or wait in the engine."""
         return int(self._llm.get_num_unfinished_requests()) if self._llm is not None else 0
 
+    def preload(self) -> None:
+        """Begin to load the model beside whatever the caller does next; `start` then waits for the rest.
+
+        Most of the loading is imports, which keep one processor core busy at a time.
+        """
+        self._begin()
+
+    def _begin(self) -> Future[Any]:
+        if self._loading is None:
+            loader = ThreadPoolExecutor(1, "engine")
+            self._loading = loader.submit(self._load)
+            loader.shutdown(wait=False)
+        return self._loading
+
     async def start(self) -> None:
         """Load the model; returns when it can answer, after 30 to 90 seconds on a CPU.
 
@@ -95,18 +111,22 @@ class VllmEngine:
         if self._llm is not None:
             return
         await asyncio.to_thread(lambda: self.model_version)
-        loading = asyncio.ensure_future(asyncio.to_thread(self._load))
         try:
-            self._llm = await asyncio.shield(loading)
+            self._llm = await asyncio.wrap_future(self._begin())
         except asyncio.CancelledError:
-            # A thread cannot be cancelled: what it loads must be ended when it is done.
-            with contextlib.suppress(RagftError):
-                await _stop(await loading)
+            await self.close()
             raise
+        finally:
+            self._loading = None
 
     async def close(self) -> None:
-        """Free the model; takes up to 10 seconds. Running answers are aborted. Closing twice is harmless."""
+        """Free the model; takes a few seconds. Running answers are aborted. Closing twice is harmless."""
         llm, self._llm = self._llm, None
+        if llm is None and self._loading is not None:
+            # A thread cannot be cancelled: what it loads must be ended when it is done.
+            with contextlib.suppress(RagftError):
+                llm = await asyncio.wrap_future(self._loading)
+        self._loading = None
         if llm is not None:
             await _stop(llm)
         if self._log is not None:

@@ -21,6 +21,10 @@ from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.form import in_form
 from ragft.prompts import Message, render_prompt, template_hash
 
+LOADED_BESIDE_BYTES = 2 * 2**30
+"""Weights up to this size are loaded into vLLM while the other two models answer; of larger ones there is never a third
+copy in memory."""
+
 
 def merge_and_prove(
     config: Config, base: Path, adapter: Path, output: Path, rows: Sequence[Row], reporter: Reporter
@@ -47,11 +51,20 @@ def merge_and_prove(
     conversations = [list(row.messages[:-1]) for row in rows[: config.merge.prompts]]
     prompts = [render_prompt(tokenizer, conversation) for conversation in conversations]
     limit = config.engine.max_tokens
+    engine = VllmEngine(output, config.engine, seed=config.seed)
+    if sum(path.stat().st_size for path in output.glob("*.safetensors")) <= LOADED_BESIDE_BYTES:
+        engine.preload()
     reporter.say(f"Comparing the live and the merged model on {len(prompts)} held-out prompts")
-    proof = divergence(base, adapter, output, prompts, max_tokens=limit, quantised=config.finetune.method == "qlora")
+    try:
+        proof = divergence(
+            base, adapter, output, prompts, max_tokens=limit, quantised=config.finetune.method == "qlora"
+        )
+    except BaseException:
+        asyncio.run(engine.close())
+        raise
     return_free_memory()
     reporter.say("Comparing the merged model with vLLM")
-    served = asyncio.run(_served(VllmEngine(output, config.engine, seed=config.seed), conversations, limit))
+    served = asyncio.run(_served(engine, conversations, limit))
 
     rules = Rules.compile(config.prompt.format, config.prompt.value, config.prompt.refusal)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -31,21 +34,51 @@ PROGRAM = """
 ENDED_WITHIN = 30.0
 
 
-@pytest.mark.slow
-def test_killed_program_leaves_no_engine_process_behind(tmp_path: Path) -> None:
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program that starts an engine and says "up" when it stands."""
     script = tmp_path / "program.py"
     script.write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    program = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert program.stdout is not None and program.stdout.readline() == "up\n"
+    yield process
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def assert_killed_with_all_its_children(program: subprocess.Popen[str]) -> None:
     children = psutil.Process(program.pid).children(recursive=True)
     assert len(children) >= 2
     program.kill()
     program.wait()
     gone, alive = psutil.wait_procs(children, timeout=ENDED_WITHIN)
     assert not alive, f"{len(gone)} ended, {alive} live on"
+
+
+@pytest.mark.slow
+def test_killed_program_leaves_no_engine_process_behind(program: subprocess.Popen[str]) -> None:
+    assert program.stdout is not None and program.stdout.readline() == "up\n"
+    assert_killed_with_all_its_children(program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 4.0])
+def test_program_killed_while_its_engine_starts_leaves_no_process_behind(
+    program: subprocess.Popen[str], seconds: float
+) -> None:
+    def spawned() -> bool:
+        commands = [child.cmdline() for child in psutil.Process(program.pid).children()]
+        return any("--multiprocessing-fork" in command for command in commands)
+
+    deadline = time.monotonic() + 300
+    while not spawned():
+        assert program.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(seconds)  # how far the start came: into the imports, or to waiting for what the program would tell it
+    assert_killed_with_all_its_children(program)
 
 
 def test_program_that_is_no_engine_process_is_left_alone() -> None:
