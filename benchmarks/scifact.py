@@ -3,6 +3,7 @@
     python benchmarks/scifact.py --data FOLDER                  the packaged encoder, on the 300 test queries
     python benchmarks/scifact.py --data FOLDER --encoder DIR    another encoder
     python benchmarks/scifact.py --data FOLDER --tune           settings of the fusion and of BM25, on the train queries
+    python benchmarks/scifact.py --data FOLDER --search rrf_k=10    with settings that it found
     python benchmarks/scifact.py --data FOLDER --train          train the encoder on the train queries, then measure it
     python benchmarks/scifact.py --data FOLDER --train --no-test --training validation_share=0.25 epochs=3
                                                                 try a recipe on a held-out quarter of the train queries
@@ -99,12 +100,14 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def indexed(documents: Path, cache: Path, encoder: str, training: Sequence[str] = ()) -> tuple[Stages, Snapshot]:
+def indexed(
+    documents: Path, cache: Path, encoder: str, searching: Sequence[str] = (), training: Sequence[str] = ()
+) -> tuple[Stages, Snapshot]:
     """An index of the documents in a workspace of the encoder's own, built where it is missing or out of date."""
-    recipe = {"validation_share": 0.1, **dict(setting.split("=", 1) for setting in training)}
+    recipe = {"validation_share": 0.1, **_keys(training)}
     config = Config(
         name="scifact",
-        index={"documents": documents, "encoder": encoder, "training": recipe},
+        index={"documents": documents, "encoder": encoder, "training": recipe, **_keys(searching)},
         data={"examples": cache / "none", "questions": cache / "none"},
     )
     stages = Stages(config, Reporter())
@@ -117,13 +120,18 @@ def indexed(documents: Path, cache: Path, encoder: str, training: Sequence[str] 
     return stages, Snapshot.open(stages.index_root)
 
 
+def _keys(settings: Sequence[str]) -> dict[str, str]:
+    return dict(setting.split("=", 1) for setting in settings)
+
+
 def by_document(chunk_ids: Sequence[str]) -> list[str]:
     """Documents in the order of their best chunks."""
     return list(dict.fromkeys(chunk.rpartition("#")[0] for chunk in chunk_ids))
 
 
 def figures(stages: Stages, snapshot: Snapshot, data: SciFact, qrels: Qrels) -> dict[str, dict[str, list[float]]]:
-    """nDCG@10 and Recall@100 of every mode, query by query, as searched by default."""
+    """nDCG@10 and Recall@100 of every mode, query by query, as the configuration searches."""
+    config = stages.config.index
     queries = [data.queries[query] for query in qrels]
     gold = [[frozenset((document,)) for document in sorted(documents)] for documents in qrels.values()]
     measured: dict[str, dict[str, list[float]]] = {}
@@ -131,7 +139,17 @@ def figures(stages: Stages, snapshot: Snapshot, data: SciFact, qrels: Qrels) -> 
         shallow, deep = (
             [
                 by_document([hit.chunk_id for hit in hits])
-                for hits in search(snapshot, stages.encoder, queries, k=k, mode=mode)
+                for hits in search(
+                    snapshot,
+                    stages.encoder,
+                    queries,
+                    k=k,
+                    mode=mode,
+                    weights=(config.dense_weight, config.lexical_weight),
+                    rrf_k=config.rrf_k,
+                    depth=config.depth,
+                    bm25=(config.bm25_k1, config.bm25_b),
+                )
             ]
             for k in (SHALLOW, DEEP)
         )
@@ -195,6 +213,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("workspace/scifact"), help="folder of the indexes")
     parser.add_argument("--encoder", default="all-minilm-l6-v2", help="folder or name of the encoder")
     parser.add_argument("--tune", action="store_true", help="look for settings on the train queries; measures no test")
+    parser.add_argument(
+        "--search", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index, as in rrf_k=10, that --tune found"
+    )
     parser.add_argument("--train", action="store_true", help="train the encoder first, on the train queries")
     parser.add_argument(
         "--training", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index.training, as in epochs=2"
@@ -205,7 +226,7 @@ def main() -> None:
     prepare_process()
     data = SciFact(arguments.data)
     documents = data.write_documents(arguments.cache / "documents")
-    stages, snapshot = indexed(documents, arguments.cache, arguments.encoder, arguments.training)
+    stages, snapshot = indexed(documents, arguments.cache, arguments.encoder, arguments.search, arguments.training)
     results: dict[str, Any] = {}
     if arguments.tune:
         results["tune"] = tune(stages, snapshot, data)
@@ -219,7 +240,7 @@ def main() -> None:
         Console().print(verdict(artifact), markup=False)
         results["held out"] = artifact.figures
         if not arguments.no_test:
-            stages, snapshot = indexed(documents, arguments.cache, str(artifact.folder / "encoder"))
+            stages, snapshot = indexed(documents, arguments.cache, str(artifact.folder / "encoder"), arguments.search)
             results["trained"] = show("test, trained", figures(stages, snapshot, data, data.test))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))

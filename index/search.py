@@ -108,7 +108,6 @@ def search(
         timings: Collects how long each stage took.
         collapse: Of hits that repeat each other word for word, give only the best; fewer than `k` are given where the
             depth holds no more.
-        depth: How far down each ranking is read for the fusion.
         bm25: k1 and b of the lexical ranking; see `Bm25.scores`.
 
     Raises:

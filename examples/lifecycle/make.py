@@ -27,8 +27,8 @@ QUESTIONS = 600
 UNANSWERABLE_SHARE = (0.16, 0.14)  # of (examples, questions)
 CHANGED_SHARE = 0.3
 SAME_MONTH_SHARE = 0.25
-"""Of the examples about a day, so many ask for one in the month of the end: by chance alone too few do for a small model
-to learn to compare days of a month."""
+"""Of the examples about a day, so many ask for one in the month of the end: by chance alone too few do for a small
+model to learn to compare days of a month."""
 
 REFUSAL = "Source: none\nRecord: not on the desk's pages\nAnswer: unknown"
 

@@ -112,3 +112,18 @@ def test_engine_process_ends_when_its_parent_is_gone() -> None:
     process.wait()
     gone, _ = psutil.wait_procs([orphan], timeout=ENDED_WITHIN)
     assert gone or orphan.status() == psutil.STATUS_ZOMBIE
+
+
+def test_engine_process_that_ends_in_good_order_says_all_and_frees_nothing() -> None:
+    code = (
+        "from ragft.engine.children import end_with_owner\n"
+        "class Big:\n"
+        "    def __del__(self): print('freed', flush=True)\n"
+        "big = Big(); end_with_owner(); print('done')"
+    )
+    environment = {**os.environ, OWNER: str(os.getpid())}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "done\n"
+    without = {key: value for key, value in environment.items() if key != OWNER}
+    done = subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True, check=True)
+    assert done.stdout == "done\nfreed\n"

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -164,6 +165,79 @@ def test_an_engine_that_was_not_started_says_so(tmp_path: Path) -> None:
     with pytest.raises(EngineDead, match="start it first"):
         asyncio.run(engine.openai_chat())
     asyncio.run(engine.close())
+
+
+class _Llm:
+    """What vLLM gives, as far as ending it goes."""
+
+    output_handler = None
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        self.ended = True
+
+
+def test_a_model_that_was_loaded_beside_other_work_and_is_not_wanted_is_freed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm, go_on = _Llm(), threading.Event()
+    monkeypatch.setattr(VllmEngine, "_load", lambda self: llm if go_on.wait(60) else None)
+    engine = VllmEngine(tmp_path, SETTINGS)
+    engine.preload()
+    assert not llm.ended
+    go_on.set()
+    asyncio.run(engine.close())
+    assert llm.ended
+
+
+def test_a_start_that_is_cancelled_frees_the_model_when_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    llm, loading, go_on = _Llm(), threading.Event(), threading.Event()
+
+    def load(self: VllmEngine) -> _Llm:
+        loading.set()
+        assert go_on.wait(60)
+        return llm
+
+    monkeypatch.setattr(VllmEngine, "_load", load)
+
+    async def cancelled() -> None:
+        starting = asyncio.create_task(VllmEngine(tmp_path, SETTINGS).start())
+        await asyncio.to_thread(loading.wait, 60)
+        starting.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    asyncio.run(cancelled())
+    assert llm.ended
+
+
+def test_a_start_that_failed_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    loads = iter([RagftError("no memory"), _Llm()])
+
+    def load(self: VllmEngine) -> _Llm:
+        result = next(loads)
+        if isinstance(result, RagftError):
+            raise result
+        return result
+
+    monkeypatch.setattr(VllmEngine, "_load", load)
+    engine = VllmEngine(tmp_path, SETTINGS)
+
+    async def twice() -> None:
+        engine.preload()
+        with pytest.raises(RagftError, match="no memory"):
+            await engine.start()
+        await engine.start()
+        await engine.close()
+
+    asyncio.run(twice())
 
 
 def test_importing_the_engine_does_not_import_vllm() -> None:
