@@ -127,3 +127,17 @@ def test_engine_process_that_ends_in_good_order_says_all_and_frees_nothing() -> 
     without = {key: value for key, value in environment.items() if key != OWNER}
     done = subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True, check=True)
     assert done.stdout == "done\nfreed\n"
+
+
+def test_processes_spawned_by_python_m_ragft_import_it_before_all_else() -> None:
+    code = (
+        "import multiprocessing, runpy, ragft.cli\n"
+        "def main():\n"
+        "    spawn = multiprocessing.get_context('spawn')\n"
+        "    child = spawn.Process(target=exec, args=('import sys; print(\"ragft\" in sys.modules)',))\n"
+        "    child.start(); child.join()\n"
+        "ragft.cli.main = main\n"
+        "runpy.run_module('ragft', run_name='__main__', alter_sys=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
