@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,9 +69,18 @@ def main() -> None:
         sys.exit(status)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ragft {version('ragft')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
     """`--debug` is read by `main`, wherever it stands; here it is only declared for `--help`."""
 

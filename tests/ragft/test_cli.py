@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -68,6 +69,10 @@ def test_help_imports_nothing_heavy() -> None:
     }  # fmt: skip
     assert "Usage:" in ended.stdout
     assert heavy & set(json.loads(ended.stderr.splitlines()[-1].replace("'", '"'))) == set()
+
+
+def test_version_is_that_of_the_installed_package(ragft: Ragft) -> None:
+    assert ragft("--version").out == f"ragft {importlib.metadata.version('ragft')}\n"
 
 
 def test_module_can_be_run() -> None:
