@@ -33,7 +33,7 @@ from index.chunking import Chunk, ChunkSettings
 from index.documents import Document
 from index.encoder import Progress, Vectors
 from index.search import search
-from index.snapshot import Snapshot
+from index.snapshot import Snapshot, document_table
 from index.vectors import FLAT, FLAT_FP16, HNSW, IVF, VectorSettings
 from index.writer import Addition, SnapshotWriter
 
@@ -76,7 +76,7 @@ def build(root: Path, chunks: list[Chunk], vectors: Vectors, encoder: GivenVecto
     settings = VectorSettings(kind, approximate_rows=1)
     writer = SnapshotWriter(root, "0" * 16, None, encoder, ChunkSettings(encoder.max_tokens), settings)
     documents = [Document.of(name, "-") for name in sorted({chunk.document_id for chunk in chunks})]
-    writer.publish(writer.write(None, set(), Addition(chunks, vectors), documents))
+    writer.publish(writer.write(None, set(), Addition(chunks, vectors), document_table(documents)))
     return time.process_time() - begin
 
 
