@@ -6,6 +6,6 @@ import sys
 
 if "--multiprocessing-fork" in sys.orig_argv:
     # A process that the program spawned, which imports the program's main module before all else.
-    from ragft.engine.children import end_with_owner
+    from ragft.engine.children import watch_owner
 
-    end_with_owner()
+    watch_owner()

@@ -3,7 +3,7 @@
     python examples/lifecycle/demo.py [--full] [--no-serve]
 
 It runs the same commands that a user types, and says each of them. What is up to date is skipped: the second time, the
-server is up within a minute.
+server is up in a minute or two.
 """
 
 from __future__ import annotations

@@ -78,22 +78,18 @@ OWNER = "RAGFT_ENGINE_OWNER"
 _watching = threading.Event()
 
 
-def end_with_owner() -> None:
+def watch_owner() -> None:
     """In a process of an engine: end when the process that started it is gone, however it went.
 
     vLLM's own processes outlive a parent that was killed, and keep their memory: one that is still starting waits five
-    minutes for it. Called as soon as such a process imports `ragft`, and by vLLM's plugins (entry point
-    `vllm.general_plugins`) where the main module does not import it. Polling the parent's id needs nothing of the
-    operating system. A second call is harmless.
-
-    A process that ends in good order does so at once from then on.
+    minutes for it. Hence this is called as soon as such a process imports `ragft`, and again by `end_with_owner` where
+    the main module does not import it. Polling the parent's id needs nothing of the operating system.
     """
-    owner = os.environ.get(OWNER)
-    if owner is None or int(owner) == os.getpid() or _watching.is_set():
+    if not _is_owned() or _watching.is_set():
         return
     _watching.set()
     parent = os.getppid()
-    if parent == 1 != int(owner):
+    if parent == 1 != int(os.environ[OWNER]):
         os._exit(1)  # it was gone before this process could look
 
     def watch() -> None:
@@ -104,9 +100,24 @@ def end_with_owner() -> None:
                 os._exit(1)
             time.sleep(1.0)
 
-    threading.Thread(target=watch, name="end-with-owner", daemon=True).start()
-    # Among the first to be registered, so among the last to be called: what must be in order at the end is by then.
-    atexit.register(_leave_at_once)
+    threading.Thread(target=watch, name="watch-owner", daemon=True).start()
+
+
+def end_with_owner() -> None:
+    """In a process of an engine: watch the owner, and end at once when it is time.
+
+    vLLM calls this in every process that it starts (entry point `vllm.general_plugins`), and in the owner, where it
+    does nothing.
+    """
+    if _is_owned():
+        watch_owner()
+        atexit.register(_leave_at_once)
+
+
+def _is_owned() -> bool:
+    """Whether this process is one that an engine started, and not the engine's owner."""
+    owner = os.environ.get(OWNER)
+    return owner is not None and int(owner) != os.getpid()
 
 
 def _leave_at_once() -> None:
