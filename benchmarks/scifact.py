@@ -38,6 +38,7 @@ from ragft.config import Config
 from ragft.console import Reporter, prepare_process
 from ragft.evaluate.statistics import estimates
 from ragft.jsonl import to_lines
+from ragft.pipeline import Retriever
 from ragft.stages import Stages
 
 MODES = ("dense", "lexical", "hybrid")
@@ -131,26 +132,14 @@ def by_document(chunk_ids: Sequence[str]) -> list[str]:
 
 def figures(stages: Stages, snapshot: Snapshot, data: SciFact, qrels: Qrels) -> dict[str, dict[str, list[float]]]:
     """nDCG@10 and Recall@100 of every mode, query by query, as the configuration searches."""
-    config = stages.config.index
     queries = [data.queries[query] for query in qrels]
     gold = [[frozenset((document,)) for document in sorted(documents)] for documents in qrels.values()]
     measured: dict[str, dict[str, list[float]]] = {}
     for mode in MODES:
+        config = stages.config.model_copy(update={"index": stages.config.index.model_copy(update={"mode": mode})})
+        retriever = Retriever(snapshot, stages.encoder, config)
         shallow, deep = (
-            [
-                by_document([hit.chunk_id for hit in hits])
-                for hits in search(
-                    snapshot,
-                    stages.encoder,
-                    queries,
-                    k=k,
-                    mode=mode,
-                    weights=(config.dense_weight, config.lexical_weight),
-                    rrf_k=config.rrf_k,
-                    depth=config.depth,
-                    bm25=(config.bm25_k1, config.bm25_b),
-                )
-            ]
+            [by_document([hit.chunk_id for hit in found.hits]) for found in retriever.search(queries, k)]
             for k in (SHALLOW, DEEP)
         )
         measured[mode] = {
