@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from index import Encoder, ReadSettings, chunk_document, read_documents, refresh
-from index.documents import Document, Skipped
-from index.duplicates import find_duplicates
-from index.formats import FORMATS
+from index.documents.folder import Document, Skipped
+from index.documents.formats import FORMATS
+from index.search.duplicates import find_duplicates
 from ragft.models import resolve_encoder
 
 PACKAGES = ("linux-doc-6.1", "python3.11-doc", "postgresql-doc-15", "git-doc")

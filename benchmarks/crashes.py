@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "tests" / "index" / "crashing.py"
+SCRIPT = Path(__file__).parents[1] / "tests" / "support" / "crashing.py"
 
 
 def main() -> None:

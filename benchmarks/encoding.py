@@ -28,9 +28,9 @@ from blake3 import blake3
 from rich.console import Console
 from rich.table import Table
 
-from index.chunking import chunk_document
-from index.documents import Document
-from index.encoder import Encoder
+from index.documents.chunking import chunk_document
+from index.documents.folder import Document
+from index.encoders.encoder import Encoder
 from ragft.models import cache_folder, resolve_encoder
 
 PACKAGES = ("torch", "transformers", "numpy", "sentence_transformers", "litestar", "pydantic", "scipy")

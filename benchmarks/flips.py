@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "index"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-import flipping
+from support import flipping
 
 
 def main() -> None:

@@ -31,9 +31,9 @@ from rich.table import Table
 
 from ragft.evaluate.metrics import METRICS
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "end_to_end"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from small_lifecycle import BUILT, Small, make_small, read_lines, start
+from support.lifecycle import BUILT, Small, make_small, read_lines, start
 
 SETTINGS = {**BUILT, "engine.dtype": "float32", "engine.max_tokens": 24}
 LEAVING_SECONDS = 60.0

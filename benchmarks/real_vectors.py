@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from index.chunking import Chunk, chunk_document
-from index.documents import Document, read_documents
-from index.encoder import Encoder, Vectors
+from index.documents.chunking import Chunk, chunk_document
+from index.documents.folder import Document, read_documents
+from index.encoders.encoder import Encoder, Vectors
 from ragft.models import resolve_encoder
 
 MAX_TOKENS = 128

@@ -113,12 +113,12 @@ def as_markdown(name: str, sections: list[str]) -> str:
 
 def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
     """Refresh again and again, each time to another edition: of 1 % only, and then of the whole change set."""
-    sys.path.append(str(Path(__file__).parents[1] / "tests" / "index"))
-    from fakes_of_index import WordTokenizer
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from support.indexes import WordTokenizer
 
-    from index.refresh import RefreshSettings, refresh
-    from index.search import search
-    from index.snapshot import Snapshot
+    from index.refresh.refresh import RefreshSettings, refresh
+    from index.search.search import search
+    from index.store.snapshot import Snapshot
 
     class Encoder:
         dimension, max_tokens, source, fingerprint = DIMENSION, 256, "precomputed", "0" * 64

@@ -20,13 +20,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from index.chunking import Chunk
-from index.documents import Document
-from index.encoder import Progress, Vectors
-from index.filters import Filter, Labels, parse_filter
-from index.refresh import refresh
-from index.search import MODES, search
-from index.snapshot import Snapshot
+from index.documents.chunking import Chunk
+from index.documents.folder import Document
+from index.encoders.encoder import Progress, Vectors
+from index.refresh.refresh import refresh
+from index.search.search import MODES, search
+from index.store.filters import Filter, Labels, parse_filter
+from index.store.snapshot import Snapshot
 
 DIMENSION = 384
 PER_DOCUMENT = 10
@@ -79,8 +79,8 @@ def build(folder: Path, chunks: int, encoder: RandomEncoder) -> Snapshot:
         ]  # fmt: skip
 
     with (
-        patch("index.refresh.read_documents", lambda *_, **__: (documents, [])),
-        patch("index.refresh.chunk_document", cut),
+        patch("index.refresh.refresh.read_documents", lambda *_, **__: (documents, [])),
+        patch("index.refresh.refresh.chunk_document", cut),
     ):
         refresh(folder, folder, encoder)
     return Snapshot.open(folder)

@@ -29,15 +29,15 @@ from rich.console import Console
 from rich.table import Table
 
 from index.errors import CorruptSnapshot
-from index.lexical import K1, B
-from index.quality import ndcg, recall
-from index.search import search
-from index.snapshot import Snapshot
+from index.search.search import search
+from index.store.lexical import K1, B
+from index.store.snapshot import Snapshot
 from ragft.artifacts import hash_model
 from ragft.config import Config
 from ragft.console import Reporter, prepare_process
+from ragft.data.jsonl import to_lines
+from ragft.evaluate.ranking import ndcg, recall
 from ragft.evaluate.statistics import estimates
-from ragft.jsonl import to_lines
 from ragft.pipeline import Retriever
 from ragft.stages import Stages
 
@@ -222,7 +222,7 @@ def main() -> None:
     elif not arguments.no_test:
         results[arguments.encoder] = show(f"test, {arguments.encoder}", figures(stages, snapshot, data, data.test))
     if arguments.train:
-        from ragft.encoder_training import figures_table, train_encoder, verdict
+        from ragft.stages.encoder import figures_table, train_encoder, verdict
 
         artifact = train_encoder(stages, data.write_pairs(arguments.cache / "pairs.jsonl"))
         Console().print(figures_table(artifact))

@@ -29,13 +29,13 @@ from real_vectors import Corpus, enlarge, load
 from rich.console import Console
 from rich.table import Table
 
-from index.chunking import Chunk, ChunkSettings
-from index.documents import Document
-from index.encoder import Progress, Vectors
-from index.search import search
-from index.snapshot import Snapshot, document_table
-from index.vectors import FLAT, FLAT_FP16, HNSW, IVF, VectorSettings
-from index.writer import Addition, SnapshotWriter
+from index.documents.chunking import Chunk, ChunkSettings
+from index.documents.folder import Document
+from index.encoders.encoder import Progress, Vectors
+from index.search.search import search
+from index.store.snapshot import Snapshot, document_table
+from index.store.vectors import FLAT, FLAT_FP16, HNSW, IVF, VectorSettings
+from index.store.writer import Addition, SnapshotWriter
 
 K = 10
 COLUMNS = ("size", "real_vectors", "kind", "open_ms", "first_query_ms", "floor_ms", "dense_ms", "dense_p95_ms",

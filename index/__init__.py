@@ -10,9 +10,11 @@ Knows files, text, vectors and the durability of what it writes. Knows nothing o
 serving. Importing it is cheap: FAISS, torch and sentence-transformers are loaded when they are first used.
 """
 
-from index.chunking import Chunk, ChunkSettings, chunk_document
-from index.documents import Document, ReadSettings, Skipped, read_documents
-from index.encoder import Encoder, TextEncoder
+from index.documents.chunking import Chunk, ChunkSettings, chunk_document
+from index.documents.folder import Document, ReadSettings, Skipped, read_documents
+from index.documents.formats import Fields, Limits
+from index.encoders.encoder import Encoder, TextEncoder
+from index.encoders.reranker import CrossEncoderReranker, Reranker
 from index.errors import (
     CorruptSnapshot,
     EncoderMismatch,
@@ -22,16 +24,14 @@ from index.errors import (
     NoSnapshot,
     TooManyRemovals,
 )
-from index.estimate import Estimate
-from index.filters import Filter, FilterError, Labels, parse_filter, parse_labels
-from index.formats import Fields, Limits
-from index.gate import Gate, Verdict
-from index.maintenance import compact, diff, gc, verify, verify_all
-from index.planning import RefreshPlan, check_encoder, plan
-from index.refresh import RefreshReport, RefreshSettings, refresh
-from index.rerank import CrossEncoderReranker, Reranker
-from index.search import Hit, search
-from index.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, publish, rollback
+from index.refresh.estimate import Estimate
+from index.refresh.gate import Gate, Verdict
+from index.refresh.planning import RefreshPlan, check_encoder, plan
+from index.refresh.refresh import RefreshReport, RefreshSettings, refresh
+from index.search.search import Hit, search
+from index.store.filters import Filter, FilterError, Labels, parse_filter, parse_labels
+from index.store.maintenance import compact, diff, gc, verify, verify_all
+from index.store.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, publish, rollback
 from index.timings import Timings
 
 __all__ = [

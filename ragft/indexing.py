@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from index.formats import Fields, Limits, ReadSettings
-from index.refresh import RefreshSettings
-from index.vectors import VectorSettings
+from index.documents.formats import Fields, Limits, ReadSettings
+from index.refresh.refresh import RefreshSettings
+from index.store.vectors import VectorSettings
 from ragft.config import Config, IndexSection
 
 _MEBIBYTE = 2**20

@@ -20,7 +20,7 @@ from index.durable import publish_folder
 from ragft.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
-    from index.encoder import Encoder
+    from index.encoders.encoder import Encoder
     from ragft.config import IndexSection
 
 # Raise this when `_convert_gguf` writes other bytes for the same input: it is part of the cache folder's name.
@@ -98,7 +98,7 @@ def resolve_reranker(name: str, say: Callable[[str], None] = lambda _: None) -> 
 
 def load_encoder(settings: IndexSection, say: Callable[[str], None] = lambda _: None) -> Encoder:
     """The encoder of a configuration; errors as for `resolve_model` and `index.encoder.Encoder`."""
-    from index.encoder import Encoder
+    from index.encoders.encoder import Encoder
 
     return Encoder(
         resolve_encoder(settings.encoder, say),

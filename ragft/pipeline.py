@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from index.documents import Metadata
-from index.encoder import Encoder
-from index.filters import Filter, Labels, both, parse_filter
-from index.rerank import Reranker
-from index.search import Hit, search
-from index.snapshot import Snapshot
+from index.documents.folder import Metadata
+from index.encoders.encoder import Encoder
+from index.encoders.reranker import Reranker
+from index.search.search import Hit, search
+from index.store.filters import Filter, Labels, both, parse_filter
+from index.store.snapshot import Snapshot
 from index.timings import Timings
 from ragft.citations import parse_citations
 from ragft.config import Config

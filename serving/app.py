@@ -23,13 +23,13 @@ from litestar.datastructures import State
 
 from ragft.config import Config
 from ragft.errors import UsageError
-from serving.admin import refresh_index, versions
+from serving.api.admin import refresh_index, versions
+from serving.api.chat import chat_completions, model, models
+from serving.api.health import live, ready
+from serving.api.retrieve import retrieve
 from serving.deployment import Deployment, Load, check_deployable, load_vllm
 from serving.errors import EXCEPTION_HANDLERS
-from serving.health import live, ready
 from serving.limits import Limits, RequestIds
-from serving.openai import chat_completions, model, models
-from serving.retrieve import retrieve
 from serving.security import Keys, Security, check_exposure, require_scope
 
 # Seconds that an idle connection is kept.

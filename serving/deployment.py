@@ -16,22 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from index.encoder import Encoder
+from index.encoders.encoder import Encoder
+from index.encoders.reranker import CrossEncoderReranker
 from index.errors import IndexBusy, IndexFault, TooManyRemovals
-from index.planning import check_encoder
-from index.refresh import RefreshReport, refresh
-from index.rerank import CrossEncoderReranker
-from index.search import search
-from index.snapshot import CURRENT, Snapshot, current_id
+from index.refresh.planning import check_encoder
+from index.refresh.refresh import RefreshReport, refresh
+from index.search.search import search
+from index.store.snapshot import CURRENT, Snapshot, current_id
 from ragft.config import Config, workspace_of
 from ragft.engine.base import Engine
 from ragft.engine.vllm import VllmEngine
 from ragft.errors import EngineDead, UsageError
-from ragft.gate import gate_of
 from ragft.indexing import refresh_settings
 from ragft.models import load_encoder, resolve_reranker
 from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
+from ragft.stages.gate import gate_of
 from serving.errors import ApiError
 
 log = logging.getLogger("ragft.serving")

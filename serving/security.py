@@ -21,7 +21,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from index.filters import FilterError, Labels, parse_labels
+from index.store.filters import FilterError, Labels, parse_labels
 from ragft.errors import UsageError
 from serving.errors import ApiError, send_error
 from serving.limits import is_http

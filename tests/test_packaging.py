@@ -94,6 +94,8 @@ def test_new_domain_of_an_installed_wheel_passes_its_audit(elsewhere: Path, tmp_
     assert "No errors, 0 warnings." in run(elsewhere / "ragft", "data", "audit", cwd=tmp_path / "handbook")
 
 
-@pytest.mark.parametrize("module", ["serving.app", "ragft.evaluate.report", "ragft.check", "index.refresh"])
+@pytest.mark.parametrize(
+    "module", ["serving.app", "ragft.evaluate.report", "ragft.stages.check", "index.refresh.refresh"]
+)
 def test_other_parts_import_from_an_installed_wheel(elsewhere: Path, tmp_path: Path, module: str) -> None:
     run(elsewhere / "python", "-c", f"import {module}", cwd=tmp_path)

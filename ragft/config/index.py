@@ -140,7 +140,7 @@ class IndexSection(Section):
     @classmethod
     def _understood(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
-            from index.filters import FilterError, parse_filter
+            from index.store.filters import FilterError, parse_filter
 
             try:
                 parse_filter(value)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from index.chunking import section_headings
-from index.documents import ReadSettings, read_documents
+from index.documents.chunking import section_headings
+from index.documents.folder import ReadSettings, read_documents
 from index.errors import IndexFault
 from ragft.citations import passage_matches
 from ragft.config import Config

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ragft.data.jsonl import read_objects, refuse_misspelt_keys, texts_in
 from ragft.errors import UsageError
-from ragft.jsonl import read_objects, refuse_misspelt_keys, texts_in
 from ragft.prompts import Message
 
 FORMS = '{"question", "answer"}, {"messages"}, {"prompt", "completion"} or {"instruction", "input", "output"}'

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from index.search import Hit
-from index.snapshot import Snapshot
+from index.search.search import Hit
+from index.store.snapshot import Snapshot
 from ragft.citations import in_plain_words, passage_matches, with_citations
 from ragft.config import MixSection
 from ragft.data.examples import Example

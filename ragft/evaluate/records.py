@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ragft.data.jsonl import read_objects, refuse_misspelt_keys, texts_in
 from ragft.errors import RagftError, UsageError
-from ragft.jsonl import read_objects, refuse_misspelt_keys, texts_in
 
 FORMATS = ("house", "free")
 

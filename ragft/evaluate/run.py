@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
-from index.filters import Labels, parse_labels
-from index.search import Hit
+from index.search.search import Hit
+from index.store.filters import Labels, parse_labels
 from ragft.artifacts import Artifact, build, hash_file
 from ragft.citations import parse_citations
 from ragft.config import Config, IndexSection
 from ragft.console import Reporter
+from ragft.data.jsonl import to_lines
 from ragft.engine.base import Engine
 from ragft.errors import EngineDead, RagftError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.records import PassageRef, Question, Record, append_records, read_questions, read_records
-from ragft.jsonl import to_lines
 from ragft.pipeline import Pipeline, Retrieved, Retriever
 from ragft.setups import SETUPS, Setup
 

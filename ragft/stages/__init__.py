@@ -10,7 +10,7 @@ made last.
 
 from __future__ import annotations
 
-from ragft.stages.deployed import deploy, deployed_model
+from ragft.finetune.registry import deploy, deployed_model
 from ragft.stages.use import Stages
 
 __all__ = ["Stages", "deploy", "deployed_model"]

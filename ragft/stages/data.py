@@ -10,9 +10,9 @@ from index.durable import write_file
 from ragft.artifacts import Artifact, build, hash_file
 from ragft.config import IndexSection
 from ragft.data.examples import Example, read_examples
+from ragft.data.jsonl import read_objects, to_lines
 from ragft.data.split import split
 from ragft.errors import UsageError
-from ragft.jsonl import read_objects, to_lines
 from ragft.prompts import Rendered, render_training
 from ragft.stages.index import IndexStages
 
@@ -120,7 +120,7 @@ def _hash_input(path: Path, key: str) -> str:
 
 def _hash_documents(folder: Path, section: IndexSection) -> list[tuple[str, str]]:
     """Ids and content hashes of the documents in a folder."""
-    from index.documents import read_documents
+    from index.documents.folder import read_documents
     from ragft.indexing import read_settings
 
     return [(document.id, document.hash) for document in read_documents(folder, read_settings(section))[0]]

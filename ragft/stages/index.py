@@ -9,9 +9,9 @@ from ragft.errors import RagftError
 from ragft.stages.parts import Parts
 
 if TYPE_CHECKING:
-    from index.encoder import Encoder
-    from index.refresh import RefreshReport
-    from index.snapshot import Snapshot
+    from index.encoders.encoder import Encoder
+    from index.refresh.refresh import RefreshReport
+    from index.store.snapshot import Snapshot
 
 
 class IndexStages(Parts):
@@ -46,11 +46,11 @@ class IndexStages(Parts):
             NoDocuments: the folder is not there, or holds no readable document.
             UsageError: the golden questions cannot be read; nothing was done.
         """
-        from index.documents import refuse_missing
-        from index.refresh import refresh
-        from ragft.gate import gate_of
+        from index.documents.folder import refuse_missing
+        from index.refresh.refresh import refresh
         from ragft.indexing import refresh_settings
-        from ragft.refresh_report import remarks_on
+        from ragft.stages.gate import gate_of
+        from ragft.stages.refresh_report import remarks_on
 
         folder = documents or self.config.index.documents
         refuse_missing(folder)  # before the seconds that an encoder takes to load
@@ -76,7 +76,7 @@ class IndexStages(Parts):
     def live_snapshot(self) -> Snapshot:
         """The live index, built first where there is none."""
         from index.errors import NoSnapshot
-        from index.snapshot import Snapshot
+        from index.store.snapshot import Snapshot
 
         try:
             return Snapshot.open(self.index_root, check=self.config.index.verify_on_open)
@@ -90,7 +90,7 @@ class IndexStages(Parts):
         Raises:
             RagftError: the gate held the new snapshot back.
         """
-        from ragft.refresh_report import held_sentence
+        from ragft.stages.refresh_report import held_sentence
 
         report = self.refresh_index()
         if report.held:
@@ -104,7 +104,7 @@ class IndexStages(Parts):
 
     def training_snapshot(self) -> Snapshot:
         """The passages that training rows are mixed with: of the documents that the examples were written from."""
-        from index.snapshot import Snapshot
+        from index.store.snapshot import Snapshot
 
         documents = self.config.data.documents
         if documents is None:

@@ -11,8 +11,8 @@ from ragft.console import Reporter
 from ragft.models import load_encoder, resolve_encoder, resolve_model, resolve_reranker
 
 if TYPE_CHECKING:
-    from index.encoder import Encoder
-    from index.rerank import Reranker
+    from index.encoders.encoder import Encoder
+    from index.encoders.reranker import Reranker
 
 
 class Parts:
@@ -51,7 +51,7 @@ class Parts:
         name = self.config.index.rerank
         if name is None:
             return None
-        from index.rerank import CrossEncoderReranker
+        from index.encoders.reranker import CrossEncoderReranker
 
         return CrossEncoderReranker(resolve_reranker(name, self.reporter.say), dtype=self.encoder.dtype)
 

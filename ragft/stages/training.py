@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ragft.artifacts import Artifact, build, hash_file, hash_model
 from ragft.errors import UsageError
+from ragft.finetune.registry import deploy
 from ragft.prompts import template_hash
 from ragft.stages.data import DataStages
-from ragft.stages.deployed import deploy
 
 if TYPE_CHECKING:
     from ragft.finetune.fast.trainer import TrainProgress

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ragft.artifacts import Artifact, sweep
 from ragft.data.examples import read_examples
+from ragft.finetune.registry import deployed_model, differences
 from ragft.setups import SETUPS
-from ragft.stages.deployed import deployed_model, differences
 from ragft.stages.training import TrainingStages
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Stages(TrainingStages):
 
     def retriever(self) -> Retriever:
         """Search over the live index, which is built first where there is none."""
-        from index.planning import check_encoder
+        from index.refresh.planning import check_encoder
         from ragft.pipeline import Retriever
 
         snapshot = self.live_snapshot()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from small_lifecycle import BUILT, Built, Server, Undisturbed, kill_group, make_small, make_trained, start, until
+from support.lifecycle import BUILT, Built, Server, Undisturbed, kill_group, make_small, make_trained, start, until
 
 KEY = "secret"
 

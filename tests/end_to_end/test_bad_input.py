@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import Ended
-from small_lifecycle import ragft, read_lines, write_lines
+from support.commands import Ended
+from support.lifecycle import ragft, read_lines, write_lines
 
+from ragft.cli.scaffold import scaffold
 from ragft.models import resolve_encoder, resolve_model
-from ragft.scaffold import scaffold
 
 
 @pytest.fixture

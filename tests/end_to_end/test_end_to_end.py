@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from commands import Ended
-from small_lifecycle import NEW, OLD, Built, Row, Server, files_in, read_lines, until
+from support.commands import Ended
+from support.lifecycle import NEW, OLD, Built, Row, Server, files_in, read_lines, until
 
 from ragft.config import load_config
 from ragft.models import resolve_model

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_lifecycle import Small, Undisturbed, finish, kill_group, start, until
+from support.lifecycle import Small, Undisturbed, finish, kill_group, start, until
 
 pytestmark = pytest.mark.slow
 KILLS = 5

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes_of_index import HashEncoder, WordTokenizer, Write
+from support.indexes import HashEncoder, WordTokenizer, Write
 
-from index.encoder import Encoder
+from index.encoders.encoder import Encoder
 
 
 def packaged_encoder() -> Path:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Ended
-from fakes_of_core import Domain
+from support.commands import Ended
+from support.fakes import Domain
 
-from index.encoder import Encoder
+from index.encoders.encoder import Encoder
 from ragft.cli import main
 from ragft.models import resolve_encoder, resolve_model
 from ragft.stages import Stages

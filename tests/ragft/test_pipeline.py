@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes_of_core import FakeEngine, FakeRetriever, hit
+from support.fakes import FakeEngine, FakeRetriever, hit
 
-from index.encoder import Encoder
-from index.filters import parse_filter
-from index.refresh import refresh
-from index.snapshot import Snapshot
+from index.encoders.encoder import Encoder
+from index.refresh.refresh import refresh
+from index.store.filters import parse_filter
+from index.store.snapshot import Snapshot
 from ragft import pipeline as module
 from ragft.config import Config
 from ragft.engine.base import Delta

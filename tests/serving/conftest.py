@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes_of_serving import Fakes, make_config, until
 from litestar import Litestar
 from litestar.testing import TestClient
+from support.engines import EngineThread, shared_engine
+from support.serving import Fakes, make_config, until
 
 from serving.app import create_app
 from serving.security import Keys
-
-sys.path.append(str(Path(__file__).parents[1]))
-
-from engines import EngineThread, shared_engine
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -15,14 +16,15 @@ from typing import Any
 
 import httpx
 import pytest
-from fakes_of_serving import Fakes, Running, make_config, running, until
 from litestar import Litestar
+from support import PYTHONPATH
+from support.serving import Fakes, Running, make_config, running, until
 
 import serving.deployment as deployment_module
-from index.encoder import Encoder
+from index.encoders.encoder import Encoder
 from index.errors import NoSnapshot
-from index.refresh import refresh
-from index.snapshot import CURRENT, current_id
+from index.refresh.refresh import refresh
+from index.store.snapshot import CURRENT, current_id
 from ragft.config import Config
 from ragft.engine.base import Engine
 from ragft.errors import EngineDead, RagftError, UsageError
@@ -120,8 +122,8 @@ def test_serve_ends_with_status_0_on_sigterm_and_says_where_it_listens(tmp_path:
     script = f"""
         import sys
         from pathlib import Path
-        sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[2])!r}]
-        from fakes_of_serving import Fakes
+        sys.path[:0] = {PYTHONPATH.split(os.pathsep)!r}
+        from support.serving import Fakes
         from ragft.config import Config
         from serving.app import serve
         config = Config.model_validate({{"name": "x", "serve": {{"port": 0, "setups": ["prompt-only"]}}}})

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from fakes_of_serving import Fakes, make_config, running, until
 from litestar import Litestar
 from litestar.testing import TestClient
+from support.serving import Fakes, make_config, running, until
 
 Client = TestClient[Litestar]
 JSON = {"content-type": "application/json"}

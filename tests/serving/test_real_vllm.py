@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from engines import EngineThread
-from fakes_of_serving import FakeRetriever, make_config, until
+from support.engines import EngineThread
+from support.serving import FakeRetriever, make_config, until
 
 from serving.app import create_app, listen, make_server
 from serving.deployment import Loaded

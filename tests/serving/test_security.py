@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes_of_serving import Fakes, make_config, until
 from litestar import Litestar
 from litestar.testing import TestClient
+from support.serving import Fakes, make_config, until
 
 from ragft.errors import UsageError
 from serving.app import create_app, serve

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2]))
-
-from engines import EngineThread, shared_engine
+from support.engines import EngineThread, shared_engine
 
 
 @pytest.fixture(scope="session")

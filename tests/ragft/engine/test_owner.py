@@ -19,7 +19,7 @@ from ragft.engine.children import OWNER
 
 PROGRAM = """
     import asyncio
-    from engines import MODEL, SETTINGS
+    from support.engines import MODEL, SETTINGS
     from ragft.engine.vllm import VllmEngine
     from ragft.models import resolve_model
 

@@ -13,7 +13,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from engines import MODEL, SETTINGS, EngineThread
+from support import PYTHONPATH
+from support.engines import MODEL, SETTINGS, EngineThread
 
 from ragft.engine.base import Delta, Sampling
 from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
@@ -151,7 +152,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_in_a_sentence_without_a_traceb
     )
     file = tmp_path / "script.py"
     file.write_text(script)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     ended = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, env=environment)
     assert ended.stdout.count("\n") == 1
     assert "could not load" in ended.stdout and "SafetensorError" in ended.stdout

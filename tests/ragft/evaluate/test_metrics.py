@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from makers_of_evaluation import RULES, passage, question, record, value
 from sklearn.metrics import ndcg_score
+from support.evaluation import RULES, passage, question, record, value
 
 from ragft.citations import parse_citations
 from ragft.evaluate.metrics import METRICS, Metric, Rules, Score, is_refusal, metric, tokens

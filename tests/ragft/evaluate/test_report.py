@@ -4,8 +4,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from makers_of_evaluation import RULES, SETUPS, passage, question, record
 from rich.console import Console
+from support.evaluation import RULES, SETUPS, passage, question, record
 
 from ragft.evaluate.records import Question, Record
 from ragft.evaluate.report import comparison_table, render_report

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from makers_of_evaluation import RULES, SETUPS, passage, question, record
+from support.evaluation import RULES, SETUPS, passage, question, record
 
 from ragft.errors import RagftError
 from ragft.evaluate.metrics import METRICS

@@ -1,0 +1,89 @@
+"""Remembers what was extracted from HTML, PDF and DOCX files, so that a refresh reads only those that changed.
+
+One SQLite file in the index, keyed by what the text follows from: the file's name and bytes, the settings and the
+version of the readers. It holds nothing that could not be extracted again: whatever is wrong with it, files are read
+anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from dataclasses import asdict
+from pathlib import Path
+
+from blake3 import blake3
+
+from index.documents.document import Document, Skipped, from_json, to_json
+from index.documents.formats import EXTRACTION_VERSION, ReadSettings
+
+EXTRACTED_FILE = "extracted.sqlite"
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS extracted (key BLOB PRIMARY KEY, checksum BLOB, items BLOB) WITHOUT ROWID"
+
+
+class ExtractedTexts:
+    """The texts of one reading of a folder; `save` keeps them, and can forget those of files that are gone."""
+
+    def __init__(self, root: Path, settings: ReadSettings) -> None:
+        self._path = root / EXTRACTED_FILE
+        context = [EXTRACTION_VERSION, asdict(settings.fields), asdict(settings.limits)]
+        self._context = json.dumps(context, sort_keys=True).encode()
+        self._used: set[bytes] = set()
+        self._new: dict[bytes, list[Document | Skipped]] = {}
+
+    def recall(self, name: str, data: bytes) -> list[Document | Skipped] | None:
+        """What a file of this name and content gave; None where that is not known."""
+        key = self._key(name, data)
+        try:
+            with contextlib.closing(self._open("ro")) as database:
+                row = database.execute("SELECT checksum, items FROM extracted WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error:
+            return None
+        if row is None or blake3(row[1]).digest() != row[0]:
+            return None
+        self._used.add(key)
+        return from_json(row[1])
+
+    def remember(self, name: str, data: bytes, items: list[Document | Skipped]) -> None:
+        """Keep what a file gave, once `save` is called."""
+        self._new[self._key(name, data)] = items
+
+    def save(self, forget: bool = True) -> None:
+        """Write what is new; called under the writer's lock.
+
+        Args:
+            forget: Whether what was not asked for goes: then all files must have been read.
+        """
+        if not self._new and not self._path.exists():
+            return
+        try:
+            with contextlib.closing(self._open("rwc")) as database:
+                self._write(database, forget)
+        except sqlite3.Error:
+            # Damaged, or the disk is full: the index is published, and the next refresh can do without.
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    def _write(self, database: sqlite3.Connection, forget: bool) -> None:
+        database.execute(_SCHEMA)
+        known = {key for (key,) in database.execute("SELECT key FROM extracted")}
+        stale = known - self._used - self._new.keys() if forget else set()
+        if not stale and not self._new:
+            return
+        rows = ((key, to_json(items)) for key, items in self._new.items())
+        database.executemany("DELETE FROM extracted WHERE key = ?", [(key,) for key in stale])
+        database.executemany(
+            "INSERT OR REPLACE INTO extracted VALUES (?, ?, ?)",
+            ((key, blake3(content).digest(), content) for key, content in rows),
+        )
+        database.commit()
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode={mode}", uri=True)
+
+    def _key(self, name: str, data: bytes) -> bytes:
+        parts = (self._context, name.encode(), data)
+        digest: bytes = blake3(b"".join(blake3(part).digest() for part in parts)).digest()
+        return digest

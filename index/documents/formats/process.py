@@ -1,0 +1,181 @@
+"""Reads a file in a process of its own, which a hostile file may hang, crash or fill without harm.
+
+Parsers of HTML, PDF and DOCX are native code: no exception and no signal handler of Python's stops one that loops, and
+a crash takes its process along. One child process serves all files of a reading; only after it died is another one
+started, so a file costs a few copies of its bytes, not the start of an interpreter. The child counts its own processor
+time, so that a loaded machine does not make good files unreadable. What passes between the two is JSON, never pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from index.documents.document import Document, Skipped, from_json, to_json
+from index.documents.formats import format_of
+from index.documents.formats.settings import Fields, Limits, ReadSettings, Unreadable
+
+_CHILD = """
+import sys, types
+# The package without its `__init__`, which imports all of the index: the child starts in a tenth of the time.
+sys.modules["index"] = package = types.ModuleType("index")
+package.__path__ = [sys.argv[2]]
+from index.documents.formats.process import serve
+serve()
+"""
+
+_LENGTHS = struct.Struct("<QQ")
+_PATIENCE, _GRACE = 10, 60
+"""Wall time that is waited for a file, in multiples of its processor time, and seconds on top: against a child that
+sleeps for good."""
+
+
+class ReaderProcess:
+    """A child process that reads files one after the other; started when the first one comes."""
+
+    def __init__(self, settings: ReadSettings) -> None:
+        self._settings = settings
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ReaderProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self, name: str, data: bytes) -> list[Document | Skipped]:
+        """What the reader of this format gives.
+
+        Raises:
+            Unreadable: what the reader raised, or that it took too long, or that it crashed.
+        """
+        child = self._child = self._child or _start(self._settings)
+        limits = self._settings.limits
+        timer = threading.Timer(_PATIENCE * limits.seconds + _GRACE, child.kill)
+        timer.start()
+        try:
+            assert child.stdin is not None and child.stdout is not None  # noqa: S101, both are pipes
+            _send(child.stdin, name.encode(), data)
+            reply = _receive(child.stdout)
+        except OSError:  # it died before it took the whole file
+            reply = None
+        finally:
+            timer.cancel()
+        if reply is None:
+            raise Unreadable(self._bury(child))
+        reason, items = reply
+        if reason:
+            raise Unreadable(reason.decode())
+        return from_json(items)
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._child is not None:
+            self._bury(self._child)
+
+    def _bury(self, child: subprocess.Popen[bytes]) -> str:
+        """Wait for the end of a child that ends, or end it; how it died, in words."""
+        self._child = None
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        try:
+            status = child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            status = child.wait()
+        if status == -signal.SIGPROF:
+            return f"reading it takes more than {self._settings.limits.seconds:g} seconds"
+        if status == -signal.SIGKILL:
+            return "its reader was killed, out of time or of memory"
+        return f"its reader crashed ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})"
+
+
+def _start(settings: ReadSettings) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _CHILD, json.dumps(asdict(settings)), str(Path(__file__).parents[2])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def serve() -> None:
+    """Read files for the parent until it closes the pipe: the whole life of the child."""
+    settings = _settings(json.loads(sys.argv[1]))
+    requests = sys.stdin.buffer
+    # Whatever a native library prints must not come between the answers.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    _limit_memory(settings.limits.memory_bytes)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    while (request := _receive(requests)) is not None:
+        name, data = request[0].decode(), request[1]
+        signal.setitimer(signal.ITIMER_PROF, settings.limits.seconds)
+        reason, items = _answer(name, data, settings)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _send(replies, reason.encode("utf-8", "replace"), items)
+
+
+def _answer(name: str, data: bytes, settings: ReadSettings) -> tuple[str, bytes]:
+    """Why a file is unreadable, or nothing, and what it gives."""
+    try:
+        kind = format_of(name)
+        if kind is None:
+            raise Unreadable("not a supported format")
+        return "", to_json(kind.read(name, data, settings))
+    except Unreadable as error:
+        return str(error), b""
+    except MemoryError:
+        return f"reading it takes more than {settings.limits.memory_bytes // 2**20} MB of memory", b""
+    except ImportError as error:
+        return f"its reader needs the package {error.name}; install ragft with the extra `index`", b""
+    except Exception as error:  # whatever a parser makes of a malformed file
+        reason = str(error).strip().split("\n")[0]
+        return f"damaged ({type(error).__name__}: {reason[:200]})", b""
+
+
+def _limit_memory(allowance: int) -> None:
+    """Let this process allocate so much beyond what it has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
+    limit = pages * resource.getpagesize() + allowance
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _send(pipe: IO[bytes], head: bytes, body: bytes) -> None:
+    pipe.write(_LENGTHS.pack(len(head), len(body)))
+    pipe.write(head)
+    pipe.write(body)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> tuple[bytes, bytes] | None:
+    """Head and body of a message; None where the other side is gone."""
+    lengths = pipe.read(_LENGTHS.size)
+    if len(lengths) < _LENGTHS.size:
+        return None
+    first, second = _LENGTHS.unpack(lengths)
+    head, body = pipe.read(first), pipe.read(second)
+    return (head, body) if len(head) + len(body) == first + second else None
+
+
+def _settings(content: dict[str, Any]) -> ReadSettings:
+    fields = content["fields"]
+    return ReadSettings(
+        fields=Fields(**{**fields, "metadata": tuple(fields["metadata"])}), limits=Limits(**content["limits"])
+    )

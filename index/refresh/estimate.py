@@ -1,0 +1,80 @@
+"""How long encoding will take on this machine: by the rate of the last refresh, or by trying a few passages."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.encoders.encoder import TextEncoder
+
+RATES = "rates.json"
+"""File of an index: characters per second of each encoder (by fingerprint) in the last refresh that told."""
+
+TELLING_SECONDS = 0.5
+"""Encoding that is over sooner tells more about starting than about encoding."""
+
+SAMPLE = 16
+"""Passages that are tried where no rate is known; the first batch of them warms up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Time that encoding takes.
+
+    Attributes:
+        seconds: Of all passages together.
+        characters_per_second: The rate that it follows from.
+        basis: `last refresh`, `sample` (a few of the passages were tried), or `nothing to encode`.
+    """
+
+    seconds: float
+    characters_per_second: float
+    basis: str
+
+
+def estimate(root: Path, encoder: TextEncoder, passages: Sequence[str]) -> Estimate:
+    """How long these passages will take to encode."""
+    if not passages:
+        return Estimate(0.0, 0.0, "nothing to encode")
+    rate, basis = _rates(root).get(encoder.fingerprint), "last refresh"
+    if rate is None:
+        rate, basis = _tried(encoder, passages), "sample"
+    return Estimate(round(sum(map(len, passages)) / rate, 3), round(rate, 1), basis)
+
+
+def remember_rate(root: Path, encoder: TextEncoder, passages: Sequence[str], seconds: float) -> None:
+    """Keep the rate of a refresh for later estimates.
+
+    It is worth nothing that could stop a refresh: nothing is forced to disk, and a disk that is full is no error.
+    """
+    if seconds < TELLING_SECONDS:
+        return
+    rates = {**_rates(root), encoder.fingerprint: sum(map(len, passages)) / seconds}
+    try:
+        (root / RATES).write_text(json.dumps(rates, indent=1))
+    except OSError:
+        return
+
+
+def _rates(root: Path) -> dict[str, float]:
+    """Known rates; whatever is not a rate above zero is none."""
+    try:
+        found = json.loads((root / RATES).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: float(rate) for key, rate in found.items() if isinstance(rate, int | float) and rate > 0}
+
+
+def _tried(encoder: TextEncoder, passages: Sequence[str]) -> float:
+    """Characters per second over some passages from all over; they are encoded for the clock alone."""
+    step = max(1, len(passages) // SAMPLE)
+    some = list(passages[::step][:SAMPLE])
+    encoder.encode_passages(some[:1])
+    begin = time.perf_counter()
+    encoder.encode_passages(some)
+    return sum(map(len, some)) / max(time.perf_counter() - begin, 1e-6)

@@ -1,0 +1,291 @@
+"""A small typed language of filters over what is known of a passage: metadata, document, title and page.
+
+    {"product": "nginx", "year": {"gte": 2024}, "not": {"document": {"glob": "drafts/*"}}}
+
+Knows values and patterns, nothing of segments or searches. A filter tests values, each distinct one once; which
+rows hold which value is the business of `index.store.view`.
+
+A field that a passage does not have fails every test but `{"exists": false}`, and so does a value of another type:
+the number 2024 is not the text "2024", and neither is greater than the other. A list (such as tags) passes if any of
+its entries does.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+from index.documents.folder import Value
+from index.errors import IndexFault
+
+PSEUDO_FIELDS = ("document", "title", "page")
+"""Fields that every passage has beside its metadata; `metadata.title` names the metadata of that name."""
+
+OPERATORS = ("eq", "in", "gt", "gte", "lt", "lte", "glob", "exists")
+EVERYTHING = "*"
+"""Written among labels, it stands for all of them."""
+
+# Far above what a person writes, far below what would keep a server busy.
+_MAX_DEPTH = 16
+_MAX_TESTS = 100
+_MAX_VALUES = 10_000
+
+Labels = frozenset[str] | None
+"""What a caller may see beside what is open to everybody: documents with any of these labels; None: all documents."""
+
+Scalar = str | int | float | bool
+Test = Callable[[Value | None], bool]
+
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+_WHERE = re.compile(r"\s*([^=<>!~]+?)\s*(>=|<=|!=|=|>|<|~)\s*(.*?)\s*", re.DOTALL)
+_WHERE_OPERATORS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "~": "glob"}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+class FilterError(IndexFault):
+    """A filter, or a list of labels, that cannot be understood."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTest:
+    """A test of one field.
+
+    Attributes:
+        field: A name of the metadata (without `metadata.`), or one of `PSEUDO_FIELDS`.
+        pseudo: Whether it is one of the latter.
+        passes: Whether a value passes; None stands for a field that is not there.
+    """
+
+    field: str
+    pseudo: bool
+    passes: Test
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Several parts of which all (`and`), one (`or`) or not the only one (`not`) must hold."""
+
+    kind: str
+    parts: tuple[Expression, ...]
+
+
+Expression = FieldTest | Combination
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter that was understood; equal to another one if it was written with the same JSON.
+
+    Attributes:
+        text: Its JSON, keys sorted.
+        expression: What is evaluated.
+    """
+
+    text: str
+    expression: Expression = field(compare=False, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `parse_filter` made it from."""
+        return dict(json.loads(self.text))
+
+
+def parse_filter(value: object) -> Filter:
+    """Read a filter from the values of JSON.
+
+    Args:
+        value: `{field: value}`, `{field: {operator: value, ...}}`, `{"not": filter}`, `{"and": [filters]}`,
+            `{"or": [filters]}`; several keys of one object must all hold, an empty one always does.
+
+    Raises:
+        FilterError: with what is wrong, and where.
+    """
+    expression = _Parser().parse(value, 1)
+    return Filter(json.dumps(value, sort_keys=True, ensure_ascii=False), expression)
+
+
+def parse_where(conditions: Sequence[str]) -> Filter | None:
+    """Read a filter as it is typed on a command line; all conditions must hold, None where there are none.
+
+    Args:
+        conditions: `field=value`, `!=`, `>=`, `<=`, `>`, `<`, `field~pattern`, or a filter in JSON. What reads as a
+            number or a truth value equals that and the same text.
+
+    Raises:
+        FilterError: a condition cannot be understood.
+    """
+    if not conditions:
+        return None
+    parts = [_where(condition) for condition in conditions]
+    return parse_filter(parts[0] if len(parts) == 1 else {"and": parts})
+
+
+def both(first: Filter | None, second: Filter | None) -> Filter | None:
+    """What passes two filters; None where there is none."""
+    if first is None or second is None:
+        return first or second
+    # Not parsed again: together they may be larger than what one request may send.
+    text = json.dumps({"and": [first.to_json(), second.to_json()]}, sort_keys=True, ensure_ascii=False)
+    return Filter(text, Combination("and", (first.expression, second.expression)))
+
+
+def parse_labels(text: str) -> Labels:
+    """Read access labels, as in `staff,finance`; `*` stands for all, an empty text for none.
+
+    Raises:
+        FilterError: a label is empty or holds white space.
+    """
+    if not text.strip():
+        return frozenset()
+    labels = [label.strip() for label in text.split(",")]
+    for label in labels:
+        if not label or re.search(r"\s", label):
+            raise FilterError(f"The labels {text!r} are not `label[,label]`: none may be empty or hold a space.")
+    return None if EVERYTHING in labels else frozenset(labels)
+
+
+class _Parser:
+    """Reads one filter, and counts what it holds."""
+
+    def __init__(self) -> None:
+        self._tests = 0
+
+    def parse(self, value: object, depth: int) -> Expression:
+        if depth > _MAX_DEPTH:
+            raise FilterError(f"The filter is nested more than {_MAX_DEPTH} deep; write it flatter.")
+        if not isinstance(value, Mapping):
+            raise FilterError(f'A filter is an object such as {{"year": {{"gte": 2024}}}}, not {_shown(value)}.')
+        parts: list[Expression] = []
+        for key, content in value.items():
+            if not isinstance(key, str):
+                raise FilterError(f"The name of a field in a filter is a text, not {_shown(key)}.")
+            if key == "not":
+                parts.append(Combination("not", (self.parse(content, depth + 1),)))
+            elif key in ("and", "or"):
+                if not isinstance(content, list):
+                    raise FilterError(f"{key!r} in a filter takes a list of filters, not {_shown(content)}.")
+                parts.append(Combination(key, tuple(self.parse(part, depth + 1) for part in content)))
+            else:
+                parts += self._field(key, content)
+        return parts[0] if len(parts) == 1 else Combination("and", tuple(parts))
+
+    def _field(self, name: str, content: object) -> list[Expression]:
+        tests = content if isinstance(content, Mapping) else {"eq": content}
+        if not tests:
+            raise FilterError(f"The filter says nothing about {name!r}; use one of {', '.join(OPERATORS)}.")
+        found: list[Expression] = []
+        for kind, value in tests.items():
+            self._tests += 1
+            if self._tests > _MAX_TESTS:
+                raise FilterError(f"The filter holds more than {_MAX_TESTS} tests; use `in` for many values.")
+            pseudo = name in PSEUDO_FIELDS
+            found.append(FieldTest(name.removeprefix("metadata."), pseudo, _test(name, kind, value)))
+        return found
+
+
+def _test(name: str, kind: object, value: object) -> Test:
+    """The test of one operator; every value of a list is tried."""
+    if kind == "exists":
+        if not isinstance(value, bool):
+            raise FilterError(f"'exists' of {name!r} in a filter takes true or false, not {_shown(value)}.")
+        return lambda found: (found is not None) == value
+    if kind == "eq":
+        return _any(_equal_to(name, "eq", [value]))
+    if kind == "in":
+        if not isinstance(value, list | tuple):
+            raise FilterError(f"'in' of {name!r} in a filter takes a list of values, not {_shown(value)}.")
+        if len(value) > _MAX_VALUES:
+            raise FilterError(f"'in' of {name!r} in a filter holds {len(value)} values; at most {_MAX_VALUES}.")
+        return _any(_equal_to(name, "in", value))
+    if kind == "glob":
+        if not isinstance(value, str):
+            raise FilterError(f"'glob' of {name!r} in a filter takes a text, not {_shown(value)}.")
+        pattern = re.compile(fnmatch.translate(value))
+        return _any(lambda found: isinstance(found, str) and pattern.match(found) is not None)
+    if kind in _ORDERS:
+        if not _is_scalar(value) or isinstance(value, bool):
+            raise FilterError(f"{kind!r} of {name!r} in a filter takes a number or a text, not {_shown(value)}.")
+        return _any(_ordered(_ORDERS[str(kind)], value))
+    raise FilterError(
+        f"There is no operator {_shown(kind)} in a filter (at {name!r}); there are {', '.join(OPERATORS)}."
+    )
+
+
+def _any(passes: Callable[[Scalar], bool]) -> Test:
+    def test(found: Value | None) -> bool:
+        if found is None:
+            return False
+        return any(passes(entry) for entry in found) if isinstance(found, list) else passes(found)
+
+    return test
+
+
+def _equal_to(name: str, kind: str, values: Sequence[object]) -> Callable[[Scalar], bool]:
+    wanted: set[tuple[str, Scalar]] = set()
+    for value in values:
+        if not _is_scalar(value):
+            hint = '; ask for a field that is not there with {"exists": false}' if value is None else ""
+            raise FilterError(
+                f"{kind!r} of {name!r} in a filter takes a text, a number, true or false, not {_shown(value)}{hint}."
+            )
+        wanted.add((_kind(value), value))
+    return lambda found: (_kind(found), found) in wanted
+
+
+def _ordered(compare: Callable[[Any, Any], bool], value: Scalar) -> Callable[[Scalar], bool]:
+    kind = _kind(value)
+    return lambda found: _kind(found) == kind and compare(found, value)
+
+
+def _kind(value: Scalar) -> str:
+    """In Python true equals 1; here it does not."""
+    return "text" if isinstance(value, str) else "truth" if isinstance(value, bool) else "number"
+
+
+def _is_scalar(value: object) -> TypeGuard[Scalar]:
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _where(condition: str) -> dict[str, Any]:
+    if condition.lstrip().startswith("{"):
+        try:
+            return dict(json.loads(condition))
+        except ValueError as error:
+            raise FilterError(f"The condition {_shown(condition)} is not JSON: {error}.") from None
+    match = _WHERE.fullmatch(condition)
+    if match is None:
+        raise FilterError(
+            f"The condition {_shown(condition)} is not `field=value` with one of =, !=, >=, <=, >, < and ~ (a "
+            "pattern), nor a filter in JSON."
+        )
+    name, sign, text = match.groups()
+    value = _typed(text)
+    if sign in _WHERE_OPERATORS:
+        return {name: {_WHERE_OPERATORS[sign]: text if sign == "~" or isinstance(value, bool) else value}}
+    equal = {name: text if isinstance(value, str) else {"in": [value, text]}}
+    return equal if sign == "=" else {"not": equal}
+
+
+def _typed(text: str) -> Scalar:
+    if text in ("true", "false"):
+        return text == "true"
+    if not _NUMBER.fullmatch(text):
+        return text
+    return float(text) if any(mark in text for mark in ".eE") else int(text)

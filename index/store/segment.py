@@ -1,0 +1,173 @@
+"""A segment: some chunks with their vectors and postings, written once and never changed.
+
+Rows stand in the order of document and position. Which of them still count is not the segment's business
+but the snapshot's, which hands a mask to the reader.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from index.documents.chunking import Chunk
+from index.encoders.encoder import Progress, Vectors
+from index.store.lexical import Postings
+from index.store.rows import RowReader
+from index.store.vectors import Rows, VectorsEntry, VectorSettings, open_vectors, write_vectors
+from index.store.view import Columns
+
+VECTORS_FILE = "vectors.faiss"
+ROWS_FILE = "rows.arrow"
+POSTINGS_FILE = "postings.arrow"
+SEGMENT_FILES = (VECTORS_FILE, ROWS_FILE, POSTINGS_FILE)
+
+Live = npt.NDArray[np.bool_]
+
+_SCHEMA = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("title", pa.string()),
+        ("heading_path", pa.list_(pa.string())),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("text", pa.large_string()),
+        ("hash", pa.binary(32)),
+        ("page", pa.int32()),
+        ("metadata", pa.string()),
+        ("labels", pa.list_(pa.string())),
+    ]
+)
+
+
+def write_segment(
+    folder: Path,
+    rows: pa.Table,
+    vectors: Vectors,
+    postings: Postings,
+    kind: VectorSettings | None = None,
+    progress: Progress | None = None,
+) -> VectorsEntry:
+    """Write the files of a segment into an existing folder; the caller publishes it.
+
+    Args:
+        folder: Where to.
+        rows: See `rows_of_chunks`.
+        vectors: (rows, dimension) float32.
+        postings: Built from the passages of the rows.
+        kind: How the vectors are kept; the settings' defaults unless given.
+        progress: Called with rows while a graph or lists are built.
+
+    Returns:
+        What the manifest says of the vectors.
+    """
+    entry = write_vectors(folder / VECTORS_FILE, vectors, kind, progress)
+    postings.write(folder / POSTINGS_FILE)
+    write_table(folder / ROWS_FILE, rows)
+    return entry
+
+
+def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
+    """The table of a segment: a row for each chunk, without its vector and its terms."""
+    metadata = {id(chunk.metadata): chunk.metadata for chunk in chunks}  # those of one document share theirs
+    as_json = {key: json.dumps(value, ensure_ascii=False, sort_keys=True) for key, value in metadata.items()}
+    return pa.table(
+        {
+            "document_id": [chunk.document_id for chunk in chunks],
+            "title": [chunk.title for chunk in chunks],
+            "heading_path": [list(chunk.heading_path) for chunk in chunks],
+            "start": [chunk.start for chunk in chunks],
+            "end": [chunk.end for chunk in chunks],
+            "text": [chunk.text for chunk in chunks],
+            "hash": [bytes.fromhex(chunk.hash) for chunk in chunks],
+            "page": [chunk.page for chunk in chunks],
+            "metadata": [as_json[id(chunk.metadata)] for chunk in chunks],
+            "labels": [list(chunk.labels) for chunk in chunks],
+        },
+        schema=_SCHEMA,
+    )
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as one Arrow IPC file, which can be mapped."""
+    with path.open("wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+
+
+def read_table(path: Path) -> pa.Table:
+    """Map a table that `write_table` wrote."""
+    table: pa.Table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    return table
+
+
+class Segment:
+    """A segment on disk under the mask of one snapshot; read-only, safe to use from several threads."""
+
+    def __init__(self, folder: Path, live: Live) -> None:
+        """Map the files.
+
+        Args:
+            folder: Of the segment.
+            live: (rows,) bool, False for rows that a later snapshot removed.
+
+        Raises:
+            ValueError: the files do not agree with each other or with `live`.
+            OSError, RuntimeError, KeyError: a file is missing or damaged.
+        """
+        self.name = folder.name
+        self.live = live
+        self.vectors = open_vectors(folder / VECTORS_FILE, live)
+        self.table = read_table(folder / ROWS_FILE)
+        self.postings = Postings.read(folder / POSTINGS_FILE)
+        if not len(live) == len(self.table) == len(self.postings.lengths):
+            raise ValueError(f"the files of {folder} hold different numbers of rows")
+
+    def __len__(self) -> int:
+        return len(self.live)
+
+    @cached_property
+    def reader(self) -> RowReader:
+        """Reads single rows."""
+        return RowReader(self.table)
+
+    def chunk(self, row: int) -> Chunk:
+        return self.reader.chunk(row)
+
+    def chunks(self, rows: Sequence[int] | Rows) -> list[Chunk]:
+        """The chunks at some rows, in that order."""
+        return [self.reader.chunk(int(row)) for row in rows]
+
+    @cached_property
+    def columns(self) -> Columns:
+        """What filters and labels ask of the rows."""
+        return Columns(self.table)
+
+    def rows_of(self, documents: set[str]) -> Live:
+        """(rows,) bool: which rows belong to these documents."""
+        if not documents:
+            return np.zeros(len(self), dtype=np.bool_)
+        import pyarrow.compute as pc
+
+        wanted = pa.array(sorted(documents), type=pa.string())
+        return np.asarray(pc.is_in(self.table["document_id"], value_set=wanted), dtype=np.bool_)
+
+    def hashes_of(self, documents: set[str]) -> set[str]:
+        """The passage hashes of these documents, in rows that still count."""
+        rows = pa.array(self.rows_of(documents) & self.live)
+        return {item.hex() for item in self.table["hash"].filter(rows).to_pylist()}
+
+    def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        """For each passage hash that occurs here, a row with it (removed rows have good vectors too)."""
+        if not hashes:
+            return {}
+        import pyarrow.compute as pc
+
+        wanted = pa.array([bytes.fromhex(item) for item in hashes], type=pa.binary(32))
+        place = pc.index_in(self.table["hash"], value_set=wanted)
+        rows = np.flatnonzero(np.asarray(place.is_valid()))
+        return {hashes[place[row].as_py()]: row for row in rows.tolist()}

@@ -1,0 +1,102 @@
+"""One question, without a data set: through this process's own engine, or through a running endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ragft.errors import RagftError, UsageError
+from ragft.pipeline import Pipeline
+from ragft.setups import setup_named
+
+if TYPE_CHECKING:
+    from index.store.filters import Filter, Labels
+    from ragft.stages import Stages
+
+
+def ask_once(
+    stages: Stages,
+    question: str,
+    setup_name: str,
+    server: str | None,
+    *,
+    filter: Filter | None = None,  # noqa: A002
+    labels: Labels = None,
+) -> tuple[dict[str, Any], list[str]]:
+    """The answer as values and as lines to show.
+
+    Args:
+        server: address of a running `ragft serve`, as in `http://127.0.0.1:8000`; None: load the model here.
+        filter: what the passages must pass.
+        labels: what the caller may see; a server goes by the API key instead.
+
+    Raises:
+        UsageError: there is no such setup, or the question is empty.
+        RagftError: the server cannot be asked, or there is no tuned model.
+    """
+    setup = setup_named(setup_name)
+    if not question.strip():
+        raise UsageError("The question is empty.")
+    values = (
+        _ask_server(question, setup.name, server, filter)
+        if server
+        else asyncio.run(_ask_here(stages, question, setup_name, filter, labels))
+    )
+    cited = [
+        f"[{c['number']}] {c['document_id']}{_page(c.get('page'))} characters {c['start']}-{c['end']}, {c['heading']}"
+        for c in values["citations"]
+    ]
+    versions = f"index {values['index_version'] or '-'}, model {values['model_version']}, {values['total_ms']:.0f} ms"
+    return values, [values["text"], "", *cited, f"{setup.name}: {versions}"]
+
+
+def _page(page: int | None) -> str:
+    return f" page {page}" if page is not None else ""
+
+
+async def _ask_here(
+    stages: Stages,
+    question: str,
+    setup_name: str,
+    only: Filter | None,
+    labels: Labels,
+) -> dict[str, Any]:
+    from ragft.engine.vllm import VllmEngine
+
+    setup = setup_named(setup_name)
+    folder = stages.model_folders([setup_name])[setup.model]
+    retriever = stages.retriever() if setup.retrieval else None
+    engine = VllmEngine(folder, stages.config.engine, seed=stages.config.seed)
+    stages.reporter.say(f"Loading the {setup.model} model; a running `ragft serve` answers at once with --server")
+    await engine.start()
+    try:
+        pipeline = Pipeline(stages.config, {setup.model: engine}, retriever)
+        answer = await pipeline.answer(setup, question, filter=only, labels=labels)
+    finally:
+        await engine.close()
+    values = asdict(answer)
+    del values["prompt_token_ids"]
+    return values
+
+
+def _ask_server(question: str, setup_name: str, server: str, only: Filter | None) -> dict[str, Any]:
+    from openai import OpenAI, OpenAIError
+
+    client = OpenAI(base_url=f"{server.rstrip('/')}/v1", api_key=os.environ.get("RAGFT_API_KEY", "none"), max_retries=0)
+    try:
+        completion = client.chat.completions.create(
+            model=setup_name,
+            messages=[{"role": "user", "content": question}],
+            extra_body={"ragft": {"filter": only.to_json()}} if only is not None else None,
+        )
+    except OpenAIError as error:
+        raise RagftError(
+            f"{server} did not answer ({error}): start it with `ragft serve`, or leave --server out."
+        ) from None
+    provenance = (completion.model_extra or {}).get("ragft")
+    if provenance is None:
+        raise RagftError(f"{server} is an OpenAI-compatible server, but not ragft's.")
+    timings = provenance["timings"]
+    return {"text": completion.choices[0].message.content or "", **provenance, "total_ms": timings["total_ms"]}

@@ -1,0 +1,164 @@
+"""Keeps the index fresh while documents change: one refresh at a time, and one more if they changed meanwhile.
+
+Whatever goes wrong with a refresh is said in a sentence, and the watching goes on: the index is then as it was.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragft.errors import RagftError
+
+if TYPE_CHECKING:
+    from index.refresh.refresh import RefreshReport
+    from ragft.stages import Stages
+
+_LOOK_SECONDS = 0.5
+"""How often it is looked whether the folder is still the same one."""
+
+_QUIET_MS = 300
+"""No refresh begins before nothing has changed for so long, ..."""
+
+_PATIENCE_MS = 5000
+"""... or changes have gone on for so long."""
+
+_RETRY_SECONDS = 60.0
+"""A refresh that failed is tried again without a change: a disk may have been freed. The pause doubles each time."""
+
+_MAX_RETRY_SECONDS = 3600.0
+
+
+def keep_fresh(
+    stages: Stages, refresh: Callable[[], RefreshReport], poll: float | None, explain: Callable[[Exception], str | None]
+) -> None:
+    """Refreshes now and whenever documents change, until SIGINT (Ctrl-C) or SIGTERM.
+
+    Args:
+        refresh: brings the live index of these stages up to date.
+        poll: seconds between two looks at the folder; None: the operating system tells of changes.
+        explain: the sentence of an error that is not a bug.
+
+    Raises:
+        RagftError: the folder cannot be watched.
+    """
+    folder = stages.config.index.documents
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        stages.encoder  # noqa: B018  (loaded once, for all refreshes)
+        stages.reporter.say(f"Watching {folder}; Ctrl-C ends it")
+        changes = folder_changes(folder) if poll is None else polled_changes(folder, poll)
+        follow(changes, stages, refresh, explain)
+    except KeyboardInterrupt:
+        stages.reporter.say(f"Stopped watching {folder}; the index is as the last finished refresh left it.")
+
+
+def follow(
+    changes: Iterator[bool],
+    stages: Stages,
+    refresh: Callable[[], RefreshReport],
+    explain: Callable[[Exception], str | None],
+) -> None:
+    """Refreshes at every change, and after a failure once in a while; says what had an effect, and each fault once."""
+    from ragft.stages.refresh_report import held_sentence, show
+
+    first, fault, pause, retry_at = True, "", _RETRY_SECONDS, math.inf
+    for changed in changes:
+        if not changed and time.monotonic() < retry_at:
+            continue
+        before = fault
+        try:
+            report = refresh()
+        except Exception as error:
+            fault = explain(error) or f"The refresh failed ({type(error).__name__}: {error}); the index is as it was."
+            if fault != before:
+                stages.reporter.say(fault)
+        else:
+            fault = held_sentence(report) if report.held else ""
+            if first or report.published or fault != before:
+                show(stages, report)
+            first = False
+        pause = _RETRY_SECONDS if changed else min(2 * pause, _MAX_RETRY_SECONDS)
+        retry_at = time.monotonic() + pause if fault else math.inf
+
+
+def folder_changes(folder: Path) -> Iterator[bool]:
+    """Tells some times a second whether anything below a folder changed, as the operating system reports it.
+
+    The first value is True, and so is the first one after the folder was made, removed or replaced by another. Changes
+    are kept while the caller is busy.
+
+    Raises:
+        RagftError: the operating system cannot watch the folder.
+    """
+    from watchfiles import watch
+
+    while True:
+        held = _opened(folder)
+        if held is None:
+            yield True
+            while (held := _opened(folder)) is None:
+                time.sleep(_LOOK_SECONDS)
+                yield False
+        try:
+            pending = True
+            for batch in watch(
+                folder, watch_filter=None, debounce=_PATIENCE_MS, step=_QUIET_MS, yield_on_timeout=True,
+                rust_timeout=int(1000 * _LOOK_SECONDS), ignore_permission_denied=True,
+            ):  # fmt: skip
+                if not _is_still(folder, held):
+                    break
+                yield pending or bool(batch)
+                pending = False
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RagftError(
+                f"Changes below {folder} cannot be watched ({error}): look for them with `--poll SECONDS`, or raise "
+                "the system's limit (fs.inotify.max_user_watches)."
+            ) from error
+        finally:
+            os.close(held)
+
+
+def _opened(folder: Path) -> int | None:
+    """A descriptor of the folder, None if there is none to read; while it is open, no other gets its inode number."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+
+
+def _is_still(folder: Path, held: int) -> bool:
+    """Whether the folder of this name is the one that was opened."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(held))
+    except OSError:
+        return False
+
+
+def polled_changes(folder: Path, seconds: float) -> Iterator[bool]:
+    """Tells every so many seconds whether the files below a folder are others than the last time; at first True."""
+    seen = None
+    while True:
+        now = _states(folder)
+        yield now != seen
+        seen = now
+        time.sleep(seconds)
+
+
+def _states(folder: Path) -> frozenset[tuple[str, int, int, int, int]]:
+    """Name, inode, size, mode and time of change of each file below a folder, and of the folders."""
+    states = set()
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent), *(Path(parent, name) for name in names)):
+            with suppress(OSError):
+                found = path.stat()
+                states.add((str(path), found.st_ino, found.st_size, found.st_mode, found.st_mtime_ns))
+    return frozenset(states)

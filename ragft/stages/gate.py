@@ -1,0 +1,195 @@
+"""Golden questions: a new snapshot goes live only if their sources are still found.
+
+    {"question": "When does Node.js 22 end?", "sources": ["node.md#22"]}
+
+A file of evaluation questions will do; those without sources say nothing about an index and are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from index.encoders.encoder import Encoder
+from index.refresh.gate import Gate, Verdict
+from index.search.search import Hit
+from index.store.snapshot import Snapshot
+from ragft.citations import passage_matches
+from ragft.config import Config, IndexSection
+from ragft.data.jsonl import read_objects
+from ragft.errors import UsageError
+from ragft.pipeline import Retriever
+
+LOOK_TO = 50
+"""How far down the ranking a lost source is looked for: how far it fell says what to mend."""
+
+TOLD = 20
+"""Lost questions that are told one by one."""
+
+_KEY = "index.gate.questions"
+
+
+@dataclass(frozen=True)
+class GoldenQuestion:
+    """A question and where its answer stands.
+
+    Attributes:
+        name: its id, or its line.
+        sources: as `document` or `document#section`; all of them are needed.
+    """
+
+    name: str
+    question: str
+    sources: tuple[str, ...]
+
+
+def read_golden(path: Path) -> tuple[GoldenQuestion, ...]:
+    """Reads golden questions, one JSON object a line.
+
+    Raises:
+        UsageError: the file is missing, a line is malformed, or no question has sources.
+    """
+    read = [_golden(values, where) for where, values in read_objects(path, "golden questions", _KEY)]
+    golden = tuple(question for question in read if question.sources)
+    if not golden:
+        raise UsageError(f"No question in {path} has `sources`: name them, or set {_KEY} to another file.")
+    return golden
+
+
+def _golden(values: Mapping[str, Any], where: str) -> GoldenQuestion:
+    question, sources = values.get("question"), values.get("sources") or []
+    if not isinstance(question, str) or not question.strip():
+        raise UsageError(f"{where}: field 'question' is missing or empty.")
+    if not isinstance(sources, list) or not all(isinstance(source, str) and source.strip() for source in sources):
+        raise UsageError(f"{where}: `sources` must be a list of texts, none of them empty, not {sources!r}.")
+    name = values.get("id", where.rpartition(", ")[2])
+    return GoldenQuestion(str(name), question, tuple(dict.fromkeys(sources)))
+
+
+def gate_of(config: Config, encoder: Encoder) -> Gate | None:
+    """The gate that a configuration asks for; None where it asks for none.
+
+    Raises:
+        UsageError: the file of golden questions cannot be read.
+    """
+    if config.index.gate.questions is None:
+        return None
+    golden = read_golden(config.index.gate.questions)
+
+    def judge(candidate: Snapshot, live: Snapshot | None) -> Verdict:
+        # Vectors of another encoder cannot be searched with this one.
+        comparable = live is not None and live.encoder_fingerprint == encoder.fingerprint
+        return _Judgement(
+            config.index,
+            candidate=Retriever(candidate, encoder, config),
+            live=Retriever(live, encoder, config) if live and comparable else None,
+            before=frozenset(entry.id for entry in live.documents()) if live else None,
+        ).of(golden)
+
+    return judge
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """One candidate beside the live snapshot.
+
+    Attributes:
+        live: None where there is none, or where another encoder built it.
+        before: ids of the documents of the live snapshot; None where there is none.
+    """
+
+    settings: IndexSection
+    candidate: Retriever
+    live: Retriever | None
+    before: frozenset[str] | None
+
+    @property
+    def k(self) -> int:
+        return self.settings.gate.k or self.settings.top_k
+
+    def of(self, golden: Sequence[GoldenQuestion]) -> Verdict:
+        """The verdict on these questions."""
+        gate = self.settings.gate
+        gone = (self.before or frozenset()) - {entry.id for entry in self.candidate.snapshot.documents()}
+        asked = [question for question in golden if not _sources_in(gone, question)]
+        missing = self._missing(self.candidate, asked)
+        lost = missing if self.before is not None else []
+        if self.live is not None:
+            missed_before = self._missing(self.live, missing)
+            lost = [question for question in missing if question not in missed_before]
+        recall = 1 - len(missing) / len(asked) if asked else 1.0
+        enough = recall >= gate.min_recall
+        return Verdict(
+            passed=enough and len(lost) <= gate.max_lost,
+            summary=f"{len(asked) - len(missing)} of {len(asked)} golden questions find their sources within the first "
+            f"{self.k} passages ({recall:.0%}; index.gate.min_recall asks for {gate.min_recall:.0%}), {len(lost)} lost "
+            f"them (index.gate.max_lost allows {gate.max_lost}).",
+            details=self._falls(lost if enough else missing),
+            remarks=tuple(
+                f"Golden question {_named(question)}: {', '.join(sources)} went with its document; give the question "
+                "another source, or delete it."
+                for question in golden
+                if (sources := _sources_in(gone, question))
+            ),
+        )
+
+    def _missing(self, retriever: Retriever, questions: Sequence[GoldenQuestion]) -> list[GoldenQuestion]:
+        """The questions that do not find all their sources within the first k passages."""
+        if not questions:
+            return []
+        found = retriever.search([question.question for question in questions], self.k)
+        return [
+            question
+            for question, passages in zip(questions, found, strict=True)
+            if not all(_rank(source, passages.hits) for source in question.sources)
+        ]
+
+    def _falls(self, questions: Sequence[GoldenQuestion]) -> tuple[str, ...]:
+        told = [self._fall(question) for question in questions[:TOLD]]
+        return (*told, *([f"And {len(questions) - TOLD} more golden questions."] if len(questions) > TOLD else []))
+
+    def _fall(self, question: GoldenQuestion) -> str:
+        """Where the sources of a question were, and where they are."""
+        ranks = [self._ranks(retriever, question) if retriever else None for retriever in (self.live, self.candidate)]
+        then, now = ranks[0], ranks[1] or {}
+        told = [
+            f"{source} {f'{_placed(then[source])} before' if then else 'could not be looked for before'} and "
+            f"{_placed(now[source])} now"
+            for source in question.sources
+            if not now[source] or now[source] > self.k
+        ]
+        # A deeper search may see what a reranker of the first few did not.
+        why = "; ".join(told) or f"not all of its sources are within the first {self.k}"
+        return f"Golden question {_named(question)}: {why}."
+
+    def _ranks(self, retriever: Retriever, question: GoldenQuestion) -> dict[str, int]:
+        """The place of each source, 0 where it is not among the first `LOOK_TO`."""
+        (found,) = retriever.search([question.question], max(LOOK_TO, self.k))
+        return {source: _rank(source, found.hits) for source in question.sources}
+
+
+def _sources_in(documents: Set[str], question: GoldenQuestion) -> list[str]:
+    """Those of a question's sources that stand in one of these documents."""
+    return [
+        source
+        for source in question.sources
+        if any(source == document or source.startswith(document + "#") for document in documents)
+    ]
+
+
+def _rank(source: str, hits: Sequence[Hit]) -> int:
+    """The place (from 1) of the first passage that is this source; 0 for none."""
+    for place, hit in enumerate(hits, start=1):
+        if passage_matches(source, hit.document_id, hit.heading_path[-1] if hit.heading_path else "", hit.title):
+            return place
+    return 0
+
+
+def _placed(rank: int) -> str:
+    return f"at rank {rank}" if rank else f"not among the first {LOOK_TO}"
+
+
+def _named(question: GoldenQuestion) -> str:
+    return f"{question.name} ({question.question})"

@@ -1,0 +1,144 @@
+"""A refresh in words, for the terminal, and as values, for `--json` and the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from index.refresh.estimate import Estimate
+from index.refresh.refresh import RefreshReport
+from ragft.console import counted
+
+if TYPE_CHECKING:
+    from ragft.stages import Stages
+
+_MARKS = {"added": "+", "changed": "~", "removed": "-", "kept": "!"}
+_SHOWN = 20
+
+
+def show(
+    stages: Stages,
+    report: RefreshReport,
+    *,
+    dry_run: bool = False,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    remarks: Sequence[str] = (),
+) -> bool:
+    """Prints what a refresh did, or would do, and returns whether somebody must look after it.
+
+    Args:
+        more: values for `--json` beside those of the report.
+        remarks: lines for people beside those of the report.
+    """
+    say, result = stages.reporter.say, stages.reporter.result
+    state = "would be published in" if dry_run else "published in" if report.published else "is up to date in"
+    if report.held:
+        state = "is held back in"
+    result(
+        {
+            "snapshot": report.snapshot_id, **outcome_of(report), "skipped": len(report.skipped),
+            "skipped_files": [{"path": item.path, "reason": item.reason} for item in report.skipped],
+            **counts_of(report), **more,
+        },
+        *(document_lines(report) if dry_run else ()),
+        plan_line(report),
+        *([estimate_line(report.estimate)] if report.estimate else []),
+        *remarks,
+        f"Snapshot {report.snapshot_id} {state} {stages.index_root}",
+    )  # fmt: skip
+    if report.held:
+        say(held_sentence(report))
+    if report.refusal:
+        say(f"The refresh would be refused: {report.refusal}")
+    return bool(report.skipped or report.kept or report.held or report.refusal)
+
+
+def counts_of(report: RefreshReport) -> dict[str, int]:
+    """How many documents and passages a refresh touched, or would."""
+    plan = report.plan
+    counts = {key: len(getattr(plan, key)) for key in ("added", "changed", "removed", "unchanged", "kept")}
+    return {**counts, "chunks_to_embed": plan.chunks_to_embed, "chunks_reused": plan.chunks_reused}
+
+
+def outcome_of(report: RefreshReport) -> dict[str, Any]:
+    """Whether a refresh was published, what the gate said; on a dry run, how long it would take."""
+    values: dict[str, Any] = {
+        "published": report.published,
+        "held": report.held,
+        "pruned": list(report.pruned),
+        "gate": asdict(report.verdict) if report.verdict else None,
+    }
+    if report.estimate is not None:
+        values |= {
+            "estimated_seconds": report.estimate.seconds,
+            "characters_per_second": report.estimate.characters_per_second,
+            "estimate_basis": report.estimate.basis,
+            "refusal": report.refusal,
+            "documents": {key: getattr(report.plan, key) for key in _MARKS},
+        }
+    return values
+
+
+def remarks_on(report: RefreshReport) -> list[str]:
+    """What a person must hear beside the result: files that were not read, and what the gate remarked."""
+    return [
+        *(f"Skipped {item.path}: {item.reason}" for item in report.skipped),
+        *(f"Kept the old version of {item.path}, because its file was not read: {item.reason}" for item in report.kept),
+        *(report.verdict.remarks if report.verdict else ()),
+    ]
+
+
+def document_lines(report: RefreshReport) -> list[str]:
+    """The documents that a refresh would touch, one a line; of many of one kind the first few, and how many more."""
+    lines = []
+    for key, mark in _MARKS.items():
+        names = getattr(report.plan, key)
+        lines += [f"{mark} {name}" for name in names[:_SHOWN]]
+        lines += [f"{mark} and {len(names) - _SHOWN} more {key}"] if len(names) > _SHOWN else []
+    return lines
+
+
+def plan_line(report: RefreshReport) -> str:
+    """The counts of a refresh in one line."""
+    counts = counts_of(report)
+    kept = f", {counts['kept']} kept in their old version" if counts["kept"] else ""
+    return (
+        f"{documents_counted(*(counts[key] for key in ('added', 'changed', 'removed', 'unchanged')))}{kept}; "
+        f"{counted(counts['chunks_to_embed'], 'passage')} to encode, {counts['chunks_reused']} reused; "
+        f"{len(report.skipped)} skipped"
+    )
+
+
+def documents_counted(added: int, changed: int, removed: int, unchanged: int) -> str:
+    """How many documents are new, other, gone and the same."""
+    return f"{counted(added, 'document')} added, {changed} changed, {removed} removed, {unchanged} unchanged"
+
+
+def estimate_line(found: Estimate) -> str:
+    """How long encoding will take."""
+    if not found.characters_per_second:
+        return "Nothing to encode"
+    basis = "as in the last refresh here" if found.basis == "last refresh" else "measured on a few of the passages"
+    return f"Encoding will take {_duration(found.seconds)}: {found.characters_per_second:,.0f} characters/s, {basis}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"
+
+
+def held_sentence(report: RefreshReport) -> str:
+    """Why a snapshot is held back, and the two ways on."""
+    if report.verdict is None:
+        raise ValueError("no gate was asked")
+    lost = "".join(f" {detail}" for detail in report.verdict.details)
+    return (
+        f"Snapshot {report.snapshot_id} is held back by the gate; what was live stays live. {report.verdict.summary}"
+        f"{lost} Mend the documents or the golden questions and refresh again, or make it live as it is with "
+        f"`ragft index publish {report.snapshot_id}`."
+    )

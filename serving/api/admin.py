@@ -1,0 +1,77 @@
+"""`/admin/*`: refresh the index under running traffic, and see which versions serve. Needs the admin scope."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from index.documents.folder import Skipped
+from ragft.stages.refresh_report import counts_of, held_sentence, outcome_of
+from serving.api.chat_request import decode_object
+from serving.deployment import Deployment
+from serving.errors import ApiError
+
+
+class RefreshRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """How to refresh; which folder is the configuration's business, never a request's."""
+
+    dry_run: bool = False
+    gate: bool = True
+    allow_removal: bool = False
+
+
+@post("/admin/index/refresh", opt={"scope": "admin"}, status_code=200)
+async def refresh_index(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+    """Reads the configured documents anew and serves the result; answers what was done, or would be.
+
+    Where the gate holds the new snapshot back, the answer is 422 with the error and all that is answered otherwise.
+    """
+    deployment: Deployment = request.app.state.deployment
+    try:
+        asked = msgspec.convert(decode_object(await request.body() or b"{}"), RefreshRequest)
+    except msgspec.ValidationError as error:
+        raise ApiError(400, f"The body is not valid: {str(error)[:200]}.") from None
+    report = await deployment.refresh_index(
+        dry_run=asked.dry_run, ask_gate=asked.gate, allow_removal=asked.allow_removal
+    )
+    values = {
+        "index_version": report.snapshot_id,
+        "dry_run": asked.dry_run,
+        **outcome_of(report),
+        **counts_of(report),
+        "skipped": [_reason(item) for item in report.skipped],
+        "kept": [_reason(item) for item in report.kept],
+    }
+    if report.held:
+        held = ApiError(422, held_sentence(report))
+        return Response({**held.body(), **values}, status_code=held.status)
+    return Response(values)
+
+
+def _reason(item: Skipped) -> dict[str, str]:
+    return {"path": item.path, "reason": item.reason}
+
+
+@get("/admin/versions", opt={"scope": "admin"})
+async def versions(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """What serves now: setups, models, and the snapshots that were live since the start, the last one live."""
+    deployment: Deployment = request.app.state.deployment
+    pipeline, loaded = deployment.ready()
+    return {
+        "setups": [setup.name for setup in deployment.setups],
+        "models": {name: engine.model_version for name, engine in pipeline.engines.items()},
+        "index_version": loaded.retriever.index_version if loaded.retriever is not None else None,
+        "index_history": deployment.history,
+        "started": deployment.started,
+        "ragft": _installed("ragft"),
+    }
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,57 @@
+"""`/v1/retrieve`: what the deployed index finds, without a model."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from litestar import Request, post
+
+from serving.api.chat_request import check_top_k, decode_object, read_filter
+from serving.deployment import Deployment
+from serving.errors import ApiError
+from serving.security import labels_of
+
+
+class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What to search.
+
+    Attributes:
+        top_k: passages to return; None: the configured number.
+        filter: what the passages must pass, in the language of `index.store.filters`.
+    """
+
+    query: str
+    top_k: int | None = None
+    filter: Any = None
+
+
+@post("/v1/retrieve", opt={"scope": "retrieve"}, status_code=200)
+async def retrieve(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """The best passages for a query that the caller may see, and the version of the index that they come from."""
+    deployment: Deployment = request.app.state.deployment
+    try:
+        asked = msgspec.convert(decode_object(await request.body()), RetrieveRequest)
+    except msgspec.ValidationError as error:
+        raise ApiError(400, f"The body is not valid: {str(error)[:200]}.") from None
+    check_top_k(asked.top_k, "top_k")
+    if not asked.query.strip():
+        raise ApiError(400, "The query is empty.", "query")
+    _, loaded = deployment.ready()
+    if loaded.retriever is None:
+        raise ApiError(404, "No deployed setup retrieves, so there is no index to search.")
+    (found,) = await asyncio.to_thread(
+        loaded.retriever.search,
+        [asked.query],
+        asked.top_k,
+        filter=read_filter(asked.filter, "filter"),
+        labels=labels_of(request),
+    )
+    return {
+        "index_version": found.index_version,
+        "hits": [{"number": number, **asdict(hit)} for number, hit in enumerate(found.hits, start=1)],
+        "milliseconds": round(found.milliseconds, 2),
+        "timings_ms": {stage: round(spent, 3) for stage, spent in found.timings_ms.items()},
+    }

@@ -1,0 +1,138 @@
+"""Training the encoder: what is mined, and that the real trainer lifts a small random one."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.indexes import HashEncoder, Write
+from support.tiny_encoder import FACTS, KINDS, make_encoder, page
+
+from index.encoders.encoder import Encoder
+from index.encoders.training import MARGIN, NEAR_DUPLICATE, Pair, Recipe, TrainingRow, mine, train
+from index.errors import IndexFault
+from index.refresh.refresh import refresh
+from index.search.search import search
+from index.store.snapshot import Snapshot
+from ragft.evaluate.ranking import ndcg
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, write: Write, fake: HashEncoder) -> Snapshot:
+    folder = write({f"{kind}.md": page(kind) for kind in KINDS} | {"copy.md": page("storage")})
+    refresh(tmp_path / "index", folder, fake)
+    return Snapshot.open(tmp_path / "index")
+
+
+@pytest.fixture
+def pairs(snapshot: Snapshot) -> list[Pair]:
+    chunks = {chunk.heading_path[-1]: chunk.id for chunk in snapshot.chunks() if chunk.document_id != "copy.md"}
+    return [
+        Pair(f"{kind} {fact}", f"What is the {fact} of our {kind}?", (frozenset({chunks[f"{kind} {fact}"]}),))
+        for kind in KINDS
+        for fact in FACTS
+    ]
+
+
+def test_a_mined_negative_is_never_gold_nor_nearly_as_good_nor_a_copy_of_gold(
+    snapshot: Snapshot, fake: HashEncoder, pairs: list[Pair]
+) -> None:
+    rows = mine(snapshot, fake, pairs, negatives=3, seed=0)
+    gold = {pair.id: pair.gold[0] for pair in pairs}
+    assert [row.pair for row in rows] == list(gold)
+    for row in rows:
+        assert row.positive_id in gold[row.pair]
+        assert len(set(row.negative_ids) - gold[row.pair]) == 3
+        question = fake.encode_queries([row.question])[0]
+        positive, *negatives = fake.encode_passages([row.positive, *row.negatives])
+        for negative in negatives:
+            assert negative @ question <= MARGIN * (positive @ question) and negative @ positive < NEAR_DUPLICATE
+
+
+def test_hard_negatives_are_those_the_index_ranks_high(
+    snapshot: Snapshot, fake: HashEncoder, pairs: list[Pair]
+) -> None:
+    def mean(negatives: list[str]) -> float:
+        questions = fake.encode_queries([row.question for row in rows])
+        return float((questions * fake.encode_passages(negatives)).sum(axis=1).mean())
+
+    rows = mine(snapshot, fake, pairs, negatives=1, seed=0)
+    draw = random.Random(0)
+    passages = [chunk.passage for chunk in snapshot.chunks()]
+    assert mean([row.negatives[0] for row in rows]) > mean([draw.choice(passages) for _ in rows]) + 0.05
+
+
+def test_several_sources_are_rows_of_their_own_and_all_their_chunks_are_spared(
+    snapshot: Snapshot, fake: HashEncoder, pairs: list[Pair]
+) -> None:
+    storage = frozenset(chunk.id for chunk in snapshot.chunks() if chunk.document_id == "storage.md")
+    pair = Pair("both", "What is the port of our storage and network?", (storage, pairs[7].gold[0]))
+    rows = mine(snapshot, fake, [pair], negatives=2, seed=0)
+    assert [row.positive_id in storage for row in rows] == [True, False]
+    assert not {id_ for row in rows for id_ in row.negative_ids} & (storage | pairs[7].gold[0])
+
+
+def test_where_hard_negatives_are_too_few_random_ones_take_their_places(snapshot: Snapshot, fake: HashEncoder) -> None:
+    chunk = next(iter(snapshot.chunks()))
+    (row,) = mine(snapshot, fake, [Pair("same", chunk.passage, (frozenset({chunk.id}),))], negatives=20, seed=0)
+    assert len(row.negatives) == 20 and chunk.id not in row.negative_ids
+    everything = frozenset(chunk.id for chunk in snapshot.chunks())
+    with pytest.raises(IndexFault, match="nothing to tell apart"):
+        mine(snapshot, fake, [Pair("all", "storage", (everything,))], 1, seed=0)
+    with pytest.raises(IndexFault, match="does not hold"):
+        mine(snapshot, fake, [Pair("gone", "storage", (frozenset({"gone.md#0-1"}),))], 1, seed=0)
+
+
+@pytest.fixture(scope="module")
+def random_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("random-encoder"), tokenizer)
+
+
+def quality(encoder: Encoder, folder: Path, root: Path, pairs: list[Pair]) -> float:
+    refresh(root, folder, encoder)
+    found = search(Snapshot.open(root), encoder, [pair.question for pair in pairs], k=10, mode="dense")
+    return float(
+        np.mean([ndcg([hit.chunk_id for hit in hits], p.gold, 10) for hits, p in zip(found, pairs, strict=True)])
+    )
+
+
+def test_training_lifts_a_random_encoder_on_questions_that_it_has_not_seen(
+    random_encoder: Path, tmp_path: Path, write: Write
+) -> None:
+    folder = write({f"{kind}.md": page(kind) for kind in KINDS})
+    encoder = Encoder(random_encoder, dtype="float32")
+    refresh(tmp_path / "index", folder, encoder)
+    snapshot = Snapshot.open(tmp_path / "index")
+    chunks = {chunk.heading_path[-1]: chunk.id for chunk in snapshot.chunks()}
+
+    def asked(words: str) -> list[Pair]:
+        return [Pair(f"{words}{name}", f"{words} {name}", (frozenset({id_}),)) for name, id_ in sorted(chunks.items())]
+
+    seen, unseen = asked("tell me about") + asked("what is"), asked("please say the")
+    rows = mine(snapshot, encoder, seen, negatives=2, seed=0)
+    steps: list[tuple[int, int, float]] = []
+    recipe = Recipe(epochs=6, batch_size=16, learning_rate=3e-3, warmup=0.1, seed=0)
+    trained = tmp_path / "trained"
+    train(encoder, random_encoder, rows, trained, recipe, lambda *told: steps.append(told))
+    new = Encoder(trained, dtype="float32")
+    before = quality(encoder, folder, tmp_path / "index", unseen)
+    after = quality(new, folder, tmp_path / "new", unseen)
+    assert after > before + 0.2
+    assert steps[-1][0] == steps[-1][1] == len(steps) and steps[-1][2] < steps[0][2]
+    assert new.fingerprint != encoder.fingerprint and new.max_tokens == encoder.max_tokens == 64
+    assert not list(tmp_path.glob("*.tmp")) and not list(trained.rglob("*.bin"))
+
+
+def test_the_same_seed_gives_the_same_encoder(random_encoder: Path, tmp_path: Path) -> None:
+    encoder = Encoder(random_encoder, dtype="float32")
+    rows = [
+        TrainingRow(str(n), f"question {n}", "p", f"passage {n}", ("n", "m"), (f"other {n}", f"third {n}"))
+        for n in range(8)
+    ]
+    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-3, warmup=0.1, seed=3)
+    for name in ("first", "second"):
+        train(encoder, random_encoder, rows, tmp_path / name, recipe, lambda *told: None)
+    assert Encoder(tmp_path / "first").fingerprint == Encoder(tmp_path / "second").fingerprint

@@ -1,0 +1,283 @@
+"""The command line: exit statuses, one sentence for what is refused, help for everything, JSON for machines."""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from support.commands import Ended
+from support.fakes import Domain
+
+from ragft import artifacts
+from ragft.cli import app
+from ragft.stages import Stages
+
+Ragft = Callable[..., Ended]
+CommandPath = tuple[str, ...]
+
+
+def commands() -> Iterator[tuple[CommandPath, Any]]:
+    """Every command with its path, groups included."""
+
+    def below(path: CommandPath, command: Any) -> Iterator[tuple[CommandPath, Any]]:
+        yield path, command
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from below((*path, name), inner)
+
+    yield from below((), typer.main.get_command(app))
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_and_option_says_what_it_does(path: CommandPath) -> None:
+    command = COMMANDS[path]
+    assert command.help and command.help.strip()
+    for parameter in command.params:
+        if parameter.name != "help" and "completion" not in parameter.name:
+            assert parameter.help and parameter.help.strip().endswith((".", "=3", "8000.")), (path, parameter.name)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_of_every_command_ends_with_0(path: CommandPath, ragft: Ragft) -> None:
+    for flag in ("--help", "-h"):
+        ended = ragft(*path, flag)
+        assert ended.status == 0 and "Usage:" in ended.out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; sys.argv = ['ragft', '--help']\n"
+        "from ragft.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if '.' not in name), file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {
+        "torch", "transformers", "vllm", "faiss", "numpy", "sentence_transformers", "peft", "bitsandbytes", "pyarrow",
+        "litestar", "openai", "pydantic", "yaml", "blake3", "huggingface_hub",
+    }  # fmt: skip
+    assert "Usage:" in ended.stdout
+    assert heavy & set(json.loads(ended.stderr.splitlines()[-1].replace("'", '"'))) == set()
+
+
+def test_version_is_that_of_the_installed_package(ragft: Ragft) -> None:
+    assert ragft("--version").out == f"ragft {importlib.metadata.version('ragft')}\n"
+
+
+def test_module_can_be_run() -> None:
+    ended = subprocess.run([sys.executable, "-m", "ragft", "no-such-command"], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "No such command" in ended.stderr
+
+
+# --- wrong use and wrong configuration: 2
+
+
+def test_missing_configuration(ragft: Ragft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = ragft("run")
+    assert ended.status == 2
+    assert ended.sentence == (
+        "ragft: There is no configuration 'ragft.yaml': name one with -c FILE, or make one with `ragft new NAME`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("name: [", "is not readable as YAML"), ("name: a\nfinetun: {}", "did you mean 'finetune'?"), ("a", "key: value")],
+)
+def test_wrong_configuration(ragft: Ragft, domain: Domain, text: str, sentence: str) -> None:
+    domain.config.write_text(text)
+    for command in (["data", "audit"], ["index", "build"], ["finetune"], ["serve"]):
+        ended = ragft(*command, "-c", domain.config)
+        assert ended.status == 2
+        assert sentence in ended.sentence
+
+
+def test_wrong_override(ragft: Ragft, domain: Domain) -> None:
+    ended = ragft("data", "split", "-c", domain.config, "--set", "seed")
+    assert ended.status == 2
+    assert "--set 'seed' has no '='" in ended.sentence
+
+
+@pytest.mark.parametrize("arguments", [["data", "audit", "--no-such"], ["data", "show", "--row", "-1"], ["ask"]])
+def test_wrong_arguments(ragft: Ragft, domain: Domain, arguments: list[str]) -> None:
+    ended = ragft(*arguments, *(["-c", domain.config] if arguments != ["ask"] else []))
+    assert ended.status == 2
+    assert ended.out == "" and "Traceback" not in ended.err
+
+
+def test_broken_line_of_examples(ragft: Ragft, domain: Domain) -> None:
+    with (domain.folder / "examples.jsonl").open("a") as file:
+        file.write("{question}\n")
+    ended = ragft("data", "split", "-c", domain.config)
+    assert ended.status == 2
+    assert f"{domain.folder / 'examples.jsonl'}, line 5: no JSON" in ended.sentence
+
+
+def test_repeated_id(ragft: Ragft, domain: Domain) -> None:
+    domain.lines("examples.jsonl", [{"id": "e", "question": "a", "answer": "b"}] * 2)
+    ended = ragft("data", "split", "-c", domain.config)
+    assert ended.status == 2
+    assert "line 2: id 'e' stands there twice" in ended.sentence
+
+
+def test_unknown_setup(ragft: Ragft, domain: Domain) -> None:
+    ended = ragft("ask", "Who?", "-c", domain.config, "--setup", "hybird")
+    assert ended.status == 2
+    assert ended.sentence == (
+        "ragft: There is no setup 'hybird': choose one of prompt-only, rag-only, fine-tuned, hybrid."
+    )
+
+
+def test_empty_question(ragft: Ragft, domain: Domain) -> None:
+    ended = ragft("ask", " ", "-c", domain.config)
+    assert (ended.status, ended.sentence) == (2, "ragft: The question is empty.")
+
+
+def test_labels_are_not_sent_to_a_server(ragft: Ragft, domain: Domain) -> None:
+    ended = ragft("ask", "Who?", "-c", domain.config, "--server", "http://127.0.0.1:9", "--labels", "staff")
+    assert ended.status == 2 and "API key decides" in ended.sentence
+
+
+def test_adapter_that_is_none(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
+    ended = ragft("merge", "-c", domain.config, "--adapter", tmp_path)
+    assert ended.status == 2
+    assert "adapter_config.json is missing" in ended.sentence
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_text("pickle")
+    ended = ragft("merge", "-c", domain.config, "--adapter", tmp_path)
+    assert ended.status == 2
+    assert "no adapter_model.safetensors" in ended.sentence
+
+
+# --- failures: 1
+
+
+def test_empty_folder_of_documents(ragft: Ragft, domain: Domain, loaded_encoder: None) -> None:
+    for path in (domain.folder / "documents").iterdir():
+        path.unlink()
+    ended = ragft("index", "build", "-c", domain.config)
+    assert ended.status == 1
+    assert "holds no readable document" in ended.sentence
+
+
+@pytest.mark.parametrize("command", [["index", "list"], ["index", "verify"], ["index", "rollback"]])
+def test_index_that_is_not_there(ragft: Ragft, domain: Domain, command: list[str]) -> None:
+    ended = ragft(*command, "-c", domain.config)
+    assert ended.status == 1
+    assert "build it with `ragft index build`" in ended.sentence
+
+
+def test_model_that_is_not_there(ragft: Ragft, domain: Domain) -> None:
+    ended = ragft("serve", "-c", domain.config)
+    assert ended.status == 1
+    assert "There is no tuned model in" in ended.sentence and "`ragft run`" in ended.sentence
+
+
+def test_full_disk(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "write_file", full)
+        ended = ragft("data", "split", "-c", domain.config)
+    assert ended.status == 1
+    assert "The disk is full" in ended.sentence and "free some space" in ended.sentence
+    assert ragft("data", "split", "-c", domain.config).status == 0
+
+
+def test_missing_package(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_vllm(stages: Stages) -> None:
+        raise ModuleNotFoundError("No module named 'vllm'", name="vllm")
+
+    monkeypatch.setattr(Stages, "evaluate", without_vllm)
+    ended = ragft("evaluate", "-c", domain.config)
+    assert ended.status == 1
+    assert "'vllm' is not installed; `ragft doctor` says" in ended.sentence
+
+
+def test_no_permission(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(stages: Stages) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/out")
+
+    monkeypatch.setattr(Stages, "split", forbidden)
+    ended = ragft("data", "split", "-c", domain.config)
+    assert ended.status == 1
+    assert "No permission for /data/out" in ended.sentence
+
+
+def test_interrupt_says_that_nothing_is_lost(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(stages: Stages) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stages, "finetune", interrupted)
+    ended = ragft("finetune", "-c", domain.config)
+    assert ended.status == 130
+    assert "Nothing is lost" in ended.err and "Traceback" not in ended.err
+
+
+def test_bug_shows_its_traceback(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(stages: Stages) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Stages, "split", bug)
+    with pytest.raises(ZeroDivisionError):
+        ragft("data", "split", "-c", domain.config)
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_debug_shows_the_traceback_of_what_is_refused(place: str, domain: Domain) -> None:
+    arguments = ["data", "split", "-c", str(domain.config), "--set", "sed=1"]
+    arguments = ["--debug", *arguments] if place == "before" else [*arguments, "--debug"]
+    ended = subprocess.run([sys.executable, "-m", "ragft", *arguments], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr and "did you mean 'seed'" in ended.stderr
+
+
+# --- results
+
+
+def test_json_is_one_line_and_nothing_else(
+    ragft: Ragft, domain: Domain, loaded_encoder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(domain.folder)
+    made = ragft("new", "handbook", "--json")
+    assert made.values == {"folder": "handbook"}
+    for command in (["data", "audit"], ["data", "split"], ["data", "mix"], ["data", "show"], ["index", "refresh"]):
+        ended = ragft(*command, "--json")
+        assert ended.status == 0, ended.err
+        assert isinstance(ended.values, dict)
+    assert ragft("doctor", "--json").values["findings"]
+
+
+def test_result_says_where_it_is(ragft: Ragft, domain: Domain) -> None:
+    ended = ragft("data", "split", "-c", domain.config)
+    assert ended.status == 0
+    summary, place = ended.out.splitlines()
+    assert summary == "3 examples to train on, 1 to validate"
+    assert (Path(place.removeprefix("Result: ")) / "train.jsonl").is_file()
+
+
+def test_row_that_is_not_there(ragft: Ragft, domain: Domain, loaded_encoder: None) -> None:
+    ended = ragft("data", "show", "-c", domain.config, "--row", "99")
+    assert ended.status == 2
+    assert "There are 3 training rows: choose one from 0 to 2." in ended.err
+
+
+def test_shown_row_marks_what_is_learnt(ragft: Ragft, domain: Domain, loaded_encoder: None) -> None:
+    values = ragft("data", "show", "-c", domain.config, "--json").values
+    learnt = "".join(token for token, trained in zip(values["tokens"], values["trained"], strict=True) if trained)
+    assert learnt == values["messages"][-1]["content"] + "<|im_end|>"
+    assert len(values["tokens"]) == len(values["token_ids"]) == len(values["trained"])

@@ -1,0 +1,202 @@
+"""One typed file: what it refuses, who wins, and that every key has a reader."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT
+
+from ragft.cli.scaffold import scaffold
+from ragft.config import Config, Section, load_config, workspace_of
+from ragft.errors import UsageError
+
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "ragft.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_configuration_loads_and_names_files_that_exist(path: Path) -> None:
+    config = load_config(path)
+    assert config.index.documents.is_dir()
+    assert config.data.examples.is_file() and config.data.questions.is_file()
+    assert config.data.documents is None or config.data.documents.is_dir()
+
+
+def test_scaffolded_configuration_loads(tmp_path: Path) -> None:
+    assert load_config(scaffold(tmp_path / "handbook") / "ragft.yaml").name == "handbook"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name: a\nfinetun: {epochs: 3}", "unknown key 'finetun': did you mean 'finetune'?"),
+        ("name: a\nfinetune: {epoch: 3}", "unknown key 'finetune.epoch': did you mean 'epochs'?"),
+        ("name: a\ndata: {mix: {gold: 0.5}}", "unknown key 'data.mix.gold': did you mean 'gold_share'?"),
+        ("name: a\nserve: {zzzzzz: 1}", "unknown key 'serve.zzzzzz': known keys: body_timeout, "),
+        ("seed: 1", "key 'name' is missing."),
+        ("name: a\nindex: {top_k: many}", "index.top_k: Input should be a valid integer"),
+        ("name: a\nindex: {top_k: 0}", "index.top_k: Input should be greater than or equal to 1 (it is 0)."),
+        ("name: a\nindex:", "index: Input should be a valid dictionary"),
+        ("name: A b", "name: String should match pattern"),
+        ("name: a\nevaluate: {setups: [hybird]}", "evaluate.setups.0: Input should be 'prompt-only', "),
+        ("name: a\nprompt: {format: '('}", "prompt.format: is not a regular expression"),
+        ("name: a\nprompt: {value: 'Answer: .+'}", "prompt.value: has no group"),
+        ("name: a\ndata: {mix: {general_share: 0.5}}", "data.mix.general names no file"),
+        ("name: a\ndata: {mix: {general_share: 1.0, general: x}}", "general_share: Input should be less than 1"),
+        ("- a\n- b", "does not hold `key: value` lines"),
+        ("", "does not hold `key: value` lines"),
+        ("name: [a", "is not readable as YAML"),
+        ("name: \x00", "is not readable as YAML"),
+    ],
+)  # fmt: skip
+def test_wrong_configuration_is_refused_in_words(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load_config(written(tmp_path, text))
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"index\.top_k: .*finetune\.epochs: "):
+        load_config(written(tmp_path, "name: a\nfinetune: {epochs: -1}\nindex: {top_k: -1}"))
+
+
+def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="ragft new NAME"):
+        load_config(tmp_path / "ragft.yaml")
+
+
+def test_set_beats_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "name: a\nserve: {port: 1, host: file}\nfinetune: {epochs: 1}")
+    monkeypatch.setenv("RAGFT__SERVE__PORT", "2")
+    monkeypatch.setenv("RAGFT__SERVE__HOST", "environment")
+    config = load_config(path, ["serve.port=3", "index.top_k=7"])
+    assert (config.serve.port, config.serve.host, config.finetune.epochs) == (3, "environment", 1)
+    assert config.index.top_k == 7
+
+
+def test_overrides_are_checked_like_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "name: a")
+    for override, sentence in [
+        ("finetune.epoch=3", "did you mean 'epochs'"),
+        ("seed", "write --set section.key=value"),
+        ("name.first=b", "'name' is not a section"),
+        ("seed=[", "seed: Input should be a valid integer"),
+    ]:
+        with pytest.raises(UsageError, match=sentence.replace("[", r"\[")):
+            load_config(path, [override])
+    monkeypatch.setenv("RAGFT__SERVE__PROT", "2")
+    with pytest.raises(UsageError, match=r"'serve\.prot': did you mean 'port'"):
+        load_config(path)
+
+
+def test_a_fault_names_the_place_that_the_value_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "name: a\nmerge: {prompts: 0}")
+    monkeypatch.setenv("RAGFT__SERVE__PROT", "2")
+    with pytest.raises(UsageError) as refused:
+        load_config(path, ["serve.setups=hybrid", "index={depht: 1}"])
+    told = str(refused.value)
+    assert f"{path}: merge.prompts: Input should be greater than or equal to 1 (it is 0)." in told
+    assert "environment variable RAGFT__SERVE__PROT: unknown key 'serve.prot': did you mean 'port'?" in told
+    assert "--set serve.setups=hybrid: serve.setups: Input should be a list, as in [one, two] (it is 'hybrid')." in told
+    assert "--set index={depht: 1}: unknown key 'index.depht': did you mean 'depth'?" in told
+
+
+def test_lists_and_nothing_can_be_set(tmp_path: Path) -> None:
+    config = load_config(
+        written(tmp_path, "name: a\nevaluate: {limit: 3}"),
+        ["evaluate.setups=[hybrid]", "evaluate.limit=null"],
+    )
+    assert config.evaluate.setups == ("hybrid",)
+    assert config.evaluate.limit is None
+
+
+def test_paths_are_relative_to_the_file_and_overrides_to_where_one_stands(tmp_path: Path) -> None:
+    text = "name: a\nworkspace: out\nindex: {documents: docs}\ndata: {examples: /e.jsonl, mix: {general: g.jsonl}}"
+    config = load_config(written(tmp_path, text + "\nmodel: {base: ./model}"), ["data.questions=q.jsonl"])
+    assert config.workspace == tmp_path / "out"
+    assert config.index.documents == tmp_path / "docs"
+    assert config.data.examples == Path("/e.jsonl")
+    assert config.data.mix.general == tmp_path / "g.jsonl"
+    assert config.data.questions == Path("q.jsonl")
+    assert Path(config.model.base) == tmp_path / "model"
+
+
+def test_defaults_are_relative_to_the_file_too(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "name: a"))
+    assert config.index.documents == tmp_path / "documents"
+    assert (config.data.examples, config.data.questions) == (tmp_path / "examples.jsonl", tmp_path / "questions.jsonl")
+    assert config.data.documents is config.data.mix.general is config.serve.keys is None
+
+
+def test_names_of_models_are_no_paths(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "name: a\nmodel: {base: owner/name}\nindex: {encoder: all-minilm-l6-v2}"))
+    assert (config.model.base, config.index.encoder) == ("owner/name", "all-minilm-l6-v2")
+
+
+def test_workspace_is_named_after_the_domain_where_ragft_runs(tmp_path: Path) -> None:
+    assert workspace_of(load_config(written(tmp_path, "name: a"))) == Path("workspace/a")
+
+
+def test_filter_of_the_index_is_checked_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ragft.yaml"
+    path.write_text("name: desk\nindex:\n  filter: {year: {gte: 2024}}\n")
+    assert load_config(path).index.filter == {"year": {"gte": 2024}}
+    with pytest.raises(UsageError, match=r"index\.filter: cannot be understood: There is no operator 'newer'"):
+        load_config(path, ["index.filter={year: {newer: 2024}}"])
+
+
+def test_reranker_that_is_marked_as_a_path_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "ragft.yaml"
+    path.write_text("name: desk\nindex: {rerank: ./models/judge}\n")
+    assert load_config(path).index.rerank == str(tmp_path / "./models/judge")
+
+
+def test_json_schema_describes_every_key() -> None:
+    schema = json.loads(json.dumps(Config.model_json_schema()))
+    for name in ("FinetuneSection", "ServeSection", "MixSection"):
+        assert all("description" in key for key in schema["$defs"][name]["properties"].values())
+
+
+def leaves(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from leaves(field.annotation, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def accesses() -> set[tuple[str, str]]:
+    """(owner, attribute) of every attribute that the source reads: `config.index.top_k` gives ("index", "top_k")."""
+    found = set()
+    for package in ("index", "ragft", "serving"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute) and path.parent.name != "config":
+                    owner: Any = node.value
+                    name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+                    found.add((name.strip("_"), node.attr))
+    return found
+
+
+def test_every_key_has_a_reader() -> None:
+    read = accesses()
+    # How the code calls a section that it was handed.
+    handed = ("settings", "section", "limits", "mixing", "config")
+    unread = [
+        ".".join(path)
+        for path in leaves(Config)
+        if path != ("workspace",)  # read by `workspace_of`, which a test above calls
+        and not any((owner, path[-1]) in read for owner in (*path[-2:-1], *handed))
+    ]
+    assert unread == []

@@ -1,0 +1,255 @@
+"""Training rows look like what retrieval shows: shares, places, gold and refusals are what was declared."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.fakes import FakeSnapshot
+
+from index.search.search import Hit
+from ragft.citations import parse_citations
+from ragft.config import MixSection
+from ragft.data.examples import Example
+from ragft.data.mix import Row, mix
+from ragft.errors import UsageError
+
+REFUSAL = "Source: none\nAnswer: unknown"
+SECTIONS = 40
+SNAPSHOT = FakeSnapshot([(f"doc{n}.md", f"Section {n}", f"Fact {n}.") for n in range(SECTIONS)])
+IDS = [chunk.id for chunk in SNAPSHOT.chunks()]
+
+
+def example(number: int, *sources: int, **given_: Any) -> Example:
+    """An example that is answered by these sections, and cites them in order."""
+    marks = "".join(f"[{place}]" for place in range(1, len(sources) + 1))
+    values: dict[str, Any] = {
+        "id": f"e{number}",
+        "question": f"Question {number}?",
+        "answer": f"Source: {marks} Section\nAnswer: {number}" if sources else REFUSAL,
+        "sources": tuple(f"doc{source}.md#Section {source}" for source in sources),
+        "group": str(number),
+    }
+    return Example(**{**values, **given_})
+
+
+def search(questions: Sequence[str]) -> list[list[Hit]]:
+    """Hits that depend on the question, so that the gold passage stands anywhere among them, or nowhere."""
+    hits = SNAPSHOT.hits()
+    return [hits[start:] + hits[:start] for start in (len(question) * 7 % SECTIONS for question in questions)]
+
+
+def mixed(examples: Sequence[Example], seed: int = 0, general: Sequence[Example] = (), **values: Any) -> list[Row]:
+    section = MixSection(**{"passages": 4, "gold_share": 0.8, "closed_book_share": 0.1, **values})
+    rows = mix(examples, general, SNAPSHOT, search, section, system="Style.", refusal=REFUSAL, seed=seed)  # type: ignore[arg-type]
+    return list(rows)
+
+
+def kinds(rows: Sequence[Row]) -> Counter[str]:
+    return Counter(row.kind for row in rows)
+
+
+def shown(row: Row) -> list[str]:
+    """The passages in the prompt, by number, as the model reads them."""
+    passages = row.messages[-2]["content"].removeprefix("Passages:\n").rpartition("\n\nQuestion: ")[0]
+    return [part.partition("] ")[2] for part in passages.split("\n\n")]
+
+
+ONE_SOURCE = [example(number, number % SECTIONS) for number in range(100)]
+SHARES = st.floats(0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(gold=SHARES, closed=SHARES, rows=st.integers(1, 40), seed=st.integers(0, 5))
+def test_shares_are_exact(gold: float, closed: float, rows: int, seed: int) -> None:
+    counted = kinds(mixed(ONE_SOURCE[:rows], seed, gold_share=gold, closed_book_share=closed))
+    with_passages = rows - round(closed * rows)
+    assert counted["closed-book"] == round(closed * rows)
+    assert counted["refusal"] == round((1 - gold) * with_passages)
+    assert counted["gold"] == with_passages - counted["refusal"]
+
+
+def test_gold_share_is_not_inverted() -> None:
+    assert kinds(mixed(ONE_SOURCE, gold_share=0.9, closed_book_share=0)) == {"gold": 90, "refusal": 10}
+    assert kinds(mixed(ONE_SOURCE, gold_share=1.0, closed_book_share=0)) == {"gold": 100}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sources=st.lists(st.lists(st.integers(0, SECTIONS - 1), max_size=3, unique=True), min_size=1, max_size=12),
+    passages=st.integers(3, 8),
+    repeats=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_passages_hold_the_answer_exactly_where_they_should(
+    sources: list[list[int]], passages: int, repeats: int, seed: int
+) -> None:
+    examples = {f"e{n}": example(n, *named) for n, named in enumerate(sources)}
+    for row in mixed(list(examples.values()), seed, passages=passages, repeats=repeats):
+        gold = [IDS[int(source.rpartition(" ")[2])] for source in examples[row.example_id].sources]
+        assert len(set(row.passages)) == len(row.passages) == (0 if row.kind == "closed-book" else passages)
+        answer = row.messages[-1]["content"]
+        if row.kind == "gold":
+            assert [row.passages[place - 1] for place in row.gold] == gold
+            assert parse_citations(answer) == row.gold
+        elif row.kind == "refusal":
+            assert not gold or not set(gold) <= set(row.passages)
+            assert len(gold) != 1 or gold[0] not in row.passages
+            assert (answer, row.gold) == (REFUSAL, ())
+        else:
+            assert parse_citations(answer) == ()
+            assert "Passages:" not in row.messages[-2]["content"]
+
+
+def test_prompt_shows_the_passages_that_the_row_names() -> None:
+    texts = {chunk.id: chunk.passage for chunk in SNAPSHOT.chunks()}
+    for row in mixed(ONE_SOURCE):
+        if row.kind != "closed-book":
+            assert shown(row) == [texts[name] for name in row.passages]
+            assert row.messages[0] == {"role": "system", "content": "Style."}
+
+
+def test_gold_stands_at_every_place_about_as_often() -> None:
+    places = Counter(
+        row.gold[0] for seed in range(20) for row in mixed(ONE_SOURCE, seed, gold_share=1, closed_book_share=0)
+    )
+    # 2,000 rows over 4 places: 500 each, and 100 away from it is more than five standard deviations.
+    assert set(places) == {1, 2, 3, 4}
+    assert all(abs(count - 500) < 100 for count in places.values())
+
+
+def test_gold_is_shown_even_where_search_never_finds_it() -> None:
+    def blind(questions: Sequence[str]) -> list[list[Hit]]:
+        return [SNAPSHOT.hits()[20:] for _ in questions]
+
+    settings_ = MixSection(passages=4, gold_share=1, closed_book_share=0)
+    rows = mix(ONE_SOURCE[:10], (), SNAPSHOT, blind, settings_, system="", refusal=REFUSAL, seed=0)  # type: ignore[arg-type]
+    assert all(row.passages[row.gold[0] - 1] == IDS[int(row.example_id[1:])] for row in rows)
+
+
+def test_comparison_cites_both_sources_at_their_places() -> None:
+    rows = mixed([example(n, n, n + 1) for n in range(30)], gold_share=1, closed_book_share=0)
+    for row in rows:
+        first = int(row.example_id[1:])
+        assert [row.passages[place - 1] for place in row.gold] == [IDS[first], IDS[first + 1]]
+        assert row.messages[-1]["content"].startswith(f"Source: [{row.gold[0]}][{row.gold[1]}] Section")
+
+
+def test_question_over_two_passages_is_refused_where_only_one_was_found() -> None:
+    rows = mixed([example(n, n, n + 1) for n in range(30)], gold_share=0, closed_book_share=0)
+    found = Counter(
+        len({IDS[int(row.example_id[1:])], IDS[int(row.example_id[1:]) + 1]} & set(row.passages)) for row in rows
+    )
+    assert set(found) == {0, 1} and min(found.values()) >= 5
+
+
+def test_half_an_answer_is_never_a_whole_one() -> None:
+    # The document as a source, and a section of it: one passage holds both.
+    both = example(1, 3, sources=("doc3.md", "doc3.md#Section 3"))
+    for seed in range(10):
+        (row,) = mixed([both], seed, gold_share=0, closed_book_share=0)
+        assert row.kind == "refusal" and IDS[3] not in row.passages
+
+
+def test_a_long_section_is_gold_by_any_of_its_passages() -> None:
+    snapshot = FakeSnapshot(
+        [("a.md", "Long", f"part {n}") for n in range(3)] + [("b.md", f"{n}", "") for n in range(9)]
+    )
+    long = [Example("e", "q", "Answer [1]", sources=("a.md#Long",))]
+    seen = set()
+    for seed in range(20):
+        for share in (0.0, 1.0):
+            settings_ = MixSection(passages=3, gold_share=share, closed_book_share=0)
+            (row,) = mix(
+                long, (), snapshot, lambda _: [snapshot.hits()], settings_, system="", refusal=REFUSAL, seed=seed
+            )  # type: ignore[arg-type]
+            parts = [name for name in row.passages if name.startswith("a.md")]
+            assert len(parts) == share
+            seen.update(parts)
+    assert len(seen) == 3
+
+
+def test_closed_book_rows_keep_the_form_and_lose_the_marks() -> None:
+    (row,) = mixed([example(7, 1, 2)], closed_book_share=1)
+    assert row.messages[-1]["content"] == "Source: Section\nAnswer: 7"
+    assert row.messages[-2]["content"] == "Question: Question 7?"
+
+
+def test_example_without_sources_is_a_refusal_in_its_own_words() -> None:
+    (row,) = mixed([example(1, answer="Nobody knows that.")], gold_share=1, closed_book_share=0)
+    assert (row.kind, row.messages[-1]["content"], len(row.passages)) == ("refusal", "Nobody knows that.", 4)
+
+
+def test_marks_that_name_no_source_are_left_alone() -> None:
+    (row,) = mixed([example(1, 5, answer="Since [2026], see [1; 1] and [9]")], gold_share=1, closed_book_share=0)
+    place = row.gold[0]
+    assert row.messages[-1]["content"] == f"Since [2026], see [{place}; {place}] and [9]"
+
+
+def test_repeats_show_an_example_with_other_passages() -> None:
+    rows = mixed(ONE_SOURCE[:1], repeats=4, gold_share=1, closed_book_share=0)
+    distractors = [frozenset(row.passages) - {IDS[0]} for row in rows]
+    assert len(rows) == 4
+    assert len(set().union(*distractors)) == 12  # three others in each, and none twice
+
+
+def test_seed_decides_all() -> None:
+    assert mixed(ONE_SOURCE, seed=3) == mixed(ONE_SOURCE, seed=3)
+    assert mixed(ONE_SOURCE, seed=3) != mixed(ONE_SOURCE, seed=4)
+
+
+def test_unknown_source_is_refused_with_its_example() -> None:
+    lost = [example(1, 1), example(2, sources=("doc1.md#No such section",))]
+    with pytest.raises(UsageError, match=r"Example 'e2' names the source 'doc1\.md#No such section'"):
+        mixed(lost)
+
+
+def test_more_sources_than_passages_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"Example 'e1' names 3 sources, .*data\.mix\.passages = 2"):
+        mixed([example(1, 1, 2, 3)], passages=2)
+
+
+def test_document_names_may_hold_a_hash() -> None:
+    snapshot = FakeSnapshot([("c#.md", "Generics", "Text."), ("c.md", "Pointers", "Text.")])
+    examples = [Example("e", "q", "a [1]", sources=("c#.md#Generics",))]
+    settings_ = MixSection(passages=1, gold_share=1, closed_book_share=0)
+    (row,) = mix(examples, (), snapshot, lambda _: [[]], settings_, system="", refusal="", seed=0)  # type: ignore[arg-type]
+    assert row.passages == (snapshot.chunks()[0].id,)
+
+
+@settings(max_examples=40, deadline=None)
+@given(share=st.floats(0, 0.9), closed=st.floats(0, 0.1), count=st.integers(1, 30))
+def test_general_rows_make_up_their_share(share: float, closed: float, count: int) -> None:
+    general = [Example(f"g{n}", f"General {n}", "Hello [1]") for n in range(count)]
+    rows = mixed(ONE_SOURCE, general=general, general_share=share, closed_book_share=closed)
+    counted = kinds(rows)
+    assert counted["general"] == round(100 * share / (1 - share))
+    assert abs(counted["closed-book"] - closed * len(rows)) <= 1
+    # No instruction is drawn again before all were drawn, and none is rewritten.
+    drawn = Counter(row.example_id for row in rows if row.kind == "general")
+    assert max(drawn.values(), default=0) - min((drawn[item.id] for item in general), default=0) <= 1
+    for row in rows:
+        if row.kind == "general":
+            assert [turn["role"] for turn in row.messages] == ["user", "assistant"]
+            assert row.messages[-1]["content"] == "Hello [1]"
+
+
+def test_earlier_turns_and_an_own_system_prompt_are_kept() -> None:
+    system = {"role": "system", "content": "Mine."}
+    turns = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"})
+    own, shared = (
+        mixed([example(1, 1, history=history)], gold_share=1, closed_book_share=0)[0].messages
+        for history in ((system, *turns), turns)
+    )
+    assert own[:3] == (system, *turns)
+    assert shared[:3] == ({"role": "system", "content": "Style."}, *turns)
+
+
+def test_row_survives_writing_and_reading() -> None:
+    for row in mixed(ONE_SOURCE[:20]):
+        assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row

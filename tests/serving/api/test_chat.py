@@ -1,0 +1,248 @@
+"""`/v1/chat/completions` and `/v1/models` over a stand-in for the engine."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+from support.serving import INDEX_VERSION, MODEL_VERSION, Fakes
+
+from ragft.engine.vllm import ChatError
+from ragft.errors import EngineDead
+
+Client = TestClient[Litestar]
+QUESTION = {"role": "user", "content": "What does a ticket cost?"}
+
+
+def ask(client: Client, **fields: Any) -> Any:
+    return client.post("/v1/chat/completions", json={"model": "hybrid", "messages": [QUESTION], **fields})
+
+
+def events(answer: Any) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def test_an_answer_carries_the_passages_that_it_cites_and_the_versions_it_came_from(client: Client) -> None:
+    answer = ask(client)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["model"] == "hybrid"
+    assert body["choices"][0]["message"]["content"] == "Costs 12 euros [1]."
+    assert body["ragft"]["setup"] == "hybrid"
+    assert [(c["number"], c["document_id"], c["text"]) for c in body["ragft"]["citations"]] == [
+        (1, "tickets.md", "A ticket costs 12 euros.")
+    ]
+    assert body["ragft"]["index_version"] == answer.headers["x-ragft-index-version"] == INDEX_VERSION
+    assert body["ragft"]["model_version"] == answer.headers["x-ragft-model-version"] == MODEL_VERSION
+    assert body["ragft"]["timings"]["retrieval_ms"] == 1.5
+
+
+def test_passages_stand_in_the_last_user_turn_and_the_configured_system_prompt_above(
+    client: Client, fakes: Fakes
+) -> None:
+    earlier = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
+    ask(client, messages=[*earlier, QUESTION])
+    messages = fakes.chat.bodies[0]["messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[0]["content"] == "House style."
+    assert messages[1:3] == earlier
+    assert messages[3]["content"] == (
+        "Passages:\n[1] Prices\nA ticket costs 12 euros.\n\n[2] Prices\nDogs travel free.\n\n"
+        "Question: What does a ticket cost?"
+    )
+    assert fakes.retriever.asked == [("What does a ticket cost?", None)]
+
+
+def test_a_request_with_a_system_message_replaces_the_configured_one(client: Client, fakes: Fakes) -> None:
+    ask(client, messages=[{"role": "developer", "content": "Be brief."}, QUESTION])
+    messages = fakes.chat.bodies[0]["messages"]
+    assert [message["role"] for message in messages] == ["system", "user"]
+    assert messages[0]["content"] == "Be brief."
+
+
+def test_a_setup_without_retrieval_searches_nothing_and_names_no_index(client: Client, fakes: Fakes) -> None:
+    answer = ask(client, model="fine-tuned")
+    assert fakes.retriever.asked == []
+    assert fakes.chat.bodies[0]["messages"][-1]["content"] == "Question: What does a ticket cost?"
+    assert "x-ragft-index-version" not in answer.headers
+    assert answer.json()["ragft"]["citations"] == []
+
+
+def test_a_silent_request_is_answered_greedily_within_the_configured_length(client: Client, fakes: Fakes) -> None:
+    ask(client, temperature=None)
+    assert fakes.chat.bodies[0]["temperature"] == 0
+    assert fakes.chat.bodies[0]["max_tokens"] == 96
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"temperature": 0.5},
+        {"top_p": 0.3},
+        {"seed": 7},
+        {"stop": ["\n"]},
+        {"presence_penalty": 0.5},
+        {"frequency_penalty": 0.25},
+        {"repetition_penalty": 1.1},
+        {"logprobs": True, "top_logprobs": 2},
+        {"response_format": {"type": "json_object"}},
+        {"max_completion_tokens": 9},
+        {"stream_options": {"include_usage": True}, "stream": True},
+    ],
+)
+def test_each_sampling_field_reaches_the_engine(client: Client, fakes: Fakes, field: dict[str, Any]) -> None:
+    assert ask(client, **field).status_code == 200
+    assert {name: fakes.chat.bodies[0].get(name) for name in field} == field
+    assert ("max_tokens" in fakes.chat.bodies[0]) == ("max_completion_tokens" not in field)
+
+
+def test_top_k_and_return_passages_are_taken_from_the_request(client: Client, fakes: Fakes) -> None:
+    body = ask(client, ragft={"top_k": 1, "return_passages": True}).json()
+    assert fakes.retriever.asked == [("What does a ticket cost?", 1)]
+    assert [passage["document_id"] for passage in body["ragft"]["passages"]] == ["tickets.md"]
+
+
+def test_a_stream_ends_its_last_choice_with_the_citations(client: Client) -> None:
+    answer = ask(client, stream=True)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["x-ragft-index-version"] == INDEX_VERSION
+    chunks = events(answer)
+    assert {chunk["model"] for chunk in chunks} == {"hybrid"}
+    assert ["ragft" in chunk for chunk in chunks] == [False, False, True]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    assert chunks[-1]["ragft"]["citations"][0]["document_id"] == "tickets.md"
+    assert chunks[-1]["ragft"]["timings"]["ttft_ms"] >= 0
+
+
+def test_a_stream_of_several_choices_carries_the_citations_once(client: Client) -> None:
+    chunks = events(ask(client, stream=True, n=2))
+    assert ["ragft" in chunk for chunk in chunks] == [False] * 5 + [True]
+
+
+def test_an_unknown_model_is_404_and_names_the_deployed_ones(client: Client) -> None:
+    answer = ask(client, model="gpt-4")
+    assert answer.status_code == 404
+    assert "hybrid, fine-tuned" in answer.json()["error"]["message"]
+    assert ask(client, model="prompt-only").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [{"role": "assistant", "content": "Hello"}]}, "messages"),
+        ({"messages": [QUESTION, {"role": "assistant", "content": "It"}]}, "messages"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
+            "messages",
+        ),
+        ({"messages": [{"role": "user"}]}, "messages"),
+        ({"messages": [7]}, "messages"),
+        ({"chat_template": "{{ x }}"}, "chat_template"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"n": 100_000}, "n"),
+        ({"n": "two"}, "n"),
+        ({"ragft": {"topk": 3}}, "ragft"),
+        ({"ragft": {"top_k": 0}}, "ragft.top_k"),
+        ({"ragft": 7}, "ragft"),
+        ({"model": 7}, "model"),
+    ],
+)
+def test_what_is_not_valid_is_400_and_never_reaches_the_engine(
+    client: Client, fakes: Fakes, fields: dict[str, Any], param: str
+) -> None:
+    answer = ask(client, **fields)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert fakes.chat.bodies == []
+
+
+def test_text_parts_are_one_question(client: Client, fakes: Fakes) -> None:
+    parts = [{"type": "text", "text": "What does "}, {"type": "text", "text": "it cost?"}]
+    assert ask(client, messages=[{"role": "user", "content": parts}]).status_code == 200
+    assert fakes.retriever.asked == [("What does it cost?", None)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ChatError(400, {"message": "temperature must be non-negative", "param": "temperature"}), 400),
+        (ChatError(503, {"message": "queue"}), 503),
+        (EngineDead("gone"), 503),
+        (RuntimeError("/secret/path"), 500),
+    ],
+)
+def test_an_error_before_the_first_token_is_a_status_of_its_own(
+    client: Client, fakes: Fakes, error: Exception, status: int, stream: bool
+) -> None:
+    fakes.chat.error = error
+    fakes.chat.fails_after = 0 if stream else None
+    answer = ask(client, stream=stream)
+    assert answer.status_code == status
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert "secret" not in answer.text
+
+
+def test_an_error_event_before_the_first_token_is_a_status_of_its_own(client: Client, fakes: Fakes) -> None:
+    async def complete(body: Any) -> Any:
+        async def stream() -> Any:
+            yield 'data: {"error": {"message": "too much", "code": 503}}\n\n'
+            yield "data: [DONE]\n\n"
+
+        return stream()
+
+    fakes.chat.complete = complete  # type: ignore[method-assign]
+    assert ask(client, stream=True).status_code == 503
+
+
+def test_an_error_amid_a_stream_is_an_event_and_the_stream_ends_as_clients_expect(client: Client, fakes: Fakes) -> None:
+    fakes.chat.error = RuntimeError("/secret/path")
+    fakes.chat.fails_after = 2
+    answer = ask(client, stream=True)
+    assert answer.status_code == 200
+    chunks = events(answer)
+    assert chunks[-1]["error"]["code"] == 500
+    assert "secret" not in answer.text
+    assert fakes.chat.running == 0
+
+
+def test_an_error_event_amid_a_stream_does_not_show_what_is_inside(client: Client, fakes: Fakes) -> None:
+    async def complete(body: Any) -> Any:
+        async def stream() -> Any:
+            yield 'data: {"choices": [{"index": 0, "delta": {"content": "Costs"}}]}\n\n'
+            yield 'data: {"error": {"message": "see /secret/trace", "code": 500}}\n\n'
+            yield "data: [DONE]\n\n"
+
+        return stream()
+
+    fakes.chat.complete = complete  # type: ignore[method-assign]
+    answer = ask(client, stream=True)
+    assert events(answer)[-1]["error"]["code"] == 500
+    assert "secret" not in answer.text
+
+
+def test_models_are_the_deployed_setups_the_default_first(client: Client) -> None:
+    assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["hybrid", "fine-tuned"]
+    assert client.get("/v1/models/hybrid").json()["id"] == "hybrid"
+    assert client.get("/v1/models/rag-only").status_code == 404
+
+
+def test_retrieve_answers_hits_and_their_version(client: Client, fakes: Fakes) -> None:
+    body = client.post("/v1/retrieve", json={"query": "tickets", "top_k": 1}).json()
+    assert body["index_version"] == INDEX_VERSION
+    assert [(hit["number"], hit["document_id"]) for hit in body["hits"]] == [(1, "tickets.md")]
+    assert fakes.retriever.asked == [("tickets", 1)]
+
+
+@pytest.mark.parametrize("body", [{}, {"query": ""}, {"query": "a", "top_k": 1000}, {"query": "a", "path": "/etc"}])
+def test_a_search_that_is_not_valid_is_400(client: Client, body: dict[str, Any]) -> None:
+    assert client.post("/v1/retrieve", json=body).status_code == 400

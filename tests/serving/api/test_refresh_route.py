@@ -1,0 +1,166 @@
+"""`POST /admin/index/refresh`: what it answers when all is well, and when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.serving import Fakes, Running, make_config, running
+
+import serving.deployment as deployment_module
+from index.encoders.encoder import Encoder
+from index.errors import EncoderMismatch
+from index.refresh.refresh import refresh
+from ragft.config import Config
+from ragft.models import resolve_encoder
+from ragft.pipeline import Retriever
+from serving.app import create_app
+from serving.deployment import Loaded, _open, load_vllm
+from serving.security import Keys
+
+PAGES = {"tickets.md": "# Tickets\n\nA ticket costs 12 euros.\n", "dogs.md": "# Dogs\n\nDogs travel free.\n"}
+CROWD = "# Offers\n\n" + "".join(f"## What a ticket costs {n}\n\nA ticket costs {n}, a ticket.\n\n" for n in range(4))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder(resolve_encoder("all-minilm-l6-v2"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Two pages and one golden question, asked of the first two passages."""
+    for name, text in PAGES.items():
+        (tmp_path / "documents").mkdir(exist_ok=True)
+        (tmp_path / "documents" / name).write_text(text)
+    golden = tmp_path / "golden.jsonl"
+    golden.write_text(json.dumps({"id": "price", "question": "What a ticket costs", "sources": ["tickets.md"]}) + "\n")
+    made = make_config(tmp_path)
+    index = {"documents": tmp_path / "documents", "mode": "lexical", "top_k": 2, "gate": {"questions": golden}}
+    return Config.model_validate({**made.model_dump(), "index": index})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "workspace" / "index"
+
+
+@pytest.fixture
+def served(config: Config, root: Path, encoder: Encoder, fakes: Fakes) -> Iterator[Running]:
+    refresh(root, config.index.documents, encoder)
+
+    async def load() -> Loaded:
+        retriever = Retriever(await asyncio.to_thread(_open, root, encoder), encoder, config)
+        return Loaded({"tuned": fakes.engine}, {"tuned": fakes.chat}, retriever)
+
+    with running(create_app(config, load=load, keys=Keys({}))) as server:
+        yield server
+
+
+def ask(served: Running, **body: Any) -> tuple[int, dict[str, Any]]:
+    answer = httpx.post(served.url + "/admin/index/refresh", json=body, timeout=60)
+    return answer.status_code, answer.json()
+
+
+def live(served: Running) -> str:
+    return str(httpx.get(served.url + "/admin/versions").json()["index_version"])
+
+
+def test_dry_run_tells_the_plan_and_the_time(served: Running, config: Config) -> None:
+    (config.index.documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
+    status, plan = ask(served, dry_run=True)
+    assert (status, plan["added"], plan["unchanged"], plan["published"], plan["held"]) == (200, 1, 2, False, False)
+    assert plan["estimate_basis"] == "sample" and plan["characters_per_second"] > 0 and plan["estimated_seconds"] >= 0
+    assert (plan["gate"], plan["refusal"]) == (None, None)
+
+
+def test_gate_that_is_passed_is_in_the_answer(served: Running, config: Config) -> None:
+    (config.index.documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
+    status, done = ask(served)
+    assert (status, done["published"], done["held"], done["gate"]["passed"]) == (200, True, False, True)
+    assert done["gate"]["summary"].startswith("1 of 1 golden questions")
+    assert live(served) == done["index_version"]
+
+
+def test_held_snapshot_is_422_with_what_was_lost_and_the_old_one_serves_on(served: Running, config: Config) -> None:
+    before = live(served)
+    (config.index.documents / "offers.md").write_text(CROWD)
+    status, held = ask(served)
+    assert (status, held["published"], held["held"], held["added"]) == (422, False, True, 1)
+    assert held["error"]["type"] == "unprocessable_entity_error"
+    assert "price (What a ticket costs): tickets.md at rank 1 before and at rank " in held["error"]["message"]
+    assert held["gate"]["details"] and live(served) == before
+    status, published = ask(served, gate=False)
+    assert (status, published["published"], published["gate"]) == (200, True, None)
+    assert live(served) == held["index_version"] == published["index_version"]
+
+
+def test_documents_that_cannot_be_read_are_named_with_what_became_of_them(served: Running, config: Config) -> None:
+    for name in ("dogs.md", "new.md"):
+        (config.index.documents / name).write_bytes(b"\x00\x01")
+    status, done = ask(served)
+    assert (status, done["removed"]) == (200, 0)
+    assert [item["path"] for item in done["kept"]] == ["dogs.md"]
+    assert [item["path"] for item in done["skipped"]] == ["new.md"] and done["skipped"][0]["reason"]
+
+
+def test_too_many_removals_are_422_with_the_way_on(served: Running, config: Config, root: Path) -> None:
+    (config.index.documents / "more.md").write_text("# More\n\nMore of it.\n")
+    assert ask(served)[0] == 200
+    before = live(served)
+    for name in ("more.md", "dogs.md"):
+        (config.index.documents / name).unlink()
+    assert "2 of 3 indexed documents" in ask(served, dry_run=True)[1]["refusal"]
+    status, refused = ask(served)
+    assert (status, refused["error"]["param"]) == (422, "allow_removal")
+    message = refused["error"]["message"]
+    assert "2 of 3 indexed documents" in message and '{"allow_removal": true}' in message and str(root) not in message
+    assert live(served) == before
+    status, done = ask(served, allow_removal=True)
+    assert (status, done["removed"], done["published"]) == (200, 2, True)
+
+
+def test_full_disk_is_507_and_the_old_snapshot_serves_on(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = live(served)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(deployment_module, "refresh", full)
+    status, refused = ask(served)
+    assert (status, refused["error"]["type"]) == (507, "insufficient_storage_error")
+    assert live(served) == before and httpx.get(served.url + "/health/ready").status_code == 200
+
+
+def test_golden_questions_that_cannot_be_read_are_422(served: Running, config: Config) -> None:
+    assert config.index.gate.questions is not None
+    config.index.gate.questions.unlink()
+    status, refused = ask(served)
+    assert status == 422 and str(config.index.gate.questions) not in refused["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [{"gate": "no"}, {"allow_removal": 1}, {"snapshot": "x"}])
+def test_body_that_asks_for_something_else_is_400(served: Running, body: dict[str, Any]) -> None:
+    assert ask(served, **body)[0] == 400
+
+
+def test_index_of_another_encoder_is_refused_before_any_engine_is_started(
+    config: Config, root: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = Encoder(resolve_encoder("all-minilm-l6-v2"), passage_prefix="passage: ")
+    refresh(root, config.index.documents, other)
+
+    class NeverStarted:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            raise AssertionError("an engine was loaded first")
+
+    monkeypatch.setattr(deployment_module, "VllmEngine", NeverStarted)
+    monkeypatch.setattr(deployment_module, "Encoder", lambda *_, **__: encoder)
+    with pytest.raises(EncoderMismatch, match="ragft index build --rebuild"):
+        asyncio.run(load_vllm(config, {"tuned": tmp_path}))
