@@ -23,6 +23,7 @@ from blake3 import blake3
 
 from index.encoders.batching import TOKENS_PER_BATCH, batches_of_equal_cost
 from index.encoders.loading import file_hashes, load
+from index.encoders.precision import native_format
 from index.errors import IndexFault
 
 Vectors = npt.NDArray[np.float32]
@@ -106,7 +107,7 @@ class Encoder:
         folder = _resolve(str(source))
         self.source = str(source)
         self.device = device
-        self.dtype = _native_dtype(device) if dtype == "auto" else dtype
+        self.dtype = native_format(device) if dtype == "auto" else dtype
         self.backend = "torch" if backend == "auto" else backend
         self.query_prefix = query_prefix
         self.passage_prefix = passage_prefix
@@ -267,6 +268,12 @@ def _check_options(device: str, dtype: str, backend: str) -> None:
         )
     if dtype not in DTYPES:
         raise IndexFault(f"The encoder's dtype is {dtype!r}; choose one of {', '.join(DTYPES)}.")
+    if dtype == "bfloat16" and device == "cpu" and native_format() != "bfloat16":
+        raise IndexFault(
+            "The encoder's dtype is bfloat16, which this processor only emulates, many times slower than float32; set "
+            "index.encoder.dtype to auto or float32. An index that was built in bfloat16 must be rebuilt for it with "
+            "`ragft index build --rebuild`."
+        )
     if backend not in BACKENDS:
         raise IndexFault(f"The encoder's backend is {backend!r}; choose one of {', '.join(BACKENDS)}.")
     if backend == "openvino" and (device != "cpu" or dtype == "float16"):
@@ -323,16 +330,3 @@ def _load(folder: Path, device: str, dtype: str) -> Any:
             f"The encoder in {folder} cannot be loaded ({error}); it must be a sentence-transformers model "
             "with weights in safetensors."
         ) from error
-
-
-def _native_dtype(device: str) -> str:
-    """bfloat16 where matrix products in it are faster than in float32, which is in hardware only."""
-    import torch
-
-    if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        flags = set()
-    return "bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"

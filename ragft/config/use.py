@@ -14,7 +14,9 @@ from ragft.setups import SETUPS
 class EngineSection(Section):
     """How text is generated."""
 
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("bfloat16", description="Number format in vLLM.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Number format in vLLM; auto: bfloat16 where the processor multiplies it, else float32."
+    )
     max_length: int = Field(2048, ge=64, description="Longest prompt plus answer in tokens.")
     max_tokens: int = Field(96, ge=1, description="Longest answer in tokens, unless a request says otherwise.")
     max_sequences: int = Field(32, ge=1, description="Requests that are generated together.")

@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from index.encoders.precision import native_format
 from ragft.artifacts import MANIFEST, hash_model
 from ragft.config import EngineSection
 from ragft.engine.base import Delta, Generation, Sampling
@@ -215,7 +216,7 @@ class VllmEngine:
                 arguments = AsyncEngineArgs(
                     model=str(self.model_folder),
                     served_model_name=self.served_name,
-                    dtype=settings.dtype,
+                    dtype=native_format() if settings.dtype == "auto" and current_platform.is_cpu() else settings.dtype,
                     max_model_len=settings.max_length,
                     max_num_seqs=settings.max_sequences,
                     enforce_eager=settings.eager,

@@ -115,7 +115,8 @@ def divergence(
 ) -> MergeProof:
     """Compares the live model (base and adapter) with the merged one on `prompts`.
 
-    The live model's dequantised weights are kept in memory while it answers. Both run in bfloat16, as they are served.
+    The live model's dequantised weights are kept in memory while it answers. Both run in the format that this processor
+    multiplies, as training and vLLM do.
 
     Args:
         model_folder: the base model.
@@ -130,8 +131,9 @@ def divergence(
     """
     if not prompts:
         raise RagftError("A merge cannot be proven without prompts: give at least one.")
+    dtype = decoder.compute_dtype()
     with closing(Workers(torch.get_num_threads())) as workers:
-        live = decoder.load(model_folder, torch.bfloat16, attention_name=attention.ANSWERING)
+        live = decoder.load(model_folder, dtype, attention_name=attention.ANSWERING)
         stops = _stop_tokens(live, model_folder)
         load_adapter(live, adapter_folder, quantise=quantised, cache=True)
         live_ids = _answers(live, prompts, stops, max_tokens, workers)
@@ -142,7 +144,7 @@ def divergence(
         batches = micro_batches(answered, _TOKENS_AT_ONCE)
         expected = _logits(live, batches, workers)
         del live
-        merged = decoder.load(merged_folder, torch.bfloat16, attention_name=attention.ANSWERING)
+        merged = decoder.load(merged_folder, dtype, attention_name=attention.ANSWERING)
         merged_ids = _answers(merged, prompts, stops, max_tokens, workers)
         kl, agree = _compare(expected, _logits(merged, batches, workers))
     return MergeProof(
@@ -205,7 +207,7 @@ def _answers_together(
 
 
 def _logits(model: nn.Module, batches: Sequence[MicroBatch], workers: Workers) -> list[torch.Tensor]:
-    """Logits at the answers' positions of each batch: (positions, vocabulary) bfloat16, as the model computes them."""
+    """Logits at the answers' positions of each batch: (positions, vocabulary), as the model computes them."""
     model.set_attn_implementation(attention.NAME)
 
     @torch.inference_mode()

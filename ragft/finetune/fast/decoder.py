@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+from index.encoders.precision import native_format
 from ragft.errors import RagftError
 from ragft.finetune.fast import attention
 from ragft.finetune.fast.batching import MicroBatch
@@ -16,13 +17,8 @@ from ragft.finetune.fast.loss import cross_entropy_sum
 
 
 def compute_dtype() -> torch.dtype:
-    """bfloat16 where this processor multiplies it in hardware, else float32.
-
-    With AVX512-BF16 or AMX bfloat16 products are 4 to 5 times as fast as float32 ones; without, slower.
-    """
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="utf-8") if flags.is_file() else ""
-    return torch.bfloat16 if "avx512_bf16" in text or "amx_bf16" in text else torch.float32
+    """The format that products run in, here and in vLLM: bfloat16 where this processor multiplies it, else float32."""
+    return torch.bfloat16 if native_format() == "bfloat16" else torch.float32
 
 
 def load(folder: Path, dtype: torch.dtype, *, attention_name: str) -> nn.Module:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support import ROOT
 from support.bert_models import WINDOW, save_bert
+from support.precision import Bfloat16
 
 from index.encoders.encoder import Encoder, Vectors
 from index.errors import IndexFault
@@ -46,15 +47,16 @@ def test_threads_may_encode_while_others_count_tokens(encoder: Encoder) -> None:
         assert set(pool.map(work, range(24))) == {5}
 
 
-def test_fingerprint_follows_content_not_place(encoder: Encoder, tmp_path: Path) -> None:
+def test_fingerprint_follows_content_not_place(encoder: Encoder, tmp_path: Path, bfloat16_is: Bfloat16) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(encoder.source, moved)
     assert Encoder(moved).fingerprint == encoder.fingerprint
     other_dtype = "float32" if encoder.dtype != "float32" else "bfloat16"
-    others = [Encoder(moved, query_prefix="query: "), Encoder(moved, dtype=other_dtype)]
+    bfloat16_is("native")
+    others = [Encoder(moved, dtype=encoder.dtype, query_prefix="query: "), Encoder(moved, dtype=other_dtype)]
     pooling = moved / "1_Pooling" / "config.json"
     pooling.write_text(pooling.read_text() + "\n")
-    others.append(Encoder(moved))
+    others.append(Encoder(moved, dtype=encoder.dtype))
     assert len({encoder.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
@@ -99,8 +101,9 @@ def theirs(folder: Path, texts: list[str]) -> Vectors:
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_own_forward_of_a_bert_model_gives_the_vectors_of_sentence_transformers(
-    tmp_path: Path, pooling: str, normalise: bool
+    tmp_path: Path, bfloat16_is: Bfloat16, pooling: str, normalise: bool
 ) -> None:
+    bfloat16_is("native")
     folder = save_bert(tmp_path / "bert", pooling, normalise)
     expected = theirs(folder, ["passage - " + text for text in TEXTS])
     exact = Encoder(folder, dtype="float32", passage_prefix="passage - ")
@@ -142,7 +145,10 @@ def test_model_that_tokenises_in_a_way_of_its_own_is_not_given_other_tokens(tmp_
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_vector_of_a_text_depends_neither_on_its_neighbours_nor_on_their_order(tmp_path: Path, dtype: str) -> None:
+def test_vector_of_a_text_depends_neither_on_its_neighbours_nor_on_their_order(
+    tmp_path: Path, bfloat16_is: Bfloat16, dtype: str
+) -> None:
+    bfloat16_is("native")
     encoder = Encoder(save_bert(tmp_path / "bert"), dtype=dtype)
     many = [f"{text} {number}" for number in range(60) for text in TEXTS]
     together = encoder.encode_passages(many)
