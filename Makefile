@@ -27,7 +27,7 @@ test-fast: setup
 	@$(RUN)/python -m pytest -m "not slow"
 
 lint: setup
-	@$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy
+	@$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy && $(RUN)/lint-imports
 
 benchmark: setup
 	@$(RUN)/python benchmarks/finetune_throughput.py --config configs/lifecycle.yaml
@@ -35,4 +35,4 @@ benchmark: setup
 	@$(RUN)/python benchmarks/stages.py
 
 clean:
-	rm -rf $(VENV) workspace build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) workspace build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from index import Encoder, ReadSettings, chunk_document, read_documents, refresh
-from index.documents.folder import Document, Skipped
+from index.documents.document import Document, Skipped
 from index.documents.formats import FORMATS
 from index.search.duplicates import find_duplicates
 from ragft.models import resolve_encoder

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from index.documents.chunking import chunk_document
-from index.documents.folder import Document
+from index.documents.document import Document
 from index.encoders.encoder import Encoder
 from ragft.models import cache_folder, resolve_encoder
 

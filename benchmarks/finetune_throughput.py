@@ -30,7 +30,8 @@ from ragft.console import Reporter
 from ragft.finetune.fast.batching import epoch_batches
 from ragft.models import resolve_model
 from ragft.prompts import Rendered
-from ragft.stages import Stages
+from ragft.stages.application import Application
+from ragft.stages.data import rendered
 
 BATCH = 8
 RANK = 16
@@ -63,7 +64,7 @@ def ours(model: Path, rows: list[Rendered], method: str) -> dict[str, float]:
     from ragft.finetune.fast.trainer import train
 
     meter = Meter()
-    settings = FinetuneSection(method=method, rank=RANK, batch_size=BATCH, epochs=1, evaluations=1)  # type: ignore[arg-type]
+    settings = FinetuneSection(method=method, rank=RANK, batch_size=BATCH, epochs=1, eval_count=1)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         train(model, rows, [], settings, seed=SEED, folder=Path(folder), progress=lambda _: meter.mark())
     return meter.figures(rows)
@@ -173,7 +174,7 @@ def main() -> None:
         return
     needed = (arguments.steps + 1) * BATCH
     if arguments.config:
-        rows = Stages(load_config(arguments.config), Reporter()).rendered("train")[:needed]
+        rows = rendered(Application(load_config(arguments.config), Reporter()), "train")[:needed]
     else:
         rows = (read_rows(arguments.rows) if arguments.rows else synthetic_rows(needed))[:needed]
     found: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from index.documents.chunking import Chunk, chunk_document
-from index.documents.folder import Document, read_documents
+from index.documents.document import Document
+from index.documents.folder import read_documents
 from index.encoders.encoder import Encoder, Vectors
 from ragft.models import resolve_encoder
 

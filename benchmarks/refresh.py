@@ -118,6 +118,7 @@ def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
 
     from index.refresh.refresh import RefreshSettings, refresh
     from index.search.search import search
+    from index.search.settings import SearchSettings
     from index.store.snapshot import Snapshot
 
     class Encoder:
@@ -160,7 +161,7 @@ def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
             )  # fmt: skip
         snapshot = Snapshot.open(root)
         new = section(0, 3, 2 * rounds + chain)
-        (top, *_) = search(snapshot, encoder, [new], k=5, mode="lexical")[0]
+        (top, *_) = search(snapshot, encoder, [new], SearchSettings(k=5, mode="lexical"))[0]
         correct = new in top.text and {entry.id for entry in snapshot.documents()} == now.keys()
         with Timer() as opening:
             Snapshot.open(root)

@@ -21,10 +21,11 @@ from unittest.mock import patch
 import numpy as np
 
 from index.documents.chunking import Chunk
-from index.documents.folder import Document
+from index.documents.document import Document
 from index.encoders.encoder import Progress, Vectors
 from index.refresh.refresh import refresh
-from index.search.search import MODES, search
+from index.search.search import search
+from index.search.settings import MODES, SearchSettings
 from index.store.filters import Filter, Labels, parse_filter
 from index.store.snapshot import Snapshot
 
@@ -111,8 +112,8 @@ def main() -> None:
             for mode in MODES:
                 for title, narrowed, labels in cases:
                     taken = processor_ms(
-                        lambda m=mode, q=query, f=narrowed, n=labels: search(  # type: ignore[misc]
-                            snapshot, encoder, [q], k=10, mode=m, filter=f, labels=n
+                        lambda m=mode, q=query, f=narrowed, n=labels: search(
+                            snapshot, encoder, [q], SearchSettings(k=10, mode=m), filter=f, labels=n
                         )
                     )
                     if number:  # the first round builds what is built lazily

@@ -21,6 +21,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from rich.table import Table
 
 from index.errors import CorruptSnapshot
 from index.search.search import search
+from index.search.settings import SearchSettings
 from index.store.lexical import K1, B
 from index.store.snapshot import Snapshot
 from ragft.artifacts import hash_model
@@ -39,7 +41,8 @@ from ragft.data.jsonl import to_lines
 from ragft.evaluate.ranking import ndcg, recall
 from ragft.evaluate.statistics import estimates
 from ragft.pipeline import Retriever
-from ragft.stages import Stages
+from ragft.stages.application import Application
+from ragft.stages.index import refresh
 
 MODES = ("dense", "lexical", "hybrid")
 DEEP = 400
@@ -103,22 +106,26 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def indexed(
     documents: Path, cache: Path, encoder: str, searching: Sequence[str] = (), training: Sequence[str] = ()
-) -> tuple[Stages, Snapshot]:
+) -> tuple[Application, Snapshot]:
     """An index of the documents in a workspace of the encoder's own, built where it is missing or out of date."""
     recipe = {"validation_share": 0.1, **_keys(training)}
     config = Config(
         name="scifact",
-        index={"documents": documents, "encoder": encoder, "training": recipe, **_keys(searching)},
+        index={
+            "documents": {"folder": documents},
+            "encoder": {"model": encoder, "training": recipe},
+            "search": _keys(searching),
+        },
         data={"examples": cache / "none", "questions": cache / "none"},
     )
-    stages = Stages(config, Reporter())
-    workspace = cache / hash_model(stages.encoder_folder)
-    stages = Stages(config.model_copy(update={"workspace": workspace}), stages.reporter)
+    app = Application(config, Reporter())
+    workspace = cache / hash_model(app.encoder_folder)
+    app = Application(config.model_copy(update={"workspace": workspace}), app.reporter)
     try:
-        stages.refresh_index()
+        refresh(app)
     except CorruptSnapshot:  # another version of this program cut it or counted its terms
-        stages.refresh_index(rebuild=True)
-    return stages, Snapshot.open(stages.index_root)
+        refresh(app, rebuild=True)
+    return app, Snapshot.open(app.index_root)
 
 
 def _keys(settings: Sequence[str]) -> dict[str, str]:
@@ -130,14 +137,14 @@ def by_document(chunk_ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chunk.rpartition("#")[0] for chunk in chunk_ids))
 
 
-def figures(stages: Stages, snapshot: Snapshot, data: SciFact, qrels: Qrels) -> dict[str, dict[str, list[float]]]:
+def figures(app: Application, snapshot: Snapshot, data: SciFact, qrels: Qrels) -> dict[str, dict[str, list[float]]]:
     """nDCG@10 and Recall@100 of every mode, query by query, as the configuration searches."""
     queries = [data.queries[query] for query in qrels]
     gold = [[frozenset((document,)) for document in sorted(documents)] for documents in qrels.values()]
     measured: dict[str, dict[str, list[float]]] = {}
     for mode in MODES:
-        config = stages.config.model_copy(update={"index": stages.config.index.model_copy(update={"mode": mode})})
-        retriever = Retriever(snapshot, stages.encoder, config)
+        settings = replace(app.config.index.search.settings(), mode=mode)
+        retriever = Retriever(snapshot, app.encoder, settings)
         shallow, deep = (
             [by_document([hit.chunk_id for hit in found.hits]) for found in retriever.search(queries, k)]
             for k in (SHALLOW, DEEP)
@@ -162,7 +169,7 @@ def show(title: str, measured: dict[str, dict[str, list[float]]]) -> dict[str, d
     return means
 
 
-def tune(stages: Stages, snapshot: Snapshot, data: SciFact) -> dict[str, Any]:
+def tune(app: Application, snapshot: Snapshot, data: SciFact) -> dict[str, Any]:
     """nDCG@10 on the train queries over settings of BM25, and of the fusion with BM25 as it is by default."""
     queries = [data.queries[query] for query in data.train]
     gold = [[frozenset((document,)) for document in sorted(documents)] for documents in data.train.values()]
@@ -171,7 +178,7 @@ def tune(stages: Stages, snapshot: Snapshot, data: SciFact) -> dict[str, Any]:
         return float(np.mean([ndcg(by_document(r), known, 10) for r, known in zip(rankings, gold, strict=True)]))
 
     def chunks(mode: str, bm25: tuple[float, float] = (K1, B)) -> list[list[str]]:
-        found = search(snapshot, stages.encoder, queries, k=200, mode=mode, bm25=bm25)
+        found = search(snapshot, app.encoder, queries, SearchSettings(k=200, mode=mode, bm25=bm25))
         return [[hit.chunk_id for hit in hits] for hits in found]
 
     bm25 = {(k1, b): quality(chunks("lexical", (k1, b))) for k1 in (0.6, 0.9, 1.2, 1.5) for b in (0.3, 0.4, 0.6, 0.75)}
@@ -203,11 +210,11 @@ def main() -> None:
     parser.add_argument("--encoder", default="all-minilm-l6-v2", help="folder or name of the encoder")
     parser.add_argument("--tune", action="store_true", help="look for settings on the train queries; measures no test")
     parser.add_argument(
-        "--search", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index, as in rrf_k=10, that --tune found"
+        "--search", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index.search that --tune found: rrf_k=10"
     )
     parser.add_argument("--train", action="store_true", help="train the encoder first, on the train queries")
     parser.add_argument(
-        "--training", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index.training, as in epochs=2"
+        "--training", nargs="*", default=[], metavar="KEY=VALUE", help="keys of index.encoder.training, as in epochs=2"
     )
     parser.add_argument("--no-test", action="store_true", help="measure nothing on the test queries")
     parser.add_argument("--json", type=Path, help="write the figures there too")
@@ -215,22 +222,23 @@ def main() -> None:
     prepare_process()
     data = SciFact(arguments.data)
     documents = data.write_documents(arguments.cache / "documents")
-    stages, snapshot = indexed(documents, arguments.cache, arguments.encoder, arguments.search, arguments.training)
+    app, snapshot = indexed(documents, arguments.cache, arguments.encoder, arguments.search, arguments.training)
     results: dict[str, Any] = {}
     if arguments.tune:
-        results["tune"] = tune(stages, snapshot, data)
+        results["tune"] = tune(app, snapshot, data)
     elif not arguments.no_test:
-        results[arguments.encoder] = show(f"test, {arguments.encoder}", figures(stages, snapshot, data, data.test))
+        results[arguments.encoder] = show(f"test, {arguments.encoder}", figures(app, snapshot, data, data.test))
     if arguments.train:
-        from ragft.stages.encoder import figures_table, train_encoder, verdict
+        from ragft.evaluate.encoders import figures_table, verdict
+        from ragft.stages.encoder import train_encoder
 
-        artifact = train_encoder(stages, data.write_pairs(arguments.cache / "pairs.jsonl"))
+        artifact = train_encoder(app, data.write_pairs(arguments.cache / "pairs.jsonl"))
         Console().print(figures_table(artifact))
         Console().print(verdict(artifact), markup=False)
         results["held out"] = artifact.figures
         if not arguments.no_test:
-            stages, snapshot = indexed(documents, arguments.cache, str(artifact.folder / "encoder"), arguments.search)
-            results["trained"] = show("test, trained", figures(stages, snapshot, data, data.test))
+            app, snapshot = indexed(documents, arguments.cache, str(artifact.folder / "encoder"), arguments.search)
+            results["trained"] = show("test, trained", figures(app, snapshot, data, data.test))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 

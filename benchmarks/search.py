@@ -30,12 +30,14 @@ from rich.console import Console
 from rich.table import Table
 
 from index.documents.chunking import Chunk, ChunkSettings
-from index.documents.folder import Document
+from index.documents.document import Document
 from index.encoders.encoder import Progress, Vectors
 from index.search.search import search
+from index.search.settings import SearchSettings
+from index.store.folder import make_live
+from index.store.kinds import FLAT, FLAT_FP16, HNSW, IVF, VectorSettings
 from index.store.snapshot import Snapshot, document_table
-from index.store.vectors import FLAT, FLAT_FP16, HNSW, IVF, VectorSettings
-from index.store.writer import Addition, SnapshotWriter
+from index.store.writer import SnapshotWriter
 
 K = 10
 COLUMNS = ("size", "real_vectors", "kind", "open_ms", "first_query_ms", "floor_ms", "dense_ms", "dense_p95_ms",
@@ -73,10 +75,10 @@ def rows_of(corpus: Corpus, vectors: Vectors) -> tuple[list[Chunk], Vectors]:
 def build(root: Path, chunks: list[Chunk], vectors: Vectors, encoder: GivenVectors, kind: str) -> float:
     """Write an index of one segment; seconds of processor time."""
     begin = time.process_time()
-    settings = VectorSettings(kind, approximate_rows=1)
+    settings = VectorSettings(kind, min_rows_for_ann=1)
     writer = SnapshotWriter(root, "0" * 16, None, encoder, ChunkSettings(encoder.max_tokens), settings)
     documents = [Document.of(name, "-") for name in sorted({chunk.document_id for chunk in chunks})]
-    writer.publish(writer.write(None, set(), Addition(chunks, vectors), document_table(documents)))
+    make_live(root, writer.write(None, set(), chunks, vectors, document_table(documents)))
     return time.process_time() - begin
 
 
@@ -89,13 +91,13 @@ def measure(
         snapshot = Snapshot.open(root)
         opened.append(time.process_time() - begin)
         begin = time.process_time()
-        search(snapshot, encoder, corpus.queries[:1], k=K)
+        search(snapshot, encoder, corpus.queries[:1], SearchSettings(k=K))
         first.append(time.process_time() - begin)
     runs: dict[str, Callable[[str, Vectors], object]] = {
         "floor": lambda text, vector: floor.search(vector, K),
-        "dense": lambda text, vector: search(snapshot, encoder, [text], k=K, mode="dense"),
-        "lexical": lambda text, vector: search(snapshot, encoder, [text], k=K, mode="lexical"),
-        "hybrid": lambda text, vector: search(snapshot, encoder, [text], k=K),
+        "dense": lambda text, vector: search(snapshot, encoder, [text], SearchSettings(k=K, mode="dense")),
+        "lexical": lambda text, vector: search(snapshot, encoder, [text], SearchSettings(k=K, mode="lexical")),
+        "hybrid": lambda text, vector: search(snapshot, encoder, [text], SearchSettings(k=K)),
     }
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number, text in enumerate(corpus.queries[:queries]):

@@ -22,17 +22,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from index.encoders.precision import native_format
 from ragft.config import EngineSection
 from ragft.models import resolve_model
 from ragft.prompts import user_turn
 from serving.app import listen
 
 SYSTEM = "You answer questions about the documents of this domain. If you do not know, say so."
-SETTINGS = EngineSection(kv_cache_mib=256, max_sequences=16)
+SETTINGS = EngineSection(dtype=native_format(), kv_cache_mib=256, max_num_seqs=16)
 TOKENS = 16
 
 
@@ -103,7 +103,7 @@ def raw_command(folder: Path, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)),
         *("--served-model-name", "raw", "--host", "127.0.0.1", "--port", str(port), "--dtype", SETTINGS.dtype),
-        *("--max-model-len", str(SETTINGS.max_length), "--max-num-seqs", str(SETTINGS.max_sequences)),
+        *("--max-model-len", str(SETTINGS.max_model_len), "--max-num-seqs", str(SETTINGS.max_num_seqs)),
         *("--kv-cache-memory-bytes", str(SETTINGS.kv_cache_mib * 2**20), "--enforce-eager", "--seed", "0"),
         *("--generation-config", "vllm", "--disable-uvicorn-access-log"),
     ]
@@ -112,12 +112,13 @@ def raw_command(folder: Path, port: int) -> list[str]:
 def ours_command(folder: Path, port: int, workspace: str) -> list[str]:
     values = {
         "name": "benchmark",
+        "model": {"base": str(folder)},
         "workspace": workspace,
         "prompt": {"system": SYSTEM},
         "engine": SETTINGS.model_dump(),
         "serve": {"setups": ["prompt-only"], "port": port},
     }
-    return [sys.executable, __file__, "--serve", json.dumps({"config": values, "folder": str(folder)})]
+    return [sys.executable, __file__, "--serve", json.dumps(values)]
 
 
 async def ask(client: httpx.AsyncClient, server: Server, number: int) -> tuple[float, float]:
@@ -179,10 +180,11 @@ def _row(name: str, concurrency: int, times: list[tuple[float, float]], cpu: flo
 
 def _serve(text: str) -> None:
     from ragft.config import Config
+    from ragft.console import Reporter
+    from ragft.stages.application import Application
     from serving.app import serve
 
-    values: dict[str, Any] = json.loads(text)
-    serve(Config.model_validate(values["config"]), model_folders={"base": Path(values["folder"])})
+    serve(Application(Config.model_validate_json(text), Reporter()))
 
 
 def main() -> None:

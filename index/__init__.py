@@ -11,8 +11,9 @@ serving. Importing it is cheap: FAISS, torch and sentence-transformers are loade
 """
 
 from index.documents.chunking import Chunk, ChunkSettings, chunk_document
-from index.documents.folder import Document, ReadSettings, Skipped, read_documents
-from index.documents.formats import Fields, Limits
+from index.documents.document import Document, Skipped
+from index.documents.folder import read_documents
+from index.documents.formats.settings import Fields, Limits, ReadSettings
 from index.encoders.encoder import Encoder, TextEncoder
 from index.encoders.reranker import CrossEncoderReranker, Reranker
 from index.errors import (
@@ -26,12 +27,15 @@ from index.errors import (
 )
 from index.refresh.estimate import Estimate
 from index.refresh.gate import Gate, Verdict
-from index.refresh.planning import RefreshPlan, check_encoder, plan
+from index.refresh.planning import RefreshPlan
 from index.refresh.refresh import RefreshReport, RefreshSettings, refresh
 from index.search.search import Hit, search
+from index.search.settings import SearchSettings
 from index.store.filters import Filter, FilterError, Labels, parse_filter, parse_labels
-from index.store.maintenance import compact, diff, gc, verify, verify_all
-from index.store.snapshot import Snapshot, SnapshotInfo, current_id, list_snapshots, publish, rollback
+from index.store.folder import current_id
+from index.store.kinds import VectorSettings
+from index.store.maintenance import compact, diff, gc, publish, rollback, verify, verify_all
+from index.store.snapshot import Snapshot, SnapshotInfo, list_snapshots
 from index.timings import Timings
 
 __all__ = [
@@ -59,14 +63,15 @@ __all__ = [
     "RefreshReport",
     "RefreshSettings",
     "Reranker",
+    "SearchSettings",
     "Skipped",
     "Snapshot",
     "SnapshotInfo",
     "TextEncoder",
     "Timings",
     "TooManyRemovals",
+    "VectorSettings",
     "Verdict",
-    "check_encoder",
     "chunk_document",
     "compact",
     "current_id",
@@ -75,7 +80,6 @@ __all__ = [
     "list_snapshots",
     "parse_filter",
     "parse_labels",
-    "plan",
     "publish",
     "read_documents",
     "refresh",

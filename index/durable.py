@@ -1,7 +1,7 @@
-"""Files and folders that are there completely or not at all, whenever the power goes.
+"""Writes files and folders that are complete or not there at all, even after a loss of power.
 
-Knows nothing of indexes. Readers of a published name see the old content or the new, never a mixture:
-content is written beside its final place, forced to disk, and renamed.
+Knows nothing of indexes. Readers of a published name see the old content or the new, never a mixture: content is
+written beside its final place, forced to disk, and renamed.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
-"""Marks what is not published yet; a writer that finds such a leftover may delete it."""
+"""Ends the name of what is not published yet; the next writer may delete it."""
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = False, remove: bool = False) -> Iterator[None]:
-    """Hold the lock that a file stands for; it falls with its process, however that ends.
+    """Hold an exclusive lock on a file; it ends with its process, however that ends.
 
     Args:
-        path: The file, made where it is missing; its folder must be there.
-        wait: Until another holder lets go, rather than giving up.
-        remove: The file when what it guarded is done; it stays after an error.
+        path: the file; it is made if it is missing, in a folder that exists.
+        wait: wait until the lock is free instead of failing.
+        remove: delete the file at the end of the block; it stays if the block raises.
 
     Raises:
-        BlockingIOError: another holder has it.
+        BlockingIOError: somebody else holds the lock.
         OSError: the file cannot be made.
     """
     descriptor = _acquire(path, wait)
@@ -48,11 +48,11 @@ def _acquire(path: Path, wait: bool) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # the holder before removed the file: its lock guards nothing
+        os.close(descriptor)  # the previous holder removed the file, so that its lock guards nothing
 
 
 def _names(path: Path, descriptor: int) -> bool:
-    """Whether a path still leads to an open file."""
+    """Whether a path still leads to this open file."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     return False
@@ -62,7 +62,7 @@ def write_file(path: Path, data: bytes) -> None:
     """Replace the file at `path` by `data`, atomically and durably.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written; `path` is then as it was before.
+        OSError: the disk is full or the folder not writable; `path` is then as it was before.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
@@ -78,7 +78,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def fsync_folder(path: Path) -> None:
-    """Force the entries of a folder (names, not contents) to disk."""
+    """Force the entries of a folder to disk: names, not contents."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -87,13 +87,15 @@ def fsync_folder(path: Path) -> None:
 
 
 def publish_folder(temporary: Path, final: Path) -> None:
-    """Give a finished folder its final name, after everything in it is on disk.
+    """Rename a finished folder once everything in it is on disk.
 
-    Both must lie on one file system. `final` must not exist yet, or be an empty folder.
+    Args:
+        temporary: the finished folder.
+        final: its new name on the same file system; nothing, or an empty folder.
 
     Raises:
-        OSError: the disk is full, or `final` exists; `final` is then as it was before, and `temporary` is left
-            to the caller: it may hold hours of work.
+        OSError: the disk is full, or `final` exists. `final` is then as it was before, and `temporary` is left to the
+            caller, because it may hold hours of work.
     """
     for folder, _, names in os.walk(temporary):
         for name in names:

@@ -1,30 +1,29 @@
-"""What can go wrong with an index, in sentences that a person can act on.
+"""Errors of the index. Each message is a sentence that says what is wrong, where, and what to do.
 
-Every message says what is wrong, where, and what to do. The command line prints it without a traceback and
-ends with `exit_status`.
+The command line prints it without a traceback and ends with `exit_status`.
 """
 
 
 class IndexFault(Exception):
-    """Base of every fault of this package that the user, not the programmer, can put right."""
+    """Base of all errors of this package that the user, not the programmer, can put right."""
 
     exit_status = 1
 
 
 class NoDocuments(IndexFault):
-    """The folder of documents is missing, or nothing in it can be read."""
+    """The folder of documents is missing, or holds nothing that can be read."""
 
 
 class TooManyRemovals(IndexFault):
-    """More documents would vanish from the index at once than are allowed to."""
+    """More documents would vanish from the index at once than `allow_removal` allows."""
 
 
 class NoSnapshot(IndexFault):
-    """The index has no snapshot yet, or not the one that was asked for."""
+    """The index has no live snapshot, or not the one that was asked for."""
 
 
 class EncoderMismatch(IndexFault):
-    """The index was built by another encoder than the one at hand: their vectors cannot be compared."""
+    """Another encoder than the one at hand built the index, so their vectors cannot be compared."""
 
 
 class CorruptSnapshot(IndexFault):
@@ -32,4 +31,4 @@ class CorruptSnapshot(IndexFault):
 
 
 class IndexBusy(IndexFault):
-    """Another writer holds the lock of the index."""
+    """Another process is writing the index."""

@@ -1,4 +1,4 @@
-"""How long the stages of a search or a refresh took."""
+"""Measures how long the stages of a search or a refresh take."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ STAGES = ("encode", "filter", "dense", "lexical", "fuse", "hits", "rerank")
 
 
 class Timings:
-    """Collects milliseconds by stage; a search fills one that it is handed. For one search or refresh at a time.
+    """Collects the milliseconds of each stage, for one search or refresh at a time.
 
     Attributes:
-        milliseconds: Of the stages that were at work, in the order of their first step.
+        milliseconds: by stage, in the order in which the stages first ended.
     """
 
     def __init__(self) -> None:
@@ -21,12 +21,12 @@ class Timings:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """The same in seconds, to a tenth of a millisecond."""
+        """The same in seconds, rounded to a tenth of a millisecond."""
         return {stage: round(spent / 1000, 4) for stage, spent in self.milliseconds.items()}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a stage."""
+        """Add the wall time of a block to a stage."""
         begin = time.perf_counter()
         try:
             yield

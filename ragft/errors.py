@@ -19,11 +19,3 @@ class UsageError(RagftError):
 
 class MissingDependency(RagftError):
     """A package or packaged model that this command needs is not installed."""
-
-
-class EngineDead(RagftError):
-    """The engine cannot answer any more and must be started anew."""
-
-
-class PromptTooLong(UsageError):
-    """A prompt leaves no room for an answer within the engine's `max_length`."""

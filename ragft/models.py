@@ -1,30 +1,28 @@
-"""Where a base model or an encoder comes from: a packaged model by name, a local folder, or a hub id.
+"""Finds base models, encoders and rerankers: packaged models by name, local folders, or hub ids.
 
-Packaged models are small enough to come from a package index, so that the whole application works without a model
-hub. A packaged language model is converted once, into a cache folder, and published atomically. Nothing here talks to
-the network unless a hub id is asked for and is not in the local hub cache.
+Packaged models are small enough for a package index, so that the whole application works without a model hub.
+A packaged language model is converted once, into a cache folder, and published atomically. The network is used only for
+a hub id that is not in the local hub cache.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from index.durable import publish_folder
+from index.encoders.loading import converted_once, from_hub
 from ragft.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
     from index.encoders.encoder import Encoder
-    from ragft.config import IndexSection
+    from ragft.config.index import EncoderSection
 
-# Raise this when `_convert_gguf` writes other bytes for the same input: it is part of the cache folder's name.
 CONVERSION = 1
+"""Version of `_convert_gguf`, part of the cache folder's name: raise it when the same input gives other bytes."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,10 @@ class PackagedModel:
     """A model inside a Python package.
 
     Attributes:
-        distribution: what pip installs, with its version.
-        module: the module whose folder holds the files.
+        distribution: requirement that pip installs, with its version.
+        module: module whose folder holds the files.
         path: the model's file or folder inside that module.
-        kind: a GGUF language model, or a sentence-transformers folder that is used as it stands.
+        kind: a GGUF language model, or a sentence-transformers folder that is used as it is.
     """
 
     distribution: str
@@ -57,7 +55,7 @@ def resolve_model(name: str, say: Callable[[str], None] = lambda _: None) -> Pat
 
     Args:
         name: name of a packaged model, a local folder, or a hub id such as `Qwen/Qwen2.5-0.5B-Instruct`.
-        say: receives one line when something long begins.
+        say: receives one line before something long begins.
 
     Raises:
         UsageError: the folder lacks weights or a tokenizer, or the name is none of the three.
@@ -66,7 +64,7 @@ def resolve_model(name: str, say: Callable[[str], None] = lambda _: None) -> Pat
     packaged = PACKAGED.get(name)
     if packaged is not None:
         if packaged.kind != "gguf":
-            raise UsageError(f"{name!r} is an encoder, not a language model: it belongs in index.encoder.")
+            raise UsageError(f"{name!r} is an encoder, not a language model: it belongs in index.encoder.model.")
         folder = _converted(name, packaged, say)
     else:
         folder = _folder_or_hub(name, "model.base", say)
@@ -78,7 +76,7 @@ def resolve_encoder(name: str, say: Callable[[str], None] = lambda _: None) -> P
     """The folder of a sentence-transformers encoder; arguments and errors as for `resolve_model`."""
     packaged = PACKAGED.get(name)
     if packaged is None:
-        folder = _folder_or_hub(name, "index.encoder", say)
+        folder = _folder_or_hub(name, "index.encoder.model", say)
     elif packaged.kind != "encoder":
         raise UsageError(f"{name!r} is a language model, not an encoder: it belongs in model.base.")
     else:
@@ -90,18 +88,26 @@ def resolve_encoder(name: str, say: Callable[[str], None] = lambda _: None) -> P
 
 def resolve_reranker(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     """The folder of a cross-encoder; arguments and errors as for `resolve_model`, without packaged models."""
-    folder = _folder_or_hub(name, "index.rerank", say)
+    folder = _folder_or_hub(name, "index.search.reranker", say)
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder} holds no cross-encoder (config.json is missing): name a folder of one.")
     return folder
 
 
-def load_encoder(settings: IndexSection, say: Callable[[str], None] = lambda _: None) -> Encoder:
-    """The encoder of a configuration; errors as for `resolve_model` and `index.encoder.Encoder`."""
+def load_encoder(
+    settings: EncoderSection, say: Callable[[str], None] = lambda _: None, folder: Path | None = None
+) -> Encoder:
+    """The encoder of a configuration, loaded; errors as for `resolve_model` and `index.encoders.encoder.Encoder`.
+
+    Args:
+        settings: which encoder, and how to run it.
+        say: receives one line before something long begins.
+        folder: an encoder to load instead of the configured one, under the same settings.
+    """
     from index.encoders.encoder import Encoder
 
     return Encoder(
-        resolve_encoder(settings.encoder, say),
+        resolve_encoder(str(folder or settings.model), say),
         device=settings.device,
         dtype=settings.dtype,
         query_prefix=settings.query_prefix,
@@ -112,7 +118,7 @@ def load_encoder(settings: IndexSection, say: Callable[[str], None] = lambda _: 
 
 
 def check_model_folder(folder: Path) -> None:
-    """Refuses a folder that is no complete language model.
+    """Refuses a folder that is not a complete language model.
 
     Raises:
         UsageError: config, safetensors weights or tokenizer are missing.
@@ -128,7 +134,7 @@ def check_model_folder(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: `RAGFT_CACHE`, or `ragft` below the user's cache folder."""
+    """Folder of converted models: `RAGFT_CACHE`, or `ragft` in the user's cache folder."""
     configured = os.environ.get("RAGFT_CACHE")
     if configured:
         return Path(configured)
@@ -136,7 +142,7 @@ def cache_folder() -> Path:
 
 
 def _packaged_file(name: str, packaged: PackagedModel) -> Path:
-    # find_spec imports nothing: these packages' own modules would pull in what is not needed.
+    # find_spec runs no code of the package, whose own dependencies may not be installed.
     spec = importlib.util.find_spec(packaged.module)
     if spec is None or spec.origin is None:
         raise MissingDependency(
@@ -161,25 +167,12 @@ def _folder_or_hub(name: str, key: str, say: Callable[[str], None]) -> Path:
             f"{key} is {name!r}, which is no folder here, no packaged model ({', '.join(PACKAGED)}) and no hub id "
             "of the form owner/name."
         )
-    return _from_hub(name, key, say)
-
-
-def _from_hub(name: str, key: str, say: Callable[[str], None]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    # Weights in other formats than safetensors can run code when they are loaded: they are not even fetched.
-    wanted = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*/config.json"]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-    except LocalEntryNotFoundError:
-        say(f"Fetching {name} from the model hub")
-    try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except Exception as error:
+        return from_hub(name, say)
+    except ValueError as error:
         raise UsageError(
-            f"{key} is {name!r}, which could not be fetched from the model hub ({type(error).__name__}): check the "
-            f"name and the network, or use a local folder or a packaged model ({', '.join(PACKAGED)})."
+            f"{key} is {name!r}, which could not be fetched from the model hub ({error}): check the name and the "
+            f"network, or use a local folder or a packaged model ({', '.join(PACKAGED)})."
         ) from error
 
 
@@ -187,24 +180,16 @@ def _converted(name: str, packaged: PackagedModel, say: Callable[[str], None]) -
     source = _packaged_file(name, packaged)
     version = packaged.distribution.partition("==")[2]
     final = cache_folder() / "models" / f"{name}-{version}-{CONVERSION}"
-    if final.is_dir():
-        return final
-    say(f"Converting {name} once, into {final}")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
-    try:
-        _convert_gguf(source, temporary)
-        temporary.chmod(0o755)  # mkdtemp lets only the owner in
-        if final.is_dir():  # another process was quicker
-            return final
-        publish_folder(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return final
+
+    def convert(folder: Path) -> None:
+        say(f"Converting {name} once, into {final}")
+        _convert_gguf(source, folder)
+
+    return converted_once(final, convert)
 
 
 def _convert_gguf(source: Path, folder: Path) -> None:
-    """Writes a GGUF language model as a bfloat16 safetensors folder that transformers, peft and vLLM read."""
+    """Converts a GGUF language model to a bfloat16 safetensors folder that transformers, peft and vLLM read."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -213,7 +198,7 @@ def _convert_gguf(source: Path, folder: Path) -> None:
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     dequantised = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     config = dequantised.config
-    # transformers keeps a mark of the GGUF quantisation in the config; vLLM would look for such a checkpoint.
+    # transformers leaves the GGUF quantisation in the config, and vLLM would look for such a checkpoint.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
-from index.documents.folder import Metadata
+from index.documents.document import Metadata
 from index.encoders.encoder import Encoder
 from index.encoders.reranker import Reranker
 from index.search.search import Hit, search
-from index.store.filters import Filter, Labels, both, parse_filter
+from index.search.settings import SearchSettings
+from index.store.filters import Filter, Labels
 from index.store.snapshot import Snapshot
 from index.timings import Timings
 from ragft.citations import parse_citations
 from ragft.config import Config
-from ragft.engine.base import Delta, Engine, Generation, Sampling
+from ragft.engine.base import ChatRequest, Engine
 from ragft.prompts import Message, conversation
 from ragft.setups import Setup
 
@@ -90,6 +93,7 @@ class Answer:
     ttft_ms: float
     total_ms: float
     prompt_token_ids: tuple[int, ...] = field(repr=False, default=())
+    token_ids: tuple[int, ...] = field(repr=False, default=())
 
 
 def citations_of(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
@@ -118,12 +122,13 @@ class Retriever:
     finishes on the one that it began with.
     """
 
-    def __init__(self, snapshot: Snapshot, encoder: Encoder, config: Config, reranker: Reranker | None = None) -> None:
+    def __init__(
+        self, snapshot: Snapshot, encoder: Encoder, settings: SearchSettings, reranker: Reranker | None = None
+    ) -> None:
         self.snapshot = snapshot
         self.encoder = encoder
+        self.settings = settings
         self.reranker = reranker
-        self._config = config.index
-        self._filter = parse_filter(self._config.filter) if self._config.filter is not None else None
 
     @property
     def index_version(self) -> str:
@@ -141,31 +146,18 @@ class Retriever:
         """The best passages for each question, all from one snapshot.
 
         Args:
-            k: passages per question; None: `index.top_k`.
-            filter: what passages must pass beside `index.filter`.
-            labels: of the caller, who gets nothing else than they open; None: everything.
+            k: passages per question; None: `index.search.top_k`.
+            filter: passages must pass it beside `index.search.filter`.
+            labels: the caller's, who gets only what they open; None: everything.
         """
         snapshot = self.snapshot
-        config = self._config
+        settings = self.settings if k is None else replace(self.settings, k=k)
         timings = Timings()
         begin = time.perf_counter()
         found = search(
-            snapshot,
-            self.encoder,
-            questions,
-            k=k or config.top_k,
-            mode=config.mode,
-            weights=(config.dense_weight, config.lexical_weight),
-            rrf_k=config.rrf_k,
-            depth=config.depth,
-            filter=both(self._filter, filter),
-            labels=labels,
-            reranker=self.reranker,
-            rerank_depth=config.rerank_depth,
-            timings=timings,
-            collapse=config.duplicates == "collapse",
-            bm25=(config.bm25_k1, config.bm25_b),
-        )
+            snapshot, self.encoder, questions, settings,
+            filter=filter, labels=labels, reranker=self.reranker, timings=timings,
+        )  # fmt: skip
         count = max(1, len(questions))
         each = (time.perf_counter() - begin) * 1000 / count
         stages = {stage: spent / count for stage, spent in timings.milliseconds.items()}
@@ -189,21 +181,27 @@ class Pipeline:
         """The engine that answers for a setup."""
         return self.engines[setup.model]
 
-    def sampling(self, max_tokens: int | None = None) -> Sampling:
-        """How answers are generated unless a request says otherwise: greedily."""
-        return Sampling(max_tokens=max_tokens or self.config.engine.max_tokens)
-
-    def render(self, setup: Setup, question: str, retrieved: Retrieved | None) -> Prompt:
-        """The prompt for a question whose passages are known already."""
+    def render(
+        self,
+        setup: Setup,
+        question: str,
+        retrieved: Retrieved | None,
+        *,
+        history: Sequence[Message] = (),
+        following: Sequence[Message] = (),
+    ) -> Prompt:
+        """The prompt for a question whose passages are known already; see `conversation` for the turns around it."""
         passages = None
         if setup.retrieval:
             if retrieved is None:
                 raise ValueError(f"setup {setup.name} needs passages")
             passages = [hit.passage for hit in retrieved.hits]
-        messages = conversation(self.config.prompt.system, question, passages)
+        messages = conversation(
+            self.config.prompt.system, question, passages, history=history, following=following
+        )  # fmt: skip
         return Prompt(setup, messages, retrieved if setup.retrieval else None)
 
-    async def prepare(
+    async def retrieve(
         self,
         setup: Setup,
         question: str,
@@ -211,70 +209,41 @@ class Pipeline:
         *,
         filter: Filter | None = None,  # noqa: A002
         labels: Labels = None,
-    ) -> Prompt:
-        """Retrieve what the caller may see, if the setup retrieves, and render."""
-        retrieved = None
-        if setup.retrieval:
-            if self.retriever is None:
-                raise ValueError(f"setup {setup.name} needs an index")
-            # Off the event loop: encoding a query takes milliseconds in which streams would stall.
-            (retrieved,) = await asyncio.to_thread(self.retriever.search, [question], k, filter=filter, labels=labels)
-        return self.render(setup, question, retrieved)
+    ) -> Retrieved | None:
+        """What the caller may see of the best passages for a question; None for a setup without retrieval."""
+        if not setup.retrieval:
+            return None
+        if self.retriever is None:
+            raise ValueError(f"setup {setup.name} needs an index")
+        # Off the event loop: encoding a query takes milliseconds in which streams would stall.
+        (retrieved,) = await asyncio.to_thread(self.retriever.search, [question], k, filter=filter, labels=labels)
+        return retrieved
 
-    async def answer(
-        self,
-        setup: Setup,
-        question: str,
-        sampling: Sampling | None = None,
-        *,
-        filter: Filter | None = None,  # noqa: A002
-        labels: Labels = None,
-    ) -> Answer:
-        """Retrieve, render, generate, cite."""
-        prompt = await self.prepare(setup, question, filter=filter, labels=labels)
-        return await self.generate(prompt, sampling)
+    def request(self, prompt: Prompt, options: Mapping[str, Any] = MappingProxyType({})) -> ChatRequest:
+        """What an engine is asked: greedily, and for at most `engine.max_tokens`, unless the options say otherwise."""
+        defaults = {"temperature": 0}
+        if "max_completion_tokens" not in options:
+            defaults["max_tokens"] = self.config.engine.max_tokens
+        return ChatRequest(prompt.messages, {**defaults, **options})
 
-    async def generate(self, prompt: Prompt, sampling: Sampling | None = None) -> Answer:
-        """Generate and cite for a prompt that is ready."""
+    async def answer(self, prompt: Prompt) -> Answer:
+        """Generates and cites."""
         engine = self.engine_of(prompt.setup)
-        generation = await engine.generate(prompt.messages, sampling or self.sampling())
-        return self._cited(prompt, engine.model_version, generation)
-
-    async def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> AsyncIterator[Delta | Answer]:
-        """The pieces of an answer as they come, and at the end the whole answer with its citations."""
-        engine = self.engine_of(prompt.setup)
-        begin = time.perf_counter()
-        first: float | None = None
-        pieces: list[Delta] = []
-        async for delta in engine.stream(prompt.messages, sampling or self.sampling()):
-            first = first or time.perf_counter()
-            pieces.append(delta)
-            yield delta
-        end = time.perf_counter()
-        generation = Generation(
-            text="".join(piece.text for piece in pieces),
-            token_ids=tuple(token for piece in pieces for token in piece.token_ids),
-            prompt_token_ids=pieces[0].prompt_token_ids if pieces else (),
-            finish_reason=(pieces[-1].finish_reason if pieces else None) or "abort",
-            ttft_ms=((first or end) - begin) * 1000,
-            total_ms=(end - begin) * 1000,
-        )
-        yield self._cited(prompt, engine.model_version, generation)
-
-    def _cited(self, prompt: Prompt, model_version: str, generation: Generation) -> Answer:
+        completion = await engine.chat(self.request(prompt))
         retrieved = prompt.retrieved
         return Answer(
-            text=generation.text,
+            text=completion.text,
             setup=prompt.setup.name,
-            citations=citations_of(generation.text, prompt.hits),
+            citations=citations_of(completion.text, prompt.hits),
             hits=prompt.hits,
             index_version=retrieved.index_version if retrieved else None,
-            model_version=model_version,
-            finish_reason=generation.finish_reason,
-            prompt_tokens=len(generation.prompt_token_ids),
-            answer_tokens=len(generation.token_ids),
+            model_version=engine.version,
+            finish_reason=completion.finish_reason,
+            prompt_tokens=len(completion.prompt_token_ids),
+            answer_tokens=len(completion.token_ids),
             retrieval_ms=retrieved.milliseconds if retrieved else 0.0,
-            ttft_ms=generation.ttft_ms,
-            total_ms=generation.total_ms,
-            prompt_token_ids=generation.prompt_token_ids,
+            ttft_ms=completion.ttft_ms,
+            total_ms=completion.total_ms,
+            prompt_token_ids=completion.prompt_token_ids,
+            token_ids=completion.token_ids,
         )

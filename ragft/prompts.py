@@ -1,4 +1,4 @@
-"""The only renderer of prompts: training, evaluation and serving all call it.
+"""The only renderer of prompts: training, evaluation and serving all assemble their conversations here.
 
 A question becomes one user turn; retrieved passages stand in the same turn, numbered, above the question. All four
 setups share the system prompt. Token ids come from the tokenizer's own chat template, never from a copy of it, and
@@ -24,10 +24,13 @@ _BORDER = re.compile(
 )
 
 
-class Message(TypedDict):
-    """One turn of a conversation, as chat templates and OpenAI clients spell it."""
+Role = Literal["system", "user", "assistant", "tool"]
 
-    role: Literal["system", "user", "assistant"]
+
+class Message(TypedDict):
+    """One turn of a conversation, as chat templates and OpenAI clients spell it; clients may send further fields."""
+
+    role: Role
     content: str
 
 
@@ -72,9 +75,29 @@ def _harmless(text: str) -> str:
     return _BORDER.sub(r"\g<0> ", text.strip())
 
 
-def conversation(system: str, question: str, passages: Sequence[str] | None = None) -> list[Message]:
-    """The messages that ask `question`: the shared system prompt and one user turn."""
-    return [{"role": "system", "content": system}, {"role": "user", "content": user_turn(question, passages)}]
+def conversation(
+    system: str,
+    question: str,
+    passages: Sequence[str] | None = None,
+    *,
+    history: Sequence[Message] = (),
+    following: Sequence[Message] = (),
+) -> list[Message]:
+    """A conversation around one question.
+
+    Args:
+        system: the system prompt; left out where `history` begins with a system turn of its own.
+        question: what the user asks.
+        passages: as for `user_turn`.
+        history: the turns before the question, oldest first.
+        following: what follows the question: the answer to train on, or tool calls with their results.
+    """
+    opening: list[Message] = [] if history and history[0]["role"] == "system" else [_turn("system", system)]
+    return [*opening, *history, _turn("user", user_turn(question, passages)), *following]
+
+
+def _turn(role: Role, content: str) -> Message:
+    return {"role": role, "content": content}
 
 
 def template_hash(tokenizer: Any) -> str:

@@ -1,7 +1,7 @@
-"""The application, and the server that runs it.
+"""The endpoint as an application, and the server that runs it.
 
 `create_app` wires everything in one place; `serve` checks what can be checked before minutes of loading, listens, and
-ends in good order.
+shuts down in good order.
 """
 
 from __future__ import annotations
@@ -12,69 +12,56 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.di import Provide
 
-from ragft.config import Config
 from ragft.errors import UsageError
+from ragft.stages.application import Application
 from serving.api.admin import refresh_index, versions
-from serving.api.chat import chat_completions, model, models
+from serving.api.chat import chat_completions
 from serving.api.health import live, ready
+from serving.api.models import model, models
 from serving.api.retrieve import retrieve
-from serving.deployment import Deployment, Load, check_deployable, load_vllm
+from serving.deployment import Deployment, Load, check_deployable
 from serving.errors import EXCEPTION_HANDLERS
 from serving.limits import Limits, RequestIds
-from serving.security import Keys, Security, check_exposure, require_scope
+from serving.security import Keys, Security, check_exposure, labels_of, require_scope
 
 # Seconds that an idle connection is kept.
 _KEEP_ALIVE = 5
 _ROUTES = [chat_completions, models, model, retrieve, refresh_index, versions, live, ready]
 
 
-def create_app(
-    config: Config,
-    *,
-    model_folders: Mapping[str, Path] | None = None,
-    load: Load | None = None,
-    keys: Keys | None = None,
-) -> Litestar:
+def create_app(application: Application, *, load: Load | None = None, keys: Keys | None = None) -> Litestar:
     """The endpoint as an ASGI application; engines and index load in the background of its lifespan.
 
     Args:
-        model_folders: folder of each model that the deployed setups need, by `Setup.model`.
-        load: makes engines and retriever; None: vLLM engines over `model_folders`.
+        load: makes what answers questions; None: engines and index of the application.
         keys: the accepted API keys; None: those of the environment and of `serve.keys`.
 
     Raises:
         UsageError: no key, and the configured address is reachable from other machines.
     """
+    settings = application.config.serve
     if keys is None:
-        keys = Keys.load(config.serve.keys)
-    check_exposure(config.serve.host, keys)
-    if load is None:
-        folders = dict(model_folders or {})
-
-        async def load() -> Any:
-            return await load_vllm(config, folders)
-
-    deployment = Deployment(config, load)
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with deployment.lifespan():
-            yield
-
+        keys = Keys.load(settings.keys)
+    check_exposure(settings.host, keys)
+    deployment = Deployment(application, load)
     app = Litestar(
         route_handlers=list(_ROUTES),
         guards=[require_scope],
+        dependencies={
+            "deployment": Provide(lambda: deployment, sync_to_thread=False),
+            "pipeline": Provide(lambda: deployment.ready(), sync_to_thread=False),
+            "labels": Provide(labels_of, sync_to_thread=False),
+        },
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=[lifespan],
+        lifespan=[deployment.lifespan],
         state=State({"deployment": deployment}),
         # Bodies are bounded by `Limits`, and a description of the routes would be one more open route.
         request_max_body_size=None,
@@ -85,26 +72,20 @@ def create_app(
     # Around the whole application and not among its middleware, which unknown routes never pass.
     limits = Limits(
         app.asgi_handler,
-        max_body_bytes=config.serve.max_body_bytes,
-        body_timeout=config.serve.body_timeout,
-        max_requests=config.engine.max_sequences + config.serve.max_queued,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout=settings.body_timeout,
+        max_requests=application.config.engine.max_num_seqs + settings.max_queued,
     )
     app.asgi_handler = RequestIds(Security(limits, keys))
     return app
 
 
-def serve(
-    config: Config,
-    *,
-    model_folders: Mapping[str, Path],
-    say: Callable[[str], None] = print,
-    load: Load | None = None,
-) -> None:
+def serve(application: Application, *, load: Load | None = None) -> None:
     """Runs the endpoint until it is told to stop; running answers may finish within `serve.drain_seconds`.
 
+    The application's reporter is told when the server listens and when it is ready.
+
     Args:
-        model_folders: folder of each model that the deployed setups need, by `Setup.model`.
-        say: receives one line when the server listens and one when it is ready.
         load: as for `create_app`.
 
     Raises:
@@ -112,12 +93,13 @@ def serve(
         IndexFault: a deployed setup retrieves, and there is no index.
         RagftError: an engine could not start.
     """
-    check_deployable(config, model_folders)
-    app = create_app(config, model_folders=model_folders, load=load)
+    settings, say = application.config.serve, application.reporter.say
+    check_deployable(application)
+    app = create_app(application, load=load)
     deployment: Deployment = app.state.deployment
-    with listen(config.serve.host, config.serve.port) as listener:
-        host = f"[{config.serve.host}]" if ":" in config.serve.host else config.serve.host
-        say(f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(config.serve.setups)}")
+    with listen(settings.host, settings.port) as listener:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        say(f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(settings.setups)}")
         server = make_server(app)
         deployment.on_failure = server.stop
         deployment.on_ready = lambda: _settle(say)
@@ -189,7 +171,7 @@ def make_server(app: Litestar) -> Any:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=math.ceil(deployment.config.serve.drain_seconds),
+            timeout_graceful_shutdown=math.ceil(deployment.app.config.serve.drain_seconds),
             timeout_keep_alive=_KEEP_ALIVE,
         )
     )

@@ -14,8 +14,8 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, Send
 
 from index.errors import IndexFault
-from ragft.engine.vllm import ChatError
-from ragft.errors import EngineDead, UsageError
+from ragft.engine.base import EngineBusy, EngineDead, RequestRefused
+from ragft.errors import UsageError
 
 log = logging.getLogger("ragft.serving")
 
@@ -79,9 +79,9 @@ def as_api_error(error: BaseException, request_id: str) -> ApiError:
     """What a client is told about any exception; unknown ones are logged and not shown."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, ChatError) and error.status < 500:
-        return ApiError(error.status, str(error)[:1000], error.error.get("param"))
-    if isinstance(error, ChatError) and error.status == 503:
+    if isinstance(error, RequestRefused):
+        return ApiError(error.status, str(error)[:1000], error.param)
+    if isinstance(error, EngineBusy):
         return ApiError(503, "Too many requests are waiting: try again shortly.")
     if isinstance(error, EngineDead):
         log.error("engine dead, request %s: %s", request_id, error)

@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
+from litestar.params import SkipValidation
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from index.store.filters import FilterError, Labels, parse_labels
@@ -190,9 +193,12 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
         raise ApiError(403, f"This API key does not have the scope {needed!r}.")
 
 
-def labels_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Labels:
-    """The labels that decide what a request may see."""
-    return _caller_of(connection).labels
+def labels_of(request: Request[Any, Any, Any]) -> Labels:
+    """The labels that decide what a request may see; routes ask for them as `labels`."""
+    return _caller_of(request).labels
+
+
+CallerLabels = NamedDependency[SkipValidation[Labels]]
 
 
 def _caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:

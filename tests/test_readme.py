@@ -16,6 +16,7 @@ import yaml
 
 from ragft.cli import app
 from ragft.config import Config, load_config
+from ragft.config.loading import leaves
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -24,6 +25,7 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|mailto:|#)([^)#\s]+)")
 ANCHOR = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)")
 MENTION = re.compile(r"`ragft ([a-z][^`]*)`|bin/ragft ([a-z][^\n>]*)")
 SETTINGS = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
+KEY = re.compile(rf"`((?:{'|'.join(Config.model_fields)})\.[a-z_0-9.]*[a-z0-9])(?:[:=][^`]*)?`")
 PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:|data:)([^)#\s]+)|<img [^>]*src=\"(?!https?:|data:)([^\"]+)")
 
 
@@ -107,7 +109,8 @@ MAKE = [command for command in COMMANDS if command.words[:1] == ("make",)]
 
 def _cheap(command: Command) -> bool:
     words = command.words[1:]
-    return "--help" in words or "-h" in words or words[:1] in (("new",), ("doctor",)) or words[:2] == ("data", "audit")
+    alone, grouped = (("new",), ("doctor",), ("config",)), (("data", "audit"), ("models", "list"))
+    return "--help" in words or "-h" in words or words[:1] in alone or words[:2] in grouped
 
 
 def test_pages_show_their_commands_in_blocks() -> None:
@@ -158,8 +161,19 @@ def test_commands_that_a_sentence_or_a_unit_file_names_exist_with_their_options(
 def test_settings_that_a_page_shows_are_taken(page: Path) -> None:
     for block in SETTINGS.findall(page.read_text(encoding="utf-8")):
         values = yaml.safe_load(block)
-        if next(iter(values)) in Config.model_fields:
+        if "title" not in values:  # that is a document's side file
             Config.model_validate({"name": "page", **values})
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_keys_that_a_sentence_names_exist(page: Path) -> None:
+    """The changelog also names keys as they were."""
+    keys = {".".join(path) for path, _ in leaves()}
+    sections = {key[:end] for key in keys for end in range(len(key)) if key[end] == "."}
+    named = set(KEY.findall(page.read_text(encoding="utf-8")))
+    assert named - keys - sections == set()
 
 
 def test_variables_of_the_configuration_name_keys() -> None:
@@ -221,7 +235,7 @@ def test_cheap_command_works_as_shown(words: tuple[str, ...], tmp_path: Path) ->
     folder = tmp_path
     if any((ROOT / word).is_file() for word in words):
         folder = ROOT
-    elif words[1] == "data":
+    elif words[1] in ("data", "config", "models"):
         subprocess.run([*ragft, "new", "handbook"], cwd=tmp_path, check=True, capture_output=True)
         folder = tmp_path / "handbook"
     ended = subprocess.run([*ragft, *words[1:]], cwd=folder, capture_output=True, text=True)

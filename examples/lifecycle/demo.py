@@ -133,7 +133,7 @@ def show_refresh(address: str) -> None:
     rows = [json.loads(line) for line in (HERE / "questions.jsonl").read_text().splitlines()]
     questions = [row for row in rows if "changed" in row["tags"]][:CHANGED]
     console.rule("Facts change, nothing is retrained")
-    ragft("index", "refresh", "--set", f"index.documents={OLD_PAGES}")
+    ragft("index", "refresh", "--set", f"index.documents.folder={OLD_PAGES}")
     before = ask_all(address, questions)
     begin = time.perf_counter()
     ragft("index", "refresh")

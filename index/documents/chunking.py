@@ -1,7 +1,7 @@
-"""Cuts documents into chunks that an encoder reads whole.
+"""Splits documents into chunks that fit the encoder's window.
 
-Knows documents and a tokenizer, nothing of vectors. Three promises hold for every text: a chunk is a slice
-of its document, no passage is longer than the window, and no visible character is left out.
+Knows documents and a tokenizer, nothing of vectors. Three promises hold for every text: a chunk is a slice of its
+document, no passage is longer than the window, and no visible character is left out.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 from blake3 import blake3
 
-from index.documents.folder import Document, Metadata
+from index.documents.document import Document, Metadata
 from index.documents.markdown import headings
 
 CHUNKER_VERSION = 1
-"""Raised whenever the same document would be cut otherwise: snapshots of another version are cut anew."""
+"""Increased whenever documents are split differently; a refresh splits documents of another version again."""
 
 SMALLEST_WINDOW = 32
-"""Below this a heading path and one long word no longer fit together."""
+"""Smallest `max_tokens`; in fewer, a heading path and one long word may not fit together."""
 
 PATH_SEPARATOR = " > "
 _ELLIPSIS = "…"
@@ -30,19 +30,20 @@ _ELLIPSIS = "…"
 _BOUNDARIES = (
     re.compile(r"\n[ \t]*\n\s*"),  # paragraph
     re.compile(r"\n(?=[ \t]*(?:[-*+]|\d+[.)])[ \t])"),  # list item
-    re.compile(r"\n+"),  # line, and with it a table row
+    re.compile(r"\n+"),  # line, including table rows
     re.compile(r"[.!?…]['\")\]]*\s+|[。！？]"),  # sentence
     re.compile(r"\s+"),  # word
 )
+"""Where a section may be split, the best kinds first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkSettings:
-    """How documents are cut; part of what identifies a snapshot.
+    """How documents are split; part of what identifies a snapshot.
 
     Attributes:
-        max_tokens: Longest passage in tokens, the special ones and the heading path included.
-        overlap: Tokens that a chunk repeats from the one before it, inside one section.
+        max_tokens: longest passage in tokens, including special tokens and the heading path.
+        overlap: tokens that consecutive chunks of a section share.
     """
 
     max_tokens: int
@@ -59,19 +60,19 @@ class ChunkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A slice of a document, with the headings that it stands under.
+    """A slice of a document, with the headings above it.
 
     Attributes:
-        document_id: Where it comes from.
-        title: The document's title.
-        heading_path: The title and the headings down to the chunk's own; shortened where they are very long.
-        start: First character in the document.
-        end: One past the last character.
+        document_id: id of the document.
+        title: title of the document.
+        heading_path: the title and the headings down to the chunk's own; shortened if they are very long.
+        start: offset of the first character in the document's text.
+        end: offset after the last character.
         text: `document.text[start:end]`.
         hash: blake3 of the passage, in hex; equal passages have equal vectors.
-        page: The page that it begins on, from 1; None where the document has no pages.
-        metadata: Of the document.
-        labels: Who may see it: callers that hold any of them; empty for everybody.
+        page: number of the page on which it begins, from 1; None if the document has no pages.
+        metadata: metadata of the document.
+        labels: callers that hold any of these may see it; empty: everybody may.
     """
 
     document_id: str
@@ -87,18 +88,18 @@ class Chunk:
 
     @property
     def id(self) -> str:
-        """Stable name of the chunk: it changes only when the chunk moves in its document."""
+        """Identifies the chunk; changes only when the chunk moves in its document."""
         return f"{self.document_id}#{self.start}-{self.end}"
 
     @property
     def passage(self) -> str:
-        """What is embedded, searched and shown to a model: the heading path, then the text below it."""
+        """The text that is encoded, searched and shown to a model: the heading path, then the text below it."""
         return _passage(self.heading_path, self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """What stands under one heading, its line included: `text[start:end]`."""
+    """The text under one heading, including the heading line: `text[start:end]`."""
 
     path: tuple[str, ...]
     start: int
@@ -108,25 +109,25 @@ class _Section:
 def chunk_document(
     document: Document, tokenizer: Any, max_tokens: int, overlap: int = 0, fitting: Set[str] = frozenset()
 ) -> list[Chunk]:
-    """Cut a document at its headings and, where a section is longer than the window, inside them.
+    """Split a document at its headings, and sections that are longer than the window further.
 
     Args:
-        document: What to cut.
-        tokenizer: A fast tokenizer of transformers (one that returns offsets).
-        max_tokens: See `ChunkSettings`.
-        overlap: See `ChunkSettings`.
-        fitting: Hashes of passages that are known to be no longer than `max_tokens`, and are not measured again.
+        document: document to split.
+        tokenizer: fast tokenizer of transformers (one that returns offsets).
+        max_tokens: see `ChunkSettings`.
+        overlap: see `ChunkSettings`.
+        fitting: hashes of passages known to fit into `max_tokens`; they are not measured again.
 
     Returns:
         Chunks in the order of the text.
 
     Raises:
-        ValueError: the settings make no sense together.
+        ValueError: `max_tokens` or `overlap` is out of range, or a character takes more tokens than the window has.
     """
     settings = ChunkSettings(max_tokens, overlap)
     sections = _with_short_paths(_sections(document), tokenizer, max_tokens // 4)
-    # Most sections fit whole. Measuring all of them in one call, and finding token offsets only where a
-    # section must be cut, keeps the tokenizer's cost per call off the common path.
+    # Most sections fit whole. Measuring all of them in one call, and computing token offsets only if a section must be
+    # split, keeps the tokenizer's cost per call off the common path.
     whole = [_chunk(document, section.path, section.start, section.end) for section in sections]
     new = [chunk for chunk in whole if chunk.hash not in fitting]
     lengths = _count_tokens([chunk.passage for chunk in new], tokenizer)
@@ -137,28 +138,28 @@ def chunk_document(
     chunks: list[Chunk] = []
     for section, chunk in zip(sections, whole, strict=True):
         if chunk.start in long:
-            chunks.extend(_cut_section(document, section, starts, tokenizer, settings))
+            chunks.extend(_split_section(document, section, starts, tokenizer, settings))
         else:
             chunks.append(chunk)
     return chunks
 
 
 def section_headings(document: Document) -> list[str]:
-    """The heading of every section in reading order; the document's title where a section has none of its own."""
+    """The heading of each section in reading order, or the document's title for a section without its own."""
     return [section.path[-1] for section in _sections(document)]
 
 
 @lru_cache(maxsize=4096)
 def _passage(path: tuple[str, ...], text: str) -> str:
-    """See `Chunk.passage`; a refresh asks for it four times: to measure, hash, encode and index it."""
+    """See `Chunk.passage`. Cached, because a refresh asks for it four times: to measure, hash, encode and index it."""
     body = text[_leading_headings(text, path) :].strip()
     return PATH_SEPARATOR.join(path) + ("\n" + body if body else "")
 
 
 def _leading_headings(text: str, path: Sequence[str]) -> int:
-    """How many characters at the start of a text only repeat headings of the path."""
+    """Number of characters at the start of a text that only repeat headings of the path."""
     end = 0
-    # Possessive: a text of one long line is not gone through backwards, for every hit of every search.
+    # Possessive, so that a long first line is not backtracked through for every hit of every search.
     if not text.lstrip().startswith("#") and not re.match(r"\s*[^\n]++\n {0,3}[=-]{2}", text):
         return end
     for heading in headings(text):
@@ -169,21 +170,16 @@ def _leading_headings(text: str, path: Sequence[str]) -> int:
 
 
 def _token_offsets(text: str, tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Where every token starts and ends in the text."""
+    """The offsets at which the tokens start, and those at which they end."""
     encoded = tokenizer(
-        text,
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        truncation=False,
-        padding=False,
-        verbose=False,
+        text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, padding=False, verbose=False
     )
     offsets = encoded["offset_mapping"]
     return [start for start, _ in offsets], [end for _, end in offsets]
 
 
 def _count_tokens(texts: Sequence[str], tokenizer: Any) -> list[int]:
-    """Length of each text in tokens, the special ones included."""
+    """Length of each text in tokens, including special tokens."""
     if not texts:
         return []
     encoded = tokenizer(list(texts), truncation=False, padding=False, verbose=False)
@@ -191,7 +187,7 @@ def _count_tokens(texts: Sequence[str], tokenizer: Any) -> list[int]:
 
 
 def _sections(document: Document) -> list[_Section]:
-    """The document split at its headings; sections without a body lend their heading line to a neighbour."""
+    """The document split at its headings; the heading line of a section without a body goes to a neighbour."""
     text = document.text
     sections: list[_Section] = []
     stack: list[tuple[int, str]] = []
@@ -225,7 +221,7 @@ def _with_short_paths(sections: list[_Section], tokenizer: Any, limit: int) -> l
 
 
 def _shorten(path: tuple[str, ...], tokenizer: Any, limit: int) -> tuple[str, ...]:
-    """Drop headings from the middle, then words from the ends of the rest, until the path fits."""
+    """Drop headings from the middle, then the ends of those that remain, until the path fits."""
 
     def fits(parts: Sequence[str]) -> bool:
         return _count_tokens([PATH_SEPARATOR.join(parts)], tokenizer)[0] <= limit
@@ -234,7 +230,7 @@ def _shorten(path: tuple[str, ...], tokenizer: Any, limit: int) -> tuple[str, ..
         path = (path[0], *path[2:])
     room = limit
     while not fits(path):
-        if room == 1:  # one endless word in many tokens
+        if room == 1:  # a single word of many tokens
             return (_ELLIPSIS,)
         room = room * 3 // 4
         path = tuple(_first_tokens(part, tokenizer, max(1, room // len(path))) for part in path)
@@ -248,14 +244,14 @@ def _first_tokens(text: str, tokenizer: Any, count: int) -> str:
     return text[: ends[count - 1]].rstrip(_ELLIPSIS + " ") + _ELLIPSIS
 
 
-def _cut_section(
+def _split_section(
     document: Document, section: _Section, starts: list[int], tokenizer: Any, settings: ChunkSettings
 ) -> list[Chunk]:
-    """The chunks of a section that is longer than the window.
+    """Split a section that is longer than the window.
 
-    Tokens are counted once for the whole document. A slice may come out a little longer when it is
-    tokenised on its own (a word cut in two), so the passages are measured as they will be encoded, and the
-    section is cut again with less room if one does not fit.
+    The tokens of the whole document are computed once. A slice may be a few tokens longer when tokenised on its own
+    (where a word is cut in two), so its passage is measured as it will be encoded, and the section is split again with
+    less room if one does not fit.
 
     Raises:
         ValueError: a single character takes more tokens than the window has.
@@ -269,12 +265,13 @@ def _cut_section(
             return chunks
         room -= excess
     raise ValueError(
-        f"{document.id} cannot be cut to {settings.max_tokens} tokens at character {section.start}; raise max_tokens"
+        f"{document.id} cannot be split into passages of {settings.max_tokens} tokens at character {section.start}; "
+        "raise max_tokens"
     )
 
 
 def _chunk(document: Document, path: tuple[str, ...], start: int, end: int) -> Chunk:
-    """The chunk of a slice, without the white space at its ends."""
+    """The chunk of a slice, without white space at its ends."""
     piece = document.text[start:end]
     text = piece.strip()
     start += len(piece) - len(piece.lstrip())
@@ -294,10 +291,10 @@ def _chunk(document: Document, path: tuple[str, ...], start: int, end: int) -> C
 
 
 def _spans(text: str, section: _Section, starts: list[int], room: int, overlap: int) -> list[tuple[int, int]]:
-    """Slices of at most `room` tokens that cover the section; none is blank.
+    """Slices of at most `room` tokens that together cover the section; none is blank.
 
-    The heading lines at the start, which the passage does not repeat, go with the first slice and take no
-    room.
+    The first slice includes the heading lines at the start, which take no room because the passage does not repeat
+    them.
     """
     start = section.start + _leading_headings(text[section.start : section.end], section.path)
     cuts = [[start + match.end() for match in kind.finditer(text[start : section.end])] for kind in _BOUNDARIES]
@@ -305,7 +302,7 @@ def _spans(text: str, section: _Section, starts: list[int], room: int, overlap: 
     end = start
     while True:
         first = bisect_left(starts, start)
-        # Tokens may share a character (bytes of an emoji), so the window is moved on until it holds one.
+        # Tokens may share a character (bytes of an emoji), so the window grows until it holds a whole one.
         after = first + room
         while after < len(starts) and starts[after] <= start:
             after += 1
@@ -321,7 +318,7 @@ def _spans(text: str, section: _Section, starts: list[int], room: int, overlap: 
 
 
 def _overlapped(words: list[int], starts: list[int], first: int, end: int, overlap: int) -> int:
-    """Where the slice after `end` starts: at a word, up to `overlap` tokens and half a slice earlier."""
+    """Start of the slice after `end`: at a word, at most `overlap` tokens and half a slice before `end`."""
     beyond = bisect_left(starts, end)
     back = min(overlap, (beyond - first) // 2)
     if not back:
@@ -331,7 +328,7 @@ def _overlapped(words: list[int], starts: list[int], first: int, end: int, overl
 
 
 def _best_cut(cuts: list[list[int]], start: int, done: int, limit: int) -> int:
-    """The last boundary of the best kind beyond `done` that still fills half of the window; else its end."""
+    """The last boundary beyond `done` in the second half of the window, of the best kind that has one; else its end."""
     least = max(done, start + (limit - start) // 2)
     for positions in cuts:
         place = bisect_right(positions, limit) - 1

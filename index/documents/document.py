@@ -1,4 +1,4 @@
-"""What the index knows of a document: its text, and what stands beside the text."""
+"""Documents as the index reads them: their text, title, labels and metadata."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from blake3 import blake3
 
 from index.documents.markdown import headings
 
-MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
+_MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
 
 Value = str | int | float | bool | list[str]
 Metadata = Mapping[str, Value]
-"""Flat, and made of what JSON has; a list holds strings."""
+"""Flat JSON values; lists hold strings only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Document:
     """One readable file, or one row of a table.
 
     Attributes:
-        id: Path below the folder, with forward slashes; `path#ID` for a row of a table.
-        title: What its author calls it, else the first level-1 heading, else the file's stem.
-        text: The text that was extracted; line ends are `\\n`. Offsets of chunks count in it.
-        hash: blake3 of everything else here, in hex.
-        metadata: What is known about the document beside its text, to filter by.
-        labels: Who may see it: callers that hold any of them; empty for everybody.
-        page_starts: Where each page begins in the text, the first at 0; empty where there are no pages.
-        is_markdown: Whether the text is Markdown, so that its headings count.
+        id: path below the folder, with forward slashes; `path#ID` for a row of a table.
+        title: the title its author gave it, else the first level-1 heading, else the file's stem.
+        text: the extracted text; line ends are `\\n`. Offsets of chunks refer to it.
+        hash: blake3 of all other fields but the id, in hex.
+        metadata: values that searches can filter by.
+        labels: callers that hold any of these may see the document; empty: everybody may.
+        page_starts: offset of each page in the text, the first 0; empty for formats without pages.
+        is_markdown: whether the text is Markdown, so that its headings divide it into sections.
     """
 
     id: str
@@ -56,13 +56,18 @@ class Document:
         page_starts: tuple[int, ...] = (),
         is_markdown: bool | None = None,
     ) -> Document:
-        """The document at this path below the folder; the title, unless given, follows from path and text.
+        """Create a document and compute its hash; the arguments are the attributes of the same names.
+
+        Args:
+            path: becomes the id.
+            title: None: the first level-1 heading of a Markdown text, else the file's stem.
+            is_markdown: None: decided by the suffix of the path.
 
         Raises:
-            UnicodeEncodeError: the text or the path holds half a character (a lone surrogate).
+            UnicodeEncodeError: the text, title or metadata holds a lone surrogate (half a character).
         """
         if is_markdown is None:
-            is_markdown = PurePosixPath(path).suffix.lower() in MARKDOWN_SUFFIXES
+            is_markdown = PurePosixPath(path).suffix.lower() in _MARKDOWN_SUFFIXES
         title = title or _title(path, text, is_markdown)
         labels = tuple(sorted(set(labels)))
         content = [title, text, metadata or {}, labels, page_starts, is_markdown]
@@ -70,17 +75,30 @@ class Document:
         return cls(path, title, text, digest, metadata or {}, labels, page_starts, is_markdown)
 
     def page_at(self, offset: int) -> int | None:
-        """The page (from 1) that a character stands on; None where there are no pages."""
+        """Number of the page, from 1, that holds the character at this offset; None if there are no pages."""
         return bisect_right(self.page_starts, offset) or None
+
+
+class HasContent(Protocol):
+    """What an index lists of a document."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file, some rows of one, or a folder that was not read, and why.
+    """A file, folder, or some rows of a file that were not read.
 
     Attributes:
-        by_rule: It is none of the documents (another format, a link), so that an older version of it goes from the
-            index; False where it could not be read, and an older version stays.
+        path: path below the folder of documents.
+        reason: why it was not read.
+        by_rule: True: it is not one of the documents (another format, a link), so the index drops an older version of
+            it. False: it could not be read, so the index keeps an older version.
     """
 
     path: str
@@ -89,16 +107,16 @@ class Skipped:
 
 
 def to_json(items: Sequence[Document | Skipped]) -> bytes:
-    """Items as one JSON text."""
+    """Serialise items to one JSON text."""
     return json.dumps([{"kind": type(item).__name__, **asdict(item)} for item in items]).encode()
 
 
 def from_json(content: bytes) -> list[Document | Skipped]:
-    """The items that `to_json` wrote."""
-    return [_revived(item) for item in json.loads(content)]
+    """Restore the items that `to_json` wrote."""
+    return [_restored(item) for item in json.loads(content)]
 
 
-def _revived(item: dict[str, Any]) -> Document | Skipped:
+def _restored(item: dict[str, Any]) -> Document | Skipped:
     if item.pop("kind") == Skipped.__name__:
         return Skipped(**item)
     return Document(**{**item, "labels": tuple(item["labels"]), "page_starts": tuple(item["page_starts"])})

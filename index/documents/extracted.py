@@ -1,8 +1,7 @@
-"""Remembers what was extracted from HTML, PDF and DOCX files, so that a refresh reads only those that changed.
+"""Caches the text extracted from HTML, PDF and DOCX files, so that a refresh extracts only files that changed.
 
-One SQLite file in the index, keyed by what the text follows from: the file's name and bytes, the settings and the
-version of the readers. It holds nothing that could not be extracted again: whatever is wrong with it, files are read
-anew.
+One SQLite file in the index, keyed by everything the text depends on: the file's name and bytes, the settings and the
+version of the readers. Everything in it can be extracted again, so damage to it costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from pathlib import Path
 from blake3 import blake3
 
 from index.documents.document import Document, Skipped, from_json, to_json
-from index.documents.formats import EXTRACTION_VERSION, ReadSettings
+from index.documents.formats import EXTRACTION_VERSION
+from index.documents.formats.settings import ReadSettings
 
 EXTRACTED_FILE = "extracted.sqlite"
 
@@ -24,7 +24,7 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS extracted (key BLOB PRIMARY KEY, checksum 
 
 
 class ExtractedTexts:
-    """The texts of one reading of a folder; `save` keeps them, and can forget those of files that are gone."""
+    """The cache during one reading of a folder; nothing is written before `save`."""
 
     def __init__(self, root: Path, settings: ReadSettings) -> None:
         self._path = root / EXTRACTED_FILE
@@ -34,7 +34,7 @@ class ExtractedTexts:
         self._new: dict[bytes, list[Document | Skipped]] = {}
 
     def recall(self, name: str, data: bytes) -> list[Document | Skipped] | None:
-        """What a file of this name and content gave; None where that is not known."""
+        """What was extracted from a file of this name and content; None if that is not known."""
         key = self._key(name, data)
         try:
             with contextlib.closing(self._open("ro")) as database:
@@ -47,14 +47,14 @@ class ExtractedTexts:
         return from_json(row[1])
 
     def remember(self, name: str, data: bytes, items: list[Document | Skipped]) -> None:
-        """Keep what a file gave, once `save` is called."""
+        """Note what was extracted from a file, for `save` to write."""
         self._new[self._key(name, data)] = items
 
     def save(self, forget: bool = True) -> None:
-        """Write what is new; called under the writer's lock.
+        """Write what is new; to be called under the writer's lock.
 
         Args:
-            forget: Whether what was not asked for goes: then all files must have been read.
+            forget: whether to delete entries that were not recalled; only right if all files were read.
         """
         if not self._new and not self._path.exists():
             return
@@ -62,7 +62,7 @@ class ExtractedTexts:
             with contextlib.closing(self._open("rwc")) as database:
                 self._write(database, forget)
         except sqlite3.Error:
-            # Damaged, or the disk is full: the index is published, and the next refresh can do without.
+            # Damaged, or the disk is full: the index is published already, and the next refresh can do without.
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
@@ -72,12 +72,10 @@ class ExtractedTexts:
         stale = known - self._used - self._new.keys() if forget else set()
         if not stale and not self._new:
             return
-        rows = ((key, to_json(items)) for key, items in self._new.items())
+        new = ((key, to_json(items)) for key, items in self._new.items())
+        rows = ((key, blake3(content).digest(), content) for key, content in new)
         database.executemany("DELETE FROM extracted WHERE key = ?", [(key,) for key in stale])
-        database.executemany(
-            "INSERT OR REPLACE INTO extracted VALUES (?, ?, ?)",
-            ((key, blake3(content).digest(), content) for key, content in rows),
-        )
+        database.executemany("INSERT OR REPLACE INTO extracted VALUES (?, ?, ?)", rows)
         database.commit()
 
     def _open(self, mode: str) -> sqlite3.Connection:

@@ -1,6 +1,6 @@
-"""Finds the headings of a Markdown text; knows nothing else about it.
+"""Finds the headings of a Markdown text; nothing else of Markdown is interpreted.
 
-Lines inside fenced code blocks and inside a YAML front matter are never headings, whatever they look like.
+Lines inside fenced code blocks and inside YAML front matter are never headings, whatever they look like.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 _CANDIDATE = re.compile(r"^ {0,3}(?:#|`{3}|~{3}|={2}|-{2})[^\n]*\n?", re.MULTILINE)
-"""A line that may be a heading, the line under one, or a fence: the others, nearly all, are passed over."""
+"""A line that may be a heading, the underline of one, or a fence. Nearly all lines are none of these."""
 _FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 _ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(?=[^ \t\n])")
 _UNDERLINE = re.compile(r"^ {0,3}(?:={2,}|-{2,})\s*$")
@@ -18,7 +18,7 @@ _NOT_A_PARAGRAPH = re.compile(r"^(?: {4}|\t|\s*(?:[-*+>|#]|\d+[.)]\s|`{3}|~{3}|=
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """One heading line (or two, when underlined): `text[start:end]`, its line end included."""
+    """A heading: `text[start:end]`, one line or two if underlined, including the line end."""
 
     level: int
     text: str
@@ -27,7 +27,7 @@ class Heading:
 
 
 def headings(text: str) -> list[Heading]:
-    """The headings of a Markdown text, in order; `# atx` and underlined ones."""
+    """The headings of a Markdown text in order, both `# ATX` and underlined ones."""
     found: list[Heading] = []
     fence = ""
     skip_until = _front_matter_end(text)
@@ -52,19 +52,19 @@ def headings(text: str) -> list[Heading]:
 
 
 def _line_above(text: str, start: int) -> int:
-    """Where the line above the one that starts here starts; only a newline ends a line."""
+    """Start of the line above the one that starts here; only a newline ends a line."""
     return text.rfind("\n", 0, max(start - 1, 0)) + 1
 
 
 def _without_closing(words: str) -> str:
-    """The words of a heading without the `#` marks that may close it."""
+    """The words of a heading without the `#` characters that may close it."""
     words = words.strip()
     open_words = words.rstrip("#")
     return open_words.rstrip() if open_words[-1:] in (" ", "\t") else words
 
 
 def _can_be_underlined(before: str, previous: str) -> bool:
-    """Only a paragraph of one line: rules, table heads and lists have lines of dashes too."""
+    """Whether a line of dashes below makes it a heading: only a paragraph of one line, not a table head or a list."""
     return bool(previous.strip()) and not _NOT_A_PARAGRAPH.match(previous) and not before.strip()
 
 

@@ -1,12 +1,12 @@
-"""Which files need not be read again, because nothing about them changed since they were read.
+"""Knows which files need not be read again, because they have not changed since they were read.
 
-A refresh learns from sizes and times what it would otherwise have to read gigabytes for, as git does. What is known is
-kept in one file of the index. It is a cache and no more: a file that is new, damaged or of another folder says nothing,
-and then everything is read.
+A refresh learns this from sizes and times, as git does, instead of reading gigabytes. What is known is stored in one
+file of the index. It is only a cache: if that file is missing, damaged or about another folder, everything is read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,19 +16,18 @@ import numpy.typing as npt
 import pyarrow as pa
 from blake3 import blake3
 
+from index.documents.document import HasContent
 from index.documents.walk import FileState, last_change
 from index.durable import write_file
-from index.store.snapshot import HasContent
 
 STATES = "files.arrow"
 
 SETTLED_NS = 2_000_000_000
-"""How long a file must have been left alone before it was looked at. A file that is changed twice within one tick of
-the file system's clock has the same times after both; the coarsest clocks tick every two seconds."""
+"""How long before a refresh a file must have last changed for its state to be trusted. A file that changes twice within
+one tick of the file system's clock has the same times after both; the coarsest clocks tick every two seconds."""
 
 WORTH_WRITING = 100
-"""Files that were read in vain, from which on what is known is written even if no snapshot is published."""
-
+"""Number of files read from which on what is known is written even if no snapshot is published."""
 
 _SCHEMA = pa.schema(
     [
@@ -38,29 +37,29 @@ _SCHEMA = pa.schema(
         ("hashes", pa.list_(pa.string())),
     ]
 )
-"""A row for each file, with all documents that came of it."""
+"""One row per file, with the ids and hashes of all its documents."""
 
 _DIGEST = 32
-"""Bytes of the checksum that the file begins with."""
+"""Size in bytes of the checksum at the beginning of the file."""
 
 
 class UnchangedFiles:
-    """The files of one folder whose documents an index knows.
+    """The files of one folder whose documents are in the live snapshot.
 
-    Files are compared as columns, all at once: an object for each would cost more than asking the system about it.
+    Files are compared all at once, as columns: an object per file would cost more than asking the system for its state.
 
     Attributes:
-        rows: (n,) int64, the documents of the files that were found unchanged, as rows of the live ones.
+        rows: (n,) int64, rows of the live documents that come from unchanged files.
     """
 
     def __init__(self, root: Path, reading: str, live: pa.Table) -> None:
-        """Remember what earlier refreshes learnt.
+        """Load what earlier refreshes learnt.
 
         Args:
-            root: Of the index.
-            reading: All that decides what is made of a file, the folder included: anything else and nothing is known.
-            live: The documents of the live snapshot, see `Snapshot.document_table`. Only files whose documents are
-                all in it as they were need not be read.
+            root: folder of the index.
+            reading: see `index.documents.folder.reading_of`; what was learnt with another value is ignored.
+            live: documents of the live snapshot, see `Snapshot.document_table`. A file is read unless all its
+                documents are there with the same hash.
         """
         self.rows: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._path = root / STATES
@@ -72,9 +71,12 @@ class UnchangedFiles:
         self._files_read = 0
 
     def to_read(self, states: Mapping[str, FileState]) -> list[str]:
-        """Those of the files, given with their states, whose documents are not known; those of the others are `rows`.
+        """Names of the files that must be read; sets `rows` to the documents of the others.
 
-        To be called once, for all files of the folder.
+        To be called once.
+
+        Args:
+            states: every file of the folder by name.
         """
         import pyarrow.compute as pc
 
@@ -83,36 +85,36 @@ class UnchangedFiles:
             return names
         ids, hashes = (known.column(name).flatten() for name in ("ids", "hashes"))
         row = pc.index_in(ids, value_set=self._live["id"])
-        as_live = np.asarray(pc.fill_null(pc.equal(hashes, self._live["hash"].take(row)), False))
+        is_live = np.asarray(pc.fill_null(pc.equal(hashes, self._live["hash"].take(row)), False))
         sizes = pc.list_value_length(known.column("ids")).to_numpy()
         place = pc.index_in(known.column("name"), value_set=_texts(names))
         state = pa.array(states.values(), type=pa.binary()).take(place)
-        same = np.asarray(pc.fill_null(pc.equal(known.column("state"), state), False))
-        same = same & np.logical_and.reduceat(as_live, np.cumsum(sizes) - sizes)
-        self.rows = row.filter(pa.array(np.repeat(same, sizes))).to_numpy().astype(np.int64)
-        self._known = known.filter(pa.array(same))
-        new = np.ones(len(names), dtype=np.bool_)
-        new[place.filter(pa.array(same)).to_numpy()] = False
-        return [names[place] for place in np.flatnonzero(new).tolist()]
+        has_same_state = np.asarray(pc.fill_null(pc.equal(known.column("state"), state), False))
+        is_unchanged = has_same_state & np.logical_and.reduceat(is_live, np.cumsum(sizes) - sizes)
+        self.rows = row.filter(pa.array(np.repeat(is_unchanged, sizes))).to_numpy().astype(np.int64)
+        self._known = known.filter(pa.array(is_unchanged))
+        must_be_read = np.ones(len(names), dtype=np.bool_)
+        must_be_read[place.filter(pa.array(is_unchanged)).to_numpy()] = False
+        return [names[place] for place in np.flatnonzero(must_be_read).tolist()]
 
     def learn(self, name: str, state: FileState, documents: Sequence[HasContent]) -> None:
-        """Note what a file held.
+        """Note which documents a file holds.
 
         Args:
-            name: Of the file.
-            state: As it was before the file was read.
-            documents: All that came of it, at least one; a file of which something was skipped is not to be learnt.
+            name: name of the file.
+            state: its state before it was read.
+            documents: all its documents, at least one. Do not call this for a file of which anything was skipped.
         """
         self._files_read += 1
-        # A time in the future, by a clock that was set back, is not settled either.
+        # A time in the future (the clock was set back) is not trusted either.
         if state and last_change(state) < self._begin - SETTLED_NS:
             self._learnt.append((name, state, [item.id for item in documents], [item.hash for item in documents]))
 
     def save(self, published: bool) -> None:
-        """Keep what is known for the next refresh, if that will spare it enough.
+        """Write what is known for the next refresh, if that will save it enough reading.
 
         Args:
-            published: Whether files changed; otherwise, a refresh of an unchanged folder writes nothing.
+            published: whether a snapshot was published. If not, only many files read in vain are worth writing.
         """
         if not published and self._files_read < WORTH_WRITING:
             return
@@ -125,14 +127,12 @@ class UnchangedFiles:
         with pa.ipc.new_file(sink, _SCHEMA.with_metadata({"reading": self._reading})) as file:
             file.write_table(table)
         content = sink.getvalue()
-        try:
+        with contextlib.suppress(OSError):  # a full disk is no reason to fail after the snapshot was published
             write_file(self._path, blake3(content).digest() + content)
-        except OSError:  # a full disk is no reason to fail after the snapshot was published
-            return
 
 
 def _texts(names: Sequence[str]) -> pa.Array:
-    """Names as a column; null for those that are no UTF-8, which no reader takes."""
+    """Names as a column; null for those that are not UTF-8, whose files are never read."""
     try:
         return pa.array(names, type=pa.string())
     except UnicodeEncodeError:
@@ -141,7 +141,7 @@ def _texts(names: Sequence[str]) -> pa.Array:
 
 
 def _read(path: Path, reading: str) -> pa.RecordBatch:
-    """What is known of files that were read like this."""
+    """What is known of files that were read in this way; empty if the file is missing or damaged."""
     nothing = pa.RecordBatch.from_pylist([], schema=_SCHEMA)
     try:
         content = pa.py_buffer(path.read_bytes())

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 FileState = bytes
-"""What changes when a file is changed: its times, size and place. Empty where that cannot be told. Where several files
-decide what is read, their states one after the other."""
+"""A file's times, size, inode and device: they change when the file changes. Empty if they cannot be determined. If
+several files decide what is read, their states are concatenated."""
 
 _STATE = struct.Struct("=qqqQQ")
 
@@ -22,20 +22,23 @@ def last_change(state: FileState) -> int:
 def visible_files(
     folder: Path, wanted: Callable[[str], bool] | None, unreadable: Callable[[str, OSError], None]
 ) -> Iterator[tuple[str, FileState | None]]:
-    """Every visible file below `folder`: its name there (with forward slashes) and its state; in no order.
-
-    Args:
-        folder: Where to.
-        wanted: Whether a file of this name is looked at: the others have None for a state. None: all are.
-        unreadable: Called for each folder that cannot be read, with its name.
+    """Yield every file below `folder` that is not hidden, in no particular order.
 
     Links to folders are yielded, not followed.
+
+    Args:
+        folder: folder to walk.
+        wanted: decides by its name whether the state of a file is asked for; None: it is for every file.
+        unreadable: called for each folder that cannot be read, with its name.
+
+    Yields:
+        The file's path below the folder, with forward slashes, and its state; None if it is not wanted.
     """
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
         try:
-            # Below an open folder, files are found by their bare names: that saves a seventh of the whole walk.
+            # Relative to an open folder, files are found by their bare names, which saves a seventh of the whole walk.
             parent = os.open(f"{folder}/{prefix}", os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             unreadable(prefix.removesuffix("/"), error)
@@ -48,10 +51,8 @@ def visible_files(
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(name + "/")
-                    elif wanted is None or wanted(name):
-                        yield name, _state(entry)
                     else:
-                        yield name, None
+                        yield name, _state(entry) if wanted is None or wanted(name) else None
         except OSError as error:
             unreadable(prefix.removesuffix("/"), error)
         finally:
@@ -63,5 +64,5 @@ def _state(entry: os.DirEntry[str]) -> FileState:
         stat = entry.stat()
     except OSError:
         return b""
-    # The time of its last change of any kind tells a file whose other time was set back.
+    # ctime reveals a change even if the modification time was set back.
     return _STATE.pack(stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_dev)

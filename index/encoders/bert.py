@@ -1,9 +1,9 @@
 """The forward pass of BERT sentence encoders on a CPU, without padding.
 
-Knows tensors and token ids, nothing of texts. Covers what MiniLM, BGE, E5 and GTE encoders are: `BertModel` with
-absolute positions and mean or first-token pooling. The tokens of a batch lie one after another in one matrix, so
-that nothing is multiplied that is not a token; only the attention looks at each text alone. Matrix products run in
-bfloat16 where the processor has it, sums of layer norms and pooling in float32.
+Knows tensors and token ids, nothing of texts. Covers the architecture of MiniLM, BGE, E5 and GTE encoders: `BertModel`
+with absolute positions and mean or first-token pooling. All tokens of a batch are rows of one matrix, so that no
+padding is multiplied; only the attention treats each text separately. Matrix products run in the encoder's dtype,
+the sums of layer norms and pooling in float32.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,43 +24,63 @@ Ids = npt.NDArray[np.int32]
 
 _POOLINGS = ("mean", "cls")
 _ROWS_MULTIPLE = 64
-"""Rows of a batch are filled up to a multiple: oneDNN generates code for every new shape of a product."""
+"""Batches are filled up to a multiple of this many rows: oneDNN generates code for every new shape of a product."""
 
 _SCORES_AT_ONCE = 1 << 19
 """Attention scores that are computed before they are used: 1 MiB in bfloat16, which stays in a core's cache."""
 
 _MEMORY_KEPT = 31 << 20
-"""Bytes, below the 32 MiB that is the most that glibc learns from."""
+"""Bytes of one block; glibc adapts its threshold only to blocks below 32 MiB."""
+
+_Product = TypeVar("_Product")
+
+
+class Affine(NamedTuple):
+    """Weight and bias of a linear layer or of a layer norm."""
+
+    weight: Any
+    bias: Any
+
+
+class Layer(NamedTuple, Generic[_Product]):
+    """A transformer layer: attention from `qkv` to `out`, then a feed-forward network from `up` to `down`.
+
+    A layer norm follows each of the two and its residual. The queries in `qkv` are scaled already.
+    """
+
+    qkv: _Product
+    out: _Product
+    out_norm: Affine
+    up: _Product
+    down: _Product
+    down_norm: Affine
 
 
 @dataclass(frozen=True)
 class BertWeights:
-    """What a BERT sentence encoder consists of, in float32; layers share the tensors of the model they come from.
+    """The weights of a BERT sentence encoder in float32, most of them shared with the model they were taken from.
 
     Attributes:
         words: (vocabulary, hidden).
-        positions: (longest text, hidden), the type of every token added.
-        norm: Weight and bias of the first layer norm.
-        layers: For each layer the tensors of `LAYER`, in that order.
-        heads: Attention heads.
-        epsilon: Of the layer norms.
+        positions: (longest text, hidden), with the embedding of token type 0 added.
+        norm: layer norm of the embeddings.
+        layers: from the first to the last.
+        heads: number of attention heads.
+        epsilon: added to the variance in layer norms.
         pooling: `mean` or `cls`.
     """
 
     words: Any
     positions: Any
-    norm: tuple[Any, Any]
-    layers: tuple[tuple[Any, ...], ...]
+    norm: Affine
+    layers: tuple[Layer[Affine], ...]
     heads: int
     epsilon: float
     pooling: str
 
 
-LAYER = ("attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense")
-
-
 def uncovered(model: Any) -> str:
-    """Why this module cannot run a sentence-transformers model; empty if it can."""
+    """Why this module cannot run a sentence-transformers model, as a clause; empty if it can."""
     kinds = [type(module).__name__ for module in model]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         return f"it consists of {', '.join(kinds)}"
@@ -85,39 +105,48 @@ def weights_of(model: Any) -> BertWeights:
     bert, config = model[0].auto_model, model[0].auto_model.config
     embeddings = bert.embeddings
     scale = (config.hidden_size // config.num_attention_heads) ** -0.5
-    layers = []
-    for layer in bert.encoder.layer:
-        attention = layer.attention.self
-        # The scale of the scores is put into the queries: one pass less over the largest matrix.
-        projections = ((attention.query, scale), (attention.key, 1.0), (attention.value, 1.0))
-        packed = (
-            torch.cat([linear.weight * factor for linear, factor in projections]),
-            torch.cat([linear.bias * factor for linear, factor in projections]),
-        )
-        parts = [layer.get_submodule(name) for name in (*LAYER, "output.LayerNorm")]
-        layers.append((*packed, *(tensor for part in parts for tensor in (part.weight, part.bias))))
     return BertWeights(
         embeddings.word_embeddings.weight.detach(),
         (embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]).detach(),
-        (embeddings.LayerNorm.weight.detach(), embeddings.LayerNorm.bias.detach()),
-        tuple(tuple(tensor.detach() for tensor in layer) for layer in layers),
+        _affine(embeddings.LayerNorm),
+        tuple(_layer(layer, scale) for layer in bert.encoder.layer),
         config.num_attention_heads,
         config.layer_norm_eps,
         model[1].pooling_mode,
     )
 
 
-class _Products:
-    """`x @ W.T + b` with the weights in the order that oneDNN multiplies them in, where torch offers that.
+def _layer(layer: Any, scale: float) -> Layer[Affine]:
+    query, key, value = (_affine(getattr(layer.attention.self, name)) for name in ("query", "key", "value"))
+    # The queries are scaled instead of the scores: one pass less over the largest matrix.
+    return Layer(
+        qkv=Affine(
+            torch.cat([query.weight * scale, key.weight, value.weight]),
+            torch.cat([query.bias * scale, key.bias, value.bias]),
+        ),
+        out=_affine(layer.attention.output.dense),
+        out_norm=_affine(layer.attention.output.LayerNorm),
+        up=_affine(layer.intermediate.dense),
+        down=_affine(layer.output.dense),
+        down_norm=_affine(layer.output.LayerNorm),
+    )
 
-    5 to 10 % faster than `linear`, and the activation and the residual are added while the result is still in
+
+def _affine(module: Any) -> Affine:
+    return Affine(module.weight.detach(), module.bias.detach())
+
+
+class _Products:
+    """`x @ W.T + b` with the weights packed in oneDNN's own order, where torch offers that.
+
+    5 to 10 % faster than `linear`, and the activation or the residual is applied while the result is still in
     registers. The operators are those that torch's own compiler emits; where they are missing, or refuse the
     number format, `linear` computes the same.
     """
 
-    def __init__(self, weight: Any, bias: Any, rows: int) -> None:
-        self._bias = bias
-        self._weight = weight
+    def __init__(self, affine: Affine, rows: int) -> None:
+        weight, bias = affine
+        self._weight, self._bias = affine
         self._packed = None
         if weight.dtype == torch.bfloat16:
             try:
@@ -148,35 +177,38 @@ class BertForward:
     """A BERT sentence encoder ready to run; safe to call from several threads."""
 
     def __init__(self, weights: BertWeights, dtype: str, rows: int) -> None:
-        """Pack the weights.
+        """Convert and pack the weights.
 
         Args:
-            weights: In float32.
+            weights: in float32.
             dtype: `float32` or `bfloat16`.
-            rows: Tokens in a usual batch; decides only about speed.
+            rows: tokens in a typical batch; affects only speed.
         """
         self._weights = weights
         self._dtype = getattr(torch, dtype)
-        self._layers = []
-        for layer in weights.layers:
-            qkv, qkv_bias, out, out_bias, norm, norm_bias, up, up_bias, down, down_bias, last, last_bias = (
-                tensor.to(self._dtype) for tensor in layer
-            )
-            products = [
-                _Products(weight, bias, rows)
-                for weight, bias in ((qkv, qkv_bias), (out, out_bias), (up, up_bias), (down, down_bias))
-            ]
-            self._layers.append((products, (norm, norm_bias), (last, last_bias)))
-        # glibc hands large blocks back to the system until it has seen a larger one freed. Without this every batch
-        # has its activations mapped and zeroed anew, which took a fifth of the time (600,000 page faults for 256
+        self._layers = [self._packed(layer, rows) for layer in weights.layers]
+        # glibc returns large blocks to the system until it has seen a larger one freed. Without this, the activations
+        # of every batch were mapped and zeroed again, which took a fifth of the time (600,000 page faults for 256
         # texts).
         torch.empty(_MEMORY_KEPT, dtype=torch.uint8)
+
+    def _packed(self, layer: Layer[Affine], rows: int) -> Layer[_Products]:
+        layer = Layer(*(Affine(*(tensor.to(self._dtype) for tensor in affine)) for affine in layer))
+        return Layer(
+            qkv=_Products(layer.qkv, rows),
+            out=_Products(layer.out, rows),
+            out_norm=layer.out_norm,
+            up=_Products(layer.up, rows),
+            down=_Products(layer.down, rows),
+            down_norm=layer.down_norm,
+        )
 
     def __call__(self, texts: Sequence[Ids]) -> Vectors:
         """Embed texts.
 
         Args:
-            texts: Token ids of each, special ones included; next to each other if of one length.
+            texts: token ids of each text, special ones included; texts of equal length are attended to together
+                where they are neighbours.
 
         Returns:
             (n, hidden) float32, pooled, not yet of unit length.
@@ -185,15 +217,14 @@ class BertForward:
         with torch.inference_mode():
             hidden = self._embedded(texts)
             blocks = [(length, len(list(same))) for length, same in groupby(lengths)]
-            for products, norm, last in self._layers:
-                qkv, out, up, down = products
-                mixed = self._attend(qkv.plain(hidden), blocks)
-                hidden = self._normalised(out.added(mixed, hidden), norm)
-                hidden = self._normalised(down.added(up.gelu(hidden), hidden), last)
+            for layer in self._layers:
+                mixed = self._attend(layer.qkv.plain(hidden), blocks)
+                hidden = self._normalised(layer.out.added(mixed, hidden), layer.out_norm)
+                hidden = self._normalised(layer.down.added(layer.up.gelu(hidden), hidden), layer.down_norm)
             return self._pooled(hidden, lengths)
 
     def _embedded(self, texts: Sequence[Ids]) -> Any:
-        """(rows, hidden): one row for each token, then rows that nobody reads."""
+        """(rows, hidden): one row for each token, then unused rows up to `_ROWS_MULTIPLE`."""
         count = sum(map(len, texts))
         spare = -count % _ROWS_MULTIPLE
         ids = torch.from_numpy(np.concatenate([*texts, np.zeros(spare, dtype=np.int32)]))
@@ -202,11 +233,11 @@ class BertForward:
         total = functional.embedding(ids, weights.words) + functional.embedding(places, weights.positions)
         return functional.layer_norm(total, total.shape[-1:], *weights.norm, weights.epsilon).to(self._dtype)
 
-    def _normalised(self, rows: Any, norm: tuple[Any, Any]) -> Any:
+    def _normalised(self, rows: Any, norm: Affine) -> Any:
         return functional.layer_norm(rows, rows.shape[-1:], *norm, self._weights.epsilon)
 
     def _attend(self, qkv: Any, blocks: Sequence[tuple[int, int]]) -> Any:
-        """(rows, hidden): for every token the values of its own text, weighted."""
+        """(rows, hidden): for every token the weighted values of its own text."""
         rows, hidden = qkv.shape[0], qkv.shape[1] // 3
         heads = self._weights.heads
         mixed = torch.zeros(rows, hidden, dtype=qkv.dtype)
@@ -234,7 +265,7 @@ class BertForward:
 
 
 def _attention(query: Any, key: Any, value: Any) -> Any:
-    """Attention of texts of one length, the scale being in the queries: (count, heads, length, width)."""
+    """Attention of texts of equal length with scaled queries: (count, heads, length, width)."""
     if query.dtype == torch.float32:
         return functional.scaled_dot_product_attention(query, key, value, scale=1.0)
     scores = torch.matmul(query, key.transpose(-1, -2))
@@ -244,7 +275,7 @@ def _attention(query: Any, key: Any, value: Any) -> Any:
 def _softmax(scores: Any) -> Any:
     """Softmax of bfloat16 scores over their last axis.
 
-    oneDNN's took 0.2 ms where torch's own took 0.3 to 0.65 (12 heads, 190 tokens).
+    oneDNN's takes 0.2 ms, torch's own 0.3 to 0.65 ms (12 heads, 190 tokens).
     """
     return torch.softmax(scores.to_mkldnn(), -1).to_dense() if _onednn_has_softmax() else torch.softmax(scores, -1)
 

@@ -1,8 +1,8 @@
-"""Vectors that were computed before, by the content of their passage.
+"""A cache of embeddings: vectors that were computed before, by the hash of their passage.
 
-Knows hashes and bytes, nothing of documents or models. One SQLite file for each encoder, `cache/<fingerprint>.sqlite`
-in the folder of the index, holds what older snapshots held and what an interrupted build had reached. The cache only
-saves work: whatever is wrong with it is said in a warning, and the vectors are computed anew.
+Knows hashes and bytes, nothing of documents or models. One SQLite file per encoder, `cache/<fingerprint>.sqlite` in the
+folder of the index, keeps the vectors of older snapshots and of interrupted builds. The cache only saves work: whatever
+is wrong with it is logged as a warning, and the vectors are computed again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from blake3 import blake3
 
+from index.durable import locked
 from index.encoders.encoder import Progress, TextEncoder, Vectors
 
 FOLDER = "cache"
@@ -27,34 +27,34 @@ DAMAGED_SUFFIX = ".damaged"
 
 _SCHEMA = 1
 _LOCK = "LOCK"
-_PATIENCE = 20.0
+_WRITE_TIMEOUT = 20.0
 """Seconds to wait for another process's write."""
 _SECONDS_PER_PART = 3.0
-"""How much embedding an interruption may lose, about."""
+"""About how much encoding an interruption may lose."""
 _FIRST_PART = 64
 _LARGEST_PART = 8192
-_VARIABLES = 500
+_HASHES_PER_QUERY = 500
 _KEPT_SHARE = 0.9
-"""What eviction leaves of the limit, so that it is not needed again at once."""
+"""Share of the limit that eviction leaves in use, so that the next build does not evict again at once."""
 
 _log = logging.getLogger(__name__)
 
 
 class EmbeddingsCache:
-    """The vectors of one encoder, by hash of the passage; to be used in a `with` statement.
+    """The vectors of one encoder, by the hash of their passage; to be used in a `with` statement.
 
-    Safe when killed at any time, and under several processes. No method raises for a fault of the disk or of
-    the file: the cache then finds nothing and keeps nothing.
+    Several processes may use it, and each may be killed at any time. No method raises for a fault of the disk or of the
+    file: the cache then finds nothing and keeps nothing.
     """
 
     def __init__(self, root: Path, fingerprint: str, dimension: int, limit: int) -> None:
         """Name a cache; `with` opens it.
 
         Args:
-            root: Of the index.
-            fingerprint: Of the encoder; names the file.
-            dimension: Of its vectors.
-            limit: Most bytes of the files of the folder; 0 for no cache at all.
+            root: folder of the index.
+            fingerprint: that of the encoder; names the file.
+            dimension: length of the vectors.
+            limit: most bytes that the caches of all encoders may take; 0 turns the cache off.
         """
         self.folder = root / FOLDER
         self.path = self.folder / f"{fingerprint}.sqlite"
@@ -62,85 +62,83 @@ class EmbeddingsCache:
         self._limit = limit
         self._lock: int | None = None
         self._file: sqlite3.Connection | None = None
-        self._turn = 0
+        self._session = 0
 
     def __enter__(self) -> EmbeddingsCache:
         if self._limit:
-            with self._tolerant("open"):
+            with self._tolerant("opened"):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
                 fcntl.flock(self._lock, fcntl.LOCK_SH)
                 self._open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            with self._tolerant("shrink"):
-                self._evict()
+            with self._tolerant("shrunk"):
+                self._shrink(self._file)
         self._close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def find(self, hashes: Sequence[str]) -> dict[str, Vectors]:
-        """Known vectors by hash: each (dimension,) float32, the very bytes that were kept."""
+        """Known vectors by hash: each (dimension,) float32, bit for bit as it was kept."""
         found: dict[str, Vectors] = {}
-        for first in range(0, len(hashes), _VARIABLES):
-            part = {bytes.fromhex(item): item for item in hashes[first : first + _VARIABLES]}
+        for first in range(0, len(hashes), _HASHES_PER_QUERY):
+            part = {bytes.fromhex(item): item for item in hashes[first : first + _HASHES_PER_QUERY]}
             with self._tolerant("read"):
-                found.update(self._find_part(part))
+                if self._file is not None:
+                    found.update(self._find_part(self._file, part))
         return found
 
     def keep(self, hashes: Sequence[str], vectors: Vectors) -> None:
-        """Keep vectors, (n, dimension) float32, durably enough to outlive a killed process."""
+        """Keep vectors, (n, dimension) float32; they survive if the process is killed."""
         rows = []
         for item, vector in zip(hashes, vectors, strict=True):
             key, data = bytes.fromhex(item), vector.tobytes()
-            rows.append((key, data, _seal(key, data), self._turn))
+            rows.append((key, data, _seal(key, data), self._session))
         with self._tolerant("written"):
             if self._file is not None:
                 with self._file:
                     self._file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
 
-    def _find_part(self, part: dict[bytes, str]) -> dict[str, Vectors]:
-        if self._file is None:
-            return {}
+    def _find_part(self, file: sqlite3.Connection, part: dict[bytes, str]) -> dict[str, Vectors]:
         marks = ",".join("?" * len(part))
-        rows = self._file.execute(
+        rows = file.execute(
             f"SELECT hash, vector, seal FROM vectors WHERE hash IN ({marks})",  # noqa: S608 (question marks only)
             list(part),
         ).fetchall()
-        whole = [
+        intact = [
             (key, data) for key, data, seal in rows if len(data) == 4 * self._dimension and seal == _seal(key, data)
         ]
-        with self._file:
-            self._file.executemany(
+        with file:
+            file.executemany(
                 "UPDATE vectors SET used = ? WHERE hash = ? AND used < ?",
-                [(self._turn, key, self._turn) for key, _ in whole],
+                [(self._session, key, self._session) for key, _ in intact],
             )
-        return {part[key]: np.frombuffer(data, dtype=np.float32) for key, data in whole}
+        return {part[key]: np.frombuffer(data, dtype=np.float32) for key, data in intact}
 
     def _open(self) -> None:
-        self._file = sqlite3.connect(self.path, timeout=_PATIENCE)
-        # Freed pages go back to the file system in `_evict`; must be set before the first table.
-        self._file.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self._file.execute("PRAGMA journal_mode = WAL")
-        self._file.execute("PRAGMA synchronous = NORMAL")
-        (version,) = self._file.execute("PRAGMA user_version").fetchone()
+        """Open the file, create its table if missing, and number this session."""
+        file = self._file = sqlite3.connect(self.path, timeout=_WRITE_TIMEOUT)
+        # `_shrink` returns freed pages to the file system; this must be set before the first table is made.
+        file.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = NORMAL")
+        (version,) = file.execute("PRAGMA user_version").fetchone()
         if version not in (0, _SCHEMA):
-            raise sqlite3.DatabaseError(f"it is of version {version}, and this ragft reads {_SCHEMA}")
-        with self._file:
-            self._file.execute(
+            raise sqlite3.DatabaseError(f"it has version {version}, and this ragft reads version {_SCHEMA}")
+        with file:
+            file.execute(
                 "CREATE TABLE IF NOT EXISTS vectors"
                 " (hash BLOB PRIMARY KEY, vector BLOB NOT NULL, seal BLOB NOT NULL, used INTEGER NOT NULL)"
             )
-            self._file.execute("CREATE INDEX IF NOT EXISTS by_use ON vectors (used)")
-            self._file.execute(f"PRAGMA user_version = {_SCHEMA}")
-        # Uses are counted, not timed: clocks are set back.
-        (last,) = self._file.execute("SELECT max(used) FROM vectors").fetchone()
-        self._turn = (last or 0) + 1
+            file.execute("CREATE INDEX IF NOT EXISTS by_use ON vectors (used)")
+            file.execute(f"PRAGMA user_version = {_SCHEMA}")
+        # Uses are numbered by session instead of timed, because clocks can be set back.
+        (last,) = file.execute("SELECT max(used) FROM vectors").fetchone()
+        self._session = (last or 0) + 1
 
     def _close(self) -> None:
         if self._file is not None:
@@ -148,41 +146,49 @@ class EmbeddingsCache:
                 self._file.close()
             self._file = None
 
-    def _evict(self) -> None:
-        """Delete files of other encoders, then what was not used for longest, until the limit is met."""
-        if self._file is None or _size(self.folder) <= self._limit:
+    def _shrink(self, file: sqlite3.Connection) -> None:
+        """Bring the folder below the limit: other encoders' files go first, then the least recently used vectors."""
+        if _size(self.folder) <= self._limit:
             return
+        self._delete_other_encoders()
+        self._evict(file)
+        # As a script, because `execute` takes a single step, which frees a single page.
+        file.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
+
+    def _delete_other_encoders(self) -> None:
+        """Delete the files of other encoders, oldest first, until the limit is met; none while they may be in use."""
         others = [path for path in self.folder.glob("*.sqlite*") if not path.name.startswith(self.path.name)]
         if others and self._alone():
             for path in sorted(others, key=lambda path: path.stat().st_mtime):
                 if _size(self.folder) > self._limit:
                     path.unlink(missing_ok=True)
+
+    def _evict(self, file: sqlite3.Connection) -> None:
+        """Delete the least recently used vectors if the file alone exceeds the limit."""
         pages, size, free = (
-            self._file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size", "freelist_count")
+            file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size", "freelist_count")
         )
         used = (pages - free) * size
         if used > self._limit:
-            (count,) = self._file.execute("SELECT count(*) FROM vectors").fetchone()
+            (count,) = file.execute("SELECT count(*) FROM vectors").fetchone()
             gone = count - int(count * self._limit * _KEPT_SHARE / used)
-            with self._file:
-                self._file.execute(
+            with file:
+                file.execute(
                     "DELETE FROM vectors WHERE hash IN (SELECT hash FROM vectors ORDER BY used, rowid LIMIT ?)", (gone,)
                 )
-        # As a script, because `execute` takes a single step, which frees a single page.
-        self._file.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
 
     def _alone(self) -> bool:
-        """Whether no other process uses the folder; while this one is in it, none can begin to."""
+        """Whether no other process uses the folder; if so, none can start to until this one releases its lock."""
         try:
             fcntl.flock(self._lock or 0, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            # A failed change of a lock may have lost the old one.
+            # A failed conversion of the lock may have lost the shared one.
             fcntl.flock(self._lock or 0, fcntl.LOCK_SH)
             return False
         return True
 
     def _set_aside(self) -> None:
-        """Move a damaged file out of the way; another process that has it open would lose what it writes."""
+        """Move a damaged file out of the way, unless another process has it open: its writes would be lost."""
         if self._lock is None or not self._alone():
             return
         for suffix in ("-wal", "-shm"):
@@ -194,7 +200,7 @@ class EmbeddingsCache:
 
     @contextmanager
     def _tolerant(self, done: str) -> Iterator[None]:
-        """Turn a fault of the cache into a warning, and go on with an empty one or with none."""
+        """Turn a fault of the cache into a warning, and continue with an empty cache or without one."""
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:
@@ -203,7 +209,7 @@ class EmbeddingsCache:
         except sqlite3.DatabaseError as error:
             self._close()
             _log.warning(
-                "The cache of embeddings %s is damaged (%s); it is set aside, and its passages are encoded anew.",
+                "The cache of embeddings %s is damaged (%s); it is set aside, and its passages are encoded again.",
                 self.path,
                 error,
             )
@@ -223,38 +229,37 @@ def encode_with_cache(
 ) -> Vectors:
     """Vectors of passages, each taken from the cache or encoded and kept.
 
-    What is encoded is kept every few seconds, so that an interrupted build begins again where it was.
+    New vectors are kept every few seconds, so that an interrupted build continues where it stopped.
 
     Args:
-        root: Of the index.
-        encoder: Computes what is not known.
-        passages: Text by hash.
-        limit: Most bytes of the cache; 0 for none.
-        progress: Called with the number of passages done and in all, known ones included.
-        note: Called with each passage that was not known.
+        root: folder of the index.
+        encoder: computes the vectors that are not known.
+        passages: text by hash.
+        limit: most bytes of the cache; 0 turns it off.
+        progress: called with the number of passages done and the total, known ones included.
+        note: called with the text of each passage that was not known.
 
     Returns:
         (n, dimension) float32, in the order of the passages.
     """
     vectors = np.empty((len(passages), encoder.dimension), dtype=np.float32)
+    row = {item: number for number, item in enumerate(passages)}
     with EmbeddingsCache(root, encoder.fingerprint, encoder.dimension, limit) as cache:
         known = cache.find(list(passages))
-        place = {item: row for row, item in enumerate(passages)}
         for item, vector in known.items():
-            vectors[place[item]] = vector
+            vectors[row[item]] = vector
         new = [item for item in passages if item not in known]
         done = len(known)
         if progress and known:
             progress(done, len(passages))
-        for part in _parts(new, len(new) if not limit else _FIRST_PART):
-            before = done
+        for part in _parts(new, _FIRST_PART if limit else len(new)):
 
-            def advance(count: int, _: int, before: int = before) -> None:
+            def advance(count: int, _: int, before: int = done) -> None:
                 if progress:
                     progress(before + count, len(passages))
 
             encoded = encoder.encode_passages([passages[item] for item in part], advance)
-            vectors[[place[item] for item in part]] = encoded
+            vectors[[row[item] for item in part]] = encoded
             cache.keep(part, encoded)
             done += len(part)
             if note:
@@ -264,12 +269,12 @@ def encode_with_cache(
 
 
 def cache_bytes(root: Path) -> int:
-    """Size of the caches of an index."""
+    """Size of an index's caches in bytes."""
     return _size(root / FOLDER)
 
 
 def clear(root: Path) -> int:
-    """Delete the caches of an index, unless a refresh is using them; returns how many bytes that freed.
+    """Delete the caches of an index unless a refresh is using them; returns the number of bytes freed.
 
     Raises:
         OSError: a file cannot be deleted.
@@ -277,22 +282,18 @@ def clear(root: Path) -> int:
     folder = root / FOLDER
     if not folder.is_dir():
         return 0
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return 0
-        before = _size(folder)
-        for path in folder.glob("*.sqlite*"):
-            path.unlink(missing_ok=True)
-        return before - _size(folder)
-    finally:
-        os.close(lock)
+        with locked(folder / _LOCK):
+            before = _size(folder)
+            for path in folder.glob("*.sqlite*"):
+                path.unlink(missing_ok=True)
+            return before - _size(folder)
+    except BlockingIOError:
+        return 0
 
 
 def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
-    """Parts that take a few seconds each, as measured on the one before."""
+    """Parts that take a few seconds each, judged by the time that the caller spent on the one before."""
     first = 0
     while first < len(items):
         begin = time.monotonic()
@@ -304,16 +305,13 @@ def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
 
 
 def _seal(key: bytes, data: bytes) -> bytes:
-    """Finds flipped bits, which SQLite does not look for."""
+    """Checksum of a row: SQLite does not detect flipped bits."""
     return blake3(key + data).digest(8)
 
 
 def _size(folder: Path) -> int:
-    return sum(_bytes(path) for path in folder.glob("*.sqlite*"))
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # deleted by SQLite in the meantime
-        return 0
+    size = 0
+    for path in folder.glob("*.sqlite*"):
+        with suppress(FileNotFoundError):  # deleted by SQLite in the meantime
+            size += path.stat().st_size
+    return size

@@ -1,30 +1,33 @@
 """Turns texts into vectors with a sentence-transformers model.
 
-Knows one model and how to run it fast; nothing of documents or indexes. Whatever changes the vectors changes
-the encoder's fingerprint, so that vectors of two encoders are never compared.
+Knows one model and how to run it fast; nothing of documents or indexes. Whatever changes the vectors changes the
+encoder's fingerprint, so that vectors of two encoders are never compared.
 
-BERT models run through `index.encoders.bert` on a CPU, or through OpenVINO on request, after a proof at load that their
-vectors are those of sentence-transformers. Everything else runs through sentence-transformers itself.
+BERT models run through `index.encoders.bert` on a CPU, or through OpenVINO on request, once loading has proven that
+this gives the vectors of sentence-transformers. All others run through sentence-transformers itself.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
 from index.encoders.batching import TOKENS_PER_BATCH, batches_of_equal_cost
-from index.encoders.loading import file_hashes, load
+from index.encoders.loading import file_hashes, from_hub, load
+from index.encoders.parallel import OneThreadWorkers
 from index.encoders.precision import native_format
+from index.encoders.sentence_transformer import SentenceTransformerForward
 from index.errors import IndexFault
+
+if TYPE_CHECKING:
+    from index.encoders.bert import Ids
 
 Vectors = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -42,16 +45,15 @@ _PROOF_TEXTS = (
     " ".join(f"{number}. The desk answers in writing, within {number} days; see § {number}." for number in range(6)),
 )
 _PROOF_TEXT_TO_CUT = "more words than any window holds "
-# Measured on all-MiniLM-L6-v2: 0.99994 at least in bfloat16. Deeper models lose a little more; a wrong forward
-# pass falls far below.
+# Measured on all-MiniLM-L6-v2: at least 0.99994 in bfloat16. Deeper models lose a little more; a wrong forward pass
+# falls far below.
 _PROOF_COSINE = {"float32": 0.99999, "bfloat16": 0.999}
 
-_DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _WITHOUT_EFFECT = frozenset({"config_sentence_transformers.json", "data_config.json", "README.txt", "LICENSE.txt"})
 
 
 class TextEncoder(Protocol):
-    """What the index needs of an encoder."""
+    """What the index needs from an encoder."""
 
     @property
     def source(self) -> str: ...
@@ -67,13 +69,21 @@ class TextEncoder(Protocol):
     def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
 
 
+class _Forward(NamedTuple):
+    """A forward pass: from a batch of texts and their token ids to pooled vectors, (n, hidden) float32."""
+
+    engine: str
+    note: str
+    pooled: Callable[[Sequence[str], Sequence[Ids]], Vectors]
+
+
 class Encoder:
     """A sentence-transformers model, ready to encode; safe to call from several threads.
 
     Attributes:
-        engine: What computes the vectors: `bert` (see `index.encoders.bert`), `openvino` or `sentence-transformers`.
-        note: Why a CPU runs the model through sentence-transformers, in a sentence; else empty.
-        fingerprint: blake3 over everything that decides about the vectors, but for rounding.
+        engine: what computes the vectors: `bert` (see `index.encoders.bert`), `openvino` or `sentence-transformers`.
+        note: one sentence on why a CPU runs the model through sentence-transformers; else empty.
+        fingerprint: blake3 over everything that affects the vectors by more than rounding.
     """
 
     def __init__(
@@ -89,59 +99,46 @@ class Encoder:
         """Load the model.
 
         Args:
-            source: A folder, or a model id of the Hugging Face hub. A folder touches no network.
-            device: Where it runs, in torch's words.
-            dtype: `auto` is bfloat16 where the processor multiplies it in hardware, else float32.
-            query_prefix: Put before every query (E5 and BGE models want one).
-            passage_prefix: Put before every passage.
+            source: a folder, or a model id of the Hugging Face hub; a folder needs no network.
+            device: torch device that runs the model.
+            dtype: one of `DTYPES`; `auto` is bfloat16 where the processor multiplies it in hardware, else float32.
+            query_prefix: put before every query (E5 and BGE models need one).
+            passage_prefix: put before every passage.
             backend: `torch`, `openvino` (BERT models on a CPU), or `auto`, which is torch.
-            cache: Folder where exported OpenVINO graphs are kept.
+            cache: folder where exported OpenVINO graphs are kept.
 
         Raises:
             IndexFault: the source is missing or not a sentence-transformers model in safetensors, or the
-                options do not go together.
+                options cannot be combined.
         """
-        _check_options(device, dtype, backend)
         import torch
 
-        folder = _resolve(str(source))
+        _check_options(device, dtype, backend)
         self.source = str(source)
         self.device = device
         self.dtype = native_format(device) if dtype == "auto" else dtype
         self.backend = "torch" if backend == "auto" else backend
         self.query_prefix = query_prefix
         self.passage_prefix = passage_prefix
-        own = device == "cpu" and self.dtype in _PROOF_COSINE
-        model = _load(folder, device, "float32" if own else self.dtype)
-        # Every call switches the truncation of the model's own tokenizer on or off, which fast tokenizers
-        # refuse while another thread encodes: hence the lock, a copy for those who only count tokens, and one
-        # that always truncates.
-        self._tokenizing = threading.Lock()
+        folder = _folder_of(self.source)
+        # A faster forward pass takes its weights from a model in float32, and is proven against it.
+        faster = device == "cpu" and self.dtype in _PROOF_COSINE
+        model = _load(folder, device, "float32" if faster else self.dtype)
+        # A fast tokenizer refuses to be switched between truncating and not while another thread uses it: one copy
+        # for those who count tokens, one that always truncates, and the model keeps its own.
         self.tokenizer = copy.deepcopy(model.tokenizer)
-        self._reader = copy.deepcopy(model.tokenizer)
-        window = model.max_seq_length
-        self._window = int(window) if window else int(self.tokenizer.model_max_length)
+        self._truncating_tokenizer = copy.deepcopy(model.tokenizer)
+        self._window = int(model.max_seq_length or self.tokenizer.model_max_length)
         self.dimension = int(model.get_embedding_dimension())
         self.fingerprint = self._fingerprint(folder)
-        threads = torch.get_num_threads()
-        self.note = ""
-        self._run: Callable[[Sequence[Any]], Any] | None = None
-        if own:
-            self._run, self.note = self._own_forward(model, folder, threads, cache)
-        self.engine = "sentence-transformers" if self._run is None else "bert"
-        if self.backend == "openvino":
-            if self._run is None:
-                raise IndexFault(f"OpenVINO cannot run the encoder {source}: {self.note} Set index.backend to torch.")
-            self.engine = "openvino"
-        # The proven forward pass has all the weights that it needs; the model itself may go.
-        self._model = model.to(getattr(torch, self.dtype)) if self._run is None else None
-        # One thread per batch and several batches at once: the products of a small encoder are over before
-        # the threads of one product find together (20 times slower on two busy cores).
-        self._workers = ThreadPoolExecutor(threads, "encoder", torch.set_num_threads, (1,)) if device == "cpu" else None
+        self._forward = self._proven_forward(model, folder, cache) if faster else self._library_forward(model)
+        self.engine = self._forward.engine
+        self.note = self._forward.note
+        self._workers = OneThreadWorkers(torch.get_num_threads() if device == "cpu" else 0)
 
     @property
     def max_tokens(self) -> int:
-        """Longest passage that is read whole, special tokens included and the passage prefix taken off."""
+        """Tokens of the longest passage that is read whole, special ones included, the passage prefix deducted."""
         if not self.passage_prefix:
             return self._window
         return self._window - len(self.tokenizer(self.passage_prefix, add_special_tokens=False)["input_ids"])
@@ -155,101 +152,95 @@ class Encoder:
         return self._encode([self.query_prefix + text for text in texts], None)
 
     def _encode(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
-        import torch
-
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        ids = self._ids(texts)
+        ids = self._token_ids(texts)
         batches = batches_of_equal_cost(self.device, [len(text) for text in ids])
-        done = 0
 
         def embed(rows: list[int]) -> Vectors:
-            if self._run is not None:
-                return self._unit(self._run([ids[row] for row in rows]))
-            return self._forward([texts[row] for row in rows])
+            return self._unit(self._forward.pooled([texts[row] for row in rows], [ids[row] for row in rows]))
 
-        run = self._workers.map if self._workers else map
-        for rows, unit in zip(batches, run(embed, batches), strict=True):
+        done = 0
+        for rows, unit in zip(batches, self._workers.imap(embed, batches), strict=True):
             vectors[rows] = unit
             done += len(rows)
             if progress:
                 progress(done, len(texts))
-        if self._workers:
-            # A worker's choice of one thread reaches a setting of MKL that the whole process shares.
-            torch.set_num_threads(torch.get_num_threads())
         return vectors
 
-    def _forward(self, texts: list[str]) -> Vectors:
-        """One batch through sentence-transformers: (n, dimension) float32, rows of unit length."""
-        import torch
-
-        if self._model is None:
-            raise RuntimeError("the model was given up for a forward pass of our own")
-        with self._tokenizing:
-            features = self._model.preprocess(texts)
-        moved = {key: value.to(self.device) if hasattr(value, "to") else value for key, value in features.items()}
-        with torch.inference_mode():
-            return self._unit(self._model(moved)["sentence_embedding"].float().cpu().numpy())
+    def _token_ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Token ids of each text, special ones included, truncated to the window."""
+        ids: list[Ids] = []
+        for first in range(0, len(texts), _TEXTS_PER_TOKENIZATION):
+            encoded = self._truncating_tokenizer(
+                list(texts[first : first + _TEXTS_PER_TOKENIZATION]),
+                truncation=True,
+                max_length=self._window,
+                padding=False,
+                verbose=False,
+            )
+            ids.extend(np.array(text, dtype=np.int32) for text in encoded["input_ids"])
+        return ids
 
     def _unit(self, pooled: Vectors) -> Vectors:
-        """The leading dimensions that the model is read in, of unit length."""
+        """The leading dimensions that the model is configured to give, scaled to unit length."""
         leading = pooled[:, : self.dimension]
         lengths = np.linalg.norm(leading, axis=1, keepdims=True)
         unit: Vectors = leading / np.maximum(lengths, 1e-12)
         return unit
 
-    def _ids(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
-        """Token ids of each text, special ones included, cut to the window."""
-        ids: list[npt.NDArray[np.int32]] = []
-        for first in range(0, len(texts), _TEXTS_PER_TOKENIZATION):
-            part = list(texts[first : first + _TEXTS_PER_TOKENIZATION])
-            encoded = self._reader(part, truncation=True, max_length=self._window, padding=False, verbose=False)
-            ids.extend(np.array(text, dtype=np.int32) for text in encoded["input_ids"])
-        return ids
+    def _proven_forward(self, model: Any, folder: Path, cache: Path | None) -> _Forward:
+        """A faster forward pass if the model is covered and the proof succeeds, else the library's."""
+        from index.encoders.bert import uncovered
 
-    def _own_forward(
-        self, model: Any, folder: Path, threads: int, cache: Path | None
-    ) -> tuple[Callable[[Sequence[Any]], Any] | None, str]:
-        """The fastest forward pass that gives the model's vectors; where there is none, a sentence that says why."""
-        from index.encoders.bert import BertForward, uncovered, weights_of
+        flaw = uncovered(model)
+        if not flaw:
+            run = self._faster_forward(model, folder, cache)
+            flaw = self._disagreement(run, SentenceTransformerForward(model, self.device))
+            if not flaw:
+                return _Forward("openvino" if self.backend == "openvino" else "bert", "", lambda _, ids: run(ids))
+        if self.backend == "openvino":
+            raise IndexFault(
+                f"OpenVINO cannot run the encoder {self.source}: {flaw}; set index.encoder.backend to torch."
+            )
+        return self._library_forward(model, f"The encoder runs through sentence-transformers: {flaw}.")
 
-        reason = uncovered(model)
-        if reason:
-            return None, f"The encoder runs through sentence-transformers: {reason}."
+    def _library_forward(self, model: Any, note: str = "") -> _Forward:
+        import torch
+
+        forward = SentenceTransformerForward(model.to(getattr(torch, self.dtype)), self.device)
+        return _Forward("sentence-transformers", note, lambda texts, _: forward(texts))
+
+    def _faster_forward(self, model: Any, folder: Path, cache: Path | None) -> Callable[[Sequence[Ids]], Vectors]:
+        """The forward pass of the chosen backend, with weights of its own: the model need not be kept."""
+        import torch
+
+        from index.encoders.bert import BertForward, weights_of
+
         weights = weights_of(model)
-        run: Callable[[Sequence[Any]], Any]
         if self.backend == "openvino":
             from index.encoders.openvino_bert import OpenVinoBert
 
-            run = OpenVinoBert(weights, self.dtype, threads, _content_hash(folder), cache)
-        else:
-            run = BertForward(weights, self.dtype, TOKENS_PER_BATCH["cpu"])
-        flaw = self._flaw(run, model)
-        return (None, f"The encoder runs through sentence-transformers: {flaw}.") if flaw else (run, "")
+            return OpenVinoBert(weights, self.dtype, torch.get_num_threads(), _content_hash(folder), cache)
+        return BertForward(weights, self.dtype, TOKENS_PER_BATCH["cpu"])
 
-    def _flaw(self, run: Callable[[Sequence[Any]], Any], model: Any) -> str:
-        """What a forward pass, or the tokenising before it, does otherwise than the model; empty if nothing."""
-        import torch
-
+    def _disagreement(self, run: Callable[[Sequence[Ids]], Vectors], library: SentenceTransformerForward) -> str:
+        """Where a forward pass or our tokenisation departs from the library's, as a clause; empty if nowhere."""
         texts = [self.passage_prefix + text for text in _PROOF_TEXTS]
         to_cut = _PROOF_TEXT_TO_CUT * (self._window // 4)
-        features = model.preprocess(texts)
-        expected = [*_unpadded(features), *_unpadded(model.preprocess([to_cut]))]
-        ids = self._ids([*texts, to_cut])
+        ids = self._token_ids([*texts, to_cut])
+        expected = [*library.token_ids(texts), *library.token_ids([to_cut])]
         if any(not np.array_equal(own, theirs) for own, theirs in zip(ids, expected, strict=True)):
-            return "its texts are tokenised in a way of its own"
-        with torch.inference_mode():
-            theirs = self._unit(model(features)["sentence_embedding"].float().cpu().numpy())
-        cosine = float((self._unit(run(ids[:-1])) * theirs).sum(axis=1).min())
-        bound = _PROOF_COSINE[self.dtype]
-        if not cosine >= bound:
-            return f"the faster forward pass gave other vectors (cosine {cosine:.5f}, at least {bound} is asked)"
+            return "sentence-transformers tokenises its texts differently"
+        cosine = float((self._unit(run(ids[:-1])) * self._unit(library(texts))).sum(axis=1).min())
+        required = _PROOF_COSINE[self.dtype]
+        if not cosine >= required:  # NaN fails, too
+            return f"the faster forward pass gave other vectors (cosine {cosine:.5f}, required {required})"
         return ""
 
     def _fingerprint(self, folder: Path) -> str:
         parts = {
             "files": _content_hash(folder),
-            # The forward passes of one backend differ by rounding, which is proven at load; backends may differ
-            # in more.
+            # The forward passes of one backend are proven to differ by rounding only; two backends may differ in more.
             "backend": self.backend,
             "dtype": self.dtype,
             "window": self._window,
@@ -263,15 +254,15 @@ class Encoder:
 def _check_options(device: str, dtype: str, backend: str) -> None:
     if dtype == "int8":
         raise IndexFault(
-            "The encoder's dtype is int8, which found only 90 % of the ten nearest passages of float32 and is not "
-            "offered; choose auto or bfloat16."
+            "The encoder's dtype int8 found only 90 % of the ten nearest passages of float32 and is not offered; "
+            "choose auto or bfloat16."
         )
     if dtype not in DTYPES:
         raise IndexFault(f"The encoder's dtype is {dtype!r}; choose one of {', '.join(DTYPES)}.")
     if dtype == "bfloat16" and device == "cpu" and native_format() != "bfloat16":
         raise IndexFault(
             "The encoder's dtype is bfloat16, which this processor only emulates, many times slower than float32; set "
-            "index.encoder.dtype to auto or float32. An index that was built in bfloat16 must be rebuilt for it with "
+            "index.encoder.dtype to auto or float32, and rebuild an index that was built in bfloat16 with "
             "`ragft index build --rebuild`."
         )
     if backend not in BACKENDS:
@@ -279,47 +270,33 @@ def _check_options(device: str, dtype: str, backend: str) -> None:
     if backend == "openvino" and (device != "cpu" or dtype == "float16"):
         raise IndexFault(
             f"OpenVINO runs the encoder on a CPU in float32 or bfloat16, not on {device} in {dtype}; set "
-            "index.backend to torch."
+            "index.encoder.backend to torch."
         )
 
 
-def _unpadded(features: dict[str, Any]) -> list[npt.NDArray[np.int32]]:
-    rows = zip(features["input_ids"], features["attention_mask"], strict=True)
-    return [ids[mask.bool()].numpy().astype(np.int32) for ids, mask in rows]
-
-
 def _content_hash(folder: Path) -> str:
-    """blake3 over the files that decide about the vectors, wherever the folder lies."""
+    """blake3 over the files that affect the vectors, wherever the folder lies."""
     hashes = {name: hash_ for name, hash_ in file_hashes(folder).items() if Path(name).name not in _WITHOUT_EFFECT}
     return blake3(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def _resolve(source: str) -> Path:
-    """The folder of the model; a hub id is looked up in the local cache first, then fetched."""
+def _folder_of(source: str) -> Path:
+    """The folder of a model that is given as a folder or as a hub id."""
     folder = Path(source)
     if not folder.is_dir():
-        folder = _from_hub(source)
+        try:
+            folder = from_hub(source)
+        except ValueError as error:
+            raise IndexFault(
+                f"The encoder {source} is neither a folder nor a model that the Hugging Face hub gives out "
+                f"({error}); check the name, or name the folder of a model."
+            ) from error
     if not (folder / "modules.json").is_file():
         raise IndexFault(
             f"The encoder {source} is not a sentence-transformers model (it has no modules.json); "
             "name one that is, such as sentence-transformers/all-MiniLM-L6-v2."
         )
     return folder
-
-
-def _from_hub(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        try:
-            return Path(snapshot_download(source, allow_patterns=_DOWNLOADED, local_files_only=True))
-        except FileNotFoundError:
-            return Path(snapshot_download(source, allow_patterns=_DOWNLOADED))
-    except (OSError, ValueError) as error:
-        raise IndexFault(
-            f"The encoder {source} is neither a folder nor a model that the Hugging Face hub gives out "
-            f"({type(error).__name__}); check the name, or name the folder of a model."
-        ) from error
 
 
 def _load(folder: Path, device: str, dtype: str) -> Any:

@@ -1,13 +1,11 @@
 """The forward pass of BERT sentence encoders in OpenVINO, an optional extra (`pip install ragft[openvino]`).
 
-Knows the weights of `index.encoders.bert` and token ids, nothing of texts. The graph is exported here, pooling inside,
-so that no exporter is needed that asks for older versions of transformers.
+Knows the weights of `index.encoders.bert` and token ids, nothing of texts. Exports the graph itself, pooling included,
+because exporter packages require older versions of transformers.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +16,12 @@ import torch
 from blake3 import blake3
 from torch.nn import functional
 
-from index.durable import publish_folder
 from index.encoders.bert import BertWeights, Ids, Vectors
+from index.encoders.loading import converted_once
 from index.errors import IndexFault
 
 EXPORT = 1
-"""Raised when the same weights would give another graph: it is part of the cached folder's name."""
+"""Version of the exported graph, part of the cached folder's name: raise it when `_Padded` changes."""
 
 _HIDDEN_SCORE = -1e4
 
@@ -35,11 +33,11 @@ class OpenVinoBert:
         """Export the graph, or read it from the cache, and compile it.
 
         Args:
-            weights: In float32.
-            dtype: `float32` or `bfloat16`, the precision that products run in.
-            threads: How many calls may run at once, each on one thread.
-            identity: Names the weights in the cache.
-            cache: Folder for exported graphs; None to keep none.
+            weights: in float32.
+            dtype: precision of the products, `float32` or `bfloat16`.
+            threads: how many calls may run at once, each on one thread.
+            identity: names the weights in the cache.
+            cache: folder for exported graphs; None keeps none.
 
         Raises:
             IndexFault: OpenVINO is not installed.
@@ -48,8 +46,8 @@ class OpenVinoBert:
             import openvino
         except ImportError as error:
             raise IndexFault(
-                "index.backend is openvino, but OpenVINO is not installed; run `pip install ragft[openvino]`, "
-                "or set index.backend to torch."
+                "index.encoder.backend is openvino, but OpenVINO is not installed; run `pip install ragft[openvino]`, "
+                "or set index.encoder.backend to torch."
             ) from error
         core = openvino.Core()
         graph = _graph(openvino, core, weights, identity, cache)
@@ -63,24 +61,24 @@ class OpenVinoBert:
                 "INFERENCE_NUM_THREADS": str(threads),
             },
         )
-        self._own = threading.local()
+        self._of_thread = threading.local()
 
     def __call__(self, texts: Sequence[Ids]) -> Vectors:
-        """As `index.encoders.bert.BertForward`."""
-        if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
+        """Embed texts; arguments and result as for `index.encoders.bert.BertForward`."""
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
         longest = max(map(len, texts))
         ids = np.zeros((len(texts), longest), dtype=np.int64)
         mask = np.zeros((len(texts), longest), dtype=np.float32)
         for row, text in enumerate(texts):
             ids[row, : len(text)] = text
             mask[row, : len(text)] = 1
-        vectors: Vectors = next(iter(self._own.request.infer([ids, mask]).values())).copy()
+        vectors: Vectors = next(iter(self._of_thread.request.infer([ids, mask]).values())).copy()
         return vectors
 
 
 class _Padded(torch.nn.Module):
-    """The forward pass on a padded batch, in operations that every exporter knows."""
+    """The forward pass on a padded batch, in operations that OpenVINO converts."""
 
     def __init__(self, weights: BertWeights) -> None:
         super().__init__()
@@ -93,20 +91,16 @@ class _Padded(torch.nn.Module):
         hidden = functional.layer_norm(hidden, (width,), *weights.norm, weights.epsilon)
         hide = (1.0 - mask)[:, None, None, :] * _HIDDEN_SCORE
         for layer in weights.layers:
-            qkv, qkv_bias, out, out_bias, norm, norm_bias, up, up_bias, down, down_bias, last, last_bias = layer
-            split = functional.linear(hidden, qkv, qkv_bias).view(
+            split = functional.linear(hidden, *layer.qkv).view(
                 ids.shape[0], ids.shape[1], 3, weights.heads, width // weights.heads
             )
             query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
             mixed = torch.softmax(query @ key.transpose(-1, -2) + hide, -1) @ value
             mixed = mixed.transpose(1, 2).reshape(ids.shape[0], ids.shape[1], width)
-            hidden = functional.layer_norm(
-                functional.linear(mixed, out, out_bias) + hidden, (width,), norm, norm_bias, weights.epsilon
-            )
-            spread = functional.gelu(functional.linear(hidden, up, up_bias))
-            hidden = functional.layer_norm(
-                functional.linear(spread, down, down_bias) + hidden, (width,), last, last_bias, weights.epsilon
-            )
+            added = functional.linear(mixed, *layer.out) + hidden
+            hidden = functional.layer_norm(added, (width,), *layer.out_norm, weights.epsilon)
+            added = functional.linear(functional.gelu(functional.linear(hidden, *layer.up)), *layer.down) + hidden
+            hidden = functional.layer_norm(added, (width,), *layer.down_norm, weights.epsilon)
         if weights.pooling == "cls":
             return hidden[:, 0]
         seen = mask[:, :, None]
@@ -117,21 +111,11 @@ def _graph(openvino: Any, core: Any, weights: BertWeights, identity: str, cache:
     if cache is None:
         return _exported(openvino, weights)
     name = blake3(f"{identity} {openvino.__version__} {EXPORT}".encode()).hexdigest()[:24]
-    final = cache / "openvino" / name
-    if not final.is_dir():
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
-        try:
-            openvino.save_model(_exported(openvino, weights), str(temporary / "graph.xml"), compress_to_fp16=False)
-            temporary.chmod(0o755)  # mkdtemp lets only the owner in
-            if not final.is_dir():  # another process may have been quicker
-                publish_folder(temporary, final)
-        except OSError:
-            if not final.is_dir():
-                raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return core.read_model(str(final / "graph.xml"))
+
+    def export(folder: Path) -> None:
+        openvino.save_model(_exported(openvino, weights), str(folder / "graph.xml"), compress_to_fp16=False)
+
+    return core.read_model(str(converted_once(cache / "openvino" / name, export) / "graph.xml"))
 
 
 def _exported(openvino: Any, weights: BertWeights) -> Any:

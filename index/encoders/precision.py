@@ -1,4 +1,4 @@
-"""Which number format a processor or GPU multiplies fastest: probed once in a process, in this one place.
+"""Which number format a processor or GPU multiplies fastest, probed once per process.
 
 Encoder, training, the proof of a merge and vLLM all ask here, so that none of them runs in a format that the machine
 only emulates.
@@ -14,20 +14,20 @@ from typing import Literal
 FloatFormat = Literal["float32", "bfloat16"]
 
 FORCED = "RAGFT_BFLOAT16"
-"""Environment variable that answers instead of the probe: `native` or `emulated`. For tests of the other answer."""
+"""Environment variable that answers instead of the probe, `native` or `emulated`, so that tests cover both."""
 
 _SIZE = 256
 _ROUNDS = 3
-_TOLERANCE = 2.0
-"""A bfloat16 product that takes longer than so many float32 ones is emulated. On Zen 5, which multiplies them, one took
-a quarter of the time; on Zen 3, which does not, 65 times as long."""
+_MAX_RATIO = 2.0
+"""A bfloat16 product that takes longer than this many float32 products is emulated. On Zen 5, which multiplies bfloat16
+in hardware, it took a quarter of the time of one; on Zen 3, which does not, 65 times as long."""
 
 
 def native_format(device: str = "cpu") -> FloatFormat:
     """bfloat16 where the device multiplies it in hardware, else float32.
 
     Args:
-        device: in torch's words: `cpu`, `cuda`, `cuda:1`.
+        device: torch device: `cpu`, `cuda`, `cuda:1`.
     """
     if device.startswith("cuda"):
         import torch
@@ -45,10 +45,10 @@ def _cpu_multiplies_bfloat16() -> bool:
 
     factors = [torch.rand(_SIZE, _SIZE).to(dtype) for dtype in (torch.float32, torch.bfloat16)]
     best = [float("inf"), float("inf")]
-    # In turns, so that other load on the machine meets both.
+    # In turns, so that other load on the machine slows both.
     for _ in range(_ROUNDS):
-        for place, matrix in enumerate(factors):
+        for number, matrix in enumerate(factors):
             begin = time.perf_counter()
             matrix @ matrix
-            best[place] = min(best[place], time.perf_counter() - begin)
-    return best[1] <= _TOLERANCE * best[0]
+            best[number] = min(best[number], time.perf_counter() - begin)
+    return best[1] <= _MAX_RATIO * best[0]

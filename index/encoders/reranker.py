@@ -1,7 +1,7 @@
-"""Reads a question and a passage together and says how well the one answers the other.
+"""Reads a question and a passage together and scores how well the passage answers the question.
 
-A cross-encoder is far slower than a comparison of vectors and far more exact: it orders the few best candidates of a
-search anew. Knows one model and how to run it; nothing of indexes. Whatever changes the scores changes the fingerprint.
+A cross-encoder is far slower than a comparison of vectors and far more exact, so it reranks only the best candidates of
+a search. Knows one model and how to run it; nothing of indexes. Whatever changes the scores changes the fingerprint.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,18 +18,19 @@ from blake3 import blake3
 
 from index.encoders.batching import batches_of_equal_cost
 from index.encoders.loading import file_hashes, load
+from index.encoders.parallel import OneThreadWorkers
 from index.errors import IndexFault
 
 RerankScores = npt.NDArray[np.float64]
 
 _WINDOW = 512
-"""Tokens of question and passage together where a model does not say what it reads."""
+"""Tokens of question and passage together, where a model does not name its limit."""
 _UNLIMITED = 1_000_000
-"""Tokenizers without a limit name a number far above this."""
+"""A tokenizer without a limit names a number far above this."""
 
 
 class Reranker(Protocol):
-    """What a search needs of it."""
+    """What a search needs from it."""
 
     @property
     def source(self) -> str: ...
@@ -43,12 +43,12 @@ class CrossEncoderReranker:
     """A cross-encoder of sentence-transformers with one score; safe to call from several threads."""
 
     def __init__(self, source: str | Path, device: str = "cpu", dtype: str = "float32") -> None:
-        """Load the model; nothing is fetched and no code of the model's is run.
+        """Load the model; nothing is fetched, and none of the model's code is run.
 
         Args:
-            source: A folder with weights in safetensors.
-            device: Where it runs, in torch's words.
-            dtype: Number format, in torch's words.
+            source: folder with weights in safetensors.
+            device: torch device that runs the model.
+            dtype: number format, by its name in torch.
 
         Raises:
             IndexFault: the folder holds no such model, or one that gives several scores.
@@ -63,34 +63,25 @@ class CrossEncoderReranker:
         self._tokenizer = self._model.tokenizer
         limit = self._model.max_seq_length
         self._window = int(limit) if limit and limit < _UNLIMITED else _WINDOW
-        # Fast tokenizers keep truncation and padding as state of their own.
+        # Every call sets the tokenizer's truncation and padding, which a fast tokenizer refuses while another thread
+        # encodes.
         self._tokenizing = threading.Lock()
-        self._workers = (
-            ThreadPoolExecutor(torch.get_num_threads(), "rerank", torch.set_num_threads, (1,))
-            if device == "cpu"
-            else None
-        )
+        self._workers = OneThreadWorkers(torch.get_num_threads() if device == "cpu" else 0)
         self.fingerprint = self._fingerprint(folder)
 
     def scores(self, query: str, passages: Sequence[str]) -> RerankScores:
-        """How well each passage answers the query: (passages,) float64, the larger the better.
+        """How well each passage answers the query: (passages,) float64, larger is better.
 
-        The passages of one query are scored by themselves, so that its scores do not depend on what else is asked.
+        Each query is scored separately, so that its scores do not depend on what else is asked.
         """
-        import torch
-
         scores = np.empty(len(passages), dtype=np.float64)
         batches = self._batches(query, passages)
 
         def score(rows: list[int]) -> RerankScores:
             return self._forward([(query, passages[row]) for row in rows])
 
-        run = self._workers.map if self._workers else map
-        for rows, found in zip(batches, run(score, batches), strict=True):
+        for rows, found in zip(batches, self._workers.map(score, batches), strict=True):
             scores[rows] = found
-        if self._workers:
-            # As in the encoder: a worker's choice of one thread reaches a setting that the process shares.
-            torch.set_num_threads(torch.get_num_threads())
         return scores
 
     def _batches(self, query: str, passages: Sequence[str]) -> list[list[int]]:
@@ -115,17 +106,13 @@ class CrossEncoderReranker:
         moved = {key: value.to(self.device) for key, value in features.items()}
         with torch.inference_mode():
             logits = self._model.model(**moved).logits.squeeze(-1)
-            # In float64, because a sigmoid in float32 makes one number of all good scores.
+            # In float64, because a sigmoid in float32 rounds all good scores to the same number.
             found: RerankScores = self._model.activation_fn(logits.double()).cpu().numpy()
         return found
 
     def _fingerprint(self, folder: Path) -> str:
-        """blake3 over everything that decides about the scores, wherever the folder lies."""
-        parts = {
-            "files": file_hashes(folder),
-            "dtype": self.dtype,
-            "window": self._window,
-        }
+        """blake3 over everything that affects the scores, wherever the folder lies."""
+        parts = {"files": file_hashes(folder), "dtype": self.dtype, "window": self._window}
         return blake3(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""Documents of an index that reading the folder did not find: gone on purpose, or only unreadable.
+"""Documents of an index that were not read from the folder: removed on purpose, or only unreadable.
 
-A file that is being written, or whose disk or rights fail for a while, must not take its facts out of the index; and
-a folder that is not mounted must not empty it.
+A file that is being written, or whose disk or permissions fail for a while, must not take its facts out of the index,
+and a folder that is not mounted must not empty it.
 """
 
 from __future__ import annotations
@@ -11,36 +11,38 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from index.documents.folder import Skipped
+from index.documents.document import Skipped
 from index.store.snapshot import DocumentEntry, Snapshot
 
 _OLDER_CUT = "cut by older settings: "
 
 
 def unreadable(missing: Set[str], skipped: Iterable[Skipped]) -> dict[str, Skipped]:
-    """Those of the missing documents that are there and cannot be read, by id, with what was skipped of them."""
+    """The missing documents that exist but cannot be read, by id and sorted, with the skip that tells why."""
     skips = {item.path: item for item in skipped if not item.by_rule}
     found = {name: _skip_of(name, skips) for name in sorted(missing)}
     return {name: item for name, item in found.items() if item is not None}
 
 
 def _skip_of(document: str, skips: Mapping[str, Skipped]) -> Skipped | None:
-    """The file of a document, a folder above it, or the file that the document is a part of (`file#part`)."""
+    """The skip of a document's file, of a folder above it, or of the file that it is a part of (`file#part`)."""
     ends = [place for place, letter in enumerate(document) if letter in "/#"]
     return next((skips[document[:end]] for end in (*ends, len(document)) if document[:end] in skips), None)
 
 
 def staying(entry: DocumentEntry, recut: bool) -> DocumentEntry:
-    """The entry of an older version that stays.
+    """The entry for a document whose older version stays.
 
     Args:
-        recut: Whether the other documents are cut anew: it is marked then, so that it follows once it can be read.
+        entry: the entry of the older version.
+        recut: whether the other documents are cut by new settings. The entry is marked then, so that a refresh that
+            can read the document cuts it, too.
     """
     return replace(entry, hash=_OLDER_CUT + entry.hash) if recut and not is_of_older_cut(entry.hash) else entry
 
 
 def is_of_older_cut(hash: str) -> bool:  # noqa: A002
-    """Whether the hash of an entry is marked: its chunks may be longer than the settings now allow."""
+    """Whether the hash of an entry is marked, so that its chunks may be longer than the settings allow."""
     return hash.startswith(_OLDER_CUT)
 
 
@@ -48,21 +50,21 @@ def too_many(removed: Sequence[str], base: Snapshot, documents: pa.Table, allowe
     """Why so many documents may not vanish at once; None if they may.
 
     Args:
-        removed: Ids that are no longer in the folder.
-        base: The snapshot that they are in.
-        documents: Of the new snapshot; what is among them under another id only moved.
-        allowed: Largest share of the indexed documents that may vanish.
+        removed: ids of the documents that are no longer in the folder.
+        base: the live snapshot, which holds them.
+        documents: documents of the new snapshot; one that is among them under another id only moved.
+        allowed: largest share of the indexed documents that may vanish.
     """
     if len(removed) <= allowed * base.document_count:
         return None
-    there = set(documents["hash"].to_pylist())
+    present = set(documents["hash"].to_pylist())
     gone = set(removed)
-    vanished = sum(entry.id in gone and entry.hash not in there for entry in base.documents())
+    vanished = sum(entry.id in gone and entry.hash not in present for entry in base.documents())
     share = vanished / max(base.document_count, 1)
     if share <= allowed:
         return None
     return (
         f"{vanished} of {base.document_count} indexed documents are no longer in the folder ({share:.0%}, and "
         f"{allowed:.0%} may vanish at once); check the folder, or, if they are meant to go, allow it with "
-        "`ragft index refresh --allow-removal` (or raise index.allow_removal)."
+        "`ragft index refresh --allow-removal` (or raise index.refresh.allow_removal)."
     )

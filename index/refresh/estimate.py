@@ -11,13 +11,13 @@ from pathlib import Path
 from index.encoders.encoder import TextEncoder
 
 RATES = "rates.json"
-"""File of an index: characters per second of each encoder (by fingerprint) in the last refresh that told."""
+"""File in the folder of an index: characters per second of each encoder, by fingerprint."""
 
 TELLING_SECONDS = 0.5
-"""Encoding that is over sooner tells more about starting than about encoding."""
+"""Shortest encoding whose rate is kept; a shorter one measures the start more than the encoding."""
 
 SAMPLE = 16
-"""Passages that are tried where no rate is known; the first batch of them warms up."""
+"""Passages that are encoded to measure a rate where none is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class Estimate:
     """Time that encoding takes.
 
     Attributes:
-        seconds: Of all passages together.
-        characters_per_second: The rate that it follows from.
-        basis: `last refresh`, `sample` (a few of the passages were tried), or `nothing to encode`.
+        seconds: time for all passages together.
+        characters_per_second: the rate that it follows from.
+        basis: source of the rate: `last refresh`, `sample` (a few passages were encoded), or `nothing to encode`.
     """
 
     seconds: float
@@ -36,19 +36,19 @@ class Estimate:
 
 
 def estimate(root: Path, encoder: TextEncoder, passages: Sequence[str]) -> Estimate:
-    """How long these passages will take to encode."""
+    """How long it will take to encode these passages."""
     if not passages:
         return Estimate(0.0, 0.0, "nothing to encode")
     rate, basis = _rates(root).get(encoder.fingerprint), "last refresh"
     if rate is None:
-        rate, basis = _tried(encoder, passages), "sample"
+        rate, basis = _measured(encoder, passages), "sample"
     return Estimate(round(sum(map(len, passages)) / rate, 3), round(rate, 1), basis)
 
 
 def remember_rate(root: Path, encoder: TextEncoder, passages: Sequence[str], seconds: float) -> None:
     """Keep the rate of a refresh for later estimates.
 
-    It is worth nothing that could stop a refresh: nothing is forced to disk, and a disk that is full is no error.
+    It must not stop a refresh: nothing is forced to disk, and a full disk is no error.
     """
     if seconds < TELLING_SECONDS:
         return
@@ -60,7 +60,7 @@ def remember_rate(root: Path, encoder: TextEncoder, passages: Sequence[str], sec
 
 
 def _rates(root: Path) -> dict[str, float]:
-    """Known rates; whatever is not a rate above zero is none."""
+    """The known rates by fingerprint; anything but a number above zero is ignored."""
     try:
         found = json.loads((root / RATES).read_bytes())
     except (OSError, ValueError):
@@ -70,11 +70,11 @@ def _rates(root: Path) -> dict[str, float]:
     return {key: float(rate) for key, rate in found.items() if isinstance(rate, int | float) and rate > 0}
 
 
-def _tried(encoder: TextEncoder, passages: Sequence[str]) -> float:
-    """Characters per second over some passages from all over; they are encoded for the clock alone."""
+def _measured(encoder: TextEncoder, passages: Sequence[str]) -> float:
+    """Characters per second, measured on passages spread over all of them; the vectors are thrown away."""
     step = max(1, len(passages) // SAMPLE)
     some = list(passages[::step][:SAMPLE])
-    encoder.encode_passages(some[:1])
+    encoder.encode_passages(some[:1])  # warms up
     begin = time.perf_counter()
     encoder.encode_passages(some)
     return sum(map(len, some)) / max(time.perf_counter() - begin, 1e-6)

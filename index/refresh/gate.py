@@ -1,6 +1,6 @@
-"""What may hold a new snapshot back from becoming the live one.
+"""The contract of a gate, which may hold a new snapshot back from becoming the live one.
 
-Knows snapshots and verdicts, nothing of what is asked of them: whoever calls `refresh` brings the gate.
+Knows snapshots and verdicts, but not what a gate checks: the caller of `refresh` brings the gate.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from index.store.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a gate says of a snapshot that is to be published.
+    """A gate's decision about a snapshot that is to be published.
 
     Attributes:
-        passed: Whether it may become the live one.
-        summary: One sentence.
-        details: One sentence for each thing that was lost.
-        remarks: One sentence for each thing that is worth knowing and holds nothing back.
+        passed: whether the snapshot may become the live one.
+        summary: the decision in one sentence.
+        details: a sentence for each reason to hold the snapshot back.
+        remarks: a sentence for each thing worth knowing that is no reason to hold it back.
     """
 
     passed: bool
@@ -29,4 +29,4 @@ class Verdict:
 
 
 Gate = Callable[[Snapshot, Snapshot | None], Verdict]
-"""Called with the candidate and the live snapshot (None where there is none), before the flip."""
+"""Called with the candidate and the live snapshot (None if there is none) before the candidate becomes live."""

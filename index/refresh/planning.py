@@ -1,6 +1,6 @@
-"""What a refresh has to do: the documents of a folder compared with those of a snapshot.
+"""What a refresh has to do: compares the documents of a folder with those of a snapshot.
 
-Only documents that were read are looked at one by one; those that stand as they are stay columns.
+Only documents that were read are looked at one by one; unchanged ones stay columns of a table.
 """
 
 from __future__ import annotations
@@ -15,29 +15,27 @@ import pyarrow as pa
 from blake3 import blake3
 
 from index.documents.chunking import Chunk, ChunkSettings, chunk_document
-from index.documents.folder import Document, Skipped
+from index.documents.document import Document, Skipped
 from index.encoders.encoder import TextEncoder
-from index.errors import EncoderMismatch, NoSnapshot
+from index.errors import NoSnapshot
 from index.refresh.absent import is_of_older_cut, staying, unreadable
 from index.store.manifest import FORMAT
 from index.store.segment import Segment
 from index.store.snapshot import DocumentEntry, Snapshot, document_table
 
-NO_ROWS: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-
 
 @dataclass(frozen=True, slots=True)
 class RefreshPlan:
-    """What a refresh does; documents by id, sorted.
+    """What a refresh does; documents are ids, sorted.
 
     Attributes:
-        added: Not in the index yet.
-        changed: In the index with other content (or cut by other settings).
-        removed: In the index, no longer in the folder.
-        unchanged: Left as they are.
-        chunks_to_embed: Passages that must be encoded.
-        chunks_reused: Chunks of added and changed documents whose vectors are known.
-        kept: In the index, and left as they are because their file cannot be read now.
+        added: documents that are not in the index yet.
+        changed: documents whose content or chunking settings changed.
+        removed: indexed documents that are no longer in the folder.
+        unchanged: indexed documents that stay as they are.
+        chunks_to_embed: number of passages to encode.
+        chunks_reused: number of chunks of added and changed documents whose vectors are known.
+        kept: indexed documents whose file cannot be read now, so that the older version stays.
     """
 
     added: tuple[str, ...]
@@ -55,31 +53,25 @@ class RefreshPlan:
 
 @dataclass(frozen=True)
 class Changes:
-    """A plan with what it takes to carry it out."""
+    """A plan with what it takes to carry it out.
+
+    Attributes:
+        plan: what is done with which documents.
+        chunks: chunks of added and changed documents, in the order of document and position.
+        known: for each passage hash whose vector is stored, the segment and row that hold it.
+        documents: documents of the new snapshot, like `Snapshot.document_table`.
+        kept: the skip of each document of `plan.kept`, by id.
+    """
 
     plan: RefreshPlan
     chunks: list[Chunk]
-    """Of added and changed documents, in the order of document and position."""
     known: dict[str, tuple[Segment, int]]
-    """Where the vector of a passage hash lies."""
     documents: pa.Table
-    """Of the new snapshot, see `Snapshot.document_table`."""
     kept: dict[str, Skipped]
-    """The older versions among them that stay, by id, with what could not be read."""
 
     def new_passages(self) -> dict[str, str]:
-        """What must be encoded, by hash; each passage once."""
+        """The passages to encode, each once, by hash."""
         return {chunk.hash: chunk.passage for chunk in self.chunks if chunk.hash not in self.known}
-
-
-def plan(root: Path, documents: Sequence[Document], settings: ChunkSettings, encoder: TextEncoder) -> RefreshPlan:
-    """What a refresh with these documents would do; nothing is written.
-
-    Raises:
-        EncoderMismatch: another encoder built the index.
-        CorruptSnapshot: the live snapshot is damaged.
-    """
-    return changes(base_of(Path(root), encoder), NO_ROWS, documents, settings, encoder).plan
 
 
 def changes(
@@ -88,71 +80,107 @@ def changes(
     documents: Sequence[Document],
     settings: ChunkSettings,
     encoder: TextEncoder,
-    skipped: Sequence[Skipped] = (),
+    skipped: Sequence[Skipped],
 ) -> Changes:
     """Compare a folder with a snapshot.
 
     Args:
-        base: The snapshot; None to start from nothing.
-        standing: (n,) rows of its documents that are known to be in the folder as they were.
-        documents: All others in the folder that can be read; where an id is in both, this one counts.
-        settings: How documents are to be cut; where the snapshot's differ, `standing` must be empty.
-        encoder: Whose tokenizer measures the chunks.
-        skipped: What could not be read.
+        base: the snapshot; None to start from nothing.
+        standing: (n,) rows of its document table that are known to be unchanged; empty if its chunking settings differ
+            from `settings`.
+        documents: all other documents of the folder that can be read; if an id is in both, this one counts.
+        settings: how documents are to be cut.
+        encoder: its tokenizer measures the chunks.
+        skipped: what could not be read.
     """
-    import pyarrow.compute as pc
-
-    live = base.document_table if base else document_table([])
+    segments = base.segments if base else []
     recut = base is not None and base.settings != settings
-    rows = pc.index_in(pa.array([document.id for document in documents], type=pa.string()), value_set=live["id"])
-    hashes = live["hash"].take(rows).to_pylist()
-    before = {document.id: known for document, known in zip(documents, hashes, strict=True) if known is not None}
-    added = [document for document in documents if document.id not in before]
-    changed = [
-        document for document in documents if document.id in before and (recut or before[document.id] != document.hash)
-    ]
-    there = np.zeros(len(live), dtype=np.bool_)
-    there[standing] = True
-    there[rows.drop_null().to_numpy()] = True
-    missing = [DocumentEntry(**entry) for entry in live.filter(pa.array(~there)).to_pylist()]
-    kept = unreadable({entry.id for entry in missing}, skipped)
-    older = [staying(entry, recut) for entry in missing if entry.id in kept]
-    again = pa.array([document.id for document in changed], type=pa.string())
-    unchanged = live.filter(pa.array(there & ~np.asarray(pc.is_in(live["id"], again))))
-    # Most sections of a changed document are as they were; measuring them again would take longer than all the rest.
-    fitting: set[str] = set()
-    if base and not recut:
-        cut_alike = {document.id for document in changed if not is_of_older_cut(before[document.id])}
-        fitting = set().union(*(segment.hashes_of(cut_alike) for segment in base.segments))
+    found = _compare(base.document_table if base else document_table([]), standing, documents, skipped, recut)
+    # Most sections of a changed document are unchanged, and measuring them again would take longer than all the rest.
+    fitting = set().union(*(segment.hashes_of(found.cut_alike) for segment in segments)) if found.cut_alike else set()
     chunks = [
         chunk
-        for document in (*added, *changed)
+        for document in (*found.added, *found.changed)
         for chunk in chunk_document(document, encoder.tokenizer, settings.max_tokens, settings.overlap, fitting)
     ]
     wanted = sorted({chunk.hash for chunk in chunks})
     known: dict[str, tuple[Segment, int]] = {}
-    for segment in base.segments if base else ():
+    for segment in segments:
         known.update({item: (segment, row) for item, row in segment.find_hashes(wanted).items()})
-    outline = RefreshPlan(
-        added=tuple(sorted(document.id for document in added)),
-        changed=tuple(sorted(document.id for document in changed)),
-        removed=tuple(entry.id for entry in missing if entry.id not in kept),
-        unchanged=tuple(unchanged["id"].to_pylist()),
+    plan = RefreshPlan(
+        added=tuple(sorted(document.id for document in found.added)),
+        changed=tuple(sorted(document.id for document in found.changed)),
+        removed=found.removed,
+        unchanged=tuple(found.unchanged["id"].to_pylist()),
         chunks_to_embed=len(wanted) - len(known),
         chunks_reused=sum(chunk.hash in known for chunk in chunks),
-        kept=tuple(kept),
+        kept=tuple(found.kept),
     )
-    return Changes(
-        outline,
-        sorted(chunks, key=lambda chunk: (chunk.document_id, chunk.start, chunk.end)),
-        known,
-        pa.concat_tables([unchanged, document_table([*added, *changed, *older])]).sort_by("id").combine_chunks(),
-        kept,
+    chunks.sort(key=lambda chunk: (chunk.document_id, chunk.start, chunk.end))
+    return Changes(plan, chunks, known, found.documents(), found.kept)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The documents of a folder, sorted by what has happened to them since a snapshot."""
+
+    added: list[Document]
+    changed: list[Document]
+    cut_alike: set[str]
+    """Ids of the changed documents whose older version was cut by the same settings."""
+    removed: tuple[str, ...]
+    kept: dict[str, Skipped]
+    older: list[DocumentEntry]
+    unchanged: pa.Table
+
+    def documents(self) -> pa.Table:
+        """All documents of the new snapshot."""
+        new = document_table([*self.added, *self.changed, *self.older])
+        return pa.concat_tables([self.unchanged, new]).sort_by("id").combine_chunks()
+
+
+def _compare(
+    live: pa.Table,
+    standing: npt.NDArray[np.int64],
+    documents: Sequence[Document],
+    skipped: Sequence[Skipped],
+    recut: bool,
+) -> _Comparison:
+    """Compare documents with a snapshot's document table (see `changes`); `recut` if chunking settings changed."""
+    import pyarrow.compute as pc
+
+    place = pc.index_in(pa.array([document.id for document in documents], type=pa.string()), value_set=live["id"])
+    hashes = live["hash"].take(place).to_pylist()
+    present = np.zeros(len(live), dtype=np.bool_)
+    present[standing] = True
+    present[place.drop_null().to_numpy()] = True
+    stays = present.copy()
+    added: list[Document] = []
+    changed: list[Document] = []
+    cut_alike: set[str] = set()
+    for document, row, known in zip(documents, place.to_pylist(), hashes, strict=True):
+        if known is None:
+            added.append(document)
+        elif recut or known != document.hash:
+            changed.append(document)
+            stays[row] = False
+            if not recut and not is_of_older_cut(known):
+                cut_alike.add(document.id)
+    missing = [DocumentEntry(**entry) for entry in live.filter(pa.array(~present)).to_pylist()]
+    kept = unreadable({entry.id for entry in missing}, skipped)
+    return _Comparison(
+        added,
+        changed,
+        cut_alike,
+        removed=tuple(entry.id for entry in missing if entry.id not in kept),
+        kept=kept,
+        older=[staying(entry, recut) for entry in missing if entry.id in kept],
+        unchanged=live.filter(pa.array(stays)),
     )
 
 
 def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, documents: pa.Table) -> str:
-    """The id of the snapshot of these documents (see `Snapshot.document_table`), whatever was in the index before."""
+    """The id of the snapshot of these documents (like `Snapshot.document_table`), whatever the index held before."""
     import pyarrow.compute as pc
 
     digest = blake3(f"{FORMAT}\0{encoder.fingerprint}\0{settings.max_tokens}\0{settings.overlap}\0".encode())
@@ -162,7 +190,7 @@ def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, documents: pa.Tab
 
 
 def base_of(root: Path, encoder: TextEncoder) -> Snapshot | None:
-    """The live snapshot, which a refresh starts from; None where there is none.
+    """The live snapshot, from which a refresh starts; None if there is none.
 
     Raises:
         EncoderMismatch: another encoder built it.
@@ -172,21 +200,5 @@ def base_of(root: Path, encoder: TextEncoder) -> Snapshot | None:
         base = Snapshot.open(root)
     except NoSnapshot:
         return None
-    check_encoder(base, encoder)
+    base.check_encoder(encoder)
     return base
-
-
-def check_encoder(snapshot: Snapshot, encoder: TextEncoder) -> None:
-    """Refuse an encoder whose vectors cannot be compared with those of a snapshot.
-
-    Raises:
-        EncoderMismatch: naming both, and what to do.
-    """
-    if encoder.fingerprint != snapshot.encoder_fingerprint:
-        raise EncoderMismatch(
-            f"The index in {snapshot.root} was built by the encoder {snapshot.encoder_source} "
-            f"({snapshot.dimension} dimensions, fingerprint {snapshot.encoder_fingerprint[:12]}), but the "
-            f"one at hand is {encoder.source} ({encoder.dimension} dimensions, fingerprint "
-            f"{encoder.fingerprint[:12]}); use the first (same weights, prefixes and dtype), or build the "
-            "index anew with `ragft index build --rebuild`."
-        )

@@ -1,8 +1,8 @@
 """Brings an index up to date with a folder, at the cost of what changed.
 
-Contents are compared by hash. Chunks whose passage is already in the index keep their vectors, even in
-another document; only new ones are encoded. Nothing that a reader may hold is changed: a refresh writes
-new files and then replaces `CURRENT`, so whatever stops it before that leaves the index as it was.
+Contents are compared by hash. Chunks whose passage is already in the index keep their vectors, even in another
+document; only new passages are encoded. Nothing that a reader may hold is changed: a refresh writes new files and then
+replaces `CURRENT`, so whatever stops it before that leaves the index as it was.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from index.documents.chunking import ChunkSettings
+from index.documents.document import Skipped
 from index.documents.extracted import ExtractedTexts
-from index.documents.folder import Document, ReadSettings, Skipped, read_documents, reading_of
+from index.documents.folder import read_documents, reading_of
+from index.documents.formats.settings import ReadSettings
 from index.documents.unchanged import UnchangedFiles
 from index.encoders.cache import encode_with_cache
 from index.encoders.encoder import Progress, TextEncoder, Vectors
@@ -24,12 +26,13 @@ from index.refresh.absent import too_many
 from index.refresh.estimate import Estimate, estimate, remember_rate
 from index.refresh.gate import Gate, Verdict
 from index.refresh.planning import Changes, RefreshPlan, base_of, changes, snapshot_id
+from index.store.folder import current_id, make_live, read_manifest, write_manifest, writing
+from index.store.kinds import VectorSettings
 from index.store.maintenance import prune
 from index.store.manifest import Manifest
 from index.store.segment import Segment
-from index.store.snapshot import Snapshot, current_id, document_table, manifest_path, writing
-from index.store.vectors import VectorSettings
-from index.store.writer import Addition, SnapshotWriter, sweep
+from index.store.snapshot import Snapshot, document_table
+from index.store.writer import SnapshotWriter, sweep
 from index.timings import Timings
 
 
@@ -38,17 +41,17 @@ class RefreshReport:
     """What a refresh did.
 
     Attributes:
-        snapshot_id: The snapshot of these documents: live now, unless it is held back; on a dry run, the one that a
-            refresh would publish.
-        published: Whether `CURRENT` was replaced.
-        plan: What was done, or would be.
-        skipped: Files that could not be read, and of which the index has no older version.
-        seconds: Wall time of each step, by its name.
-        kept: Documents (by id) whose file could not be read, so that their older version stays.
-        verdict: What the gate said; None where none was asked.
-        estimate: On a dry run, how long encoding will take.
-        refusal: On a dry run, why the refresh would be refused; None if it would not.
-        pruned: Old snapshots that were deleted by the rule.
+        snapshot_id: id of the snapshot of these documents. It is live now, unless it was held back; after a dry run, it
+            is the one that a refresh would publish.
+        published: whether `CURRENT` was replaced.
+        plan: what was done, or would be.
+        skipped: files that could not be read and of which the index has no older version.
+        seconds: wall time of each step, by name.
+        kept: documents (by id) whose file could not be read, so that their older version stays.
+        verdict: the gate's decision; None if no gate was asked.
+        estimate: after a dry run, how long encoding will take.
+        refusal: after a dry run, why the refresh would be refused; None if it would not.
+        pruned: ids of the old snapshots that were deleted because of `keep_snapshots`.
     """
 
     snapshot_id: str
@@ -70,17 +73,16 @@ class RefreshReport:
 
 @dataclass(frozen=True, slots=True)
 class RefreshSettings:
-    """What an index is to be like, whoever refreshes it.
+    """How an index is built and kept up to date.
 
     Attributes:
-        max_tokens: Longest passage; None: the encoder's window.
-        overlap: Tokens shared by neighbouring chunks of one section.
-        reading: Which files are read, how, and how far.
-        vectors: How the vectors of new segments are kept.
-        allow_removal: Largest share of the indexed documents that may vanish in one refresh; those that only moved do
-            not count.
-        keep_snapshots: The newest so many stay, with the live one and the one before it; None: all.
-        cache_mib: Most MiB of vectors kept from older snapshots and interrupted builds, so that their passages are
+        max_tokens: longest passage in the encoder's tokens; None: as many as the encoder reads.
+        overlap: tokens that neighbouring chunks of one section share.
+        reading: which files are read, and how.
+        vectors: how new segments store their vectors.
+        allow_removal: largest share of the indexed documents that may vanish in one refresh; moved ones do not count.
+        keep_snapshots: number of the newest snapshots that stay, besides the live one and the one before it; None: all.
+        cache_mib: most MiB of vectors kept from older snapshots and interrupted builds, so that their passages are
             not encoded again (not even by a rebuild with the same encoder); 0 keeps none.
     """
 
@@ -96,18 +98,18 @@ class RefreshSettings:
         """How documents are cut for this encoder.
 
         Raises:
-            IndexFault: a passage would not fit its window, or the settings make no sense together.
+            IndexFault: passages would be longer than the encoder reads, or `overlap` does not suit `max_tokens`.
         """
         window = encoder.max_tokens
         if self.max_tokens is not None and self.max_tokens > window:
             raise IndexFault(
-                f"max_tokens is {self.max_tokens}, but the encoder {encoder.source} reads only {window} tokens and "
-                "would silently drop the rest; lower max_tokens or choose another encoder."
+                f"index.chunking.max_tokens is {self.max_tokens}, but the encoder {encoder.source} reads only {window} "
+                "tokens and would silently drop the rest; lower it or choose another encoder."
             )
         try:
             return ChunkSettings(window if self.max_tokens is None else self.max_tokens, self.overlap)
         except ValueError as error:
-            raise IndexFault(f"The chunking settings make no sense: {error}.") from error
+            raise IndexFault(f"Documents cannot be cut with index.chunking: {error}.") from error
 
 
 def refresh(
@@ -124,185 +126,211 @@ def refresh(
     progress: Progress | None = None,
     building: Progress | None = None,
 ) -> RefreshReport:
-    """Publish a snapshot of a folder of documents; the first one builds the index.
+    """Publish a snapshot of a folder of documents; the first refresh builds the index.
 
     Args:
-        root: Of the index.
-        folder: Of the documents.
-        encoder: Must be the one that built the index, unless it is rebuilt.
-        settings: What the index is to be like; the defaults unless given.
-        dry_run: Write nothing, report what would be done.
-        rebuild: Encode everything anew, beside the live snapshot, and then publish. Older versions of documents that
-            cannot be read are not in it.
-        check_content: Read every file, also those whose size and times did not change.
-        wait: For another writer, rather than being refused.
-        gate: Asked about the new snapshot before it becomes the live one; if it says no, the snapshot is written and
+        root: folder of the index.
+        folder: folder of the documents.
+        encoder: the encoder that built the index, or any encoder for a rebuild.
+        settings: how the index is built and kept up to date; None: the defaults.
+        dry_run: write nothing, and report what would be done.
+        rebuild: encode everything again beside the live snapshot, and then publish. Older versions of documents that
+            cannot be read are lost.
+        check_content: read every file, also those whose size and times did not change.
+        wait: wait for another writer instead of failing.
+        gate: asked about the new snapshot before it becomes the live one. If it refuses, the snapshot is written and
             held back.
-        progress: Called while passages are encoded.
-        building: Called with rows while a graph or lists are built over them.
+        progress: called with the passages done while they are encoded.
+        building: called with the rows done while a graph or lists are built.
 
     Raises:
-        NoDocuments: the folder is missing or has nothing to read.
+        NoDocuments: the folder is missing or holds nothing to read.
         EncoderMismatch: another encoder built the index.
         CorruptSnapshot: the live snapshot is damaged.
         IndexBusy: another writer is at work.
-        TooManyRemovals: more documents would vanish than `settings.allow_removal` lets go.
-        IndexFault: the settings make no sense.
+        TooManyRemovals: more documents would vanish than `settings.allow_removal` allows.
+        IndexFault: the chunking settings do not suit the encoder or each other.
         OSError: the disk is full or not writable; the live snapshot is untouched.
     """
-    root, settings = Path(root), settings or RefreshSettings()
-    task = _Task(root, encoder, settings, settings.chunking(encoder), rebuild, gate, progress, building)
-    clock = task.clock
-
-    def look() -> tuple[Snapshot | None, _Found, Changes]:
-        with clock.stage("open"):
-            base = None if rebuild else base_of(root, encoder)
-        with clock.stage("read"):
-            found = task.read(Path(folder), base, check_content)
-        with clock.stage("plan"):
-            rows = found.unchanged.rows
-            return base, found, changes(base, rows, found.documents, task.chunking, encoder, found.skipped)
-
+    settings = settings or RefreshSettings()
+    task = _Refresh(
+        Path(root), Path(folder), encoder, settings, settings.chunking(encoder), rebuild, check_content, gate, progress,
+        building,
+    )  # fmt: skip
     if dry_run:
-        base, found, work = look()
-        target = snapshot_id(encoder, task.chunking, work.documents)
-        with clock.stage("estimate"):
-            expected = estimate(root, encoder, list(work.new_passages().values()))
-        refusal = too_many(work.plan.removed, base, work.documents, settings.allow_removal) if base else None
-        return replace(_report(target, work, found.skipped, clock), estimate=expected, refusal=refusal)
-    verdict = None
-    pruned: tuple[str, ...] = ()
-    with writing(root, wait):
-        with clock.stage("sweep"):
-            sweep(root)
-        # Under the lock: who read the folder before another writer did must not publish after it.
-        base, found, work = look()
-        if base and (refusal := too_many(work.plan.removed, base, work.documents, settings.allow_removal)):
-            raise TooManyRemovals(refusal)
-        target = snapshot_id(encoder, task.chunking, work.documents)
-        due = rebuild or base is None or base.id != target
-        if due:
-            verdict = task.publish(target, base, work)
-        published = due and (verdict is None or verdict.passed)
-        with clock.stage("tidy"):
-            found.unchanged.save(published)
-            # What was not read again was not asked for, and is not to be forgotten.
-            found.extracted.save(forget=not len(found.unchanged.rows))
-            if published and settings.keep_snapshots is not None:
-                pruned = prune(root, settings.keep_snapshots).removed
-    return replace(_report(target, work, found.skipped, clock), published=published, verdict=verdict, pruned=pruned)
+        return task.foretell()
+    with writing(task.root, wait):
+        return task.carry_out()
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What is in the folder of documents."""
+class _Findings:
+    """What a refresh found, and what it has to do about it."""
 
-    documents: list[Document]
-    """Those that were read; the others stand as `unchanged` says."""
-    skipped: list[Skipped]
+    base: Snapshot | None
     unchanged: UnchangedFiles
     extracted: ExtractedTexts
+    skipped: Sequence[Skipped]
+    changes: Changes
+    target: str
+    """Id of the snapshot of these documents."""
+    refusal: str | None
+    """Why the refresh must be refused; None if it need not be."""
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Refresh:
     """One refresh: what it was asked to do, and its steps."""
 
     root: Path
+    folder: Path
     encoder: TextEncoder
     settings: RefreshSettings
     chunking: ChunkSettings
     rebuild: bool
+    check_content: bool
     gate: Gate | None
     progress: Progress | None
     building: Progress | None
     clock: Timings = field(default_factory=Timings)
 
-    def read(self, folder: Path, base: Snapshot | None, check_content: bool) -> _Found:
-        """Read the folder, or of it what may have changed since it was last read."""
-        # Only where the live snapshot has the chunks as they are wanted can a text be left unread.
-        usable = base is not None and base.settings == self.chunking and not check_content
-        live = base.document_table if base and usable else document_table([])
-        reading = self.settings.reading
-        unchanged = UnchangedFiles(self.root, reading_of(folder, reading), live)
-        extracted = ExtractedTexts(self.root, reading)
-        documents, skipped = read_documents(folder, reading, extracted, unchanged)
-        return _Found(documents, skipped, unchanged, extracted)
+    def foretell(self) -> RefreshReport:
+        """The dry run."""
+        found = self.look()
+        with self.clock.stage("estimate"):
+            expected = estimate(self.root, self.encoder, list(found.changes.new_passages().values()))
+        return replace(self.report(found), estimate=expected, refusal=found.refusal)
 
-    def publish(self, target: str, base: Snapshot | None, work: Changes) -> Verdict | None:
-        """Write what is new, ask the gate, then flip; write nothing when this very content is there from before."""
-        root, clock = self.root, self.clock
-        writer = SnapshotWriter(
-            root, target, _parent(root, target), self.encoder, self.chunking, self.settings.vectors, self.building
-        )
-        known = None if self.rebuild else _openable(root, target)
-        if known is not None:
-            manifest = writer.again(known)
-        else:
-            with clock.stage("embed"):
-                vectors, new = self.vectors(work)
-            remember_rate(root, self.encoder, new, clock.seconds["embed"])
-            with clock.stage("write"):
-                gone = {*work.plan.removed, *work.plan.changed}
-                manifest = writer.write(base, gone, Addition(work.chunks, vectors), work.documents)
-        live = _openable(root) if self.rebuild else base
-        # What is live already, and is only written anew, is not up for judgement.
-        verdict = None
-        if self.gate is not None and not (live and live.id == target):
-            with clock.stage("gate"):
-                verdict = self.gate(Snapshot(root, manifest), live)
-        with clock.stage("publish"):
+    def carry_out(self) -> RefreshReport:
+        """Write, ask the gate, publish and tidy up, under the writer's lock."""
+        with self.clock.stage("sweep"):
+            sweep(self.root)
+        # Under the lock: what was read before another writer read the folder must not be published after it.
+        found = self.look()
+        if found.refusal:
+            raise TooManyRemovals(found.refusal)
+        verdict, published = None, False
+        if self.rebuild or found.base is None or found.base.id != found.target:
+            verdict = self.publish(found)
+            published = verdict is None or verdict.passed
+        with self.clock.stage("tidy"):
+            pruned = self.tidy(found, published)
+        return replace(self.report(found), published=published, verdict=verdict, pruned=pruned)
+
+    def look(self) -> _Findings:
+        """Read the folder, and compare it with the live snapshot."""
+        with self.clock.stage("open"):
+            base = None if self.rebuild else base_of(self.root, self.encoder)
+        with self.clock.stage("read"):
+            # A file may stay unread only if the live snapshot has its chunks as they are wanted now.
+            usable = base is not None and base.settings == self.chunking and not self.check_content
+            live = base.document_table if base and usable else document_table([])
+            reading = self.settings.reading
+            unchanged = UnchangedFiles(self.root, reading_of(self.folder, reading), live)
+            extracted = ExtractedTexts(self.root, reading)
+            documents, skipped = read_documents(self.folder, reading, extracted, unchanged)
+        with self.clock.stage("plan"):
+            work = changes(base, unchanged.rows, documents, self.chunking, self.encoder, skipped)
+            target = snapshot_id(self.encoder, self.chunking, work.documents)
+            allowed = self.settings.allow_removal
+            refusal = too_many(work.plan.removed, base, work.documents, allowed) if base else None
+        return _Findings(base, unchanged, extracted, skipped, work, target, refusal)
+
+    def publish(self, found: _Findings) -> Verdict | None:
+        """Write the snapshot, and make it the live one unless the gate refuses it."""
+        known = None if self.rebuild else _openable(self.root, found.target)
+        manifest = self.write(found, known)
+        verdict = self.judge(found, manifest)
+        with self.clock.stage("publish"):
             if verdict is None or verdict.passed:
-                writer.publish(manifest)
+                make_live(self.root, manifest)
             else:
                 reasons = (verdict.summary, *verdict.details)
-                # What was live before stays as it is, so that the way back to it stays open.
+                # A snapshot that was live before is left as it is, so that a rollback to it stays possible.
                 if known is None or known.manifest.held not in ((), reasons):
-                    writer.hold(manifest, reasons)
+                    write_manifest(self.root, replace(manifest, held=reasons))
         return verdict
 
-    def vectors(self, work: Changes) -> tuple[Vectors, list[str]]:
-        """Vectors of the new rows, (chunks, dimension) float32, and the passages that were encoded for them."""
-        noted: list[str] = []
+    def write(self, found: _Findings, known: Snapshot | None) -> Manifest:
+        """Write everything but the manifest; nothing if the snapshot is known from before."""
+        writer = SnapshotWriter(
+            self.root, found.target, _parent(self.root, found.target), self.encoder, self.chunking,
+            self.settings.vectors, self.building,
+        )  # fmt: skip
+        if known is not None:
+            return writer.bring_back(known)
+        work = found.changes
+        with self.clock.stage("embed"):
+            vectors = np.empty((len(work.chunks), self.encoder.dimension), dtype=np.float32)
+            encoded = self.encode(work, vectors)
+            _copy_known(work, vectors)
+        remember_rate(self.root, self.encoder, encoded, self.clock.seconds["embed"])
+        with self.clock.stage("write"):
+            gone = {*work.plan.removed, *work.plan.changed}
+            return writer.write(found.base, gone, work.chunks, vectors, work.documents)
+
+    def encode(self, work: Changes, vectors: Vectors) -> list[str]:
+        """Fill in the vectors of new passages, and return the passages that were not in the cache."""
         passages = work.new_passages()
-        limit = self.settings.cache_mib << 20
-        encoded = np.empty((0, self.encoder.dimension), dtype=np.float32)
+        uncached: list[str] = []
         if passages:
-            encoded = encode_with_cache(self.root, self.encoder, passages, limit, self.progress, noted.append)
-        place = {item: row for row, item in enumerate(passages)}
-        vectors = np.empty((len(work.chunks), self.encoder.dimension), dtype=np.float32)
-        old: dict[int, tuple[Segment, list[int], list[int]]] = {}
-        for row, chunk in enumerate(work.chunks):
-            if chunk.hash in place:
-                vectors[row] = encoded[place[chunk.hash]]
-            else:
-                segment, known = work.known[chunk.hash]
-                _, rows, sources = old.setdefault(id(segment), (segment, [], []))
-                rows.append(row)
-                sources.append(known)
-        for segment, rows, sources in old.values():
-            vectors[rows] = segment.vectors.read(np.array(sources))
-        return vectors, noted
+            limit = self.settings.cache_mib << 20
+            found = encode_with_cache(self.root, self.encoder, passages, limit, self.progress, uncached.append)
+            number = {item: place for place, item in enumerate(passages)}
+            rows = [row for row, chunk in enumerate(work.chunks) if chunk.hash in number]
+            vectors[rows] = found[[number[work.chunks[row].hash] for row in rows]]
+        return uncached
+
+    def judge(self, found: _Findings, manifest: Manifest) -> Verdict | None:
+        """The gate's decision; None if there is no gate, or if the snapshot is live already and only rebuilt."""
+        if self.gate is None:
+            return None
+        live = _openable(self.root) if self.rebuild else found.base
+        if live and live.id == found.target:
+            return None
+        with self.clock.stage("gate"):
+            return self.gate(Snapshot(self.root, manifest), live)
+
+    def tidy(self, found: _Findings, published: bool) -> tuple[str, ...]:
+        """Keep what helps the next refresh, and delete old snapshots; returns their ids."""
+        found.unchanged.save(published)
+        # Texts of files that were not read were not asked for, but must not be forgotten.
+        found.extracted.save(forget=not len(found.unchanged.rows))
+        keep = self.settings.keep_snapshots
+        return prune(self.root, keep).removed if published and keep is not None else ()
+
+    def report(self, found: _Findings) -> RefreshReport:
+        """The report of a refresh that has published nothing so far."""
+        work = found.changes
+        kept = tuple(Skipped(name, item.reason) for name, item in work.kept.items())
+        skipped = tuple(item for item in found.skipped if item not in work.kept.values())
+        return RefreshReport(found.target, False, work.plan, skipped, self.clock.seconds, kept)
 
 
-def _report(target: str, work: Changes, skipped: Sequence[Skipped], clock: Timings) -> RefreshReport:
-    """The report of a refresh that published nothing, so far."""
-    kept = tuple(Skipped(name, item.reason) for name, item in work.kept.items())
-    lost = tuple(item for item in skipped if item not in work.kept.values())
-    return RefreshReport(target, False, work.plan, lost, clock.seconds, kept)
+def _copy_known(work: Changes, vectors: Vectors) -> None:
+    """Fill in the vectors of passages that are stored in the index, segment by segment."""
+    sources: dict[int, tuple[Segment, list[int], list[int]]] = {}
+    for row, chunk in enumerate(work.chunks):
+        if chunk.hash in work.known:
+            segment, known = work.known[chunk.hash]
+            _, rows, stored = sources.setdefault(id(segment), (segment, [], []))
+            rows.append(row)
+            stored.append(known)
+    for segment, rows, stored in sources.values():
+        vectors[rows] = segment.vectors.read(np.array(stored))
 
 
 def _parent(root: Path, target: str) -> str | None:
-    """The snapshot to go back to: the live one, or the one before it when that is what is built anew."""
+    """The snapshot that a rollback goes back to: the live one or, if that is rebuilt, the one before it."""
     try:
         live = current_id(root)
-        return live if live != target else Manifest.read(manifest_path(root, live)).parent
+        return live if live != target else read_manifest(root, live).parent
     except (NoSnapshot, CorruptSnapshot):
         return None
 
 
 def _openable(root: Path, snapshot: str | None = None) -> Snapshot | None:
-    """A snapshot, the live one unless another is named, whatever encoder built it; None if it cannot be opened."""
+    """A snapshot (None: the live one) of any encoder; None if it cannot be opened."""
     try:
         return Snapshot.open(root, snapshot)
     except (NoSnapshot, CorruptSnapshot):

@@ -1,13 +1,12 @@
 """Finds passages that repeat others, word for word or nearly so.
 
-Word for word: the same words, whatever their case and white space. A short text means what its headings say (`Support
-ended: 2027`), so it counts as a repetition only under the same headings; a long one speaks for itself. Only such
+Word for word: the same words, whatever their case and white space. What a short text means depends on its headings
+(`Support ended: 2027`), so it is a repetition only under the same headings; a long text speaks for itself. Only such
 passages are collapsed, because a near repetition may differ in exactly the number that was asked for.
 
-Nearly so: runs of three words of both texts agree to a share (their Jaccard similarity). The pairs are found exactly,
-by the prefix filter of set similarity joins: two sets so similar share one of their few rarest members, so only
-passages that do are compared. That needs no hash family to tune and misses nothing, and its answer depends on the texts
-alone.
+Nearly so: the sets of three-word shingles of both texts have a high Jaccard similarity. The pairs are found exactly, by
+the prefix filter of set similarity joins (Chaudhuri et al., 2006): two similar sets share one of their few rarest
+members, so only passages that do are compared. Unlike MinHash, that misses nothing and has no hash family to tune.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from blake3 import blake3
 from index.documents.chunking import Chunk
 
 SPEAKS_FOR_ITSELF = 20
-"""Words from which a text means the same under any heading."""
+"""Number of words from which a text means the same under any heading."""
 
 NEAR = 0.9
-"""Jaccard similarity of near repetitions."""
+"""Least Jaccard similarity of near repetitions."""
 
 _RUN = 3
-"""Words in a shingle."""
+"""Number of words in a shingle."""
 
 _LEAST_WORDS = 12
-"""Of a text that is compared for near repetition: one word of a shorter one is too large a part."""
+"""Fewest words of a text that is compared for near repetition; one word of a shorter text is too large a part."""
 
 _MOST_COMPARED = 64
-"""Passages with the same rare run of words that one is compared with: the nearest before it in order."""
+"""Number of passages with the same rare shingle that a passage is compared with: the nearest ones before it."""
 
 _WORD = re.compile(r"\w+")
 
@@ -49,8 +48,8 @@ class Group:
     """Passages that repeat each other.
 
     Attributes:
-        chunk_ids: At least two, in the order of document and position.
-        similarity: 1.0 word for word; else the smallest similarity that joined two of them.
+        chunk_ids: at least two, in the order of document and position.
+        similarity: 1.0 if they repeat each other word for word, else the smallest similarity that joined two of them.
     """
 
     chunk_ids: tuple[str, ...]
@@ -62,8 +61,8 @@ class Duplicates:
     """All repetitions among some passages.
 
     Attributes:
-        exact: Groups of passages that say the same word for word.
-        near: Groups that nearly do; a group of `exact` counts once here, by its first passage.
+        exact: groups of passages that repeat each other word for word.
+        near: groups of passages that nearly do; a group of `exact` is represented by its first passage.
     """
 
     exact: tuple[Group, ...]
@@ -71,12 +70,12 @@ class Duplicates:
 
     @property
     def superfluous(self) -> int:
-        """Passages that repeat an earlier one word for word."""
+        """Number of passages that repeat an earlier one word for word."""
         return sum(len(group.chunk_ids) - 1 for group in self.exact)
 
 
 def passage_key(heading_path: Sequence[str], text: str) -> bytes:
-    """Equal for passages that repeat each other word for word: 32 bytes."""
+    """A digest (32 bytes) that is equal for passages that repeat each other word for word."""
     body = _normal(text)
     if len(_WORD.findall(body)) < SPEAKS_FOR_ITSELF:
         body = "\0".join([*(_normal(heading) for heading in heading_path), body])
@@ -88,8 +87,8 @@ def find_duplicates(chunks: Iterable[Chunk], near: float = NEAR) -> Duplicates:
     """The repetitions among chunks.
 
     Args:
-        chunks: In the order of document and position.
-        near: Similarity of near repetitions, above 0.5 and at most 1.
+        chunks: chunks in the order of document and position.
+        near: least similarity of near repetitions, above 0.5 and at most 1.
 
     Returns:
         Groups in the order of their first chunks.
@@ -111,9 +110,9 @@ def _normal(text: str) -> str:
 
 
 def _all_shingles(texts: Iterable[str]) -> list[Shingles]:
-    """The distinct runs of words of each text, sorted: (runs,) uint64 each; none for a short text.
+    """The distinct shingles of each text as hashes, sorted: (shingles,) uint64 each, empty for a short text.
 
-    Runs are told apart by 64 bits of a hash: among a billion of them, an accident is about as likely as not.
+    Among a few billion 64-bit hashes, two are equal by accident about as likely as not.
     """
     numbers: dict[str, int] = {}
     factors = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
@@ -133,7 +132,7 @@ def _all_shingles(texts: Iterable[str]) -> list[Shingles]:
 
 
 def _near_groups(names: Sequence[str], shingles: Sequence[Shingles], near: float) -> list[Group]:
-    """Passages joined, directly or by others, by a similarity of at least `near`."""
+    """Passages joined, directly or through others, by a similarity of at least `near`."""
     parents = list(range(len(names)))
     weakest: dict[int, float] = {}
 
@@ -158,10 +157,10 @@ def _near_groups(names: Sequence[str], shingles: Sequence[Shingles], near: float
 
 
 def _candidates(shingles: Sequence[Shingles], near: float) -> list[tuple[int, int]]:
-    """Pairs of passages that may be similar enough, without repetition, sorted.
+    """Distinct pairs of passages that may be similar enough, sorted.
 
-    A set of n runs that is similar to another by `near` shares at least `near * n` of them; so of its rarest
-    `n - near * n + 1` runs at least one is shared. Rarity is one order for all sets, which makes that one rare in both.
+    A set of n shingles with a similarity of `near` to another shares at least `near * n` of them, and so at least one
+    of its `n - near * n + 1` rarest. Rarity is one order for all sets, so the shared one is rare in both.
     """
     if not any(len(runs) for runs in shingles):
         return []

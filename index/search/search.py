@@ -1,7 +1,7 @@
 """Finds the chunks that answer a question: dense, lexical, or both fused by reciprocal rank.
 
-The ranking depends on the content of the snapshot alone, never on how it came about: scores are summed in
-one order wherever a row lies, ties are broken by document and position, and no tie is cut in two.
+The ranking depends on the content of the snapshot alone, not on its history: scores are summed in one order wherever a
+row lies, ties are broken by document and position, and no tie is cut at the edge of a ranking.
 """
 
 from __future__ import annotations
@@ -10,28 +10,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from index.documents.folder import Metadata
+from index.documents.document import Metadata
 from index.encoders.encoder import TextEncoder, Vectors
 from index.encoders.reranker import Reranker
-from index.refresh.planning import check_encoder
 from index.search.duplicates import passage_key
-from index.store.filters import Filter, Labels
-from index.store.lexical import K1, B, Scores
+from index.search.settings import SearchSettings
+from index.store.filters import Filter, Labels, both
+from index.store.lexical import Scores
 from index.store.snapshot import Snapshot
+from index.store.vectors import Rows
 from index.store.view import View
 from index.timings import Timings
 
-MODES = ("hybrid", "dense", "lexical")
-
 _TIE = 1e-5
-"""FAISS and `SegmentVectors.scores` differ by less than this (float32 sums of unit vectors)."""
+"""Scores of FAISS and of `SegmentVectors.scores` differ by less than this (float32 sums over unit vectors)."""
 
 _SPARE = 16
-"""Rows asked of FAISS beyond the depth, so that a tie at its edge seldom needs a second search."""
-
-Rows = npt.NDArray[np.int64]
+"""Rows that FAISS is asked for beyond the depth, so that a tie at its edge seldom needs a second search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +35,20 @@ class Hit:
     """A chunk that was found.
 
     Attributes:
-        chunk_id: Stable name, `document_id#start-end`.
-        document_id: Where it comes from.
-        title: The document's title.
-        heading_path: Headings above the chunk, the title first.
-        start: First character in the document.
-        end: One past the last character.
-        text: The slice of the document.
-        passage: What to show a model: the heading path, then the text.
-        score: What the ranking went by: that of the reranker, else the fused score, or that of the one mode.
-        dense_score: Cosine of query and passage; None if the mode did not look at it.
-        lexical_score: BM25, 0 if no term occurs; None if the mode did not look at it.
-        page: The page that it begins on, from 1; None where the document has no pages.
-        metadata: Of the document.
-        rerank_score: What the reranker said of query and passage; None without one.
+        chunk_id: `document_id#start-end`; the same in every snapshot that holds the chunk.
+        document_id: id of its document.
+        title: title of the document.
+        heading_path: headings above the chunk, the title first.
+        start: offset of its first character in the document.
+        end: offset after its last character.
+        text: that slice of the document.
+        passage: heading path and text, as a model reads them.
+        score: the score that hits are ranked by: the reranker's, else the fused one or that of the only ranking.
+        dense_score: cosine of query and passage; None in lexical mode.
+        lexical_score: BM25, 0 if no term occurs; None in dense mode.
+        page: page that the chunk begins on, from 1; None if the document has no pages.
+        metadata: metadata of the document.
+        rerank_score: score of the reranker; None without one.
     """
 
     chunk_id: str
@@ -75,156 +71,161 @@ def search(
     snapshot: Snapshot,
     encoder: TextEncoder,
     queries: Sequence[str],
-    k: int = 5,
-    mode: str = "hybrid",
-    weights: tuple[float, float] = (1.0, 1.0),
-    rrf_k: int = 60,
-    depth: int = 50,
+    settings: SearchSettings | None = None,
     *,
     filter: Filter | None = None,  # noqa: A002
     labels: Labels = None,
     reranker: Reranker | None = None,
-    rerank_depth: int = 20,
     timings: Timings | None = None,
-    collapse: bool = False,
-    bm25: tuple[float, float] = (K1, B),
 ) -> list[list[Hit]]:
     """The best chunks for each query, best first; safe to call from several threads.
 
     Args:
-        snapshot: Where to search.
-        encoder: The one that built the snapshot.
-        queries: Questions; a blank one finds nothing.
-        k: Hits for each query; fewer if fewer are visible, or if no term occurs in lexical mode.
-        mode: One of `MODES`.
-        weights: Of the dense and the lexical ranking in the fusion.
-        rrf_k: Constant of reciprocal rank fusion: the larger, the less the first ranks stand out.
-        depth: How far down each ranking is read for the fusion; a single ranking is read no further than `k`.
-        filter: Only chunks that pass it are found.
-        labels: Of the caller, who finds chunks without labels and those that share one; None finds all. What a
-            caller may not see takes no part in the search and leaves no trace in ranks and scores.
-        reranker: Orders the best candidates anew; None for none.
-        rerank_depth: How many candidates it reads for a query, at least `k`.
-        timings: Collects how long each stage took.
-        collapse: Of hits that repeat each other word for word, give only the best; fewer than `k` are given where the
-            depth holds no more.
-        bm25: k1 and b of the lexical ranking; see `Bm25.scores`.
+        snapshot: snapshot to search.
+        encoder: the encoder that built the snapshot.
+        queries: questions; a blank one finds nothing.
+        settings: how to search; None: the defaults.
+        filter: filter that chunks must pass, in addition to that of the settings.
+        labels: labels of the caller, who finds chunks without labels and chunks with one of these; None finds all. What
+            a caller may not see takes no part in the search and leaves no trace in ranks and scores.
+        reranker: reranks the best candidates; None: no reranking.
+        timings: collects the time of each stage.
 
     Raises:
-        EncoderMismatch: the encoder is another one.
-        ValueError: an argument makes no sense.
+        EncoderMismatch: another encoder built the snapshot.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
-    if k < 1 or rrf_k < 0 or min(weights) < 0:
-        raise ValueError(f"k is {k}, rrf_k is {rrf_k}, weights are {weights}; k starts at 1, the others at 0")
-    timings = timings or Timings()
-    check_encoder(snapshot, encoder)
+    settings, timings = settings or SearchSettings(), timings or Timings()
+    snapshot.check_encoder(encoder)
     asked = [place for place, query in enumerate(queries) if query.strip()]
     results: list[list[Hit]] = [[] for _ in queries]
     with timings.stage("filter"):
-        view = snapshot.view(labels, filter)
+        view = snapshot.view(labels, both(settings.filter, filter))
     if not asked or not view.count:
         return results
     texts = [queries[place] for place in asked]
-    candidates = max(k, rerank_depth) if reranker is not None else k
-    depth = max(depth, candidates) if mode == "hybrid" or collapse else candidates
-    vectors = dense = None
-    if mode != "lexical":
-        with timings.stage("encode"):
-            vectors = encoder.encode_queries(texts)
-        with timings.stage("dense"):
-            dense = _dense_rankings(snapshot, view, vectors, depth)
-    for number, place in enumerate(asked):
-        rankings: list[tuple[float, Iterable[int]]] = []
-        lexical_scores = None
-        if dense is not None:
-            rankings.append((weights[0], dense[number]))
-        if mode != "dense":
-            with timings.stage("lexical"):
-                lexical_scores = view.hide(snapshot, view.bm25(snapshot).scores(texts[number], *bm25))
-                rankings.append((weights[1], _lexical_ranking(snapshot, lexical_scores, depth).tolist()))
-        with timings.stage("fuse"):
-            best = _fuse(snapshot, rankings, rrf_k, 2 * depth if collapse else candidates)
-            if collapse:
-                best = _distinct(snapshot, best, candidates)
-        with timings.stage("hits"):
-            cosines = None
-            if vectors is not None and dense is not None:
-                cosines = _cosines(snapshot, vectors[number], [row for row, _ in best], dense[number])
-            results[place] = _hits(snapshot, best, mode, cosines, lexical_scores)
-        if reranker is not None:
-            with timings.stage("rerank"):
-                results[place] = _reranked(reranker, texts[number], results[place])[:k]
+    task = _Search(snapshot, view, settings, reranker, timings)
+    for place, hits in zip(asked, task.run(encoder, texts), strict=True):
+        results[place] = hits
     return results
 
 
+@dataclass(frozen=True)
+class _Search:
+    """One search of some queries, stage by stage."""
+
+    snapshot: Snapshot
+    view: View
+    settings: SearchSettings
+    reranker: Reranker | None
+    timings: Timings
+
+    def run(self, encoder: TextEncoder, texts: Sequence[str]) -> list[list[Hit]]:
+        if self.settings.mode == "lexical":
+            return [self._answer(text, None, None) for text in texts]
+        with self.timings.stage("encode"):
+            vectors = encoder.encode_queries(texts)
+        with self.timings.stage("dense"):
+            rankings = _dense_rankings(self.snapshot, self.view, vectors, self._depth)
+        return [self._answer(*query) for query in zip(texts, vectors, rankings, strict=True)]
+
+    @property
+    def _depth(self) -> int:
+        return self.settings.depth(self.reranker is not None)
+
+    def _answer(self, text: str, vector: Vectors | None, dense: dict[int, float] | None) -> list[Hit]:
+        """The hits of one query.
+
+        Args:
+            text: the query.
+            vector: its vector, (dimension,) float32; None in lexical mode.
+            dense: cosine of each row of its dense ranking, best first; None in lexical mode.
+        """
+        settings, snapshot, stage = self.settings, self.snapshot, self.timings.stage
+        rankings: list[tuple[float, Iterable[int]]] = []
+        lexical = None
+        if dense is not None:
+            rankings.append((settings.weights[0], dense))
+        if settings.mode != "dense":
+            with stage("lexical"):
+                lexical = self.view.hide(self.view.bm25.scores(text, *settings.bm25))
+                rankings.append((settings.weights[1], _lexical_ranking(snapshot, lexical, self._depth).tolist()))
+        kept = settings.kept(self.reranker is not None)
+        with stage("fuse"):
+            best = _fuse(snapshot, rankings, settings.rrf_k, 2 * self._depth if settings.collapse else kept)
+            if settings.collapse:
+                best = _distinct(snapshot, best, kept)
+        with stage("hits"):
+            cosines = None
+            if vector is not None and dense is not None:
+                cosines = _cosines(snapshot, vector, [row for row, _ in best], dense)
+            hits = _hits(snapshot, best, settings.mode, cosines, lexical)
+        if self.reranker is not None:
+            with stage("rerank"):
+                hits = _reranked(self.reranker, text, hits)[: settings.k]
+        return hits
+
+
 def _reranked(reranker: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:
-    """The hits in the reranker's order; equal scores keep the order that they had."""
+    """The hits in the reranker's order; hits with equal scores keep theirs."""
     scores = reranker.scores(query, [hit.passage for hit in hits]).tolist()
     scored = [replace(hit, score=score, rerank_score=score) for hit, score in zip(hits, scores, strict=True)]
     return sorted(scored, key=lambda hit: -hit.score)
 
 
 def _dense_rankings(snapshot: Snapshot, view: View, vectors: Vectors, depth: int) -> list[dict[int, float]]:
-    """For each query the rows of the `depth` nearest visible chunks, best first, with their cosines."""
+    """For each query the cosines of the `depth` nearest visible rows, best first."""
     rankings: list[dict[int, float]] = [{} for _ in vectors]
-    open_places = list(range(len(vectors)))
+    undecided = list(range(len(vectors)))
     width = depth + _SPARE
-    while open_places:
-        batch = np.ascontiguousarray(vectors[open_places])
+    while undecided:
+        batch = np.ascontiguousarray(vectors[undecided])
         found = [
             segment.vectors.search(batch, width, mask) if count else [np.zeros(0, dtype=np.int64)] * len(batch)
             for segment, mask, count in zip(snapshot.segments, view.masks, view.counts, strict=True)
         ]
-        undecided = []
-        for number, place in enumerate(open_places):
-            rows = np.concatenate(
-                [first + local[number] for first, local in zip(snapshot.offsets, found, strict=False)]
-            )
-            scores = np.concatenate(
-                [
-                    segment.vectors.scores(vectors[place], local[number])
-                    for segment, local in zip(snapshot.segments, found, strict=True)
-                ]
-            )
-            order = _order(snapshot, rows, scores)
-            # Each segment gave its best `width` rows. One that gave so many may hold another row as good
-            # as the last that it gave; that matters only if this last one is about as good as the edge of the
-            # ranking.
-            edge = scores[order[min(depth, len(order)) - 1]]
-            if width < view.count and _may_miss(scores, found, number, width, edge):
-                undecided.append(place)
+        remaining = []
+        for place, *rows in zip(undecided, *found, strict=True):
+            ranking = _ranking(snapshot, vectors[place], rows, depth, width if width < view.count else None)
+            if ranking is None:
+                remaining.append(place)
             else:
-                best = order[:depth]
-                rankings[place] = dict(zip(rows[best].tolist(), scores[best].tolist(), strict=True))
-        open_places = undecided
+                rankings[place] = ranking
+        undecided = remaining
         width *= 4
     return rankings
 
 
-def _may_miss(scores: Scores, found: Sequence[list[Rows]], number: int, width: int, edge: float) -> bool:
-    """Whether a segment may hold rows that tie with the edge of the ranking but were not given."""
-    first = 0
-    for local in found:
-        count = len(local[number])
-        if count == width and scores[first : first + count].min() >= edge - _TIE:
-            return True
-        first += count
-    return False
+def _ranking(
+    snapshot: Snapshot, vector: Vectors, found: Sequence[Rows], depth: int, width: int | None
+) -> dict[int, float] | None:
+    """The cosines of the best rows of all segments, best first; None if a wider search is needed to break ties.
+
+    Args:
+        found: the best rows of each segment, numbered within it.
+        width: number of rows that each segment was asked for; None if all visible rows were found.
+    """
+    rows = np.concatenate([first + local for first, local in zip(snapshot.offsets, found, strict=False)])
+    parts = [segment.vectors.scores(vector, local) for segment, local in zip(snapshot.segments, found, strict=True)]
+    scores = np.concatenate(parts)
+    order = _order(snapshot, rows, scores)[:depth]
+    # A segment that gave all the rows it was asked for may hold another one as good as the last that it gave. That
+    # matters only if this last one is about as good as the edge of the ranking.
+    edge = scores[order[-1]] - _TIE
+    if width is not None and any(len(part) == width and part.min() >= edge for part in parts):
+        return None
+    return dict(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
 
 
 def _cosines(snapshot: Snapshot, vector: Vectors, rows: list[int], known: dict[int, float]) -> list[float]:
-    """Cosine of one query with each row; computed only for those whose cosine is not known."""
-    unknown = [row for row in rows if row not in known]
-    if unknown:
+    """The cosine of a query with each row, computed only where it is not known."""
+    if unknown := [row for row in rows if row not in known]:
         scores = _dense_scores(snapshot, vector, np.array(unknown, dtype=np.int64))
         known = known | dict(zip(unknown, scores.tolist(), strict=True))
     return [known[row] for row in rows]
 
 
 def _dense_scores(snapshot: Snapshot, vector: Vectors, rows: Rows) -> Scores:
-    """Cosine of one query with rows of any segments: (len(rows),) float64."""
+    """The cosines of a query with rows of any segments: (len(rows),) float64."""
     if len(snapshot.segments) == 1:
         return snapshot.segments[0].vectors.scores(vector, rows)
     scores = np.empty(len(rows), dtype=np.float64)
@@ -237,7 +238,7 @@ def _dense_scores(snapshot: Snapshot, vector: Vectors, rows: Rows) -> Scores:
 
 
 def _lexical_ranking(snapshot: Snapshot, scores: Scores, depth: int) -> Rows:
-    """Rows of the `depth` best chunks that hold any term, best first."""
+    """The `depth` best rows that hold any term, best first."""
     rows = np.flatnonzero(scores)
     if len(rows) > depth:
         edge = np.partition(scores[rows], -depth)[-depth]
@@ -248,7 +249,7 @@ def _lexical_ranking(snapshot: Snapshot, scores: Scores, depth: int) -> Rows:
 def _fuse(
     snapshot: Snapshot, rankings: Sequence[tuple[float, Iterable[int]]], rrf_k: int, k: int
 ) -> list[tuple[int, float]]:
-    """The `k` best rows with their fused scores, best first; a single ranking keeps its order."""
+    """The `k` best rows by reciprocal rank fusion with their fused scores; a single ranking keeps its order."""
     fused: dict[int, float] = {}
     for weight, ranking in rankings:
         for rank, row in enumerate(ranking, start=1):
@@ -257,15 +258,16 @@ def _fuse(
         return list(fused.items())[:k]
     best = sorted(fused.items(), key=lambda item: -item[1])
     if len(best) > k:
-        # What is worse than the last of the hits has no place among them, so its ties need not be broken.
+        # Rows below the last hit are left out first, because their ties need not be broken.
         best = [item for item in best if item[1] >= best[k - 1][1]]
     return sorted(best, key=lambda item: (-item[1], snapshot.place(item[0])))[:k]
 
 
 def _distinct(snapshot: Snapshot, best: Sequence[tuple[int, float]], k: int) -> list[tuple[int, float]]:
-    """The first `k` rows that do not repeat one above them: of equal ones, the best, then the first by document.
+    """The first `k` rows that do not repeat one above them word for word.
 
-    Done here and not in the index, so that every caller sees a copy that it may see, and a refresh stays incremental.
+    Repetitions are removed here and not in the index, so that every caller finds a copy that it may see, and a refresh
+    stays incremental.
     """
     seen: set[bytes] = set()
     kept: list[tuple[int, float]] = []
@@ -281,16 +283,15 @@ def _distinct(snapshot: Snapshot, best: Sequence[tuple[int, float]], k: int) -> 
 
 
 def _order(snapshot: Snapshot, rows: Rows, scores: Scores) -> Rows:
-    """The order of rows by score, ties by document and position."""
+    """The places of the rows by descending score, ties by document and position."""
     order: Rows = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     equal = ranked[1:] == ranked[:-1]
     if not equal.any():
         return order
-    # Only rows whose scores are equal are read: to order all rows of a snapshot takes longer than many searches.
+    # Only rows with equal scores are read: ordering all rows of a snapshot would take longer than many searches.
     tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
-    inside = sorted(order[tied].tolist(), key=lambda number: (-scores[number], snapshot.place(int(rows[number]))))
-    order[tied] = inside
+    order[tied] = sorted(order[tied].tolist(), key=lambda place: (-scores[place], snapshot.place(int(rows[place]))))
     return order
 
 
@@ -302,26 +303,16 @@ def _hits(
     lexical_scores: Scores | None,
 ) -> list[Hit]:
     rows = [row for row, _ in best]
+    dense = cosines if cosines is not None else [None] * len(rows)
     lexical = lexical_scores[rows].tolist() if lexical_scores is not None else [None] * len(rows)
     hits = []
-    dense = cosines if cosines is not None else [None] * len(rows)
     for (row, fused), dense_score, lexical_score in zip(best, dense, lexical, strict=True):
         chunk = snapshot.chunk_at(row)
-        hits.append(
-            Hit(
-                chunk_id=chunk.id,
-                document_id=chunk.document_id,
-                title=chunk.title,
-                heading_path=chunk.heading_path,
-                start=chunk.start,
-                end=chunk.end,
-                text=chunk.text,
-                passage=chunk.passage,
-                score={"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode],
-                dense_score=dense_score,
-                lexical_score=lexical_score,
-                page=chunk.page,
-                metadata=chunk.metadata,
-            )
-        )
+        score = {"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode]
+        hit = Hit(
+            chunk_id=chunk.id, document_id=chunk.document_id, title=chunk.title, heading_path=chunk.heading_path,
+            start=chunk.start, end=chunk.end, text=chunk.text, passage=chunk.passage, score=score,
+            dense_score=dense_score, lexical_score=lexical_score, page=chunk.page, metadata=chunk.metadata,
+        )  # fmt: skip
+        hits.append(hit)
     return hits

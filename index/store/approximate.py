@@ -1,7 +1,7 @@
-"""Builds the graph or the lists over the vectors of a large segment, and measures what they find.
+"""Builds the graph or the lists over the vectors of a large segment, and measures the recall of their search.
 
-How thoroughly to search is not guessed: after the build it is raised until the wanted share of the true nearest is
-found on a sample of queries, and the share that was measured is kept beside it.
+ef_search (of a graph) and nprobe (of lists) are not guessed: after the build they are raised until the wanted share of
+the true nearest vectors is found on a sample of queries. The share that was measured is kept beside them.
 """
 
 from __future__ import annotations
@@ -12,56 +12,56 @@ from typing import Any
 import numpy as np
 
 from index.encoders.encoder import Progress, Vectors
-from index.store.vectors import HNSW, VectorsEntry
+from index.store.kinds import HNSW, VectorsEntry
 
 NEIGHBOURS = 16
-"""Links of a vector in the graph, twice as many on its lowest level; 144 bytes a row."""
+"""Links of each vector in the graph (HNSW's M), twice as many on its lowest level: 144 bytes a row."""
 
-CONSTRUCTION_EFFORT = 100
+EF_CONSTRUCTION = 100
 """Candidates that are visited to link a vector."""
 
 NEAREST = 10
-"""The true nearest that a query is measured by."""
+"""The k of the recall@k that is measured."""
 
 _SAMPLE = 256
 """Queries of a measurement: 2,560 neighbours, so a recall of 0.98 is known to about half a point."""
 
 _SHARE = 0.6
-"""Of the other row in a stand-in for a question. With 0.5, a graph over 100,000 vectors told 0.988 where it found 0.963
-for real questions; with 0.7 it told 0.878 (benchmarks/RESULTS.md)."""
+"""Share of the second row in a sample query. With 0.5, a graph over 100,000 vectors was measured at 0.988 where it
+found 0.963 for real questions; with 0.7 it was measured at 0.878 (benchmarks/RESULTS.md)."""
 
 _STEP = 16_384
-"""Rows added at a time, so that progress can be told."""
+"""Rows added between two reports of progress."""
 
-_EFFORTS = tuple(round(16 * 2 ** (step / 4)) for step in range(25))
-"""Of a graph, 16 to 1,024. In steps twice as wide, 150,000 vectors were searched with 192 where 160 were enough, and a
-query took 0.27 ms instead of 0.22."""
+_EF_SEARCH = tuple(round(16 * 2 ** (step / 4)) for step in range(25))
+"""Values tried, 16 to 1,024. With steps twice as wide, 150,000 vectors were searched with 192 where 160 were enough,
+and a query took 0.27 ms instead of 0.22."""
 
 
 def build(kind: str, vectors: Vectors, recall: float, seed: int, progress: Progress | None) -> tuple[Any, VectorsEntry]:
-    """A FAISS index over the vectors, which are kept in it in half precision.
+    """A FAISS index that holds the vectors in half precision.
 
-    FAISS links the vectors in batches that do not depend on the number of threads, and trains the centres with a seed:
-    the same vectors give the same index.
+    FAISS links the vectors in batches that do not depend on the number of threads, and trains the centres with a seed,
+    so the same vectors give the same index.
 
     Args:
-        kind: `hnsw` or `ivf`.
+        kind: `hnsw` (Malkov and Yashunin, arXiv 1603.09320) or `ivf`.
         vectors: (n, dimension) float32, rows of unit length.
-        recall: What to reach on `sample_queries`; if no effort reaches it, the greatest is taken.
-        seed: Of the centres and the sample.
-        progress: Called with the rows done.
+        recall: recall@10 to reach on `sample_queries`; if no ef_search or nprobe reaches it, the largest is taken.
+        seed: seeds the centres and the sample.
+        progress: called with the rows done and the number of all rows.
     """
     index, parameters = _graph(vectors) if kind == HNSW else _lists(vectors, seed)
     for first in range(0, len(vectors), _STEP):
         index.add(vectors[first : first + _STEP])
         if progress:
             progress(min(first + _STEP, len(vectors)), len(vectors))
-    effort, reached = _calibrate(kind, index, vectors, recall, seed)
+    ef_search, reached = _calibrate(kind, index, vectors, recall, seed)
     if kind == HNSW:
-        index.hnsw.efSearch = effort
+        index.hnsw.efSearch = parameters["ef_search"] = ef_search
     else:
-        index.nprobe = effort
-    return index, VectorsEntry(kind, {**parameters, "effort": effort}, round(reached, 4))
+        index.nprobe = parameters["nprobe"] = ef_search
+    return index, VectorsEntry(kind, parameters, round(reached, 4))
 
 
 def _graph(vectors: Vectors) -> tuple[Any, dict[str, int]]:
@@ -69,38 +69,34 @@ def _graph(vectors: Vectors) -> tuple[Any, dict[str, int]]:
 
     library: Any = faiss  # its stubs describe the C++ signatures, not the Python ones
     index = library.IndexHNSWSQ(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = CONSTRUCTION_EFFORT
-    return index, {"neighbours": NEIGHBOURS, "construction_effort": CONSTRUCTION_EFFORT}
+    index.hnsw.efConstruction = EF_CONSTRUCTION
+    return index, {"m": NEIGHBOURS, "ef_construction": EF_CONSTRUCTION}
 
 
 def _lists(vectors: Vectors, seed: int) -> tuple[Any, dict[str, int]]:
     import faiss
 
     library: Any = faiss
-    count = max(1, min(len(vectors) // 39, int(4 * len(vectors) ** 0.5)))  # FAISS wants 39 vectors a centre
+    dimension = vectors.shape[1]
+    count = max(1, min(len(vectors) // 39, int(4 * len(vectors) ** 0.5)))  # FAISS asks for 39 vectors for each centre
     index = library.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(vectors.shape[1]),
-        vectors.shape[1],
-        count,
-        faiss.ScalarQuantizer.QT_fp16,
-        faiss.METRIC_INNER_PRODUCT,
-        False,
+        faiss.IndexFlatIP(dimension), dimension, count, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )
     index.cp.seed = seed
-    index.cp.max_points_per_centroid = 64  # four times faster than FAISS's 256, and as good after the calibration
+    index.cp.max_points_per_centroid = 64  # four times as fast as FAISS' 256, and as good once calibrated
     index.cp.spherical = True
     index.train(vectors)
     index.set_direct_map_type(library.DirectMap.Array)
-    return index, {"lists": count}
+    return index, {"nlist": count}
 
 
 def sample_queries(vectors: Vectors, seed: int) -> Vectors:
-    """Stand-ins for questions: (queries, dimension) float32, rows of unit length.
+    """Queries that stand in for questions: (queries, dimension) float32, rows of unit length.
 
-    There are no questions yet when an index is built, and its own vectors would flatter it: a graph leads straight to
-    what is in it. So each is a row with a share of another row, chosen at random: off every passage, as questions are.
-    With `_SHARE`, graphs over 20,000 and 100,000 vectors find up to 2 points fewer of their neighbours than of real
-    questions', and at most 0.1 more, at every effort.
+    There are no questions yet when an index is built, and its own vectors would flatter it, because a graph leads
+    straight to what it holds. So each query is a row mixed with a share of another random row: like a question, it
+    lies beside every passage. With `_SHARE`, graphs over 20,000 and 100,000 vectors have a recall on these queries
+    that is up to 2 points lower than on real questions, and at most 0.1 higher, at every ef_search.
     """
     rng = np.random.default_rng(seed)
     first, second = rng.integers(len(vectors), size=(2, _SAMPLE))
@@ -109,39 +105,36 @@ def sample_queries(vectors: Vectors, seed: int) -> Vectors:
 
 
 def _calibrate(kind: str, index: Any, vectors: Vectors, recall: float, seed: int) -> tuple[int, float]:
-    """The smallest effort that reaches the recall, and the recall that it reaches."""
+    """The smallest ef_search (of a graph) or nprobe (of lists) that reaches the recall, and the recall reached."""
     queries = sample_queries(vectors, seed)
     nearest = min(NEAREST, len(vectors))
     if kind == HNSW:
         truth = index.storage.search(queries, nearest)[1]
     else:
         truth = _found(kind, index, queries, nearest, index.nlist)
-    effort, reached = 1, 0.0
-    for effort in _efforts(kind, index):
-        found = _found(kind, index, queries, nearest, effort)
+    ef_search, reached = 1, 0.0
+    for ef_search in _EF_SEARCH if kind == HNSW else _nprobes(index.nlist):
+        found = _found(kind, index, queries, nearest, ef_search)
         reached = float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean())
         if reached >= recall:
             break
-    return effort, reached
+    return ef_search, reached
 
 
-def _found(kind: str, index: Any, queries: Vectors, nearest: int, effort: int) -> Any:
+def _found(kind: str, index: Any, queries: Vectors, nearest: int, ef_search: int) -> Any:
     import faiss
 
     library: Any = faiss
     if kind == HNSW:
-        params = library.SearchParametersHNSW(efSearch=effort)
+        params = library.SearchParametersHNSW(efSearch=ef_search)
     else:
-        params = library.SearchParametersIVF(nprobe=effort)
+        params = library.SearchParametersIVF(nprobe=ef_search)
     return index.search(queries, nearest, params=params)[1]
 
 
-def _efforts(kind: str, index: Any) -> Iterator[int]:
-    if kind == HNSW:
-        yield from _EFFORTS
-        return
-    effort = 1
-    while effort < index.nlist:
-        yield effort
-        effort = max(effort + 1, effort * 3 // 2)
-    yield int(index.nlist)
+def _nprobes(lists: int) -> Iterator[int]:
+    nprobe = 1
+    while nprobe < lists:
+        yield nprobe
+        nprobe = max(nprobe + 1, nprobe * 3 // 2)
+    yield lists

@@ -1,13 +1,12 @@
-"""A small typed language of filters over what is known of a passage: metadata, document, title and page.
+"""A small typed language of filters over the metadata, document, title and page of a passage.
 
     {"product": "nginx", "year": {"gte": 2024}, "not": {"document": {"glob": "drafts/*"}}}
 
-Knows values and patterns, nothing of segments or searches. A filter tests values, each distinct one once; which
-rows hold which value is the business of `index.store.view`.
+Knows values and patterns, nothing of segments or searches; `columns` knows which rows have which values.
 
-A field that a passage does not have fails every test but `{"exists": false}`, and so does a value of another type:
-the number 2024 is not the text "2024", and neither is greater than the other. A list (such as tags) passes if any of
-its entries does.
+A field that a passage does not have fails every test but `{"exists": false}`. A value of another type fails, too: the
+number 2024 is not the text "2024", and neither is greater than the other. A list (such as tags) passes if any of its
+entries does.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from index.documents.folder import Value
+from index.documents.document import Value
 from index.errors import IndexFault
 
 PSEUDO_FIELDS = ("document", "title", "page")
-"""Fields that every passage has beside its metadata; `metadata.title` names the metadata of that name."""
+"""Fields beside the metadata; a metadata field of one of these names is written `metadata.title`."""
 
 OPERATORS = ("eq", "in", "gt", "gte", "lt", "lte", "glob", "exists")
 EVERYTHING = "*"
-"""Written among labels, it stands for all of them."""
+"""Stands for all labels in a list of labels."""
 
-# Far above what a person writes, far below what would keep a server busy.
+# Far more than a person writes, far less than would keep a server busy.
 _MAX_DEPTH = 16
 _MAX_TESTS = 100
 _MAX_VALUES = 10_000
 
 Labels = frozenset[str] | None
-"""What a caller may see beside what is open to everybody: documents with any of these labels; None: all documents."""
+"""A caller sees documents without labels, and those with any of these; None: all documents."""
 
 Scalar = str | int | float | bool
 Test = Callable[[Value | None], bool]
@@ -54,7 +53,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 class FilterError(IndexFault):
-    """A filter, or a list of labels, that cannot be understood."""
+    """A filter or a list of labels cannot be understood."""
 
     exit_status = 2
 
@@ -64,9 +63,9 @@ class FieldTest:
     """A test of one field.
 
     Attributes:
-        field: A name of the metadata (without `metadata.`), or one of `PSEUDO_FIELDS`.
-        pseudo: Whether it is one of the latter.
-        passes: Whether a value passes; None stands for a field that is not there.
+        field: name of a metadata field (without `metadata.`), or one of `PSEUDO_FIELDS`.
+        pseudo: whether `field` is one of `PSEUDO_FIELDS`.
+        passes: tells whether a value passes; None stands for a missing field.
     """
 
     field: str
@@ -76,7 +75,7 @@ class FieldTest:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """Several parts of which all (`and`), one (`or`) or not the only one (`not`) must hold."""
+    """Parts of which all (`and`) or any (`or`) must hold, or a single one that must not (`not`)."""
 
     kind: str
     parts: tuple[Expression, ...]
@@ -87,41 +86,41 @@ Expression = FieldTest | Combination
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that was understood; equal to another one if it was written with the same JSON.
+    """A parsed filter; equal to another one with the same JSON.
 
     Attributes:
-        text: Its JSON, keys sorted.
-        expression: What is evaluated.
+        text: JSON of the filter, keys sorted.
+        expression: the parsed form, which is evaluated.
     """
 
     text: str
     expression: Expression = field(compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """What `parse_filter` made it from."""
+        """The value that `parse_filter` was given."""
         return dict(json.loads(self.text))
 
 
 def parse_filter(value: object) -> Filter:
-    """Read a filter from the values of JSON.
+    """Parse a filter from decoded JSON.
 
     Args:
-        value: `{field: value}`, `{field: {operator: value, ...}}`, `{"not": filter}`, `{"and": [filters]}`,
-            `{"or": [filters]}`; several keys of one object must all hold, an empty one always does.
+        value: `{field: value}`, `{field: {operator: value, ...}}`, `{"not": filter}`, `{"and": [filters]}` or
+            `{"or": [filters]}`. All keys of an object must hold; an empty object always holds.
 
     Raises:
-        FilterError: with what is wrong, and where.
+        FilterError: the filter cannot be understood.
     """
     expression = _Parser().parse(value, 1)
     return Filter(json.dumps(value, sort_keys=True, ensure_ascii=False), expression)
 
 
 def parse_where(conditions: Sequence[str]) -> Filter | None:
-    """Read a filter as it is typed on a command line; all conditions must hold, None where there are none.
+    """Parse the conditions of a command line, all of which must hold; None if there are none.
 
     Args:
-        conditions: `field=value`, `!=`, `>=`, `<=`, `>`, `<`, `field~pattern`, or a filter in JSON. What reads as a
-            number or a truth value equals that and the same text.
+        conditions: `field=value`, `!=`, `>=`, `<=`, `>`, `<`, `field~pattern`, or a filter in JSON. A value that reads
+            as a number or as true or false equals that value and also the same text.
 
     Raises:
         FilterError: a condition cannot be understood.
@@ -133,16 +132,16 @@ def parse_where(conditions: Sequence[str]) -> Filter | None:
 
 
 def both(first: Filter | None, second: Filter | None) -> Filter | None:
-    """What passes two filters; None where there is none."""
+    """The filter that holds where both hold; None stands for no filter."""
     if first is None or second is None:
         return first or second
-    # Not parsed again: together they may be larger than what one request may send.
+    # Not parsed again, because together they may exceed the limits for one filter.
     text = json.dumps({"and": [first.to_json(), second.to_json()]}, sort_keys=True, ensure_ascii=False)
     return Filter(text, Combination("and", (first.expression, second.expression)))
 
 
 def parse_labels(text: str) -> Labels:
-    """Read access labels, as in `staff,finance`; `*` stands for all, an empty text for none.
+    """Parse access labels, as in `staff,finance`; `*` stands for all labels, an empty text for none.
 
     Raises:
         FilterError: a label is empty or holds white space.
@@ -157,7 +156,7 @@ def parse_labels(text: str) -> Labels:
 
 
 class _Parser:
-    """Reads one filter, and counts what it holds."""
+    """Parses one filter and counts its tests."""
 
     def __init__(self) -> None:
         self._tests = 0
@@ -196,7 +195,7 @@ class _Parser:
 
 
 def _test(name: str, kind: object, value: object) -> Test:
-    """The test of one operator; every value of a list is tried."""
+    """The test that an operator of a field stands for."""
     if kind == "exists":
         if not isinstance(value, bool):
             raise FilterError(f"'exists' of {name!r} in a filter takes true or false, not {_shown(value)}.")
@@ -207,7 +206,7 @@ def _test(name: str, kind: object, value: object) -> Test:
         if not isinstance(value, list | tuple):
             raise FilterError(f"'in' of {name!r} in a filter takes a list of values, not {_shown(value)}.")
         if len(value) > _MAX_VALUES:
-            raise FilterError(f"'in' of {name!r} in a filter holds {len(value)} values; at most {_MAX_VALUES}.")
+            raise FilterError(f"'in' of {name!r} in a filter holds {len(value)} values; use at most {_MAX_VALUES}.")
         return _any(_equal_to(name, "in", value))
     if kind == "glob":
         if not isinstance(value, str):
@@ -219,7 +218,7 @@ def _test(name: str, kind: object, value: object) -> Test:
             raise FilterError(f"{kind!r} of {name!r} in a filter takes a number or a text, not {_shown(value)}.")
         return _any(_ordered(_ORDERS[str(kind)], value))
     raise FilterError(
-        f"There is no operator {_shown(kind)} in a filter (at {name!r}); there are {', '.join(OPERATORS)}."
+        f"Filters have no operator {_shown(kind)} (used for {name!r}); use one of {', '.join(OPERATORS)}."
     )
 
 
@@ -236,7 +235,7 @@ def _equal_to(name: str, kind: str, values: Sequence[object]) -> Callable[[Scala
     wanted: set[tuple[str, Scalar]] = set()
     for value in values:
         if not _is_scalar(value):
-            hint = '; ask for a field that is not there with {"exists": false}' if value is None else ""
+            hint = '; to find a missing field, use {"exists": false}' if value is None else ""
             raise FilterError(
                 f"{kind!r} of {name!r} in a filter takes a text, a number, true or false, not {_shown(value)}{hint}."
             )
@@ -250,7 +249,7 @@ def _ordered(compare: Callable[[Any, Any], bool], value: Scalar) -> Callable[[Sc
 
 
 def _kind(value: Scalar) -> str:
-    """In Python true equals 1; here it does not."""
+    """The type of a value as filters see it: in Python true equals 1, in a filter it does not."""
     return "text" if isinstance(value, str) else "truth" if isinstance(value, bool) else "number"
 
 

@@ -1,6 +1,6 @@
-"""Whether the files of a snapshot are what its manifest says.
+"""Compares the files of a snapshot with the sizes and checksums in its manifest.
 
-A file that passed once in this process, and has not been touched since, is not read again: segments are shared by many
+A file that passed once in this process and was not touched since is not read again: segments are shared by many
 snapshots and never change.
 """
 
@@ -13,24 +13,24 @@ from typing import Literal
 from index.store.manifest import FileEntry, hash_file
 
 Check = Literal["auto", "always"]
-"""How much is read when a snapshot is opened: the contents of all files that are not very large, or of all."""
+"""Whose checksums are compared when a snapshot is opened. auto: files below `LARGE`; always: all files."""
 
 LARGE = 256 * 1024 * 1024
-"""Bytes from which `auto` leaves the content of a file unread: the vectors of about 170,000 passages of 384 dimensions.
-Below that a whole index is read at the speed of memory, in some milliseconds."""
+"""Bytes from which `auto` does not read a file: float32 vectors of about 170,000 passages of 384 dimensions, or
+half-precision ones of twice as many. Smaller files are read at the speed of memory, in some milliseconds."""
 
 _MOST_REMEMBERED = 4096
 
 _passed: dict[tuple[str, FileEntry], tuple[int, ...]] = {}
-"""Files that were right, with the state (inode, times, size) that they were in."""
+"""Files that passed, with their state (inode, times, size) at that time."""
 
 
 def check_files(root: Path, files: Mapping[str, FileEntry], check: Check) -> None:
-    """Compare sizes, and contents as far as `check` asks for it.
+    """Compare the sizes of files, and their checksums as far as `check` says.
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: one differs; named.
+        ValueError: a file differs.
     """
     for name, entry in files.items():
         path = root / name
@@ -49,7 +49,7 @@ def check_files(root: Path, files: Mapping[str, FileEntry], check: Check) -> Non
 
 
 def damaged_files(root: Path, files: Mapping[str, FileEntry]) -> list[str]:
-    """Read every file anew, and name those that are missing or differ."""
+    """Read every file, also those that passed before, and name those that are missing or differ."""
     return [name for name, entry in files.items() if not _is_right(root / name, entry)]
 
 

@@ -1,8 +1,8 @@
 """Lexical search: BM25 over the words, names and version numbers of the passages.
 
-Postings are written once for each segment. What BM25 needs to know of the whole collection (how many
-passages hold a term, how long they are on average) is counted over the live rows of all segments, so an
-index with a long history ranks exactly like one that was built at once.
+Postings are written once for each segment. What BM25 needs to know of the whole collection (how many passages hold a
+term, how long they are on average) is counted over the live rows of all segments, so an index with a long history
+ranks exactly like one that was built at once.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Live = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
 
 TOKENIZER_VERSION = 2
-"""Raised whenever a text would give other terms: postings of another version do not match the queries."""
+"""To be raised whenever a text gives other terms: postings of another version do not match the queries."""
 
 K1 = 0.9
 B = 0.4
-"""The defaults of Anserini, the field's reference for BM25; on SciFact's train queries better than Lucene's 1.2 and
-0.75 (benchmarks/scifact.py --tune). Passages are of about equal length, so their length should count little."""
+"""The defaults of Anserini, the field's reference for BM25; on SciFact's training queries better than Lucene's 1.2 and
+0.75 (benchmarks/scifact.py --tune). Passages are about equally long, so their length should count little."""
 
 HEADING_WEIGHT = 2
-"""How often the words of the title and the headings count; 1, 2 and 3 were tried on SciFact's train queries."""
+"""How often a word of the title or a heading counts; 1, 2 and 3 were compared on SciFact's training queries."""
 
-# English words that say nothing about a topic. They are indexed, but only asked for where a query has no other.
+# English words that say nothing about a topic. They are indexed, but looked for only if a query has no others.
 _STOP_WORDS = """
 a about after again all also am an and any are as at be because been being below between both but by can could did do
 does doing down during each few for from further had has have having he her here hers him his how i if in into is it its
@@ -55,7 +55,7 @@ _POSSESSIVE = "'s"
 
 
 class _Stemmers(threading.local):
-    """One stemmer per thread: they must not be shared."""
+    """One stemmer for each thread, because threads must not share one."""
 
     def __init__(self) -> None:
         self.english = Stemmer.Stemmer("english")
@@ -67,28 +67,28 @@ _stemmers = _Stemmers()
 def tokenize(text: str) -> list[str]:
     """The terms of a text, in order.
 
-    Words are stemmed, as English ones: `releases` and `released` are one term. Words that a hyphen, a slash or an
-    apostrophe joins count apart. A name, which is a compound with digits, dots, underscores, pluses or sharps,
-    counts whole and in its parts (`node.js`: `node.js`, `node`, `js`). A version number is never split, because its
-    digits alone match everything (`v8.0-beta`: `v8.0-beta`, `8.0`, `beta`).
+    Words are stemmed as English: `releases` and `released` are one term. Words joined by a hyphen, a slash or an
+    apostrophe are separate terms. A name, which is a compound with digits, dots, underscores, pluses or sharps, is a
+    term, and so are its parts (`node.js`: `node.js`, `node`, `js`). A version number is never split, because its digits
+    alone match everything (`v8.0-beta`: `v8.0-beta`, `8.0`, `beta`).
     """
     return [term for word in _words(text) for term in _terms(word)]
 
 
 def _words(text: str) -> list[str]:
-    """What stands between white space, which no term goes beyond."""
+    """The text split at white space, which no term spans."""
     return text.lower().replace("’", "'").split()
 
 
 def _terms(word: str) -> Sequence[str]:
-    if word.isalnum():  # nearly all are, and are one match as they are
+    if word.isalnum():  # nearly all words are, and the pattern would match them whole
         return _stems(word)
     return [stem for term in _TERM.findall(word) for stem in _stems(term)]
 
 
 @lru_cache(maxsize=1 << 16)
 def _stems(term: str) -> tuple[str, ...]:
-    """What a term counts as. Terms repeat, so most are looked up."""
+    """The terms that a compound or word counts as; cached, because words repeat."""
     term = term.removesuffix(_POSSESSIVE)
     parts = [version or word for version, word in _PART.findall(term)] if _HAS_LETTER.search(term) else [term]
     stems = tuple(_stemmers.english.stemWords(parts))
@@ -99,7 +99,7 @@ def _stems(term: str) -> tuple[str, ...]:
 
 
 def query_terms(query: str) -> list[str]:
-    """The terms to look for, each once, sorted: without stop words, unless there is nothing else."""
+    """The terms to look for, sorted, each once; without stop words, unless there are no others."""
     terms = set(tokenize(query))
     return sorted(terms - _STOP_TERMS or terms)
 
@@ -117,11 +117,11 @@ class Postings:
     """Which rows of a segment hold which terms.
 
     Attributes:
-        text: The terms, sorted and without repeats, one a line: (bytes,) uint8 of UTF-8.
+        text: (bytes,) uint8, UTF-8 of the distinct terms, sorted, one on each line.
         starts: (terms + 1,) int64; the postings of term `t` are `starts[t]:starts[t + 1]`.
-        rows: (postings,) int32, ascending inside one term.
+        rows: (postings,) int32, ascending within a term.
         counts: (postings,) int32, how often the row holds the term.
-        lengths: (rows,) int32, terms in each row.
+        lengths: (rows,) int32, number of terms in each row.
     """
 
     text: npt.NDArray[np.uint8]
@@ -132,7 +132,7 @@ class Postings:
 
     @cached_property
     def terms(self) -> list[str]:
-        """The terms, sorted; made when they are first asked for, as a refresh needs those of old segments seldom."""
+        """The terms, sorted; decoded at their first use, because a refresh seldom needs those of old segments."""
         return self.text.tobytes().decode().split("\n") if len(self.text) else []
 
     @cached_property
@@ -141,12 +141,12 @@ class Postings:
 
     @classmethod
     def build(cls, passages: Sequence[str]) -> Postings:
-        """Index the passages; row numbers are their places.
+        """Index passages; the first passage is row 0.
 
         The first of several lines, which holds the title and the headings, counts `HEADING_WEIGHT` times.
         """
-        # Words repeat, so each is looked at once, and arrays do the rest: three times as fast as a step of Python for
-        # every word of every passage.
+        # Each distinct word is looked at once, and arrays do the rest: three times as fast as a Python loop over every
+        # word of every passage.
         words = [_weighted_words(passage) for passage in passages]
         row_of_word = np.repeat(np.arange(len(passages)), [len(found) for found in words])
         distinct, word = _numbered(chain.from_iterable(words), len(row_of_word))
@@ -156,12 +156,12 @@ class Postings:
         vocabulary = sorted(unsorted)
         place = np.empty(len(vocabulary), dtype=np.int64)
         place[[unsorted[item] for item in vocabulary]] = np.arange(len(vocabulary))
-        # A word is one term, several or none; those of the first come first in `term`, and so on.
+        # A word has one term, several or none; `term` lists those of the first word first, and so on.
         repeats = per_word[word]
         rows = np.repeat(row_of_word, repeats)
         first = np.repeat(_starts(per_word)[word] - _starts(repeats)[:-1], repeats)
         terms = place[term[first + np.arange(len(rows))]]
-        # One number for each pair of term and row, so that sorting the pairs counts them.
+        # One number for each pair of term and row, so that the pairs can be sorted and counted.
         pairs, counts = np.unique(terms * len(passages) + rows, return_counts=True)
         lengths = np.bincount(rows, minlength=len(passages))
         terms, rows = np.divmod(pairs, max(len(passages), 1))
@@ -175,11 +175,11 @@ class Postings:
 
     @classmethod
     def merge(cls, parts: Sequence[tuple[Postings, npt.NDArray[np.int64]]]) -> Postings:
-        """One index of chosen rows.
+        """The postings of chosen rows of several segments.
 
         Args:
-            parts: Postings, each with a map (rows,) int64 from its rows to the new ones, -1 to leave a row
-                out. Together the maps give every new row exactly once.
+            parts: postings, each with a map from its rows to the new ones: (rows,) int64, -1 to leave a row out.
+                Together the maps give every new row exactly once.
         """
         vocabulary = sorted(set().union(*(postings.terms for postings, _ in parts)))
         places = {term: place for place, term in enumerate(vocabulary)}
@@ -194,10 +194,10 @@ class Postings:
             row = target[postings.rows]
             columns.append((place[row >= 0] * size + row[row >= 0], postings.counts[row >= 0]))
         pairs, count = (np.concatenate(column) for column in zip(*columns, strict=True))
-        order = np.argsort(pairs, kind="stable")  # each part is sorted already: merging, more than sorting
+        order = np.argsort(pairs, kind="stable")  # merges the parts, which are sorted already
         place, row = np.divmod(pairs[order], max(size, 1))
         sizes = np.bincount(place, minlength=len(vocabulary))
-        used = np.flatnonzero(sizes)  # terms that only removed rows held are gone
+        used = np.flatnonzero(sizes)  # drops terms that only removed rows held
         return cls(
             _lines([vocabulary[place] for place in used]),
             _starts(sizes[used]),
@@ -207,7 +207,7 @@ class Postings:
         )
 
     def write(self, path: Path) -> None:
-        """Write as one Arrow IPC file, which can be mapped: one row, a list in each column."""
+        """Write one Arrow IPC file, which can be mapped: one row with a list in each column."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         table = pa.table(
             {
@@ -220,10 +220,10 @@ class Postings:
 
     @classmethod
     def read(cls, path: Path) -> Postings:
-        """Map what `write` wrote.
+        """Map a file that `write` wrote.
 
         Raises:
-            ValueError, KeyError, OSError: the file is damaged.
+            ValueError, KeyError, OSError: the file is missing or damaged.
         """
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         arrays = {name: table[name].chunk(0).values.to_numpy(zero_copy_only=True) for name in _ARRAYS}
@@ -236,7 +236,7 @@ _ARRAYS = ("text", "starts", "rows", "counts", "lengths")
 
 
 def _numbered(items: Iterable[str], size: int) -> tuple[dict[str, int], npt.NDArray[np.int64]]:
-    """The distinct ones of so many items, numbered as they come; and the number of each: (size,) int64."""
+    """The distinct items, numbered in order of appearance, and the number of each item: (size,) int64."""
     number: dict[str, int] = defaultdict(count().__next__)
     return number, np.fromiter(map(number.__getitem__, items), np.int64, size)
 
@@ -252,36 +252,39 @@ def _starts(sizes: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int6
 
 
 class Bm25:
-    """BM25 over the live rows of several segments; read-only, safe to use from several threads."""
+    """BM25 over the live rows of several segments, counted at the first use; safe to use from several threads."""
 
     def __init__(self, segments: Sequence[tuple[Postings, Live]]) -> None:
-        """Count the live rows.
-
-        Args:
-            segments: For each segment its postings, and (rows,) bool with False for removed rows.
-        """
+        """Take the postings of each segment, and its mask of live rows: (rows,) bool."""
         self._segments = list(segments)
         self._offsets = _starts([len(live) for _, live in self._segments])
-        self._live_count = sum(int(live.sum()) for _, live in self._segments)
+
+    @cached_property
+    def _live_count(self) -> int:
+        return sum(int(live.sum()) for _, live in self._segments)
+
+    @cached_property
+    def _relative_lengths(self) -> npt.NDArray[np.float64]:
+        """Lengths of all rows relative to the mean length of the live ones: (rows,) float64."""
         total = sum(int(postings.lengths[live].sum()) for postings, live in self._segments)
         mean = total / self._live_count if total else 1.0
-        self._relative_lengths = np.concatenate(
-            [postings.lengths / mean for postings, _ in self._segments] or [np.zeros(0)]
-        )
+        return np.concatenate([postings.lengths / mean for postings, _ in self._segments] or [np.zeros(0)])
 
     def scores(self, query: str, k1: float = K1, b: float = B) -> Scores:
-        """BM25 of every row, segment after segment: (rows,) float64, 0 where no term occurs or the row is
-        removed.
+        """BM25 (Robertson and Zaragoza, 2009) of every row, segment after segment.
 
         A term that the query repeats counts once; see `query_terms`.
 
         Args:
-            query: What to look for.
-            k1: How much a repeated term adds: 0 for nothing.
-            b: How much a long row is held back: from 0 for not at all to 1.
+            query: text to look for.
+            k1: term saturation; 0 ignores how often a term occurs in a row.
+            b: length normalisation, from 0 to 1; 0 ignores the length of a row.
+
+        Returns:
+            (rows,) float64, 0 where no term occurs or the row is removed.
         """
         scores = np.zeros(int(self._offsets[-1]), dtype=np.float64)
-        # Always summed in one order, so that equal passages get equal scores to the last bit.
+        # Terms are summed in one order, so that equal passages get equal scores to the last bit.
         for term in query_terms(query):
             found = [self._postings_of(term, number) for number in range(len(self._segments))]
             rows = np.concatenate([rows for rows, _ in found])
@@ -294,7 +297,7 @@ class Bm25:
         return scores
 
     def _postings_of(self, term: str, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Live rows that hold the term, numbered over all segments, and how often."""
+        """Live rows of a segment that hold the term, counted over all segments, and how often each holds it."""
         postings, live = self._segments[number]
         place = postings.places.get(term)
         if place is None:

@@ -1,7 +1,7 @@
-"""Keeps an index small and sound: compact, collect garbage, verify, compare two snapshots.
+"""Operations on an index: roll back, publish, compact, delete old snapshots, verify, compare two snapshots.
 
-Nothing here encodes or reads a document. What is deleted are names: a reader that has a snapshot open keeps its files,
-because everything is mapped when a snapshot is opened, and one that is opening it meanwhile opens anew.
+Nothing here encodes or reads a document. Deleting only removes names: a reader keeps the files of the snapshot that it
+has open, because they are mapped when it is opened, and a reader that is opening one meanwhile tries again.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ from pathlib import Path
 
 import numpy as np
 
-from index.durable import fsync_folder, write_file
+from index.durable import fsync_folder
 from index.encoders.cache import cache_bytes, clear
 from index.encoders.encoder import Progress
 from index.errors import CorruptSnapshot, IndexFault, NoSnapshot
-from index.store.integrity import damaged_files
-from index.store.manifest import FileEntry, Manifest
-from index.store.snapshot import (
+from index.store.folder import (
+    CURRENT,
     SNAPSHOTS,
-    Snapshot,
-    SnapshotInfo,
     current_id,
-    list_snapshots,
-    manifest_path,
+    make_live,
+    manifest_paths,
+    read_manifest,
+    readable_manifests,
     set_current,
     writing,
 )
-from index.store.vectors import VectorSettings
+from index.store.integrity import damaged_files
+from index.store.kinds import VectorSettings
+from index.store.manifest import FileEntry
+from index.store.snapshot import Snapshot, SnapshotInfo, list_snapshots
 from index.store.writer import compacted, sweep
 
 
@@ -39,10 +41,10 @@ class CompactReport:
     """What compacting did.
 
     Attributes:
-        snapshot_id: The live snapshot; its id stays, as its content does.
-        published: Whether anything was written.
-        segments: How many there were.
-        removed: Rows that no longer counted, and are gone now.
+        snapshot_id: id of the live snapshot; it stays, because the content stays.
+        published: whether anything was written.
+        segments: number of segments before.
+        removed: number of removed rows that were dropped.
     """
 
     snapshot_id: str
@@ -56,10 +58,10 @@ class GcReport:
     """What was deleted, or would be.
 
     Attributes:
-        removed: Ids of snapshots, oldest first.
-        damaged: Manifests that could not be read, by file name.
-        kept: Snapshots that stay.
-        freed: Bytes of files that no other snapshot names, and of the cache of embeddings where that was to go.
+        removed: ids of the snapshots, oldest first.
+        damaged: file names of the manifests that could not be read.
+        kept: number of snapshots that stay.
+        freed: bytes of files that no other snapshot names and, if it was to be deleted, of the cache of embeddings.
     """
 
     removed: tuple[str, ...]
@@ -70,15 +72,15 @@ class GcReport:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What reading all files of one snapshot showed.
+    """The result of reading all files of a snapshot.
 
     Attributes:
-        id: Of the snapshot.
-        is_current: Whether it is the live one.
-        files: How many were read.
-        bytes: Their sizes together.
-        damaged: Files that are missing or differ from their checksums.
-        reason: Why it cannot be opened; None if it is intact.
+        id: id of the snapshot.
+        is_current: whether it is the live one.
+        files: number of files read.
+        bytes: their total size.
+        damaged: files that are missing or differ from their checksums.
+        reason: why the snapshot cannot be opened; None if it is intact.
     """
 
     id: str
@@ -95,17 +97,20 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotDiff:
-    """What tells two snapshots apart; documents by id, sorted.
+    """The differences between two snapshots.
 
     Attributes:
-        before, after: Their ids.
-        added, changed, removed: Documents on the way from one to the other.
-        unchanged: How many documents have the same content in both.
-        chunks_added: Passages (with their document) that only `after` has.
-        chunks_removed: That only `before` has.
-        chunks_unchanged: That both have.
-        same_encoder: Whether one encoder made the vectors of both.
-        same_settings: Whether their documents were cut alike.
+        before: id of the first snapshot.
+        after: id of the second snapshot.
+        added: ids of the documents that only `after` has, sorted.
+        changed: ids of the documents whose content differs, sorted.
+        removed: ids of the documents that only `before` has, sorted.
+        unchanged: number of documents with the same content in both.
+        chunks_added: number of passages that only `after` has; a passage counts once for each document.
+        chunks_removed: number of passages that only `before` has.
+        chunks_unchanged: number of passages that both have.
+        same_encoder: whether one encoder made the vectors of both.
+        same_settings: whether the documents of both were cut with the same settings.
     """
 
     before: str
@@ -121,19 +126,66 @@ class SnapshotDiff:
     same_settings: bool
 
 
-def compact(
-    root: Path, kind: VectorSettings | None = None, *, wait: bool = False, building: Progress | None = None
-) -> CompactReport:
-    """Write the live snapshot as one segment without removed rows; searches find the same, sooner.
+def rollback(root: Path, id: str | None = None) -> str:  # noqa: A002
+    """Make an earlier snapshot the live one, and return its id.
 
     Args:
-        root: Of the index.
-        kind: How the vectors are kept from now on.
-        wait: For another writer, rather than being refused.
-        building: Called with rows while a graph or lists are built over them.
+        root: folder of the index.
+        id: id of the snapshot; None: the one before the live one.
 
     Raises:
-        NoSnapshot, CorruptSnapshot: there is nothing to compact, or it is damaged; nothing is changed then.
+        NoSnapshot: there is nothing to go back to, or no snapshot of this id.
+        CorruptSnapshot: the snapshot is damaged; the live one stays.
+        IndexBusy: another writer is at work.
+    """
+    root = Path(root)
+    live = current_id(root)
+    with writing(root):
+        target = id or read_manifest(root, live).parent
+        if target is None:
+            others = (info for info in list_snapshots(root) if not info.is_current and not info.held)
+            known = ", ".join(info.id for info in others) or "none"
+            raise NoSnapshot(f"Snapshot {live} in {root} has none before it; name the one to go to (others: {known}).")
+        if Snapshot.open(root, target, check="always").manifest.held:
+            raise NoSnapshot(
+                f"Snapshot {target} in {root} was held back and never live; `ragft index publish {target}` "
+                "makes it the live one as it is."
+            )
+        set_current(root, target)
+    return target
+
+
+def publish(root: Path, id: str) -> None:  # noqa: A002
+    """Make a snapshot the live one as it is, even if a gate held it back; the live one becomes its parent.
+
+    Raises:
+        NoSnapshot: there is no snapshot of this id.
+        CorruptSnapshot: the snapshot is damaged; the live one stays.
+        IndexBusy: another writer is at work.
+    """
+    root = Path(root)
+    Snapshot.open(root, id)  # before the lock, which would make a folder where there is no index
+    with writing(root):
+        manifest = Snapshot.open(root, id, check="always").manifest
+        live = current_id(root) if (root / CURRENT).exists() else None
+        if id != live:
+            make_live(root, replace(manifest, held=(), parent=live))
+
+
+def compact(
+    root: Path, vector_settings: VectorSettings | None = None, *, wait: bool = False, building: Progress | None = None
+) -> CompactReport:
+    """Rewrite the live snapshot as one segment without removed rows; searches find the same, sooner.
+
+    Args:
+        root: folder of the index.
+        vector_settings: how the vectors are stored from now on; None: the defaults.
+        wait: wait for another writer instead of failing.
+        building: called with the rows done while a graph or lists are built.
+
+    Raises:
+        NoSnapshot: there is no live snapshot.
+        CorruptSnapshot: the live snapshot is damaged; nothing is changed then.
         IndexBusy: another writer is at work.
         OSError: the disk is full or not writable; nothing is changed then.
     """
@@ -141,13 +193,12 @@ def compact(
     current_id(root)  # before the lock, which would make a folder where there is no index
     with writing(root, wait):
         sweep(root)
-        # Copies of damaged rows would get checksums of their own, so everything is compared first.
+        # Copies of damaged rows would get valid checksums, so all files are checked first.
         base = Snapshot.open(root, check="always")
         segments = base.manifest.segments
-        manifest = compacted(base, kind, building)
+        manifest = compacted(base, vector_settings, building)
         if manifest is not None:
-            write_file(manifest_path(root, manifest.id), manifest.to_bytes())
-            set_current(root, manifest.id)  # tells those who watch it
+            make_live(root, manifest)  # also rewrites CURRENT, which tells those who watch it
             sweep(root)
     removed = sum(entry.removed for entry in segments) if manifest else 0
     return CompactReport(base.id, manifest is not None, len(segments), removed)
@@ -167,55 +218,55 @@ def gc(
     The live snapshot and the one before it always stay.
 
     Args:
-        root: Of the index.
-        keep: The newest so many stay, in the order in which they were written, whatever the clock said.
-        older_than_days: Of the others, only those go that were written longer ago.
-        cache: Delete the cache of embeddings too; what comes back later is encoded anew.
-        dry_run: Delete nothing, report what would go.
-        wait: For another writer, rather than being refused.
+        root: folder of the index.
+        keep: number of the newest snapshots that stay, in the order of writing, not of the clock.
+        older_than_days: delete only snapshots that were written longer ago than this; None: of any age.
+        cache: delete the cache of embeddings too; passages that come back later are encoded again.
+        dry_run: delete nothing, and report what would be deleted.
+        wait: wait for another writer instead of failing.
 
     Raises:
         IndexFault: `keep` is below 1.
-        NoSnapshot, CorruptSnapshot: there is no live snapshot, or its manifest is damaged; nothing is deleted then.
+        NoSnapshot: there is no live snapshot.
+        CorruptSnapshot: the manifest of the live snapshot is damaged; nothing is deleted then.
         IndexBusy: another writer is at work.
     """
     root = Path(root)
     current_id(root)
     if dry_run:
-        report = _doomed(root, keep, older_than_days, damaged=True)
+        report = _to_delete(root, keep, older_than_days, damaged=True)
         return replace(report, freed=report.freed + (cache_bytes(root) if cache else 0))
     with writing(root, wait):
-        report = _doomed(root, keep, older_than_days, damaged=True)
+        report = _to_delete(root, keep, older_than_days, damaged=True)
         _delete(root, report)
         sweep(root)
         return replace(report, freed=report.freed + (clear(root) if cache else 0))
 
 
 def prune(root: Path, keep: int) -> GcReport:
-    """The same under a lock that the caller holds; manifests that cannot be read are left for `gc`."""
-    report = _doomed(root, keep, None, damaged=False)
+    """Like `gc`, under a lock that the caller holds; leaves manifests that cannot be read."""
+    report = _to_delete(root, keep, None, damaged=False)
     if report.removed:
         _delete(root, report)
         sweep(root)
     return report
 
 
-def _doomed(root: Path, keep: int, older_than_days: float | None, *, damaged: bool) -> GcReport:
+def _to_delete(root: Path, keep: int, older_than_days: float | None, *, damaged: bool) -> GcReport:
     if keep < 1:
-        raise IndexFault(f"{keep} snapshots to keep make no sense; keep at least 1.")
-    live = Manifest.read(manifest_path(root, current_id(root)))
+        raise IndexFault(f"{keep} snapshots to keep are too few; keep at least 1.")
+    live = read_manifest(root, current_id(root))
     protected = {live.id, live.parent}
     infos = list_snapshots(root)
     old = [info for info in infos[:-keep] if info.id not in protected and _is_older(info, older_than_days)]
-    readable = {info.id for info in infos}
-    broken = [path for path in (root / SNAPSHOTS).glob("*.json") if path.stem not in readable | protected]
     gone = {info.id for info in old}
     files: dict[bool, dict[str, FileEntry]] = {True: {}, False: {}}
-    for info in infos:
-        files[info.id in gone].update(Manifest.read(manifest_path(root, info.id)).files)
+    for manifest in readable_manifests(root):
+        files[manifest.id in gone].update(manifest.files)
+    readable = {info.id for info in infos} | protected
     return GcReport(
         removed=tuple(info.id for info in old),
-        damaged=tuple(sorted(path.name for path in broken)) if damaged else (),
+        damaged=tuple(path.name for path in manifest_paths(root) if path.stem not in readable) if damaged else (),
         kept=len(infos) - len(old),
         freed=sum(entry.bytes for name, entry in files[True].items() if name not in files[False]),
     )
@@ -226,7 +277,7 @@ def _is_older(info: SnapshotInfo, days: float | None) -> bool:
 
 
 def _delete(root: Path, report: GcReport) -> None:
-    """Delete manifests, and have that on disk before any file that they name goes."""
+    """Delete manifests; that is on disk before any file that they name is deleted."""
     for name in (*report.damaged, *(f"{removed}.json" for removed in report.removed)):
         (root / SNAPSHOTS / name).unlink(missing_ok=True)
     if report.removed or report.damaged:
@@ -234,24 +285,31 @@ def _delete(root: Path, report: GcReport) -> None:
 
 
 def verify(root: Path, id: str | None = None) -> Verification:  # noqa: A002
-    """Read every file of a snapshot, the live one unless another is named.
+    """Read every file of a snapshot and compare it with its checksum.
+
+    Args:
+        root: folder of the index.
+        id: id of the snapshot; None: the live one.
 
     Raises:
-        NoSnapshot: there is none, or not this one.
+        NoSnapshot: there is no live snapshot, or none of this id.
     """
     root = Path(root)
     return next(_verified(root, [id or current_id(root)]))
 
 
 def verify_all(root: Path) -> list[Verification]:
-    """Read every file of all snapshots, those that they share once; the oldest first, unreadable manifests last.
+    """Read every file of all snapshots, shared files once.
+
+    Returns:
+        The oldest snapshot first, those whose manifests cannot be read last.
 
     Raises:
         NoSnapshot: nothing has been built in this folder.
     """
     root = Path(root)
     readable = [info.id for info in list_snapshots(root)]
-    others = sorted(path.stem for path in (root / SNAPSHOTS).glob("*.json") if path.stem not in readable)
+    others = [path.stem for path in manifest_paths(root) if path.stem not in readable]
     return list(_verified(root, [*readable, *others]))
 
 
@@ -260,7 +318,7 @@ def _verified(root: Path, ids: Sequence[str]) -> Iterator[Verification]:
     known: dict[tuple[str, FileEntry], bool] = {}
     for id in ids:  # noqa: A001
         try:
-            manifest = Manifest.read(manifest_path(root, id))
+            manifest = read_manifest(root, id)
         except CorruptSnapshot as error:
             yield Verification(id, id == live, 0, 0, (f"{SNAPSHOTS}/{id}.json",), str(error))
             continue
@@ -285,7 +343,7 @@ def diff(root: Path, before: str, after: str) -> SnapshotDiff:
     """Compare two snapshots of one index.
 
     Raises:
-        NoSnapshot: one of them is not there.
+        NoSnapshot: one of them does not exist.
         CorruptSnapshot: one of them is damaged.
     """
     old, new = Snapshot.open(Path(root), before), Snapshot.open(Path(root), after)
@@ -311,7 +369,7 @@ def diff(root: Path, before: str, after: str) -> SnapshotDiff:
 
 
 def _passages(snapshot: Snapshot) -> Counter[tuple[str, bytes]]:
-    """How often each passage stands in each document."""
+    """How often each passage occurs in each document."""
     found: Counter[tuple[str, bytes]] = Counter()
     for segment in snapshot.segments:
         rows = segment.table.select(["document_id", "hash"]).take(np.flatnonzero(segment.live))

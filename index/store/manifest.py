@@ -14,21 +14,21 @@ from blake3 import blake3
 
 from index.documents.chunking import CHUNKER_VERSION, ChunkSettings
 from index.errors import CorruptSnapshot, NoSnapshot
+from index.store.kinds import VectorsEntry
 from index.store.lexical import TOKENIZER_VERSION
-from index.store.vectors import VectorsEntry
 
 FORMAT = f"2.{CHUNKER_VERSION}.{TOKENIZER_VERSION}"
-"""Of the files, the chunks and the terms: an index of another format is built anew."""
+"""Versions of the files, the chunker and the tokeniser; an index of another format must be rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """What a file must be.
+    """Size and checksum of a file.
 
     Attributes:
-        bytes: Its size.
-        xxh3: 128 bits over its content, in hex. Not cryptographic: it is to find damage, not forgery, and to find it at
-            the speed of memory. 300 MB, an index of 100,000 passages, take 15 ms.
+        bytes: size of the file.
+        xxh3: 128-bit XXH3 of its content, in hex. Not cryptographic: it finds damage, not forgery, at the speed of
+            memory. 300 MB, an index of 100,000 passages, take 15 ms.
     """
 
     bytes: int
@@ -37,14 +37,14 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """A segment under one snapshot.
+    """A segment as one snapshot sees it.
 
     Attributes:
-        name: Its folder.
-        rows: All of them, removed ones included.
-        removed: Rows that no longer count.
-        tombstones: File with one bit per row, set for removed ones; None where there are none.
-        vectors: How its vectors are kept, and what an approximate search of them finds.
+        name: name of its folder.
+        rows: number of rows, removed ones included.
+        removed: number of removed rows.
+        tombstones: file with one bit for each row, set for removed ones; None if no row was removed.
+        vectors: how its vectors are stored.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Manifest:
     """Everything about a snapshot but its content. File names are relative to the index.
 
     Attributes:
-        held: Why a gate held it back, one sentence each; empty for what was or may be live.
-        sequence: The larger, the later it was written. `created` is for people: a clock may be set back.
+        held: why a gate held the snapshot back, a sentence for each reason; empty if none did.
+        sequence: increases with every manifest that is written; `created` does not, because a clock may be set back.
     """
 
     id: str
@@ -88,7 +88,7 @@ class Manifest:
 
         Raises:
             NoSnapshot: there is no such file.
-            CorruptSnapshot: it was altered, or another version of this program wrote it.
+            CorruptSnapshot: the manifest was altered, or another version of this program wrote it.
         """
         try:
             return _parsed(path.read_bytes())
@@ -103,20 +103,19 @@ class Manifest:
 
 
 class _Refused(Exception):
-    """A manifest can be read and is not to be used; the message says why."""
+    """A manifest can be read but must not be used; the message ends the sentence `The manifest FILE ...`."""
 
 
 @lru_cache(maxsize=64)
 def _parsed(data: bytes) -> Manifest:
-    """The manifest that a file holds; a refresh asks five times for those of all snapshots."""
+    """The manifest in a file; cached, because a refresh reads those of all snapshots five times."""
     content = json.loads(data)
     checksum, written = content.pop("checksum"), content.pop("format")
     if checksum != _checksum({"format": written, **content}):
         raise _Refused(f"differs from its checksum; {_WAY_OUT}")
     if written != FORMAT:
         raise _Refused(
-            f"has format {written}, this program reads {FORMAT}; "
-            "build the index anew with `ragft index build --rebuild`."
+            f"has format {written}, this program reads {FORMAT}; rebuild the index with `ragft index build --rebuild`."
         )
     segments = ({**entry, "vectors": VectorsEntry(**entry["vectors"])} for entry in content["segments"])
     known = {
@@ -130,23 +129,22 @@ def _parsed(data: bytes) -> Manifest:
 
 
 _WAY_OUT = (
-    "go back to another snapshot with `ragft index rollback`, "
-    "or build the index anew with `ragft index build --rebuild`."
+    "go back to another snapshot with `ragft index rollback`, or rebuild the index with `ragft index build --rebuild`."
 )
 
 
 def hash_bytes(data: bytes) -> FileEntry:
-    """Size and checksum of what a file is to hold."""
+    """Size and checksum of a file's content."""
     return FileEntry(len(data), xxhash.xxh3_128_hexdigest(data))
 
 
 def hash_file(path: Path) -> FileEntry:
     """Size and checksum of a file.
 
-    It is read, not mapped: a disk that fails is an error then, and not the end of the process.
+    The file is read, not mapped: a failing disk then raises an error instead of ending the process.
 
     Raises:
-        OSError: it is missing or cannot be read.
+        OSError: the file is missing or cannot be read.
     """
     digest, buffer, size = xxhash.xxh3_128(), bytearray(1 << 18), 0
     with path.open("rb", buffering=0) as file:

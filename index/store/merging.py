@@ -1,8 +1,9 @@
-"""Which segments a refresh merges, so that neither searches nor refreshes pay for a long history.
+"""Which segments a refresh merges, so that neither searches nor refreshes slow down with a long history.
 
-Segments stand in tiers by size, each `FANOUT` times as large as the one below. When a tier is full, its segments become
-one of the next tier. So a row is copied once for each tier that it climbs, a refresh costs what it adds times the
-logarithm of the index, and every search visits at most `FANOUT - 1` segments of each tier.
+Segments are in tiers by size, each `FANOUT` times as large as the one below. When a tier is full, its segments become
+one of the next tier, as in a log-structured merge tree (O'Neil et al., 1996). So a row is copied once for each tier
+that it climbs, a refresh costs what it adds times the logarithm of the index, and a search visits at most `FANOUT - 1`
+segments of each tier.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 FANOUT = 4
-"""Segments of one size that become one."""
+"""Segments of one tier that are merged into one."""
 
 SMALLEST_TIER = 1024
-"""Rows below which all segments count as equally small: merging them costs less than writing the files."""
+"""Rows below which all segments belong to the lowest tier: merging them costs less than writing the files."""
 
 MAX_REMOVED = 0.5
-"""Share of removed rows above which a segment is written anew without them: each removal then costs one copied row."""
+"""Share of removed rows above which a segment is rewritten without them: each removal then costs one copied row."""
 
 
 def segments_to_merge(live: Sequence[int], rows: Sequence[int], added: int) -> set[int]:
-    """The places of the segments that are merged with the new rows (or, without new ones, with each other).
+    """The numbers of the segments to merge with the new rows or, if there are none, with each other.
 
     Args:
-        live: Rows of each segment that still count; one without any is dropped, not merged.
-        rows: All rows of each segment.
-        added: New rows.
+        live: number of live rows of each segment; one without any is dropped, not merged.
+        rows: number of all rows of each segment.
+        added: number of new rows.
     """
     chosen = {
         place for place in range(len(live)) if live[place] and rows[place] - live[place] > MAX_REMOVED * rows[place]

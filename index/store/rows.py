@@ -1,7 +1,7 @@
 """Reads single rows of a segment's mapped table.
 
 Arrow's own way to a few rows (`take`, then `to_pylist`) takes several times as long as the search before it. The
-columns are plain buffers, so a row is a handful of slices of them.
+columns are plain buffers, so a row is read as a few slices of them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import pyarrow as pa
 from index.documents.chunking import Chunk
 
 _decode = json.JSONDecoder().raw_decode
-"""Without the searches for white space of `json.loads`, which take longer than what lies between."""
+"""`json.loads` also searches for white space around the value, which takes longer than decoding it."""
 
 
 class RowReader:
     """The rows of one table, read-only; safe to use from several threads."""
 
     def __init__(self, table: pa.Table) -> None:
-        """Look at the columns; nothing is copied as long as each is one piece, as in a file of ours."""
+        """Find the buffers of the columns; nothing is copied if each column is one chunk, as in files of ours."""
         columns = {name: _whole(table[name]) for name in table.column_names}
         self._document_ids = _Texts(columns["document_id"])
         self._titles = _Texts(columns["title"])
@@ -58,7 +58,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _values(array: pa.Array, width: int) -> memoryview:
-    """The bytes of a column's values, or of where its texts or lists begin, `width` each, from its first row on."""
+    """The bytes of a column's values (for texts and lists: of their offsets), `width` each, from its first row on."""
     return _bytes(array.buffers()[1])[array.offset * width :]
 
 
@@ -67,7 +67,7 @@ def _bytes(buffer: pa.Buffer | None) -> memoryview:
 
 
 class _Numbers:
-    """A column of int32, None where there is none."""
+    """A column of int32 with nulls."""
 
     def __init__(self, array: pa.Array) -> None:
         self._numbers = _values(array, 4).cast("i")

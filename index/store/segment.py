@@ -1,7 +1,7 @@
 """A segment: some chunks with their vectors and postings, written once and never changed.
 
-Rows stand in the order of document and position. Which of them still count is not the segment's business
-but the snapshot's, which hands a mask to the reader.
+Rows are in the order of document and position. The segment does not know which of them were removed later; the
+snapshot does, and passes a mask to the reader.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from index.documents.chunking import Chunk
 from index.encoders.encoder import Progress, Vectors
+from index.store.columns import Columns
+from index.store.kinds import VectorsEntry, VectorSettings
 from index.store.lexical import Postings
 from index.store.rows import RowReader
-from index.store.vectors import Rows, VectorsEntry, VectorSettings, open_vectors, write_vectors
-from index.store.view import Columns
+from index.store.vectors import Live, open_vectors, write_vectors
 
 VECTORS_FILE = "vectors.faiss"
 ROWS_FILE = "rows.arrow"
 POSTINGS_FILE = "postings.arrow"
 SEGMENT_FILES = (VECTORS_FILE, ROWS_FILE, POSTINGS_FILE)
-
-Live = npt.NDArray[np.bool_]
 
 _SCHEMA = pa.schema(
     [
@@ -50,31 +48,31 @@ def write_segment(
     rows: pa.Table,
     vectors: Vectors,
     postings: Postings,
-    kind: VectorSettings | None = None,
+    vector_settings: VectorSettings | None = None,
     progress: Progress | None = None,
 ) -> VectorsEntry:
-    """Write the files of a segment into an existing folder; the caller publishes it.
+    """Write the files of a segment; the caller publishes the folder.
 
     Args:
-        folder: Where to.
-        rows: See `rows_of_chunks`.
-        vectors: (rows, dimension) float32.
-        postings: Built from the passages of the rows.
-        kind: How the vectors are kept; the settings' defaults unless given.
-        progress: Called with rows while a graph or lists are built.
+        folder: existing folder to write into.
+        rows: the chunks, as `rows_of_chunks` gives them.
+        vectors: (rows, dimension) float32, rows of unit length.
+        postings: those of the rows' passages.
+        vector_settings: how the vectors are stored; None: the defaults.
+        progress: called with the rows done while a graph or lists are built.
 
     Returns:
         What the manifest says of the vectors.
     """
-    entry = write_vectors(folder / VECTORS_FILE, vectors, kind, progress)
+    entry = write_vectors(folder / VECTORS_FILE, vectors, vector_settings, progress)
     postings.write(folder / POSTINGS_FILE)
     write_table(folder / ROWS_FILE, rows)
     return entry
 
 
 def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
-    """The table of a segment: a row for each chunk, without its vector and its terms."""
-    metadata = {id(chunk.metadata): chunk.metadata for chunk in chunks}  # those of one document share theirs
+    """The table of a segment: one row for each chunk, without vectors and terms."""
+    metadata = {id(chunk.metadata): chunk.metadata for chunk in chunks}  # the chunks of one document share theirs
     as_json = {key: json.dumps(value, ensure_ascii=False, sort_keys=True) for key, value in metadata.items()}
     return pa.table(
         {
@@ -94,7 +92,7 @@ def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as one Arrow IPC file, which can be mapped."""
+    """Write a table as one Arrow IPC file, so that it can be mapped."""
     with path.open("wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
 
@@ -112,8 +110,8 @@ class Segment:
         """Map the files.
 
         Args:
-            folder: Of the segment.
-            live: (rows,) bool, False for rows that a later snapshot removed.
+            folder: folder of the segment.
+            live: (rows,) bool, False for rows that were removed later.
 
         Raises:
             ValueError: the files do not agree with each other or with `live`.
@@ -135,20 +133,13 @@ class Segment:
         """Reads single rows."""
         return RowReader(self.table)
 
-    def chunk(self, row: int) -> Chunk:
-        return self.reader.chunk(row)
-
-    def chunks(self, rows: Sequence[int] | Rows) -> list[Chunk]:
-        """The chunks at some rows, in that order."""
-        return [self.reader.chunk(int(row)) for row in rows]
-
     @cached_property
     def columns(self) -> Columns:
-        """What filters and labels ask of the rows."""
+        """Selects rows by filters and labels."""
         return Columns(self.table)
 
     def rows_of(self, documents: set[str]) -> Live:
-        """(rows,) bool: which rows belong to these documents."""
+        """Which rows belong to these documents: (rows,) bool."""
         if not documents:
             return np.zeros(len(self), dtype=np.bool_)
         import pyarrow.compute as pc
@@ -157,12 +148,12 @@ class Segment:
         return np.asarray(pc.is_in(self.table["document_id"], value_set=wanted), dtype=np.bool_)
 
     def hashes_of(self, documents: set[str]) -> set[str]:
-        """The passage hashes of these documents, in rows that still count."""
+        """The passage hashes of these documents in live rows."""
         rows = pa.array(self.rows_of(documents) & self.live)
         return {item.hex() for item in self.table["hash"].filter(rows).to_pylist()}
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
-        """For each passage hash that occurs here, a row with it (removed rows have good vectors too)."""
+        """For each passage hash that occurs here, one row with it; the vectors of removed rows are good, too."""
         if not hashes:
             return {}
         import pyarrow.compute as pc

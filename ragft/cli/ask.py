@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
-from ragft.setups import setup_named
+from ragft.setups import Setup, setup_named
 
 if TYPE_CHECKING:
     from index.store.filters import Filter, Labels
-    from ragft.stages import Stages
+    from ragft.stages.application import Application
 
 
 def ask_once(
-    stages: Stages,
+    app: Application,
     question: str,
     setup_name: str,
     server: str | None,
@@ -42,7 +42,7 @@ def ask_once(
     values = (
         _ask_server(question, setup.name, server, filter)
         if server
-        else asyncio.run(_ask_here(stages, question, setup_name, filter, labels))
+        else asyncio.run(_ask_here(app, question, setup, filter, labels))
     )
     cited = [
         f"[{c['number']}] {c['document_id']}{_page(c.get('page'))} characters {c['start']}-{c['end']}, {c['heading']}"
@@ -57,27 +57,23 @@ def _page(page: int | None) -> str:
 
 
 async def _ask_here(
-    stages: Stages,
-    question: str,
-    setup_name: str,
-    only: Filter | None,
-    labels: Labels,
-) -> dict[str, Any]:
-    from ragft.engine.vllm import VllmEngine
+    app: Application, question: str, setup: Setup, only: Filter | None, labels: Labels
+) -> dict[str, Any]:  # fmt: skip
+    from ragft.stages.index import live_snapshot
 
-    setup = setup_named(setup_name)
-    folder = stages.model_folders([setup_name])[setup.model]
-    retriever = stages.retriever() if setup.retrieval else None
-    engine = VllmEngine(folder, stages.config.engine, seed=stages.config.seed)
-    stages.reporter.say(f"Loading the {setup.model} model; a running `ragft serve` answers at once with --server")
+    folder = app.model_folders([setup.name])[setup.model]
+    retriever = app.retriever(live_snapshot(app)) if setup.retrieval else None
+    engine = app.engine(folder)
+    app.reporter.say(f"Loading the {setup.model} model; a running `ragft serve` answers at once with --server")
     await engine.start()
     try:
-        pipeline = Pipeline(stages.config, {setup.model: engine}, retriever)
-        answer = await pipeline.answer(setup, question, filter=only, labels=labels)
+        pipeline = Pipeline(app.config, {setup.model: engine}, retriever)
+        retrieved = await pipeline.retrieve(setup, question, filter=only, labels=labels)
+        answer = await pipeline.answer(pipeline.render(setup, question, retrieved))
     finally:
         await engine.close()
     values = asdict(answer)
-    del values["prompt_token_ids"]
+    del values["prompt_token_ids"], values["token_ids"]
     return values
 
 

@@ -8,53 +8,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragft.cli.options import (
-    DEFAULT_CONFIG,
-    AllowRemoval,
-    AsJson,
-    AskGate,
-    ConfigFile,
-    Overrides,
-    SeenWith,
-    Wait,
-    Where,
-    open_stages,
-    restrictions,
-)
-from ragft.cli.refusals import refusal
+from ragft.cli.options import AllowRemoval, AskGate, SeenWith, Wait, Where, restrictions, with_application
+from ragft.cli.results import show_artifact, show_refresh
 from ragft.errors import UsageError
 
 if TYPE_CHECKING:
     from index.refresh.refresh import RefreshReport
     from index.store.maintenance import Verification
-    from ragft.stages import Stages
+    from ragft.stages.application import Application
 
-index = typer.Typer(
+commands = typer.Typer(
     help="The index: build, refresh, search, list, compare, roll back, publish, verify, compact, delete old snapshots.",
     no_args_is_help=True,
 )
 
 
-@index.command()
+@commands.command()
+@with_application()
 def build(
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
+    app: Application,
     rebuild: Annotated[bool, typer.Option(help="Encode everything again, aside, and flip at the end.")] = False,
     ask_gate: AskGate = True,
     allow_removal: AllowRemoval = False,
     wait: Wait = False,
-    as_json: AsJson = False,
 ) -> None:
     """Index the documents."""
-    stages = open_stages(config, overrides, as_json)
-    report = stages.refresh_index(rebuild=rebuild, ask_gate=ask_gate, allow_removal=allow_removal, wait=wait)
-    _show_refresh(stages, report, duplicates=True)
+    from ragft.stages.index import refresh
+
+    report = refresh(app, rebuild=rebuild, ask_gate=ask_gate, allow_removal=allow_removal, wait=wait)
+    _show_counted(app, report)
 
 
-@index.command()
-def refresh(
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
+@commands.command("refresh")
+@with_application()
+def refresh_(
+    app: Application,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and change nothing.")] = False,
     ask_gate: AskGate = True,
     allow_removal: AllowRemoval = False,
@@ -74,88 +62,84 @@ def refresh(
         bool, typer.Option("--duplicates", help="Count repeated passages too, as build does.")
     ] = False,
     wait: Wait = False,
-    as_json: AsJson = False,
 ) -> None:
     """Bring the index up to date with the documents: only what changed is encoded, and readers are never disturbed."""
     if watch and dry_run:
         raise UsageError("--watch and --dry-run exclude each other: a dry run looks once.")
     if poll is not None and not watch:
         raise UsageError("--poll says how --watch looks for changes: give both, or none.")
-    stages = open_stages(config, overrides, as_json)
-    work = partial(
-        stages.refresh_index,
-        ask_gate=ask_gate,
-        allow_removal=allow_removal,
-        check_content=check_content,
-        wait=wait,
-    )
+    from ragft.stages.index import refresh
+
+    work = partial(refresh, app, ask_gate=ask_gate, allow_removal=allow_removal, check_content=check_content, wait=wait)
     if watch:
         from ragft.cli.watch import keep_fresh
 
-        keep_fresh(stages, work, poll, lambda error: refusal(error)[1])
-        return
-    _show_refresh(stages, work(dry_run=dry_run), dry_run=dry_run, duplicates=duplicates)
-
-
-def _show_refresh(stages: Stages, report: RefreshReport, *, dry_run: bool = False, duplicates: bool = False) -> None:
-    from ragft.stages.refresh_report import show
-
-    repeated, told = _repeated(stages) if duplicates and not dry_run else ({}, ())
-    if show(stages, report, dry_run=dry_run, more=repeated, remarks=told):
+        keep_fresh(app, work, poll)
+    elif duplicates and not dry_run:
+        _show_counted(app, work())
+    elif show_refresh(app, work(dry_run=dry_run), dry_run=dry_run):
         raise typer.Exit(1)
 
 
-def _repeated(stages: Stages) -> tuple[dict[str, int], tuple[str, ...]]:
+def _show_counted(app: Application, report: RefreshReport) -> None:
+    """What a refresh did, and how many passages of the live index repeat others."""
+    if show_refresh(app, report, *_repeated(app)):
+        raise typer.Exit(1)
+
+
+def _repeated(app: Application) -> tuple[dict[str, int], tuple[str, ...]]:
     """How many passages of the live index repeat others: figures, and a line where there are any.
 
     All passages are compared, so this costs what exists, not what changed.
     """
     from index.search.duplicates import find_duplicates
+    from ragft.stages.index import live_snapshot
 
-    found = find_duplicates(stages.live_snapshot().chunks())
+    found = find_duplicates(live_snapshot(app).chunks())
     figures = {"duplicate_passages": found.superfluous, "near_duplicate_groups": len(found.near)}
     if not found.exact and not found.near:
         return figures, ()
-    kept = ", collapsed in searches" if stages.config.index.duplicates == "collapse" else ""
+    kept = ", collapsed in searches" if app.config.index.search.duplicates == "collapse" else ""
     told = f"{found.superfluous} passages repeat others word for word{kept}, {len(found.near)} groups nearly do"
     return figures, (f"{told}: see `ragft index duplicates`",)
 
 
-@index.command()
-def duplicates(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@commands.command()
+@with_application()
+def duplicates(app: Application) -> None:
     """List the passages that repeat others, word for word or nearly."""
     from dataclasses import asdict
 
     from index.search.duplicates import find_duplicates
+    from ragft.stages.index import live_snapshot
 
-    stages = open_stages(config, overrides, as_json)
-    found = find_duplicates(stages.live_snapshot().chunks())
+    found = find_duplicates(live_snapshot(app).chunks())
     lines = [
         f"{'same' if group.similarity == 1.0 else f'{group.similarity:.2f}'}  {'  '.join(group.chunk_ids)}"
         for group in (*found.exact, *found.near)
     ]
     summary = f"{found.superfluous} passages repeat others word for word, {len(found.near)} groups nearly do"
-    stages.reporter.result(asdict(found), *lines, summary)
+    app.reporter.result(asdict(found), *lines, summary)
 
 
-@index.command()
+@commands.command()
+@with_application()
 def search(
+    app: Application,
     query: Annotated[str, typer.Argument(help="What to search for.")],
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="Passages to show; default: index.top_k.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Passages to show; default: index.search.top_k.")] = None,
     where: Where = None,
     labels: SeenWith = None,
-    as_json: AsJson = False,
 ) -> None:
     """Show the passages that a question would be answered from."""
     from dataclasses import asdict
 
     from rich.text import Text
 
-    stages = open_stages(config, overrides, as_json)
+    from ragft.stages.index import live_snapshot
+
     only, seen_with = restrictions(where, labels)
-    (found,) = stages.retriever().search([query], k, filter=only, labels=seen_with)
+    (found,) = app.retriever(live_snapshot(app)).search([query], k, filter=only, labels=seen_with)
     shown = [
         f"[{number}] {hit.chunk_id}{_page(hit.page)}  score {hit.score:.4f}, dense {_score(hit.dense_score)}, "
         f"lexical {_score(hit.lexical_score)}\n{hit.passage}\n"
@@ -163,7 +147,7 @@ def search(
     ]
     summary = f"{len(found.hits)} passages in {found.milliseconds:.0f} ms from snapshot {found.index_version}"
     timings = {stage: round(spent, 2) for stage, spent in found.timings_ms.items()}
-    stages.reporter.result(
+    app.reporter.result(
         {
             "index_version": found.index_version,
             "hits": [asdict(hit) for hit in found.hits],
@@ -183,39 +167,37 @@ def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-@index.command("list")
+@commands.command("list")
+@with_application()
 def list_(
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
+    app: Application,
     documents: Annotated[bool, typer.Option("--documents", help="The documents of the live one instead.")] = False,
-    as_json: AsJson = False,
 ) -> None:
     """List the snapshots, the live one and those that the gate holds back marked."""
     from dataclasses import asdict
 
     from index.store.snapshot import list_snapshots
 
-    stages = open_stages(config, overrides, as_json)
     if documents:
-        _list_documents(stages)
+        _list_documents(app)
         return
-    snapshots = list_snapshots(stages.index_root)
+    snapshots = list_snapshots(app.index_root)
     lines = [
         f"{'*' if s.is_current else ' '} {s.id}  {s.created}  {s.documents} documents, {s.chunks} passages"
         f"{f'  held: {s.held[0]}' if s.held else ''}"
         + "".join(f"\n    segment {part.name}: {part.rows} vectors, {part.vectors}" for part in s.segments)
         for s in snapshots
     ]
-    stages.reporter.result({"snapshots": [asdict(s) for s in snapshots]}, *lines or ["There are no snapshots yet."])
+    app.reporter.result({"snapshots": [asdict(s) for s in snapshots]}, *lines or ["There are no snapshots yet."])
 
 
-def _list_documents(stages: Stages) -> None:
+def _list_documents(app: Application) -> None:
     """Format, pages and passages of each document in the live index."""
     from pathlib import PurePosixPath
 
     from index.store.snapshot import Snapshot
 
-    snapshot = Snapshot.open(stages.index_root)
+    snapshot = Snapshot.open(app.index_root)
     rows: dict[str, dict[str, Any]] = {
         entry.id: {
             "id": entry.id,
@@ -237,46 +219,41 @@ def _list_documents(stages: Stages) -> None:
         + f"{row['passages']} passages"
         for row in rows.values()
     ]
-    stages.reporter.result({"snapshot": snapshot.id, "documents": list(rows.values())}, *lines)
+    app.reporter.result({"snapshot": snapshot.id, "documents": list(rows.values())}, *lines)
 
 
-@index.command()
+@commands.command()
+@with_application()
 def rollback(
+    app: Application,
     snapshot: Annotated[str | None, typer.Argument(help="Snapshot to go back to; default: the one before.")] = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Make an older snapshot the live one."""
-    from index.store.snapshot import rollback as roll_back
+    from index.store.maintenance import rollback as roll_back
 
-    stages = open_stages(config, overrides, as_json)
-    live = roll_back(stages.index_root, snapshot)
-    stages.reporter.result({"snapshot": live}, f"Snapshot {live} is live in {stages.index_root}")
+    live = roll_back(app.index_root, snapshot)
+    app.reporter.result({"snapshot": live}, f"Snapshot {live} is live in {app.index_root}")
 
 
-@index.command()
+@commands.command()
+@with_application()
 def publish(
+    app: Application,
     snapshot: Annotated[str, typer.Argument(help="Snapshot to make live as it is, as `ragft index list` names it.")],
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Make a snapshot live that the gate holds back."""
-    from index.store.snapshot import publish as publish_as_it_is
+    from index.store.maintenance import publish as publish_as_it_is
 
-    stages = open_stages(config, overrides, as_json)
-    publish_as_it_is(stages.index_root, snapshot)
-    stages.reporter.result({"snapshot": snapshot}, f"Snapshot {snapshot} is live in {stages.index_root}")
+    publish_as_it_is(app.index_root, snapshot)
+    app.reporter.result({"snapshot": snapshot}, f"Snapshot {snapshot} is live in {app.index_root}")
 
 
-@index.command()
+@commands.command()
+@with_application()
 def verify(
+    app: Application,
     snapshot: Annotated[str | None, typer.Argument(help="Snapshot to read; default: the live one.")] = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
     everything: Annotated[bool, typer.Option("--all", help="Read all snapshots.")] = False,
-    as_json: AsJson = False,
 ) -> None:
     """Read every file of a snapshot, or of all, and compare it with its checksum."""
     from dataclasses import asdict
@@ -285,15 +262,14 @@ def verify(
     from index.store.maintenance import verify as verify_one
     from index.store.maintenance import verify_all
 
-    stages = open_stages(config, overrides, as_json)
-    root = stages.index_root
+    root = app.index_root
     found = verify_all(root) if everything else [verify_one(root, snapshot)]
     intact = all(item.intact for item in found)
     way_out = (
         "Go to an intact snapshot with `ragft index rollback`, or build anew with `ragft index build --rebuild`; "
         "if the disk did the damage, replace the disk first."
     )
-    if not (intact or everything or as_json):
+    if not (intact or everything or app.reporter.as_json):
         raise CorruptSnapshot(f"Snapshot {found[0].id} in {root} is damaged: {found[0].reason}. {way_out}")
     values: dict[str, Any] = {
         "intact": intact,
@@ -301,7 +277,7 @@ def verify(
     }
     if not everything:
         values["snapshot"] = found[0].id
-    stages.reporter.result(values, *[_verification_line(item) for item in found], *([] if intact else [way_out]))
+    app.reporter.result(values, *[_verification_line(item) for item in found], *([] if intact else [way_out]))
     if not intact:
         raise typer.Exit(1)
 
@@ -317,20 +293,17 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-@index.command()
-def compact(
-    config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, wait: Wait = False, as_json: AsJson = False
-) -> None:
+@commands.command()
+@with_application()
+def compact(app: Application, wait: Wait = False) -> None:
     """Merge all segments of the live snapshot into one without removed rows; it stays the same snapshot."""
     from dataclasses import asdict
 
     from index.store.maintenance import compact as compact_index
-    from ragft.indexing import vector_settings
 
-    stages = open_stages(config, overrides, as_json)
-    with stages.reporter.progress("Compacting") as advance:
+    with app.reporter.progress("Compacting") as advance:
         report = compact_index(
-            stages.index_root, vector_settings(stages.config), wait=wait,
+            app.index_root, app.config.index.vectors.settings(app.config.seed), wait=wait,
             building=lambda done, total: advance(done, total, "vectors linked"),
         )  # fmt: skip
     done = (
@@ -338,59 +311,56 @@ def compact(
         if report.published
         else "It is one segment without removed rows already"
     )
-    stages.reporter.result(asdict(report), done, f"Snapshot {report.snapshot_id} is live in {stages.index_root}")
+    app.reporter.result(asdict(report), done, f"Snapshot {report.snapshot_id} is live in {app.index_root}")
 
 
-@index.command("gc")
+@commands.command("gc")
+@with_application()
 def gc_(
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
+    app: Application,
     keep: Annotated[
-        int | None, typer.Option(min=1, help="Newest snapshots that stay; default: index.keep_snapshots.")
+        int | None, typer.Option(min=1, help="Newest snapshots that stay; default: index.refresh.keep_snapshots.")
     ] = None,
     older_than: Annotated[
         float | None, typer.Option(min=0, help="Delete only what is older than so many days.", metavar="DAYS")
     ] = None,
     cache: Annotated[
-        bool, typer.Option("--cache", help="Delete the vectors kept from older snapshots (index.cache_mib), too.")
+        bool,
+        typer.Option("--cache", help="Delete the vectors kept from older snapshots (index.refresh.cache_mib), too."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and delete nothing.")] = False,
     wait: Wait = False,
-    as_json: AsJson = False,
 ) -> None:
     """Delete old snapshots and the files that only they need; never the live one, nor the one before it."""
     from dataclasses import asdict
 
     from index.store.maintenance import gc
 
-    stages = open_stages(config, overrides, as_json)
-    keep = keep or stages.config.index.keep_snapshots
-    report = gc(stages.index_root, keep, older_than_days=older_than, cache=cache, dry_run=dry_run, wait=wait)
+    keep = keep or app.config.index.refresh.keep_snapshots
+    report = gc(app.index_root, keep, older_than_days=older_than, cache=cache, dry_run=dry_run, wait=wait)
     verb = "Would delete" if dry_run else "Deleted"
     lines = [f"{verb} snapshot {name}" for name in report.removed]
     lines += [f"{verb} the damaged manifest {name}" for name in report.damaged]
     summary = f"{len(report.removed)} snapshots go, {report.kept} stay; {_megabytes(report.freed)} are freed"
-    stages.reporter.result({**asdict(report), "dry_run": dry_run}, *lines, summary)
+    app.reporter.result({**asdict(report), "dry_run": dry_run}, *lines, summary)
 
 
-@index.command("diff")
+@commands.command("diff")
+@with_application()
 def diff_(
+    app: Application,
     before: Annotated[str, typer.Argument(help="Snapshot to start from.")],
     after: Annotated[str | None, typer.Argument(help="Snapshot to compare with; default: the live one.")] = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Tell what documents and passages two snapshots have that the other has not."""
     from dataclasses import asdict
 
+    from index.store.folder import current_id
     from index.store.maintenance import diff
-    from index.store.snapshot import current_id
     from ragft.console import counted
     from ragft.stages.refresh_report import documents_counted
 
-    stages = open_stages(config, overrides, as_json)
-    found = diff(stages.index_root, before, after or current_id(stages.index_root))
+    found = diff(app.index_root, before, after or current_id(app.index_root))
     marks = (("+", found.added), ("~", found.changed), ("-", found.removed))
     lines = [f"{mark} {name}" for mark, names in marks for name in names]
     lines += [] if found.same_encoder else ["Another encoder made the vectors."]
@@ -400,31 +370,28 @@ def diff_(
         f"{counted(found.chunks_added, 'passage')} added, {found.chunks_removed} removed, "
         f"{found.chunks_unchanged} unchanged"
     )
-    stages.reporter.result(asdict(found), *lines, summary)
+    app.reporter.result(asdict(found), *lines, summary)
 
 
-@index.command("train-encoder")
+_TRAINING = {key: f"index.encoder.training.{key}" for key in ("epochs", "batch_size", "learning_rate")}
+
+
+@commands.command("train-encoder")
+@with_application(**_TRAINING)
 def train_encoder_(
-    config: ConfigFile = DEFAULT_CONFIG,
-    overrides: Overrides = None,
+    app: Application,
     pairs: Annotated[
         Path | None, typer.Option(help="JSONL of questions with sources or passages; default: data.examples.")
     ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Default: index.training.epochs.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Default: index.training.batch_size.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Default: index.training.learning_rate.")] = None,
-    as_json: AsJson = False,
+    epochs: Annotated[float | None, typer.Option(help="Default: index.encoder.training.epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Default: index.encoder.training.batch_size.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: index.encoder.training.learning_rate.")] = None,
 ) -> None:
-    """Train the encoder on the domain and compare it with the present one; replaces nothing."""
-    from ragft.stages.encoder import figures_table, train_encoder, verdict
+    """Train the encoder on the domain and compare it with the current one; replaces nothing."""
+    from ragft.evaluate.encoders import figures_table, verdict
+    from ragft.stages.encoder import train_encoder
 
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    keys = [f"index.training.{key}={value}" for key, value in given.items() if value is not None]
-    stages = open_stages(config, [*(overrides or []), *keys], as_json)
-    artifact = train_encoder(stages, pairs)
-    stages.reporter.result(
-        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures},
-        figures_table(artifact), verdict(artifact), f"Result: {artifact.folder}",
-    )  # fmt: skip
+    artifact = train_encoder(app, pairs)
+    show_artifact(app, artifact, figures_table(artifact), verdict(artifact))
     if not artifact.figures["better"]:
         raise typer.Exit(1)

@@ -1,15 +1,21 @@
-"""Options that several commands take, and what is made of them. Imports nothing heavy."""
+"""What commands have in common: `-c`, `--set` and `--json`, declared once here, and options that several take.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
     from index.store.filters import Filter, Labels
-    from ragft.stages import Stages
+    from ragft.stages.application import Application
 
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.", metavar="FILE")]
 Overrides = Annotated[
@@ -19,10 +25,15 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 AskGate = Annotated[
     bool,
-    typer.Option("--gate/--no-gate", help="Whether the golden questions of index.gate may hold the snapshot back."),
+    typer.Option(
+        "--gate/--no-gate", help="Whether the golden questions of index.refresh.gate may hold the snapshot back."
+    ),
 ]
 AllowRemoval = Annotated[
-    bool, typer.Option("--allow-removal", help="Let any number of documents vanish, whatever index.allow_removal says.")
+    bool,
+    typer.Option(
+        "--allow-removal", help="Let any number of documents vanish, whatever index.refresh.allow_removal says."
+    ),
 ]
 Where = Annotated[
     list[str] | None,
@@ -48,17 +59,49 @@ workspace_in_use: Path | None = None
 """Where this process writes, once it knows."""
 
 
-def open_stages(config: Path, overrides: list[str] | None, as_json: bool = False) -> Stages:
-    """The stages of a configuration file, with its overrides."""
+def with_application(**keys: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a command of a function whose first argument is the `Application`: it gets `-c`, `--set` and `--json`.
+
+    Args:
+        keys: options of the command that set a configuration key, by their names.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        # The first argument's type is not imported here: it would bring in the whole application.
+        hints = get_type_hints(command, localns={"Application": Any}, include_extras=True)
+        own = list(inspect.signature(command).parameters.values())[1:]
+
+        @functools.wraps(command)
+        def run(config: Path, overrides: list[str] | None, as_json: bool, **given: Any) -> None:
+            told = {key: given[name] for name, key in keys.items() if given[name] is not None}
+            settings = [*(overrides or []), *(f"{key}={value}" for key, value in told.items())]
+            command(open_application(config, settings, as_json), **given)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        shared = {"config": (ConfigFile, DEFAULT_CONFIG), "overrides": (Overrides, None), "as_json": (AsJson, False)}
+        parameters = [parameter.replace(annotation=hints[parameter.name], kind=keyword) for parameter in own]
+        parameters += [
+            inspect.Parameter(name, keyword, annotation=kind, default=default)
+            for name, (kind, default) in shared.items()
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def open_application(config: Path, overrides: list[str] | None, as_json: bool = False) -> Application:
+    """The application of a configuration file, with its overrides."""
     from ragft.config import load_config
     from ragft.console import Reporter, prepare_process
-    from ragft.stages import Stages
+    from ragft.stages.application import Application
 
     prepare_process()
-    stages = Stages(load_config(config, overrides), Reporter(as_json))
+    app = Application(load_config(config, overrides), Reporter(as_json))
     global workspace_in_use
-    workspace_in_use = stages.workspace
-    return stages
+    workspace_in_use = app.workspace
+    return app
 
 
 def restrictions(where: list[str] | None, labels: str | None) -> tuple[Filter | None, Labels]:

@@ -14,11 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ragft.cli.refusals import refusal
+from ragft.cli.results import show_refresh
 from ragft.errors import RagftError
 
 if TYPE_CHECKING:
     from index.refresh.refresh import RefreshReport
-    from ragft.stages import Stages
+    from ragft.stages.application import Application
 
 _LOOK_SECONDS = 0.5
 """How often it is looked whether the folder is still the same one."""
@@ -35,38 +37,30 @@ _RETRY_SECONDS = 60.0
 _MAX_RETRY_SECONDS = 3600.0
 
 
-def keep_fresh(
-    stages: Stages, refresh: Callable[[], RefreshReport], poll: float | None, explain: Callable[[Exception], str | None]
-) -> None:
+def keep_fresh(app: Application, refresh: Callable[[], RefreshReport], poll: float | None) -> None:
     """Refreshes now and whenever documents change, until SIGINT (Ctrl-C) or SIGTERM.
 
     Args:
-        refresh: brings the live index of these stages up to date.
-        poll: seconds between two looks at the folder; None: the operating system tells of changes.
-        explain: the sentence of an error that is not a bug.
+        refresh: brings the live index up to date.
+        poll: seconds between two looks at the folder; None: the operating system reports changes.
 
     Raises:
         RagftError: the folder cannot be watched.
     """
-    folder = stages.config.index.documents
+    folder = app.config.index.documents.folder
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        stages.encoder  # noqa: B018  (loaded once, for all refreshes)
-        stages.reporter.say(f"Watching {folder}; Ctrl-C ends it")
+        app.encoder  # noqa: B018  (loaded once, for all refreshes)
+        app.reporter.say(f"Watching {folder}; Ctrl-C ends it")
         changes = folder_changes(folder) if poll is None else polled_changes(folder, poll)
-        follow(changes, stages, refresh, explain)
+        follow(changes, app, refresh)
     except KeyboardInterrupt:
-        stages.reporter.say(f"Stopped watching {folder}; the index is as the last finished refresh left it.")
+        app.reporter.say(f"Stopped watching {folder}; the index is as the last finished refresh left it.")
 
 
-def follow(
-    changes: Iterator[bool],
-    stages: Stages,
-    refresh: Callable[[], RefreshReport],
-    explain: Callable[[Exception], str | None],
-) -> None:
+def follow(changes: Iterator[bool], app: Application, refresh: Callable[[], RefreshReport]) -> None:
     """Refreshes at every change, and after a failure once in a while; says what had an effect, and each fault once."""
-    from ragft.stages.refresh_report import held_sentence, show
+    from ragft.stages.refresh_report import held_sentence
 
     first, fault, pause, retry_at = True, "", _RETRY_SECONDS, math.inf
     for changed in changes:
@@ -76,13 +70,15 @@ def follow(
         try:
             report = refresh()
         except Exception as error:
-            fault = explain(error) or f"The refresh failed ({type(error).__name__}: {error}); the index is as it was."
+            fault = (
+                refusal(error)[1] or f"The refresh failed ({type(error).__name__}: {error}); the index is as it was."
+            )
             if fault != before:
-                stages.reporter.say(fault)
+                app.reporter.say(fault)
         else:
             fault = held_sentence(report) if report.held else ""
             if first or report.published or fault != before:
-                show(stages, report)
+                show_refresh(app, report)
             first = False
         pause = _RETRY_SECONDS if changed else min(2 * pause, _MAX_RETRY_SECONDS)
         retry_at = time.monotonic() + pause if fault else math.inf

@@ -1,144 +1,177 @@
-"""Sections on the index: documents, encoder, search, golden questions, and the encoder's own training."""
+"""`index`: which documents are indexed, how they are cut, encoded and searched, and how the index is kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ragft.config.section import Section, Share
+from ragft.config.section import FilePath, ModelName, Section, Share
 
+if TYPE_CHECKING:
+    from index.documents.formats.settings import ReadSettings
+    from index.refresh.refresh import RefreshSettings
+    from index.search.settings import SearchSettings
+    from index.store.kinds import VectorSettings
 
-class GateSection(Section):
-    """Golden questions that a new snapshot must still find the sources of before it goes live."""
-
-    questions: Path | None = Field(
-        None, description="JSONL of questions with `sources`; none: every snapshot goes live unasked."
-    )
-    k: int | None = Field(None, ge=1, le=100, description="Passages within which the sources must be; none: `top_k`.")
-    max_lost: int = Field(0, ge=0, description="Questions that may lose a source which the live snapshot finds.")
-    min_recall: Share = Field(
-        0.0, description="Share of the questions that must find all sources, whatever the live snapshot finds."
-    )
+_MEBIBYTE = 2**20
 
 
 class FieldsSection(Section):
-    """Which field of a JSONL object, or column of a CSV file, means what."""
+    """Which field of a JSONL object, or column of a CSV file, holds what."""
 
-    text: str = Field("text", description="The text; a row without it is skipped.")
-    title: str = Field("title", description="The title; where a row has none, `path#ID`.")
-    id: str = Field("id", description="Names the row in its file; where a row has none, its number.")
+    text: str = Field("text", description="The text. Rows without it are skipped.")
+    title: str = Field("title", description="The title. Rows without it are titled `path#ID`.")
+    id: str = Field("id", description="Identifies the row within its file. Rows without it are numbered.")
     labels: str = Field("labels", description="Who may see the row: a list, or names separated by `;` or `,`.")
     metadata: tuple[str, ...] = Field((), description="Fields to keep as metadata.")
 
 
 class LimitsSection(Section):
-    """What one file may cost; a file beyond any of these is named and skipped."""
+    """How much one file may cost. A file beyond any of these limits is named and skipped."""
 
-    file_mb: float = Field(64, gt=0, description="Size of the file, in MiB.")
-    pages: int = Field(5_000, ge=1, description="Pages of a PDF.")
-    characters: int = Field(50_000_000, ge=1, description="Text extracted from the file.")
-    depth: int = Field(1_000, ge=1, description="How deep the elements of an HTML file may be nested.")
-    expanded_mb: float = Field(512, gt=0, description="Size of all parts of a zipped format (DOCX), unpacked, in MiB.")
+    file_mb: float = Field(64, gt=0, description="Largest file, in MiB.")
+    pages: int = Field(5_000, ge=1, description="Most pages of a PDF.")
+    characters: int = Field(50_000_000, ge=1, description="Most characters extracted from a file.")
+    depth: int = Field(1_000, ge=1, description="Deepest nesting of elements in an HTML file.")
+    expanded_mb: float = Field(512, gt=0, description="Largest unpacked size of a zipped format (DOCX), in MiB.")
     expansion_ratio: float = Field(
-        200, gt=1, description="Unpacked over packed size of a zipped format, where that is more than 1 MiB."
+        200, gt=1, description="Largest ratio of unpacked to packed size of a zipped format, above 1 MiB unpacked."
     )
-    seconds: float = Field(20, gt=0, description="Processor time of the reader of an HTML, PDF or DOCX file.")
-    memory_mb: float = Field(2_048, ge=64, description="What that reader may allocate, in MiB.")
+    seconds: float = Field(20, gt=0, description="Most processor time for reading an HTML, PDF or DOCX file.")
+    memory_mb: float = Field(2_048, ge=64, description="Most memory that reading such a file may allocate, in MiB.")
+
+
+class DocumentsSection(Section):
+    """Which documents are indexed, and how their files are read."""
+
+    folder: FilePath = Field(Path("documents"), description="Folder of the domain's documents.")
+    include: tuple[str, ...] = Field(
+        (), description="Patterns, as in a .gitignore, of files to read. Empty: every file of a supported format."
+    )
+    exclude: tuple[str, ...] = Field((), description="Patterns of files to ignore, in addition to `.ragftignore`.")
+    fields: FieldsSection = FieldsSection()
+    limits: LimitsSection = LimitsSection()
+
+    def settings(self) -> ReadSettings:
+        """These settings as the index takes them, sizes in bytes."""
+        from index.documents.formats.settings import Fields, Limits, ReadSettings
+
+        limits = self.limits
+        return ReadSettings(
+            include=self.include,
+            exclude=self.exclude,
+            fields=Fields(**self.fields.model_dump()),
+            limits=Limits(
+                file_bytes=int(limits.file_mb * _MEBIBYTE),
+                pages=limits.pages,
+                characters=limits.characters,
+                depth=limits.depth,
+                expanded_bytes=int(limits.expanded_mb * _MEBIBYTE),
+                expansion_ratio=limits.expansion_ratio,
+                seconds=limits.seconds,
+                memory_bytes=int(limits.memory_mb * _MEBIBYTE),
+            ),
+        )
+
+
+class ChunkingSection(Section):
+    """How documents are cut into passages."""
+
+    max_tokens: int | None = Field(
+        None, ge=32, description="Longest passage in encoder tokens. Unset: as many as the encoder reads."
+    )
+    overlap: int = Field(0, ge=0, description="Tokens that consecutive passages of a section share.")
 
 
 class EncoderTrainingSection(Section):
     """How `ragft index train-encoder` trains the encoder on the domain."""
 
-    epochs: float = Field(1.0, gt=0, description="Passes over the rows, one for each source of a question.")
-    batch_size: int = Field(
-        16, ge=2, description="Rows per step; each row's passages are negatives of all others in its batch."
+    epochs: float = Field(
+        1.0, gt=0, description="Passes over the rows; there is one row for each source of a question."
     )
-    learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate of AdamW; it falls linearly.")
-    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Share of the steps over which it rises.")
+    batch_size: int = Field(
+        16, ge=2, description="Rows per step. The passages of the other rows in a batch serve as negatives."
+    )
+    learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate of AdamW; it decays linearly.")
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Share of the steps that warm up.")
     negatives: int = Field(2, ge=1, le=20, description="Hard negatives in each row.")
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(
-        0.2, description="Share of the questions, by group, that old and new encoder are compared on."
+        0.2, description="Share of the questions, by group, on which the old and the new encoder are compared."
     )
 
 
-class IndexSection(Section):
-    """Which documents are searched, and how."""
+class EncoderSection(Section):
+    """The model that turns passages and questions into vectors."""
 
-    # These decide how the index is kept, not which passages a question finds: a change makes no other work stale.
-    # How files are read shows in the documents' hashes.
-    UPKEEP: ClassVar[frozenset[str]] = frozenset(
-        {
-            "documents", "include", "exclude", "fields", "limits",
-            "allow_removal", "gate", "keep_snapshots", "verify_on_open", "training", "cache_mib",
-        }
-    )  # fmt: skip
-
-    documents: Path = Field(Path("documents"), description="Folder of the domain's documents.")
-    include: tuple[str, ...] = Field(
-        (), description="Patterns as in a .gitignore, of the files to read; none: every file of a known format."
-    )
-    exclude: tuple[str, ...] = Field((), description="Patterns of files to pass over, beside those in `.ragftignore`.")
-    fields: FieldsSection = FieldsSection()
-    limits: LimitsSection = LimitsSection()
-    duplicates: Literal["report", "collapse"] = Field(
-        "report", description="report: passages that repeat others are counted; collapse: a search shows one of each."
-    )
-    encoder: str = Field("all-minilm-l6-v2", description="Hub id, local folder, or name of a packaged encoder.")
+    model: ModelName = Field("all-minilm-l6-v2", description="Hub id, local folder, or name of a packaged encoder.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Number format of the encoder; auto: bfloat16 where the processor has it."
+        "auto", description="Number format. auto: bfloat16 where the processor multiplies it in hardware, else float32."
     )
     backend: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="What runs the encoder; auto: torch; openvino: a faster CPU path for BERT models, an extra."
+        "auto", description="What runs the encoder. auto: torch; openvino: faster for BERT models on CPUs, an extra."
     )
-    device: str = Field("cpu", description="Where the encoder runs, in torch's words: cpu, cuda, cuda:1.")
-    query_prefix: str = Field("", description="Put before every query; E5 and BGE encoders want one.")
-    passage_prefix: str = Field("", description="Put before every passage; E5 encoders want one.")
-    cache_mib: int = Field(
-        512,
-        ge=0,
-        description="Most MiB of vectors kept from older snapshots and interrupted builds; 0: none.",
-    )
-    chunk_tokens: int | None = Field(
-        None, ge=32, description="Longest chunk in encoder tokens; none: the encoder's window."
-    )
-    overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks of one section share.")
+    device: str = Field("cpu", description="Device that runs the encoder: cpu, cuda, cuda:1.")
+    query_prefix: str = Field("", description="Put before every query; E5 and BGE encoders need one.")
+    passage_prefix: str = Field("", description="Put before every passage; E5 encoders need one.")
+    training: EncoderTrainingSection = EncoderTrainingSection()
+
+
+class VectorsSection(Section):
+    """How vectors are stored and searched."""
+
     kind: Literal["auto", "flat", "flat-fp16", "hnsw", "ivf"] = Field(
         "auto",
-        description="How vectors are kept: flat and flat-fp16 are exact, hnsw and ivf approximate; "
-        "auto: flat-fp16, and hnsw for segments of 200,000 passages or more.",
+        description="FAISS index of each segment. flat and flat-fp16 are exact, hnsw and ivf approximate; auto: "
+        "flat-fp16, and hnsw for segments of 200,000 passages or more.",
     )
-    approximate_rows: int | None = Field(
-        None, ge=1, description="Segments of fewer passages are exact; none: 200,000 for auto, 10,000 for hnsw and ivf."
+    min_rows_for_ann: int | None = Field(
+        None,
+        ge=1,
+        description="Segments with fewer passages are searched exactly. Unset: 200,000 for auto, 10,000 for hnsw and "
+        "ivf.",
     )
-    recall: float = Field(
-        0.98, gt=0, le=1, description="Share of the true ten nearest that an approximate segment must find."
+    target_recall: float = Field(
+        0.98, gt=0, le=1, description="Recall@10 that the search of an approximate segment is tuned to."
     )
-    mode: Literal["hybrid", "dense", "lexical"] = Field("hybrid", description="How passages are searched.")
-    dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
-    lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical (BM25) ranking in the fusion.")
-    bm25_k1: float = Field(0.9, ge=0, le=10, description="How much a repeated word adds in BM25: 0 for nothing.")
-    bm25_b: Share = Field(0.4, description="How much BM25 holds long passages back: 0 for not at all.")
+
+    def settings(self, seed: int) -> VectorSettings:
+        """These settings as the index takes them."""
+        from index.store.kinds import VectorSettings
+
+        return VectorSettings(self.kind, self.min_rows_for_ann, self.target_recall, seed)
+
+
+class SearchSection(Section):
+    """How passages are searched: for a question of a user, of the evaluation, and of a training example alike."""
+
+    mode: Literal["hybrid", "dense", "lexical"] = Field(
+        "hybrid", description="dense: by vectors; lexical: by BM25; hybrid: both, fused by reciprocal rank."
+    )
     top_k: int = Field(4, ge=1, le=100, description="Passages that a question is answered from.")
-    allow_removal: Share = Field(
-        0.5,
-        description="Share of the indexed documents that may vanish in one refresh; moved ones do not count.",
+    candidates: int = Field(50, ge=1, description="Passages of each ranking that are fused.")
+    dense_weight: float = Field(1.0, ge=0, description="Weight of the dense ranking in the fusion.")
+    lexical_weight: float = Field(1.0, ge=0, description="Weight of the lexical ranking in the fusion.")
+    rrf_k: int = Field(
+        60, ge=0, description="Constant of reciprocal rank fusion; larger values flatten the advantage of top ranks."
     )
-    gate: GateSection = GateSection()
-    rrf_k: int = Field(60, ge=0, description="Constant of the fusion: the larger, the less the first ranks stand out.")
-    depth: int = Field(50, ge=1, description="How far down each ranking is read for the fusion.")
-    rerank: str | None = Field(
-        None, description="Cross-encoder that orders the best passages anew, a hub id or local folder; none: no such."
+    bm25_k1: float = Field(0.9, ge=0, le=10, description="BM25's term saturation; 0 ignores how often a term occurs.")
+    bm25_b: Share = Field(0.4, description="BM25's length normalisation; 0 ignores the length of a passage.")
+    reranker: ModelName | None = Field(
+        None, description="Cross-encoder that reranks the top passages, a hub id or local folder. Unset: no reranking."
     )
-    rerank_depth: int = Field(20, ge=1, description="Passages that the cross-encoder reads for a question.")
+    rerank_candidates: int = Field(20, ge=1, description="Passages that the cross-encoder reads for a question.")
     filter: dict[str, Any] | None = Field(
-        None, description="Filter that every passage must pass, as in {year: {gte: 2024}}; none: all passages do."
+        None, description="Filter that every passage must pass, such as {year: {gte: 2024}}. Unset: none."
+    )
+    duplicates: Literal["report", "collapse"] = Field(
+        "report", description="report: counts passages that repeat others; collapse: returns only one of each."
     )
 
     @field_validator("filter")
     @classmethod
-    def _understood(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _is_understood(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
             from index.store.filters import FilterError, parse_filter
 
@@ -148,11 +181,80 @@ class IndexSection(Section):
                 raise ValueError(f"cannot be understood: {error}") from None
         return value
 
+    def settings(self) -> SearchSettings:
+        """These settings as the index takes them."""
+        from index.search.settings import SearchSettings
+        from index.store.filters import parse_filter
+
+        return SearchSettings(
+            k=self.top_k,
+            mode=self.mode,
+            candidates=self.candidates,
+            weights=(self.dense_weight, self.lexical_weight),
+            rrf_k=self.rrf_k,
+            bm25=(self.bm25_k1, self.bm25_b),
+            rerank_candidates=self.rerank_candidates,
+            collapse=self.duplicates == "collapse",
+            filter=parse_filter(self.filter) if self.filter is not None else None,
+        )
+
+
+class GateSection(Section):
+    """Golden questions whose sources a new snapshot must still find before it goes live."""
+
+    questions: FilePath | None = Field(
+        None, description="JSONL of questions with `sources`. Unset: every snapshot goes live unchecked."
+    )
+    k: int | None = Field(None, ge=1, le=100, description="Passages among which the sources must be. Unset: top_k.")
+    max_lost: int = Field(0, ge=0, description="Questions that may lose a source which the live snapshot finds.")
+    min_recall: Share = Field(
+        0.0, description="Share of the questions that must find all sources, whatever the live snapshot finds."
+    )
+
+
+class RefreshSection(Section):
+    """How the index is kept up to date."""
+
+    allow_removal: Share = Field(
+        0.5, description="Share of the indexed documents that may vanish in one refresh; moved ones do not count."
+    )
+    gate: GateSection = GateSection()
     keep_snapshots: int = Field(
-        10, ge=1, description="Newest snapshots that a refresh leaves; the live one and the one before it always stay."
+        10, ge=1, description="Newest snapshots that a refresh keeps, besides the live one and the one before it."
+    )
+    cache_mib: int = Field(
+        512, ge=0, description="Most MiB of vectors kept from older snapshots and interrupted builds. 0: none."
     )
     verify_on_open: Literal["auto", "always"] = Field(
-        "auto",
-        description="What is compared with its checksum when the index is opened: all files below 256 MiB, or all.",
+        "auto", description="Files whose checksums are verified when the index is opened: those below 256 MiB, or all."
     )
-    training: EncoderTrainingSection = EncoderTrainingSection()
+
+
+class IndexSection(Section):
+    """The index of the domain's documents."""
+
+    documents: DocumentsSection = DocumentsSection()
+    chunking: ChunkingSection = ChunkingSection()
+    encoder: EncoderSection = EncoderSection()
+    vectors: VectorsSection = VectorsSection()
+    search: SearchSection = SearchSection()
+    refresh: RefreshSection = RefreshSection()
+
+    def refresh_settings(self, seed: int, *, allow_removal: float | None = None) -> RefreshSettings:
+        """What an index is to be like, whoever refreshes it.
+
+        Args:
+            seed: of everything random in the vectors' index.
+            allow_removal: share of the documents that may vanish, instead of the configured one.
+        """
+        from index.refresh.refresh import RefreshSettings
+
+        return RefreshSettings(
+            max_tokens=self.chunking.max_tokens,
+            overlap=self.chunking.overlap,
+            reading=self.documents.settings(),
+            vectors=self.vectors.settings(seed),
+            allow_removal=self.refresh.allow_removal if allow_removal is None else allow_removal,
+            keep_snapshots=self.refresh.keep_snapshots,
+            cache_mib=self.refresh.cache_mib,
+        )

@@ -1,46 +1,175 @@
-"""Reading a configuration: the file, the environment and `--set`, in rising order of who wins.
+"""Reads a configuration: `--set` beats the environment, which beats the file, which beats the defaults.
 
 Paths in the file are relative to the file. Unknown keys are errors that name the nearest known one, and every error
-names where the value stands: the file, a variable, or `--set`.
+says where the value came from: the file, a variable, or `--set`.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from ragft.config.application import Config
+from ragft.config.file import Config
+from ragft.config.renamed import RENAMED
+from ragft.config.section import MarkedPath, RelativeToFile, Section
 from ragft.errors import UsageError
 
-_PATH_KEYS = (
-    ("workspace",),
-    ("index", "documents"),
-    ("index", "gate", "questions"),
-    ("data", "examples"),
-    ("data", "questions"),
-    ("data", "documents"),
-    ("data", "mix", "general"),
-    ("serve", "keys"),
-)
+Keys = tuple[str, ...]
+"""The path of a key: `("finetune", "epochs")`."""
+
+_ENVIRONMENT = "RAGFT__"
 
 
-def load_config(path: Path, overrides: list[str] | None = None) -> Config:
-    """Reads a configuration file; `--set` overrides win over `RAGFT__SECTION__KEY` variables, which win over the file.
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A configuration, and where each value of it came from.
+
+    Attributes:
+        sources: for every key, dotted: `default`, the file, the environment variable, or `--set key=value`.
+    """
+
+    config: Config
+    sources: dict[str, str]
+
+    def values(self) -> dict[str, Any]:
+        """Every key, dotted, with its value as JSON has it."""
+        content = self.config.model_dump(mode="json")
+        return {".".join(keys): reduce(getitem, keys, content) for keys, _ in leaves()}
+
+
+def load_config(path: Path, overrides: Sequence[str] | None = None) -> Config:
+    """Reads a configuration file with its overrides; see `load_with_sources`."""
+    return load_with_sources(path, overrides).config
+
+
+def load_with_sources(path: Path, overrides: Sequence[str] | None = None) -> LoadedConfig:
+    """Reads a configuration file with its overrides, and notes where each value came from.
 
     Args:
         path: a YAML file.
-        overrides: `section.key=value` strings; values are read as YAML.
+        overrides: `section.key=value` strings; values are read as YAML. They beat `RAGFT__SECTION__KEY` variables,
+            which beat the file.
 
     Raises:
-        UsageError: the file is missing or no YAML mapping, a key is unknown (the nearest known one is suggested), or
-            a value does not fit.
+        UsageError: the file is missing or is no YAML mapping, a key is unknown (the nearest known one is suggested) or
+            was renamed, or a value does not fit.
     """
+    values = _Values(_read(path), str(path))
+    values.resolve_paths(path.resolve().parent)
+    # Overrides are given by the person who types them, so their paths are relative to where that person stands.
+    for name, text in sorted(os.environ.items()):
+        if name.startswith(_ENVIRONMENT):
+            keys = tuple(name.removeprefix(_ENVIRONMENT).lower().split("__"))
+            values.assign(keys, _scalar(text), f"environment variable {_ENVIRONMENT}{'__'.join(keys).upper()}")
+    for text in overrides or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text!r} has no '=': write --set section.key=value.")
+        values.assign(tuple(key.strip().split(".")), _scalar(value), f"--set {text}")
+    try:
+        config = Config.model_validate(values.content)
+    except ValidationError as error:
+        raise UsageError(_explain(error, values)) from None
+    return LoadedConfig(config, {".".join(keys): values.source_of(keys) for keys, _ in leaves()})
+
+
+def leaves(section: type[Section] = Config, above: Keys = ()) -> Iterator[tuple[Keys, FieldInfo]]:
+    """Every key of the configuration that holds a value, with its declaration."""
+    for name, info in section.model_fields.items():
+        below = section_of(info)
+        if below is None:
+            yield (*above, name), info
+        else:
+            yield from leaves(below, (*above, name))
+
+
+def section_of(info: FieldInfo) -> type[Section] | None:
+    """The section that a key declares; None for a key that holds a value."""
+    annotation = info.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+@dataclass
+class _Values:
+    """The values of a file with what overrides them, not yet validated.
+
+    Attributes:
+        overridden: where the value of a key, or of a whole section, came from if not from the file.
+    """
+
+    content: dict[str, Any]
+    file: str
+    overridden: dict[Keys, str] = field(default_factory=dict)
+
+    def assign(self, keys: Keys, value: Any, source: str) -> None:
+        section = self.content
+        for key in keys[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise UsageError(f"{source}: {key!r} is not a section.")
+        section[keys[-1]] = value
+        self.overridden = {known: told for known, told in self.overridden.items() if known[: len(keys)] != keys}
+        self.overridden[keys] = source
+
+    def source_of(self, keys: Keys) -> str:
+        """Where a value came from; `default` where nothing sets it."""
+        value: Any = self.content
+        for key in keys:
+            if not isinstance(value, dict) or key not in value:
+                return "default"
+            value = value[key]
+        return self.setter_of(keys)
+
+    def setter_of(self, keys: Keys) -> str:
+        """What sets this key, if anything does: an override of it or of a section around it, else the file."""
+        around = (keys[:end] for end in range(len(keys), 0, -1))
+        return next((self.overridden[known] for known in around if known in self.overridden), self.file)
+
+    def resolve_paths(self, folder: Path) -> None:
+        """Makes the file's paths, and those that it leaves to their defaults, relative to the file."""
+        for keys, info in leaves():
+            kind = _path_kind(info)
+            value: Any = self.content
+            for key in keys[:-1]:
+                value = value.get(key, {}) if isinstance(value, dict) else None
+            if kind is None or not isinstance(value, dict):
+                continue
+            given = value.get(keys[-1])
+            if kind is MarkedPath:
+                if isinstance(given, str) and given.startswith(("./", "../")):
+                    value[keys[-1]] = str(folder / given)
+            elif isinstance(given, str):
+                value[keys[-1]] = str(folder / given)
+            elif keys[-1] not in value and info.default is not None:
+                self._default(keys, str(folder / info.default))
+
+    def _default(self, keys: Keys, value: str) -> None:
+        section = self.content
+        for key in keys[:-1]:
+            section = section.setdefault(key, {})
+        section[keys[-1]] = value
+        self.overridden[keys] = "default"
+
+
+def _path_kind(info: FieldInfo) -> type[RelativeToFile] | None:
+    """Whether a key holds a path relative to the file, and of which kind."""
+    parts = [info, *get_args(info.annotation)]
+    marks = [item for part in parts for item in getattr(part, "metadata", getattr(part, "__metadata__", ()))]
+    return next((type(mark) for mark in marks if isinstance(mark, RelativeToFile)), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(
             f"There is no configuration {str(path)!r}: name one with -c FILE, or make one with `ragft new NAME`."
@@ -51,54 +180,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         raise UsageError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} does not hold `key: value` lines; `ragft new NAME` makes one to start from.")
-    _resolve_paths(values, path.resolve().parent)
-    # Overrides are given by the person who types them, so their paths are relative to where that person stands.
-    sources: dict[tuple[str, ...], str] = {}
-    for keys, value in _environment_overrides():
-        sources[keys] = f"environment variable {'RAGFT__' + '__'.join(keys).upper()}"
-        _assign(values, keys, value, sources[keys])
-    for text in overrides or []:
-        key_text, equals, value_text = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text!r} has no '=': write --set section.key=value.")
-        keys = tuple(key_text.strip().split("."))
-        sources[keys] = f"--set {text}"
-        _assign(values, keys, _scalar(value_text), sources[keys])
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(_explain(error, sources, str(path))) from None
-    if config.workspace is None:
-        config = config.model_copy(update={"workspace": Path("workspace") / config.name})
-    return config
-
-
-def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
-    """Makes the paths of a file, and those that it leaves to their defaults, relative to the file, in place."""
-    for keys in _PATH_KEYS:
-        section: Any = values
-        model: Any = Config
-        for key in keys[:-1]:
-            section = section.setdefault(key, {}) if isinstance(section, dict) else None
-            model = model.model_fields[key].annotation
-        if isinstance(section, dict):
-            path = section.get(keys[-1], model.model_fields[keys[-1]].default)
-            if isinstance(path, str | Path):
-                section[keys[-1]] = str(folder / path)
-    for section_name, key in (("model", "base"), ("index", "encoder"), ("index", "rerank")):
-        section = values.get(section_name)
-        # A model may be a hub id or a packaged name: only what is marked as a path is one.
-        if isinstance(section, dict) and str(section.get(key, "")).startswith(("./", "../")):
-            section[key] = str(folder / section[key])
-
-
-def _environment_overrides() -> list[tuple[tuple[str, ...], Any]]:
-    prefix = "RAGFT__"
-    return [
-        (tuple(name[len(prefix) :].lower().split("__")), _scalar(value))
-        for name, value in sorted(os.environ.items())
-        if name.startswith(prefix)
-    ]
+    return values
 
 
 def _scalar(text: str) -> Any:
@@ -108,31 +190,22 @@ def _scalar(text: str) -> Any:
         return text
 
 
-def _assign(values: dict[str, Any], keys: tuple[str, ...], value: Any, source: str) -> None:
-    section = values
-    for key in keys[:-1]:
-        section = section.setdefault(key, {})
-        if not isinstance(section, dict):
-            raise UsageError(f"{source}: {key!r} is not a section.")
-    section[keys[-1]] = value
-
-
-def _explain(error: ValidationError, sources: dict[tuple[str, ...], str], file: str) -> str:
-    """All faults of a configuration in one sentence each, behind the place that each value came from."""
+def _explain(error: ValidationError, values: _Values) -> str:
+    """All faults of a configuration, one sentence each, after the place that each value came from."""
     told: dict[str, list[str]] = {}
     for fault in error.errors():
-        location = [str(part) for part in fault["loc"]]
-        beginnings = (tuple(location[:end]) for end in range(len(location), 0, -1))
-        source = next((sources[keys] for keys in beginnings if keys in sources), file)
-        told.setdefault(source, []).append(_sentence(fault, location))
+        keys = tuple(str(part) for part in fault["loc"])
+        told.setdefault(values.setter_of(keys), []).append(_sentence(fault, keys))
     return " ".join(f"{source}: {' '.join(sentences)}" for source, sentences in told.items())
 
 
-def _sentence(fault: ErrorDetails, location: list[str]) -> str:
-    where = ".".join(location)
+def _sentence(fault: ErrorDetails, keys: Keys) -> str:
+    where = ".".join(keys)
+    if fault["type"] in ("extra_forbidden", "model_type") and where in RENAMED and fault["input"] is not None:
+        return f"key {where!r} is now {RENAMED[where]!r}."
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        known = _known_keys(keys[:-1])
+        nearest = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}."
         return f"unknown key {where!r}: {hint}"
     if fault["type"] == "missing":
@@ -140,16 +213,14 @@ def _sentence(fault: ErrorDetails, location: list[str]) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "tuple_type":
         message = "Input should be a list, as in [one, two]"
-    if not location:
+    if not keys:
         return f"{message}."
     given = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
     return f"{where}: {message}{given}."
 
 
-def _known_keys(path: list[str]) -> list[str]:
-    section: type[BaseModel] = Config
+def _known_keys(path: Keys) -> list[str]:
+    section: type[Section] = Config
     for key in path:
-        annotation = section.model_fields[key].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            section = annotation
+        section = section_of(section.model_fields[key]) or section
     return sorted(section.model_fields)

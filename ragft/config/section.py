@@ -1,13 +1,51 @@
-"""What all sections of a configuration are, and the types that several of them use."""
+"""What all sections of a configuration share: strictness, and the types that several of them use."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SetupName = Literal["prompt-only", "rag-only", "fine-tuned", "hybrid"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class RelativeToFile:
+    """Marks a type whose relative paths are relative to the configuration file; `loading` resolves them."""
+
+
+class MarkedPath(RelativeToFile):
+    """The same for names that may be something else: only what begins with `./` or `../` is a path."""
+
+
+FilePath = Annotated[Path, RelativeToFile()]
+ModelName = Annotated[str, MarkedPath()]
+"""A hub id, a local folder, or the name of a packaged model."""
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    return pattern
+
+
+Regex = Annotated[str, AfterValidator(_compiles)]
+
+
+def one_of(table: Collection[str]) -> AfterValidator:
+    """Accepts the names in a table alone."""
+
+    def known(name: str) -> str:
+        if name not in table:
+            raise ValueError(f"should be one of {', '.join(table)}")
+        return name
+
+    return AfterValidator(known)
 
 
 class Section(BaseModel):

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from index.documents.chunking import section_headings
-from index.documents.folder import ReadSettings, read_documents
+from index.documents.document import Document, Skipped
 from index.errors import IndexFault
-from ragft.citations import passage_matches
 from ragft.config import Config
-from ragft.console import counted
-from ragft.data.examples import Example, read_examples
+from ragft.console import Findings, counted
+from ragft.data.examples import Example
+from ragft.data.questions import Question, read_questions
+from ragft.data.sources import Source
 from ragft.errors import UsageError
-from ragft.evaluate.records import Question, read_questions
-from ragft.findings import Findings
-from ragft.indexing import read_settings
 
 _AROUND_WORDS = ".,;:!?…¿¡\"'`“”„‘’«»()[]{}-–—。，？！、"
 SHOWN = 3  # ids named in a finding; the rest is counted
 
+Reading = tuple[list[Document], list[Skipped]]
+"""Documents, and what could not be read."""
 
-def audit_data(config: Config) -> Findings:
+
+class HasData(Protocol):
+    """What is audited; `ragft.stages.application.Application` has it."""
+
+    config: Config
+
+    @property
+    def examples(self) -> tuple[Example, ...]: ...
+    @property
+    def documents(self) -> Reading: ...
+    @property
+    def training_documents(self) -> Reading: ...
+
+
+def audit_data(data: HasData) -> Findings:
     """Looks at every example and question; reading errors are findings too, so that one run shows them all."""
+    config = data.config
     findings = Findings()
     examples: tuple[Example, ...] = ()
     questions: tuple[Question, ...] = ()
     try:
-        examples = read_examples(config.data.examples)
+        examples = data.examples
         groups = len({example.group for example in examples})
         findings.add("ok", "examples", f"{len(examples)} in {groups} groups, from {config.data.examples}")
     except UsageError as error:
@@ -42,10 +58,10 @@ def audit_data(config: Config) -> Findings:
         findings.add("error", "questions", str(error))
     _duplicates(findings, examples, questions)
     _form(findings, config, examples)
-    documents = config.data.documents or config.index.documents
-    reading = read_settings(config.index)
-    _sources(findings, documents, reading, "examples", ((example.id, example.sources) for example in examples))
-    _sources(findings, config.index.documents, reading, "questions", ((q.id, q.sources) for q in questions))
+    live = config.index.documents.folder
+    of_examples, of_questions = [(e.id, e.sources) for e in examples], [(q.id, q.sources) for q in questions]
+    _sources(findings, config.data.documents or live, lambda: data.training_documents, "examples", of_examples)
+    _sources(findings, live, lambda: data.documents, "questions", of_questions)
     return findings
 
 
@@ -96,13 +112,13 @@ def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequ
 
 
 def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> None:
-    pattern = config.prompt.format
+    pattern = config.answer.format
     if pattern is None or not examples:
         if examples:
-            findings.add("note", "form", "prompt.format is not set, so form is not scored")
+            findings.add("note", "form", "answer.format is not set, so form is not scored")
         return
     # As the metric does: the whole answer, or the refusal word for word.
-    refusal = config.prompt.refusal.strip()
+    refusal = config.answer.refusal.strip()
     answers = {example.id: example.answer.strip() for example in examples}
     wrong = [name for name, text in answers.items() if text != refusal and re.fullmatch(pattern, text) is None]
     if wrong:
@@ -110,21 +126,21 @@ def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> No
     else:
         findings.add("ok", "form", "every answer is in the house format")
     if re.fullmatch(pattern, refusal) is None:
-        findings.add("error", "refusal", "prompt.refusal is not in the house format itself")
+        findings.add("error", "refusal", "answer.refusal is not in the house format itself")
 
 
 def _sources(
     findings: Findings,
     folder: Path,
-    reading: ReadSettings,
+    read: Callable[[], Reading],
     what: str,
-    rows: Iterable[tuple[str, Sequence[str]]],
+    rows: Iterable[tuple[str, Sequence[Source]]],
 ) -> None:
     rows = [(identity, sources) for identity, sources in rows if sources]
     if not rows:
         return
     try:
-        documents, skipped = read_documents(folder, reading)
+        documents, skipped = read()
     except IndexFault as error:
         findings.add("error", "documents", str(error))
         return
@@ -136,22 +152,16 @@ def _sources(
         for identity, sources in rows
         for source in sources
         if not any(
-            passage_matches(source, document_id, heading, known[document_id][0])
-            for document_id in _documents_of(source, known)
-            for heading in known[document_id][1]
+            source.matches(document_id, heading, title)
+            for document_id in source.documents
+            for title, headings in [known.get(document_id, ("", []))]
+            for heading in headings
         )
     ]
     if missing:
         findings.add("error", f"sources of {what}", f"{len(missing)} are not in {folder}: {_some(missing)}")
     else:
         findings.add("ok", f"sources of {what}", f"all in {folder}")
-
-
-def _documents_of(source: str, known: Iterable[str] | dict[str, object]) -> list[str]:
-    """A document id may hold '#' itself: every prefix of a source is tried."""
-    parts = source.split("#")
-    prefixes = ("#".join(parts[:end]) for end in range(1, len(parts) + 1))
-    return [prefix for prefix in prefixes if prefix in known]
 
 
 def _normal(text: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ragft.data.jsonl import read_objects, refuse_misspelt_keys, texts_in
+from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
+from ragft.data.sources import Source, sources_in
 from ragft.errors import UsageError
 from ragft.prompts import Message
 
@@ -32,7 +33,7 @@ class Example:
     id: str
     question: str
     answer: str
-    sources: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
     group: str = ""
     tags: tuple[str, ...] = ()
     history: tuple[Message, ...] = ()
@@ -43,7 +44,8 @@ class Example:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Example:
         """The example that `to_json` wrote."""
-        return cls(**{**values, **{key: tuple(values[key]) for key in ("sources", "tags", "history")}})
+        sources = tuple(Source(source) for source in values["sources"])
+        return cls(**{**values, "sources": sources, **{key: tuple(values[key]) for key in ("tags", "history")}})
 
 
 def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]:
@@ -52,25 +54,25 @@ def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]
     Raises:
         UsageError: the file cannot be read, or a line is no example or repeats an id; the message names file and line.
     """
-    examples: dict[str, Example] = {}
+    examples, ids = list[Example](), Ids()
     for where, values in read_objects(path, "examples", key):
         refuse_misspelt_keys(values, _KEYS, where, beside_right_one=False)
         history, question, answer = _turns(values, where)
         if not question.strip() or not answer.strip():
             raise UsageError(f"{where}: the question or the answer is empty.")
-        identity = _name(values, "id") or "line-" + where.rpartition(" ")[2]
-        if identity in examples:
-            raise UsageError(f"{where}: id {identity!r} stands there twice: give each example its own.")
-        examples[identity] = Example(
-            id=identity,
-            question=question,
-            answer=answer,
-            sources=texts_in(values, "sources", where),
-            group=_name(values, "group") or identity,
-            tags=texts_in(values, "tags", where),
-            history=history,
+        identity = ids.claim(_name(values, "id") or "line-" + where.rpartition(" ")[2], where)
+        examples.append(
+            Example(
+                id=identity,
+                question=question,
+                answer=answer,
+                sources=sources_in(values, where),
+                group=_name(values, "group") or identity,
+                tags=texts_in(values, "tags", where),
+                history=history,
+            )
         )
-    return tuple(examples.values())
+    return tuple(examples)
 
 
 def _turns(values: Mapping[str, Any], where: str) -> tuple[tuple[Message, ...], str, str]:

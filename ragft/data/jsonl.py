@@ -50,6 +50,25 @@ def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[st
         raise UsageError(f"{path} holds no {what}: write one JSON object per line.")
 
 
+class Ids:
+    """The ids in one file, each of which may stand there once."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, str] = {}
+
+    def claim(self, identity: str, where: str) -> str:
+        """The id, which belongs to this line from now on.
+
+        Raises:
+            UsageError: it belongs to another line already.
+        """
+        first = self._lines.setdefault(identity, where)
+        if first != where:
+            line = first.rpartition(", ")[2]
+            raise UsageError(f"{where}: duplicate id {identity!r} (first on {line}): give each its own.")
+        return identity
+
+
 def refuse_misspelt_keys(
     values: Mapping[str, Any], known: Collection[str], where: str, *, beside_right_one: bool
 ) -> None:
@@ -95,5 +114,9 @@ def _holds_half_a_character(values: dict[str, Any]) -> bool:
 
 
 def to_lines(rows: Iterable[dict[str, Any]]) -> bytes:
-    """Rows as JSON Lines."""
-    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+    """Rows as JSON Lines.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return b"".join(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n" for row in rows)

@@ -1,9 +1,9 @@
-"""Training rows: examples mixed with passages of the deployed index.
+"""Training rows: examples mixed with passages of the index.
 
-A row with passages holds the gold passages and mined distractors in seeded random positions, or, in a declared share,
-distractors alone and the declared refusal as its answer. A declared share of the rows has no passages at all, so that
-the tuned model without retrieval is asked for something that it has seen (after RAFT, arXiv 2403.10131, whose shares
-and shuffling these are; the refusal instead of an answer from memory is ours).
+A row with passages holds the gold passages and mined distractors in seeded random positions, or, for a declared share
+of the rows, distractors alone with the declared refusal as the answer. A declared share of the rows has no passages at
+all, so that the tuned model has practised what the fine-tuned setup asks of it (after RAFT, arXiv 2403.10131, whose
+shares and shuffling these are; refusing instead of answering from memory is ours).
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from typing import Any, Literal
 
 from index.search.search import Hit
 from index.store.snapshot import Snapshot
-from ragft.citations import in_plain_words, passage_matches, with_citations
+from ragft.citations import in_plain_words, with_citations
 from ragft.config import MixSection
 from ragft.data.examples import Example
+from ragft.data.sources import Source
 from ragft.errors import UsageError
-from ragft.prompts import Message, user_turn
+from ragft.prompts import Message, conversation
 
 Kind = Literal["gold", "refusal", "closed-book", "general"]
+
+Search = Callable[[Sequence[str]], Sequence[Sequence[Hit]]]
+"""Finds hits for questions, best first, more than a prompt holds: distractors are mined from them."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Row:
     """One training conversation, ready for the renderer.
 
     Attributes:
-        kind: `gold`: the passages hold the answer; `refusal`: they do not, and the answer says so; `closed-book`: no
-            passages; `general`: an instruction from elsewhere.
+        kind: `gold`: the passages hold the answer; `refusal`: they do not, and the answer says so; `closed-book`: there
+            are no passages; `general`: an instruction from elsewhere.
         passages: chunk ids, as numbered in the prompt.
         gold: positions (from 1) of the passages that hold the answer.
     """
@@ -58,11 +62,15 @@ class Passage:
     text: str
 
 
+Gold = tuple[tuple[Passage, ...], ...]
+"""For each source of an example the passages that it consists of."""
+
+
 def mix(
     examples: Sequence[Example],
     general: Sequence[Example],
     snapshot: Snapshot,
-    search: Callable[[Sequence[str]], Sequence[Sequence[Hit]]],
+    search: Search,
     settings: MixSection,
     *,
     system: str,
@@ -73,7 +81,6 @@ def mix(
 
     Args:
         general: instructions of any domain, used for `settings.general_share` of all rows.
-        search: finds hits for questions, best first, deeper than `settings.passages`: distractors are mined from them.
 
     Raises:
         UsageError: an example names a source that the index does not hold, or more sources than a row has passages.
@@ -82,11 +89,12 @@ def mix(
     gold = gold_passages(examples, snapshot)
     hits = search([example.question for example in examples])
     draw = random.Random(seed)
+    mixer = _Mixer(settings, system, refusal, draw)
     rows: list[Row] = []
     for repeat in range(settings.repeats):
         kinds = _kinds(examples, settings, draw)
         for example, found, kind in zip(examples, hits, kinds, strict=True):
-            rows.append(_row(example, gold[example.id], found, kind, settings.passages, repeat, system, refusal, draw))
+            rows.append(mixer.row(example, kind, gold[example.id], found, repeat))
     rows += _general_rows(general, len(rows), settings, draw)
     draw.shuffle(rows)
     return tuple(rows)
@@ -97,28 +105,24 @@ def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None
         if len(example.sources) > passages:
             raise UsageError(
                 f"Example {example.id!r} names {len(example.sources)} sources, but a training prompt holds "
-                f"data.mix.passages = {passages}: raise it (and index.top_k), or leave the example out."
+                f"data.mix.passages = {passages}: raise it (and index.search.top_k), or leave the example out."
             )
 
 
-def gold_passages(examples: Sequence[Example], snapshot: Snapshot) -> dict[str, tuple[tuple[Passage, ...], ...]]:
-    """For every example, the passages of each of its sources.
+def gold_passages(examples: Sequence[Example], snapshot: Snapshot) -> dict[str, Gold]:
+    """The passages of every source of every example, by example id.
 
     Raises:
         UsageError: a source matches no passage; the message names the example and the source.
     """
-    wanted = {source for example in examples for source in example.sources}
-    found: dict[str, list[Passage]] = {source: [] for source in wanted}
-    by_document: dict[str, list[str]] = {}
-    for source in wanted:
-        # A document id may hold '#' itself: every prefix is looked up.
-        parts = source.split("#")
-        for end in range(1, len(parts) + 1):
-            by_document.setdefault("#".join(parts[:end]), []).append(source)
+    found: dict[Source, list[Passage]] = {source: [] for example in examples for source in example.sources}
+    by_document: dict[str, list[Source]] = {}
+    for source in found:
+        for document in source.documents:
+            by_document.setdefault(document, []).append(source)
     for chunk in snapshot.chunks():
         for source in by_document.get(chunk.document_id, ()):
-            heading = chunk.heading_path[-1] if chunk.heading_path else chunk.title
-            if passage_matches(source, chunk.document_id, heading, chunk.title):
+            if source.matches(chunk.document_id, chunk.heading_path[-1], chunk.title):
                 found[source].append(Passage(chunk.id, chunk.passage))
     for example in examples:
         for source in example.sources:
@@ -149,64 +153,85 @@ def _kinds(examples: Sequence[Example], settings: MixSection, draw: random.Rando
     ]
 
 
-def _row(
-    example: Example,
-    gold: tuple[tuple[Passage, ...], ...],
-    hits: Sequence[Hit],
-    kind: Kind,
-    passages: int,
-    repeat: int,
-    system: str,
-    refusal: str,
-    draw: random.Random,
-) -> Row:
-    if kind == "closed-book":
-        # Without passages there is nothing to cite: the marks go, the rest of the form stays.
-        return Row(example.id, kind, _messages(example, system, None, in_plain_words(example.answer)))
-    gold_ids = {passage.chunk_id for options in gold for passage in options}
-    chosen: list[Passage] = []
-    if kind == "gold":
-        # Of a section that was cut into several passages one is shown, as a search would most likely find one.
-        chosen = [draw.choice(options) for options in gold]
-    elif len(gold) > 1 and draw.random() < 0.5:
-        # A question over several passages is refused too when only some of them were found.
-        chosen = [draw.choice(options) for options in draw.sample(gold, len(gold) - 1)]
+@dataclass(frozen=True)
+class _Mixer:
+    """Makes rows of examples; `draw` decides whatever is random, in the order of the rows."""
+
+    settings: MixSection
+    system: str
+    refusal: str
+    draw: random.Random
+
+    def row(self, example: Example, kind: Kind, gold: Gold, hits: Sequence[Hit], repeat: int) -> Row:
+        """One row.
+
+        Args:
+            gold: the passages of each source of the example.
+            hits: what a search finds for its question, best first.
+            repeat: how often the example was used before; each time it gets other distractors.
+        """
+        if kind == "closed-book":
+            # Without passages there is nothing to cite: the citations go, the rest of the form stays.
+            return Row(example.id, kind, self._messages(example, None, in_plain_words(example.answer)))
+        chosen = self._all_sources(gold) if kind == "gold" else self._some_sources(gold)
+        shown = self._shuffled(chosen, gold, hits, repeat)
+        places = {passage.chunk_id: number for number, passage in enumerate(shown, start=1)}
+        if kind == "gold":
+            numbers = tuple(places[passage.chunk_id] for passage in chosen)
+            answer = _cited(example.answer, numbers)
+        else:
+            numbers = ()
+            answer = self.refusal if example.sources else example.answer
+        messages = self._messages(example, [passage.text for passage in shown], answer)
+        return Row(example.id, kind, messages, tuple(places), numbers)
+
+    def _all_sources(self, gold: Gold) -> list[Passage]:
+        """One passage of each source: of a section that was cut into several, a search finds one most often."""
+        return [self.draw.choice(options) for options in gold]
+
+    def _some_sources(self, gold: Gold) -> list[Passage]:
+        """All sources but one for half of the questions over several, as only some may be found; else none."""
+        if len(gold) < 2 or self.draw.random() >= 0.5:
+            return []
+        chosen = [self.draw.choice(options) for options in self.draw.sample(gold, len(gold) - 1)]
         # One passage may hold several sources: what is shown must not hold them all.
-        if all(any(passage in options for passage in chosen) for options in gold):
-            chosen = []
-    shown = [(passage.chunk_id, passage.text) for passage in dict.fromkeys(chosen)]
-    distractors = [hit for hit in hits if hit.chunk_id not in gold_ids]
-    shown += [(hit.chunk_id, hit.passage) for hit in _window(distractors, passages - len(shown), repeat)]
-    draw.shuffle(shown)
-    places = {chunk_id: number for number, (chunk_id, _) in enumerate(shown, start=1)}
-    if kind == "refusal":
-        answer = refusal if example.sources else example.answer
-        numbers: tuple[int, ...] = ()
-    else:
-        numbers = tuple(places[passage.chunk_id] for passage in chosen)
-        answer = with_citations(example.answer, lambda n: numbers[n - 1] if 1 <= n <= len(numbers) else n)
-    messages = _messages(example, system, [text for _, text in shown], answer)
-    return Row(example.id, kind, messages, tuple(places), numbers)
+        holds_all = all(any(passage in options for passage in chosen) for options in gold)
+        return [] if holds_all else chosen
+
+    def _shuffled(self, chosen: Sequence[Passage], gold: Gold, hits: Sequence[Hit], repeat: int) -> list[Passage]:
+        """The chosen passages among distractors, as many as a prompt holds, in random order."""
+        gold_ids = {passage.chunk_id for options in gold for passage in options}
+        shown = list(dict.fromkeys(chosen))
+        distractors = [Passage(hit.chunk_id, hit.passage) for hit in hits if hit.chunk_id not in gold_ids]
+        shown += _window(distractors, self.settings.passages - len(shown), repeat)
+        self.draw.shuffle(shown)
+        return shown
+
+    def _messages(self, example: Example, passages: Sequence[str] | None, answer: str) -> tuple[Message, ...]:
+        following = [_answer(answer)]
+        return tuple(
+            conversation(self.system, example.question, passages, history=example.history, following=following)
+        )
 
 
-def _window(distractors: Sequence[Hit], wanted: int, repeat: int) -> list[Hit]:
+def _answer(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def _cited(answer: str, numbers: Sequence[int]) -> str:
+    """The answer with its citations, which number the example's sources, numbering the passages of the row."""
+    return with_citations(answer, lambda number: numbers[number - 1] if 1 <= number <= len(numbers) else number)
+
+
+def _window(distractors: Sequence[Passage], wanted: int, repeat: int) -> list[Passage]:
     """The best distractors for a first row, the next best for each further row of the same example."""
     if len(distractors) <= wanted:
         return list(distractors)
     return [distractors[(repeat * wanted + place) % len(distractors)] for place in range(wanted)]
 
 
-def _messages(example: Example, system: str, passages: Sequence[str] | None, answer: str) -> tuple[Message, ...]:
-    history = example.history
-    opening: tuple[Message, ...] = (
-        () if history and history[0]["role"] == "system" else ({"role": "system", "content": system},)
-    )
-    turn: Message = {"role": "user", "content": user_turn(example.question, passages)}
-    return (*opening, *history, turn, {"role": "assistant", "content": answer})
-
-
 def _general_rows(general: Sequence[Example], rows: int, settings: MixSection, draw: random.Random) -> list[Row]:
-    """So many general rows that they make up their share of the whole; their prompts carry no system turn of ours."""
+    """As many general rows as make up their share of the whole; their prompts have no system turn of ours."""
     if not general or settings.general_share == 0:
         return []
     wanted = round(rows * settings.general_share / (1 - settings.general_share))
@@ -216,11 +241,7 @@ def _general_rows(general: Sequence[Example], rows: int, settings: MixSection, d
         Row(
             example.id,
             "general",
-            (
-                *example.history,
-                {"role": "user", "content": example.question},
-                {"role": "assistant", "content": example.answer},
-            ),
+            (*example.history, {"role": "user", "content": example.question}, _answer(example.answer)),
         )
         for example in chosen
     ]

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from rich.text import Text
 
+from ragft.data.mix import Row
 from ragft.errors import UsageError
 from ragft.prompts import render_training
 
-if TYPE_CHECKING:
-    from ragft.stages import Stages
 
-
-def shown_row(stages: Stages, number: int) -> tuple[dict[str, Any], Text]:
-    """Values and text of a row; in the text, `|` parts the tokens that are trained, and they are green.
+def shown_row(rows: Sequence[Row], number: int, tokenizer: Any) -> tuple[dict[str, Any], Text]:
+    """Values and text of a training row; in the text, trained tokens are green and separated by `|`.
 
     Raises:
         UsageError: there is no such row.
     """
-    rows = stages.rows("train")
     if number >= len(rows):
         raise UsageError(f"There are {len(rows)} training rows: choose one from 0 to {len(rows) - 1}.")
     row = rows[number]
-    rendered = render_training(stages.tokenizer, row.messages)
-    pieces = [str(stages.tokenizer.decode([token])) for token in rendered.ids]
+    rendered = render_training(tokenizer, row.messages)
+    pieces = [str(tokenizer.decode([token])) for token in rendered.ids]
     text = Text()
     text.append(f"row {number} of {len(rows)}, {row.kind}, example {row.example_id}, ", style="bold")
     text.append(f"{len(rendered.ids)} tokens, {sum(rendered.trained)} trained\n", style="bold")

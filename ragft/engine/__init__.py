@@ -1,1 +1,36 @@
-"""Engines generate text from messages; which one runs is the pipeline's business, how it runs is the engine's."""
+"""Engines generate text: `base` says what one is, `backends` lists them, and `open` is where all of them are made."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragft.engine.backends import BACKENDS
+
+if TYPE_CHECKING:
+    from ragft.config import EngineSection
+    from ragft.engine.base import Engine
+
+
+def open(  # noqa: A001
+    folder: Path,
+    settings: EngineSection,
+    *,
+    seed: int = 0,
+    max_queued: int | None = None,
+    gpu_memory_share: float = 0.9,
+) -> Engine:
+    """The engine over a model's folder, not started yet.
+
+    Args:
+        folder: the model, as safetensors.
+        settings: which engine, and how it runs.
+        seed: seeds sampling where a request brings no seed.
+        max_queued: requests that may wait before new ones are refused; None: any number.
+        gpu_memory_share: share of a GPU's memory for weights and attention cache; ignored on a CPU.
+    """
+    backend = BACKENDS[settings.backend]
+    make = getattr(importlib.import_module(backend.module), backend.engine)
+    engine: Engine = make(folder, settings, seed=seed, max_queued=max_queued, gpu_memory_share=gpu_memory_share)
+    return engine

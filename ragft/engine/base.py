@@ -1,59 +1,47 @@
-"""What an engine is: messages in, text out, all at once or as a stream."""
+"""What an engine is: one model that answers conversations. Everything that generates text goes through this contract.
+
+Requests and answers are those of OpenAI's chat completions, so that whatever a client may ask for (several choices,
+stop strings, tools, log probabilities, a JSON schema) passes through, and what is measured is what is served.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from ragft.errors import RagftError, UsageError
 from ragft.prompts import Message
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
+class ChatRequest:
+    """A conversation to answer.
 
     Attributes:
-        max_tokens: longest answer in tokens.
-        temperature: 0 is greedy.
-        top_p: share of the probability mass that is sampled from.
-        seed: of the sampling, where the temperature is above 0.
-        stop: strings that end an answer.
+        messages: the conversation, as `ragft.prompts.conversation` assembles it.
+        options: further fields of OpenAI's request: `max_tokens`, `temperature`, `n`, `stop` and so on.
     """
 
-    max_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
+    messages: Sequence[Message]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Delta:
-    """A piece of a streamed answer; the last one carries the finish reason.
-
-    Attributes:
-        text: what was added.
-        token_ids: ids of what was added.
-        prompt_token_ids: ids of the whole prompt, as the engine saw it.
-        finish_reason: `stop`, `length` or `abort` in the last piece, else None.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    prompt_token_ids: tuple[int, ...]
-    finish_reason: str | None
-
-
-@dataclass(frozen=True)
-class Generation:
+class Completion:
     """A whole answer.
 
     Attributes:
-        ttft_ms: milliseconds from the call to the first token.
-        total_ms: milliseconds from the call to the last token.
+        body: OpenAI's chat completion object, as JSON values.
+        text: the first choice.
+        token_ids: ids of the first choice, its end token included.
+        prompt_token_ids: ids of the whole prompt, as the model saw it.
+        finish_reason: why the first choice ended: `stop`, `length`, `tool_calls` or `abort`.
+        ttft_ms: milliseconds from the request to the first token.
+        total_ms: milliseconds from the request to the whole answer.
     """
 
+    body: dict[str, Any]
     text: str
     token_ids: tuple[int, ...]
     prompt_token_ids: tuple[int, ...]
@@ -62,24 +50,79 @@ class Generation:
     total_ms: float
 
 
+class EngineDead(RagftError):
+    """The engine cannot answer any more and must be restarted."""
+
+
+class EngineBusy(RagftError):
+    """So many requests are waiting that the engine takes no more; a later one may be answered."""
+
+
+class RequestRefused(UsageError):
+    """The engine does not answer this request.
+
+    Attributes:
+        status: the HTTP status that fits.
+        param: the field of the request that is at fault, if one is.
+    """
+
+    def __init__(self, message: str, status: int = 400, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+
+
+class PromptTooLong(RequestRefused):
+    """The prompt leaves no room for an answer within `engine.max_model_len`."""
+
+    def __init__(self, length: str, limit: int) -> None:
+        """
+        Args:
+            length: of the prompt, with its unit.
+            limit: `engine.max_model_len`, in tokens.
+        """
+        super().__init__(
+            f"The prompt has {length}, which leaves no room for an answer within engine.max_model_len = {limit}: "
+            "shorten the question, lower index.search.top_k, or raise engine.max_model_len.",
+            param="messages",
+        )
+
+
 class Engine(Protocol):
-    """One model that generates text. Started and closed by whoever made it; used by many requests at once."""
+    """One model that answers. Started and closed by whoever opened it; used by many requests at once."""
 
     @property
-    def model_version(self) -> str:
-        """Fingerprint of the model's weights and chat template."""
+    def version(self) -> str:
+        """Identifies all that decides the answers: weights, tokenizer and chat template. 16 hex digits."""
+
+    def preload(self) -> None:
+        """Begin to load the model in the background; `start` then waits for the rest."""
 
     async def start(self) -> None:
         """Load the model; returns when it can answer."""
 
     async def close(self) -> None:
-        """Free the model. Running answers are aborted."""
+        """Free the model. Answers in progress are aborted. Closing twice is harmless."""
 
     async def check_health(self) -> None:
         """Raise `EngineDead` if the engine cannot answer any more."""
 
-    async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Generation:
-        """Answer a conversation. Cancelling the call frees the engine's slot."""
+    async def chat(self, request: ChatRequest) -> Completion:
+        """Answer a conversation; greedy and short of `engine.max_model_len` unless the options ask otherwise.
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
-        """Answer a conversation piece by piece. Closing the iterator frees the engine's slot."""
+        An answer is at most as long as `max_tokens` and `engine.max_model_len` allow, whichever is less. Cancelling the
+        call frees the engine's slot.
+
+        Raises:
+            PromptTooLong: the conversation leaves no room for an answer.
+            RequestRefused: the conversation or an option is not valid for this model.
+            EngineBusy: too many requests are waiting.
+            EngineDead: the engine cannot answer any more.
+        """
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+        """Answer a conversation piece by piece, as OpenAI's chat completion chunks in JSON values.
+
+        The first chunks of the choices come with their first tokens. Token ids are among them where the options ask for
+        `return_token_ids`. Closing the iterator frees the engine's slot. Raises as `chat`, at any time.
+        """

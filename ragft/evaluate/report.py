@@ -1,8 +1,7 @@
-"""The comparison as one page for people: a self-contained HTML file, and a table for the terminal.
+"""The comparison for people: a self-contained HTML page, and a table for the terminal.
 
-The page loads nothing and runs nothing: style is inline, charts are boxes placed by percentages and one
-inline SVG. What comes from data is escaped by the template engine. This module computes what to show; the
-template beside it says how it looks.
+The page loads nothing and runs nothing: style is inline, charts are boxes placed by percentages and one inline SVG. The
+template engine escapes what comes from data. This module computes what to show; `report.html.j2` says how it looks.
 """
 
 from __future__ import annotations
@@ -13,23 +12,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragft.data.questions import Question
 from ragft.evaluate.metrics import METRICS, Metric
-from ragft.evaluate.metrics.citations import matched_sources
-from ragft.evaluate.records import Question, Record
+from ragft.evaluate.metrics.citations import sources_among
+from ragft.evaluate.records import Record
 from ragft.evaluate.score import Comparison, Row
-from ragft.evaluate.statistics import ALPHA, p_text, percent, signed
+from ragft.evaluate.statistics import ALPHA
+from ragft.evaluate.verdict import p_text, percent, signed
 from ragft.setups import SETUPS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-# The most telling first; every other metric of the axis follows.
-_ORDER = {
-    "facts": ("exact_match", "contains", "token_f1", "rouge_l", "abstention", "false_refusal"),
-    "form": ("format_validity", "length"),
-    "retrieval": ("retrieval_hit", "retrieval_any", "retrieval_ndcg"),
-    "cost": ("latency_ms", "ttft_ms", "retrieval_ms", "prompt_tokens", "answer_tokens"),
-}
 _AXES = {
     "facts": "Facts: is it right?",
     "form": "Form: does it look as it should?",
@@ -54,15 +48,15 @@ def render_report(
     Args:
         comparison: what `score` returned, or what `comparison.json` holds.
         records: the answers that were compared.
-        questions: what was asked.
-        name: of the domain; the page's title.
-        subtitle: one line under it, such as model and corpus.
+        questions: the questions that they answer.
+        name: name of the domain, the page's title.
+        subtitle: one line under the title.
         scores: the rows of `score`; without them the page shows no examples.
     """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, p=p_text, signed=_signed)
+    environment.filters.update(percent=percent, p=p_text, signed=signed)
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
     names = list(comparison.setups)
     return template.render(
@@ -71,6 +65,7 @@ def render_report(
         verdict=comparison.verdict,
         setups=names,
         setup_class={setup: setup if setup in SETUPS else "other" for setup in names},
+        alpha=ALPHA,
         square=_square(comparison),
         sections=_sections(comparison),
         forests=_forests(comparison),
@@ -92,23 +87,21 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_column("")
     for setup in comparison.setups:
         table.add_column(setup, justify="right", no_wrap=True)
-    for name in _TERMINAL:
-        metric = METRICS[name]
+    for metric in (METRICS[name] for name in _TERMINAL if _applied(comparison, name)):
         cells = []
-        for row in (metrics[name] for metrics in comparison.setups.values()):
-            span = f"{_number(metric, row['low'])}–{_number(metric, row['high'])}" if row["n"] else ""
-            cells.append(f"{_number(metric, row['mean'], unit=True)}\n[dim]{span}[/dim]")
-        if _applied(comparison, metric):
-            table.add_row(metric.title, *cells)
+        for row in (metrics[metric.name] for metrics in comparison.setups.values()):
+            interval = f"{_number(metric, row['low'])}–{_number(metric, row['high'])}" if row["n"] else ""
+            cells.append(f"{_number(metric, row['mean'], unit=True)}\n[dim]{interval}[/dim]")
+        table.add_row(metric.title, *cells)
     return table
 
 
-def _applied(comparison: Comparison, metric: Metric) -> bool:
-    return any(metrics.get(metric.name, {}).get("n") for metrics in comparison.setups.values())
+def _applied(comparison: Comparison, metric: str) -> bool:
+    return any(metrics.get(metric, {}).get("n") for metrics in comparison.setups.values())
 
 
 def _number(metric: Metric, value: float | None, *, unit: bool = False) -> str:
-    """A value as a reader wants it: shares in percent, milliseconds and tokens without decimals."""
+    """A value for a reader: shares in percent, large milliseconds and counts without decimals."""
     if value is None:
         return "–"
     if metric.unit == "share":
@@ -117,12 +110,8 @@ def _number(metric: Metric, value: float | None, *, unit: bool = False) -> str:
     return f"{text} ms" if unit and metric.unit == "ms" else text
 
 
-def _signed(value: float | None) -> str:
-    return "–" if value is None else signed(value)
-
-
 def _square(comparison: Comparison) -> dict[str, Any]:
-    """The four setups as two by two, with what each step from cell to cell is worth on exact match."""
+    """The four setups as two by two, with the difference in exact match between neighbouring cells."""
     pairs = {(row["a"], row["b"]): row for row in comparison.pairs if row["metric"] == "exact_match"}
     # A pair is stored once, in the order that the caller gave the setups.
     for (a, b), row in list(pairs.items()):
@@ -139,50 +128,41 @@ def _square(comparison: Comparison) -> dict[str, Any]:
 
 
 def _sections(comparison: Comparison) -> list[dict[str, Any]]:
-    """The main table: per axis its metrics, per metric a cell for every setup."""
-    sections = []
-    for axis, title in _AXES.items():
-        names = [*_ORDER[axis], *(name for name, metric in METRICS.items() if metric.axis == axis)]
-        metrics = [METRICS[name] for name in dict.fromkeys(names)]
-        rows = [_table_row(comparison, metric) for metric in metrics if _applied(comparison, metric)]
-        if rows:
-            sections.append({"axis": axis, "title": title, "rows": rows})
-    return sections
+    """The main table: the metrics of each axis, with a cell for every setup."""
+    applied = [metric for name, metric in METRICS.items() if _applied(comparison, name)]
+    rows = {axis: [_table_row(comparison, metric) for metric in applied if metric.axis == axis] for axis in _AXES}
+    return [{"title": title, "rows": rows[axis]} for axis, title in _AXES.items() if rows[axis]]
 
 
 def _table_row(comparison: Comparison, metric: Metric) -> dict[str, Any]:
-    found = {setup: metrics[metric.name] for setup, metrics in comparison.setups.items()}
-    means = [row["mean"] for row in found.values() if row["mean"] is not None]
-    top = 1.0 if metric.unit == "share" else max(*(row["high"] or 0.0 for row in found.values()), 1e-9)
+    found = [metrics[metric.name] for metrics in comparison.setups.values()]
+    means = [row["mean"] for row in found if row["mean"] is not None]
+    top = 1.0 if metric.unit == "share" else max(*(row["high"] or 0.0 for row in found), 1e-9)
     best = None
     if metric.better and len(means) > 1 and min(means) < max(means):
         best = max(means) if metric.better == "higher" else min(means)
-    cells = []
-    for row in found.values():
-        cell: dict[str, Any] = {
-            "text": _number(metric, row["mean"], unit=True),
-            "failed": row["failed"],
-            "bar": None,
-        }
-        if row["mean"] is not None:
-            cell["bar"] = {
-                "mean": _place(row["mean"], 0.0, top),
-                "low": _place(row["low"], 0.0, top),
-                "width": _place(row["high"], 0.0, top) - _place(row["low"], 0.0, top),
-            }
-            cell["span"] = f"{_number(metric, row['low'])} – {_number(metric, row['high'])}"
-            cell["best"] = row["mean"] == best
-            cell["n"] = row["n"]
-        cells.append(cell)
-    hint = {"higher": "↑", "lower": "↓", None: ""}[metric.better]
-    unit = "" if metric.unit in ("share", "ms") else metric.unit
-    # "exact match" starts a line in upper case, "nDCG" stays as it is spelt.
-    title = metric.title if metric.title[1].isupper() else metric.title[0].upper() + metric.title[1:]
-    return {"title": title, "hint": hint, "unit": unit if unit not in title else "", "cells": cells}
+    unit = "" if metric.unit in ("share", "ms") or metric.unit in metric.title else metric.unit
+    return {
+        # "exact match" starts in upper case here, "nDCG" keeps its spelling.
+        "title": metric.title if metric.title[1].isupper() else metric.title[0].upper() + metric.title[1:],
+        "hint": {"higher": "↑", "lower": "↓", None: ""}[metric.better],
+        "unit": unit,
+        "cells": [_table_cell(metric, row, best, top) for row in found],
+    }
 
 
-def _place(value: float, low: float, high: float) -> float:
-    """Where a value stands between two others, in percent, within the box."""
+def _table_cell(metric: Metric, row: Row, best: float | None, top: float) -> dict[str, Any]:
+    cell = {"text": _number(metric, row["mean"], unit=True), "failed": row["failed"], "bar": None}
+    if row["mean"] is None:
+        return cell
+    mean, low, high = (_position(row[key], 0.0, top) for key in ("mean", "low", "high"))
+    interval = f"{_number(metric, row['low'])} – {_number(metric, row['high'])}"
+    bar = {"mean": mean, "low": low, "width": high - low}
+    return {**cell, "bar": bar, "span": interval, "best": row["mean"] == best, "n": row["n"]}
+
+
+def _position(value: float, low: float, high: float) -> float:
+    """The position of a value between two others in percent, clipped to 0 and 100."""
     return round(100 * min(1.0, max(0.0, (value - low) / (high - low))), 2)
 
 
@@ -201,20 +181,15 @@ def _forests(comparison: Comparison) -> dict[str, Any]:
 
 
 def _on_scale(test: Row, reach: float) -> Row:
-    start, end = _place(test["low"], -reach, reach), _place(test["high"], -reach, reach)
-    at = _place(test["difference"], -reach, reach)
-    return {**test, "at": at, "from": start, "width": end - start, "told": test["p_holm"] < ALPHA}
+    at, start, end = (_position(test[key], -reach, reach) for key in ("difference", "low", "high"))
+    return {**test, "at": at, "from": start, "width": end - start}
 
 
 def _tags(comparison: Comparison, questions: Sequence[Question]) -> list[dict[str, Any]]:
-    """Exact match by kind of question, the most frequent kind first."""
+    """Exact match by tag, the most frequent tag first."""
     counts = {tag: sum(tag in question.tags for question in questions) for tag in comparison.by_tag}
     return [
-        {
-            "tag": tag,
-            "n": counts[tag],
-            "cells": [row["exact_match"] for row in comparison.by_tag[tag].values()],
-        }
+        {"tag": tag, "n": counts[tag], "cells": [row["exact_match"] for row in comparison.by_tag[tag].values()]}
         for tag in sorted(counts, key=lambda tag: (-counts[tag], tag))
     ]
 
@@ -231,18 +206,20 @@ def _scatter(comparison: Comparison, records: Sequence[Record]) -> dict[str, Any
             points.append({"setup": setup, "median": median, "late": late, **quality})
     if not points:
         return None
-    step = _round_step(max(point["late"] for point in points) / 4)
-    width = step * (int(max(point["late"] for point in points) / step) + 1)
+    longest = max(point["late"] for point in points)
+    step = _round_step(longest / 4)
+    width = step * (int(longest / step) + 1)
     for point in points:
-        point["x"], point["x95"] = (10 * _place(point[key], 0, width) for key in ("median", "late"))
-        for key, value in (("y", "mean"), ("y_low", "low"), ("y_high", "high")):
-            point[key] = 400 - 4 * _place(point[value], 0, 1)
+        point["x"], point["x95"] = (10 * _position(point[key], 0, width) for key in ("median", "late"))
+        point["y"], point["y_low"], point["y_high"] = (
+            400 - 4 * _position(point[key], 0, 1) for key in ("mean", "low", "high")
+        )
     ticks = [{"x": 1000 * step * at / width, "text": f"{step * at:,.0f}"} for at in range(int(width / step) + 1)]
     return {"points": points, "ticks": ticks}
 
 
 def _round_step(rough: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ... at or above a rough distance between ticks."""
+    """The smallest of 1, 2, 5, 10, 20, ... that is no less than a rough distance between ticks."""
     size = 1.0
     while size * 10 < rough:
         size *= 10
@@ -253,26 +230,20 @@ def _examples(
     scores: Sequence[Row], records: Sequence[Record], questions: Sequence[Question], seed: int
 ) -> list[dict[str, Any]]:
     """One question of each telling kind, drawn with the seed from all questions of that kind."""
-    found: dict[str, dict[str, Row]] = {}
+    rows_of: dict[str, dict[str, Row]] = {}
     for row in scores:
-        found.setdefault(row["question_id"], {})[row["setup"]] = row
-    answers: dict[str, list[Record]] = {}
-    for record in records:
-        if record.setup in found.get(record.question_id, {}):
-            answers.setdefault(record.question_id, []).append(record)
-    draw, chosen = random.Random(seed), []
-    taken: set[str] = set()
-    for title, test in _KINDS:
-        candidates = sorted(
-            (question for question in questions if question.id in found and test(question, found[question.id])),
-            key=lambda question: question.id,
-        )
-        fresh = [question for question in candidates if question.id not in taken]
-        if fresh:
-            question = draw.choice(fresh)
-            taken.add(question.id)
-            rows = found[question.id]
-            cards = [_card(question, record, rows[record.setup]) for record in answers[question.id]]
+        rows_of.setdefault(row["question_id"], {})[row["setup"]] = row
+    scored = sorted((question for question in questions if question.id in rows_of), key=lambda question: question.id)
+    draw = random.Random(seed)
+    chosen: list[dict[str, Any]] = []
+    for title, is_of_kind in _KINDS:
+        candidates = [question for question in scored if is_of_kind(question, rows_of[question.id])]
+        unseen = [question for question in candidates if all(question is not seen["question"] for seen in chosen)]
+        if unseen:
+            question = draw.choice(unseen)
+            rows = rows_of[question.id]
+            answers = [record for record in records if record.question_id == question.id and record.setup in rows]
+            cards = [_card(question, record, rows[record.setup]) for record in answers]
             chosen.append({"title": title, "of": len(candidates), "question": question, "cards": cards})
     return chosen
 
@@ -283,17 +254,12 @@ def _right(rows: Mapping[str, Row], setup: str) -> bool | None:
 
 
 def _only_hybrid(question: Question, rows: Mapping[str, Row]) -> bool:
-    right = [setup for setup in rows if _right(rows, setup)]
-    return question.answerable and right == ["hybrid"]
+    return question.answerable and [setup for setup in rows if _right(rows, setup)] == ["hybrid"]
 
 
 def _hybrid_fails(question: Question, rows: Mapping[str, Row]) -> bool:
     found = rows.get("hybrid", {}).get("scores", {}).get("retrieval_hit") == 1.0
     return question.answerable and found and _right(rows, "hybrid") is False
-
-
-def _unanswerable(question: Question, rows: Mapping[str, Row]) -> bool:
-    return not question.answerable
 
 
 def _stale_without_retrieval(question: Question, rows: Mapping[str, Row]) -> bool:
@@ -303,8 +269,8 @@ def _stale_without_retrieval(question: Question, rows: Mapping[str, Row]) -> boo
 _KINDS = (
     ("Only hybrid is right", _only_hybrid),
     ("Hybrid is wrong although the source was found", _hybrid_fails),
-    ("A fact that has changed: told as it was without retrieval", _stale_without_retrieval),
-    ("A question that the documents do not answer", _unanswerable),
+    ("A changed fact: out of date without retrieval", _stale_without_retrieval),
+    ("A question that the documents do not answer", lambda question, rows: not question.answerable),
 )
 
 
@@ -314,7 +280,7 @@ def _card(question: Question, record: Record, row: Row) -> dict[str, Any]:
             "number": number,
             "text": passage.heading or passage.title or passage.document_id,
             "document": passage.document_id,
-            "gold": bool(matched_sources(question, passage)),
+            "gold": bool(sources_among(question, [passage])),
             "cited": number in record.citations,
         }
         for number, passage in enumerate(record.passages, start=1)
@@ -335,33 +301,32 @@ def _card(question: Question, record: Record, row: Row) -> dict[str, Any]:
 def _measured(
     comparison: Comparison, records: Sequence[Record], questions: Sequence[Question]
 ) -> list[tuple[str, str]]:
-    """How the figures came about: counts, versions, seeds, fingerprints."""
-    kinds = [
-        (sum(question.answerable for question in questions), "answerable"),
-        (sum(not question.answerable for question in questions), "not answerable"),
-        (sum(bool(question.stale_answers) for question in questions), "about facts that have changed"),
-    ]
+    """Where the figures come from: counts, methods, versions, seed and fingerprints."""
+    counts = {
+        "answerable": sum(question.answerable for question in questions),
+        "not answerable": sum(not question.answerable for question in questions),
+        "about facts that have changed": sum(bool(question.stale_answers) for question in questions),
+    }
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    retrieved = ((record.setup, record.index_version) for record in records if record.index_version)
     facts = [
-        (
-            "Questions",
-            f"{len(questions):,}: " + ", ".join(f"{count:,} {kind}" for count, kind in kinds if count),
-        ),
+        ("Questions", f"{len(questions):,}: {kinds}"),
         ("Records", f"{len(records):,}, of which {comparison.failed:,} could not be fully scored"),
-        ("Intervals", f"95 %, paired bootstrap, {comparison.resamples:,} resamples shared by all setups"),
+        ("Intervals", f"95 %, paired percentile bootstrap, {comparison.resamples:,} resamples shared by all setups"),
         ("Tests", "exact McNemar for shares, sign-flip permutation otherwise; Holm-corrected over the pairs"),
         ("Seed", str(comparison.seed)),
         ("Models", _versions((record.setup, record.model_version) for record in records)),
-        (
-            "Index",
-            _versions((record.setup, record.index_version) for record in records if record.index_version),
+        ("Index", _versions(retrieved)),
+        *(
+            (f"Fingerprint of {key}", _versions(value.items()) if isinstance(value, Mapping) else str(value))
+            for key, value in comparison.fingerprints.items()
         ),
     ]
-    facts += [(str(key), str(value)) for key, value in comparison.fingerprints.items()]
     return [(key, value) for key, value in facts if value]
 
 
 def _versions(pairs: Iterable[tuple[str, str | None]]) -> str:
-    """`version (setup, setup)`, so that the reader sees which setups share what."""
+    """`version (setup, setup)` for each version, to show which setups share it."""
     setups: dict[str, list[str]] = {}
     for setup, version in dict.fromkeys(pairs):
         setups.setdefault(str(version), []).append(setup)

@@ -1,108 +1,74 @@
-"""Generating the records of a comparison: the same questions, the same passages, every setup.
+"""Generates the records of one setup: its answer to every question, from passages that were retrieved beforehand.
 
-Passages are searched once for all setups that use them. Answers are generated and written batch by batch, so that an
-interrupted run goes on with the batch it was at. Scoring happens elsewhere, and can be repeated without generating.
+Answers are generated and written batch by batch, so that an interrupted run continues with the batch it was at. Knows
+nothing of scores.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
 from index.search.search import Hit
-from index.store.filters import Labels, parse_labels
-from ragft.artifacts import Artifact, build, hash_file
 from ragft.citations import parse_citations
-from ragft.config import Config, IndexSection
-from ragft.console import Reporter
 from ragft.data.jsonl import to_lines
-from ragft.engine.base import Engine
-from ragft.errors import EngineDead, RagftError
-from ragft.evaluate.metrics import Rules
-from ragft.evaluate.records import PassageRef, Question, Record, append_records, read_questions, read_records
-from ragft.pipeline import Pipeline, Retrieved, Retriever
-from ragft.setups import SETUPS, Setup
-
-EngineFor = Callable[[str], Engine]
-"""Makes the engine of a `Setup.model`: `"base"` or `"tuned"`."""
+from ragft.data.questions import Question
+from ragft.engine.base import EngineDead
+from ragft.errors import RagftError
+from ragft.evaluate.records import PassageRef, Record, append_records, read_records
+from ragft.pipeline import Pipeline, Retrieved
+from ragft.setups import Setup
 
 
-def chosen_questions(config: Config) -> tuple[Question, ...]:
-    """The questions to ask: all of them, or a seeded subset in the order of the file."""
-    questions = read_questions(config.data.questions)
-    limit = config.evaluate.limit
-    if limit is None or limit >= len(questions):
-        return questions
-    places = sorted(random.Random(config.seed).sample(range(len(questions)), limit))
-    return tuple(questions[place] for place in places)
-
-
-def evaluate(
-    config: Config,
-    root: Path,
-    retriever: Retriever | None,
-    model_versions: Mapping[str, str],
-    engine_for: EngineFor,
-    reporter: Reporter,
-) -> tuple[Artifact, bool]:
-    """Asks every question in every setup, scores, compares and writes the report.
+async def generate(
+    pipeline: Pipeline,
+    setup: Setup,
+    questions: Sequence[Question],
+    retrieved: Sequence[Retrieved] | None,
+    folder: Path,
+    answered: Callable[[int], None],
+) -> int:
+    """Writes the records of one setup: `records.jsonl`, and `retrieval.jsonl` if it retrieves.
 
     Args:
-        root: folder of all evaluations.
-        retriever: None where no setup retrieves.
-        model_versions: by `Setup.model`; they decide whether an evaluation exists already.
+        pipeline: a pipeline over an engine that has started.
+        retrieved: the passages of every question; None for a setup without retrieval.
+        folder: folder to write into; records of an interrupted run in it are kept.
+        answered: called with the number of questions answered so far.
 
     Returns:
-        the artifact (`records.jsonl`, `scores.jsonl`, `comparison.json`, `report.html`), and whether it was made now.
+        The number of answers that failed in this run.
 
     Raises:
-        RagftError: more records failed than `evaluate.max_failed` allows.
+        EngineDead: the engine died; the batches before are written.
     """
-    setups = [SETUPS[name] for name in config.evaluate.setups]
-    questions = chosen_questions(config)
-    models = {setup.model: model_versions[setup.model] for setup in setups}
-    inputs = {
-        "questions": hash_file(config.data.questions),
-        "limit": config.evaluate.limit,
-        "evaluate": config.evaluate.model_dump(mode="json"),
-        "prompt": config.prompt.model_dump(mode="json"),
-        "engine": config.engine.model_dump(mode="json"),
-        "index": retriever.index_version if retriever else None,
-        "search": config.index.model_dump(mode="json", exclude={"encoder", *IndexSection.UPKEEP}),
-        "reranker": retriever.reranker.fingerprint if retriever and retriever.reranker else None,
-        "models": models,
-        "seed": config.seed,
-    }
-
-    def work(folder: Path) -> dict[str, Any]:
-        retrieved = search_once(retriever, questions, folder, setups, _labels(config))
-        pipeline = Pipeline(config, {}, retriever)
-        asyncio.run(
-            _generate_all(pipeline, setups, questions, retrieved, engine_for, folder / "records.jsonl", reporter)
+    path = folder / "records.jsonl"
+    if retrieved is not None:
+        write_file(folder / "retrieval.jsonl", to_lines(_passages(questions, retrieved)))
+    done = {record.question_id for record in _answered_before(path)}
+    todo = [place for place, question in enumerate(questions) if question.id not in done]
+    size = pipeline.config.engine.max_num_seqs
+    failed = 0
+    for start in range(0, len(todo), size):
+        records = await asyncio.gather(
+            *(
+                _record(pipeline, setup, questions[place], retrieved[place] if retrieved else None)
+                for place in todo[start : start + size]
+            )
         )
-        return score_and_report(config, folder, questions, inputs)
+        append_records(path, records)
+        failed += sum(record.error is not None for record in records)
+        answered(len(done) + min(start + size, len(todo)))
+    return failed
 
-    parents = {**models, **({"index": retriever.index_version} if retriever else {})}
-    return build(root, "evaluation", inputs, work, parents)
 
-
-def search_once(
-    retriever: Retriever | None,
-    questions: Sequence[Question],
-    folder: Path,
-    setups: Sequence[Setup],
-    labels: Labels = None,
-) -> list[Retrieved] | None:
-    """The passages of every question, the same for all setups; written beside the records for readers of them."""
-    if retriever is None or not any(setup.retrieval for setup in setups):
-        return None
-    retrieved = retriever.search([question.question for question in questions], labels=labels)
-    rows = (
+def _passages(questions: Sequence[Question], retrieved: Sequence[Retrieved]) -> list[dict[str, Any]]:
+    """The search results of each question, for readers of the records."""
+    return [
         {
             "question_id": question.id,
             "index_version": found.index_version,
@@ -110,62 +76,11 @@ def search_once(
             "hits": [asdict(hit) for hit in found.hits],
         }
         for question, found in zip(questions, retrieved, strict=True)
-    )
-    write_file(folder / "retrieval.jsonl", to_lines(rows))
-    return retrieved
-
-
-def _labels(config: Config) -> Labels:
-    """Of the caller that an evaluation stands for."""
-    labels = config.evaluate.labels
-    return None if labels is None else parse_labels(",".join(labels))
-
-
-async def _generate_all(
-    pipeline: Pipeline,
-    setups: Sequence[Setup],
-    questions: Sequence[Question],
-    retrieved: Sequence[Retrieved] | None,
-    engine_for: EngineFor,
-    path: Path,
-    reporter: Reporter,
-) -> None:
-    """One model after the other, so that only one is in memory at a time."""
-    done = {(record.question_id, record.setup) for record in _answered_before(path)}
-    total = len(questions) * len(setups)
-    with reporter.progress("Answering") as advance:
-        for model in dict.fromkeys(setup.model for setup in setups):
-            todo = [
-                (setup, place)
-                for setup in setups
-                if setup.model == model
-                for place, question in enumerate(questions)
-                if (question.id, setup.name) not in done
-            ]
-            if not todo:
-                continue
-            advance(len(done), total, f"loading the {model} model")
-            engine = engine_for(model)
-            await engine.start()
-            try:
-                pipeline.engines = {**pipeline.engines, model: engine}
-                size = pipeline.config.engine.max_sequences
-                for start in range(0, len(todo), size):
-                    records = await asyncio.gather(
-                        *(
-                            _record(pipeline, setup, questions[place], retrieved[place] if retrieved else None)
-                            for setup, place in todo[start : start + size]
-                        )
-                    )
-                    append_records(path, records)
-                    done.update((record.question_id, record.setup) for record in records)
-                    advance(len(done), total, todo[start][0].name)
-            finally:
-                await engine.close()
+    ]
 
 
 def _answered_before(path: Path) -> list[Record]:
-    """What an interrupted run has answered; what failed there is taken out of the file, to be asked again."""
+    """The answers of an interrupted run; failures are removed from its file, so that they are tried again."""
     if not path.is_file():
         return []
     records = read_records(path)
@@ -176,27 +91,20 @@ def _answered_before(path: Path) -> list[Record]:
 
 
 async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None) -> Record:
-    """One answer as a record. A question that fails is a failed record; an engine that died ends the run."""
+    """One answer as a record. A question that fails becomes a failed record; a dead engine ends the run."""
     prompt = pipeline.render(setup, question.question, retrieved)
     found = prompt.retrieved
-    search_ms = found.milliseconds if found else 0.0
     asked = Record(
         question_id=question.id,
         setup=setup.name,
         answer="",
         passages=tuple(_reference(hit) for hit in prompt.hits),
-        citations=(),
-        finish_reason=None,
-        prompt_tokens=None,
-        answer_tokens=None,
         retrieval_ms=found.milliseconds if found else None,
-        ttft_ms=None,
-        total_ms=None,
         index_version=found.index_version if found else None,
-        model_version=pipeline.engine_of(setup).model_version,
+        model_version=pipeline.engine_of(setup).version,
     )
     try:
-        answer = await pipeline.generate(prompt)
+        answer = await pipeline.answer(prompt)
     except EngineDead:
         raise
     except RagftError as error:
@@ -208,41 +116,11 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,
         answer_tokens=answer.answer_tokens,
-        # What a user waits for begins with the search.
-        ttft_ms=search_ms + answer.ttft_ms,
-        total_ms=search_ms + answer.total_ms,
+        # A user's wait begins with the search.
+        ttft_ms=answer.retrieval_ms + answer.ttft_ms,
+        total_ms=answer.retrieval_ms + answer.total_ms,
     )
 
 
 def _reference(hit: Hit) -> PassageRef:
-    heading = hit.heading_path[-1] if hit.heading_path else hit.title
-    return PassageRef(hit.chunk_id, hit.document_id, heading, hit.score, hit.title)
-
-
-def score_and_report(
-    config: Config, folder: Path, questions: Sequence[Question], fingerprints: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Scores the records in a folder and writes the comparison and the report beside them; returns the main figures."""
-    from ragft.evaluate.report import render_report
-    from ragft.evaluate.score import score, write_comparison
-
-    records = read_records(folder / "records.jsonl")
-    rules = Rules.compile(config.prompt.format, config.prompt.value, config.prompt.refusal)
-    scores, comparison = score(
-        questions,
-        records,
-        rules,
-        setups=config.evaluate.setups,
-        seed=config.seed,
-        resamples=config.evaluate.resamples,
-        max_failed=config.evaluate.max_failed,
-        fingerprints=fingerprints,
-    )
-    write_comparison(folder, scores, comparison)
-    subtitle = f"{len(questions)} questions, {len(config.evaluate.setups)} setups"
-    page = render_report(comparison, records, questions, name=config.name, subtitle=subtitle, scores=scores)
-    write_file(folder / "report.html", page.encode())
-    return {
-        setup: {metric: metrics[metric]["mean"] for metric in ("exact_match", "format_validity")}
-        for setup, metrics in comparison.setups.items()
-    }
+    return PassageRef(hit.chunk_id, hit.document_id, hit.heading_path[-1], hit.score, hit.title)

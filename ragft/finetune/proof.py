@@ -1,132 +1,200 @@
-"""Merging an adapter, and proving that what will be served answers like what was trained.
+"""Proves that the model which will be served answers like the one that was trained.
 
-Three models are asked the same held-out prompts: the live one (adapter on the weights that it was trained against), the
-merged one, and the merged one in vLLM. Compared are distributions, token ids of the prompts, and the form of the
-answers; not their texts, which differ between kernels in bfloat16 wherever two tokens are nearly as likely.
+Three models answer the same held-out prompts: the live one (base and adapter), the merged one, and the merged one in
+vLLM. Compared are next-token distributions, token ids of the prompts, and the form of the answers; not their texts,
+which differ between kernels in bfloat16 wherever two tokens are nearly as likely.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ragft.config import Config
-from ragft.console import Reporter
-from ragft.data.mix import Row
-from ragft.engine.base import Engine, Generation, Sampling
+from index.durable import write_file
+from ragft.artifacts import Artifact, hash_model
+from ragft.config import AnswerSection, MergeSection
+from ragft.data.jsonl import to_lines
+from ragft.engine.base import ChatRequest, Completion, Engine
 from ragft.errors import RagftError
 from ragft.evaluate.metrics import Rules
-from ragft.evaluate.metrics.form import in_form
-from ragft.prompts import Message, render_prompt, template_hash
+from ragft.evaluate.metrics.form import format_valid
+from ragft.finetune.lineage import LiveModel
+from ragft.prompts import Message, render_prompt
 
 LOADED_BESIDE_BYTES = 2 * 2**30
 """Weights up to this size are loaded into vLLM while the other two models answer; of larger ones there is never a third
 copy in memory."""
 
+_ANSWERS = "proof.jsonl"
+_MEASURES = ("divergence", "divergence_max", "top1_agreement")
 
-def merge_and_prove(
-    config: Config, base: Path, adapter: Path, output: Path, rows: Sequence[Row], reporter: Reporter
-) -> dict[str, Any]:
-    """Writes the merged model into `output` and returns the figures of its proof.
+
+@dataclass(frozen=True)
+class ProvenPrompt:
+    """What the three models answered to one prompt.
+
+    Attributes:
+        same_prompt_ids: whether vLLM rendered the prompt to the token ids that training renders it to.
+    """
+
+    live: str
+    merged: str
+    served: str
+    same_prompt_ids: bool
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a merged model compares with the live one.
+
+    Attributes:
+        model_version: version of the merged model.
+        measures: divergence and agreement, see `ragft.finetune.divergence.Divergence`.
+        prompts: the answers, per prompt.
+    """
+
+    model_version: str
+    measures: dict[str, float]
+    prompts: tuple[ProvenPrompt, ...]
+
+    def figures(self, answer: AnswerSection) -> dict[str, Any]:
+        """The figures of the proof; `format_valid_*` by the given rules, None where no format is declared."""
+        rules = Rules.of(answer)
+
+        def valid(model: str) -> float | None:
+            texts = [getattr(prompt, model) for prompt in self.prompts]
+            return sum(bool(format_valid(text, rules)) for text in texts) / len(texts) if rules.format else None
+
+        return {
+            "prompts": len(self.prompts),
+            **self.measures,
+            "same_prompt_ids": sum(prompt.same_prompt_ids for prompt in self.prompts),
+            **{f"format_valid_{model}": valid(model) for model in ("live", "merged", "served")},
+            "same_answers_served": sum(prompt.served.strip() == prompt.merged.strip() for prompt in self.prompts),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Keeps the answers beside the model, so that they can be judged by other rules later."""
+        write_file(folder / _ANSWERS, to_lines(asdict(prompt) for prompt in self.prompts))
+
+    @classmethod
+    def read(cls, model: Artifact) -> Proof:
+        """Reads the proof of a published model.
+
+        Raises:
+            RagftError: its answers cannot be read.
+        """
+        try:
+            lines = (model.folder / _ANSWERS).read_bytes().splitlines()
+            prompts = tuple(ProvenPrompt(**json.loads(line)) for line in lines)
+        except (OSError, ValueError, TypeError) as error:
+            raise RagftError(
+                f"The proof of the model in {model.folder} cannot be read ({_ANSWERS}: {type(error).__name__}): delete "
+                "that folder, and merge again."
+            ) from error
+        return cls(model.figures["version"], {name: model.figures[name] for name in _MEASURES}, prompts)
+
+
+def prove(
+    live: LiveModel,
+    merged: Path,
+    conversations: Sequence[Sequence[Message]],
+    engine: Engine,
+    *,
+    max_tokens: int,
+    say: Callable[[str], None],
+) -> Proof:
+    """Asks the live model, the merged one, and the merged one in an engine, and compares their answers.
 
     Args:
-        rows: held-out rows; the first `merge.prompts` of them are the prompts.
+        live: base and adapter.
+        merged: folder of the merged model.
+        conversations: held-out prompts, each ending with the user's turn.
+        engine: opened over `merged`, not started yet; closed at the end.
+        max_tokens: longest answer.
+        say: called with a sentence when a comparison begins.
 
     Raises:
-        RagftError: the merged model diverges from the live one, or the served one gets other tokens or loses form.
+        RagftError: there are no conversations, the adapter does not fit the base, or the engine cannot answer.
     """
     from transformers import AutoTokenizer
 
-    from ragft.engine.vllm import VllmEngine
-    from ragft.finetune.fast.parallel import return_free_memory
-    from ragft.finetune.merge import divergence, merge
+    from ragft.finetune.divergence import compare
+    from ragft.finetune.fast.memory import return_free_memory
 
-    reporter.say("Merging the adapter")
-    for left_over in output.iterdir():  # of an interrupted merge, which is quicker done again than checked
-        left_over.unlink()
-    merge(base, adapter, output, onto=config.merge.onto, quantised=config.finetune.method == "qlora")
-    tokenizer = AutoTokenizer.from_pretrained(output, local_files_only=True)
-    conversations = [list(row.messages[:-1]) for row in rows[: config.merge.prompts]]
+    tokenizer = AutoTokenizer.from_pretrained(merged, local_files_only=True)
     prompts = [render_prompt(tokenizer, conversation) for conversation in conversations]
-    limit = config.engine.max_tokens
-    engine = VllmEngine(output, config.engine, seed=config.seed)
-    if sum(path.stat().st_size for path in output.glob("*.safetensors")) <= LOADED_BESIDE_BYTES:
+    version = hash_model(merged)
+    with _loading_beside(engine, merged):
+        say(f"Comparing the live and the merged model on {len(prompts)} held-out prompts")
+        found = compare(live, merged, prompts, max_tokens=max_tokens)
+    return_free_memory()
+    say("Comparing the merged model with vLLM")
+    served = asyncio.run(_served(engine, conversations, max_tokens))
+
+    def text(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+    answers = zip(found.live_ids, found.merged_ids, served, prompts, strict=True)
+    return Proof(
+        version,
+        {name: getattr(found, name) for name in _MEASURES},
+        tuple(
+            ProvenPrompt(text(live_ids), text(merged_ids), answer.text, list(answer.prompt_token_ids) == prompt)
+            for live_ids, merged_ids, answer, prompt in answers
+        ),
+    )
+
+
+@contextmanager
+def _loading_beside(engine: Engine, model: Path) -> Iterator[None]:
+    """Loads a small model into its engine during the block; closes the engine if the block fails."""
+    if sum(path.stat().st_size for path in model.glob("*.safetensors")) <= LOADED_BESIDE_BYTES:
         engine.preload()
-    reporter.say(f"Comparing the live and the merged model on {len(prompts)} held-out prompts")
     try:
-        proof = divergence(
-            base, adapter, output, prompts, max_tokens=limit, quantised=config.finetune.method == "qlora"
-        )
+        yield
     except BaseException:
         asyncio.run(engine.close())
         raise
-    return_free_memory()
-    reporter.say("Comparing the merged model with vLLM")
-    served = asyncio.run(_served(engine, conversations, limit))
-
-    rules = Rules.compile(config.prompt.format, config.prompt.value, config.prompt.refusal)
-
-    def form(texts: Sequence[str]) -> float | None:
-        """Share of the answers that are in the house format; None where none is declared."""
-        valid = [in_form(text, rules) for text in texts]
-        return None if rules.format is None else sum(map(bool, valid)) / len(texts)
-
-    def texts(answers: Sequence[Sequence[int]]) -> list[str]:
-        return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
-
-    figures = {
-        "prompts": len(prompts),
-        "divergence": proof.kl_mean,
-        "divergence_max": proof.kl_max,
-        "top1_agreement": proof.top1_agreement,
-        "same_prompt_ids": sum(list(g.prompt_token_ids) == ids for g, ids in zip(served, prompts, strict=True)),
-        "form_live": form(texts(proof.live_ids)),
-        "form_merged": form(texts(proof.merged_ids)),
-        "form_served": form([generation.text for generation in served]),
-        "same_answers_served": sum(
-            generation.text.strip() == text.strip()
-            for generation, text in zip(served, texts(proof.merged_ids), strict=True)
-        ),
-        "template": template_hash(tokenizer),
-        "onto": config.merge.onto,
-    }
-    check_proof(figures, config)
-    return figures
 
 
-def check_proof(figures: dict[str, Any], config: Config) -> None:
-    """Refuses a merge whose figures are beyond the limits of the configuration.
+async def _served(engine: Engine, conversations: Sequence[Sequence[Message]], max_tokens: int) -> list[Completion]:
+    """Greedy answers of an engine, which is started and closed here."""
+    options = {"temperature": 0, "max_tokens": max_tokens}
+    try:
+        await engine.start()
+        return await asyncio.gather(*(engine.chat(ChatRequest(turns, options)) for turns in conversations))
+    finally:
+        await engine.close()
+
+
+def check_proof(figures: dict[str, Any], limits: MergeSection) -> None:
+    """Refuses a merge whose figures are beyond the limits.
 
     Raises:
         RagftError: the message names the figure, its limit and what to do.
     """
-    limits = config.merge
     if not figures["divergence"] <= limits.max_divergence:  # written so that NaN is refused
         raise RagftError(
             f"The merged model diverges from the live one by {figures['divergence']:.4f} nats per token, more than "
-            f"merge.max_divergence = {limits.max_divergence}; merge onto the weights that the adapter was trained "
-            "against (merge.onto: trained)."
+            f"merge.max_divergence = {limits.max_divergence}; merge onto the weights that the adapter was trained on "
+            "(merge.onto: trained)."
         )
     if figures["same_prompt_ids"] != figures["prompts"]:
         raise RagftError(
             f"vLLM renders {figures['prompts'] - figures['same_prompt_ids']} of {figures['prompts']} prompts to other "
             "token ids than training did: the merged folder's chat template or tokenizer is not the trained one."
         )
-    live = figures["form_live"]
-    for name in ("form_merged", "form_served"):
-        if live is not None and figures[name] < live - limits.max_form_loss:
+    live = figures["format_valid_live"]
+    for model in ("merged", "served"):
+        valid = figures[f"format_valid_{model}"]
+        if live is not None and not valid >= live - limits.max_format_loss:
             raise RagftError(
-                f"The {name.removeprefix('form_')} model is in form for {figures[name]:.0%} of the prompts, the live "
-                f"one in {live:.0%}: the style did not survive (limit merge.max_form_loss = {limits.max_form_loss})."
+                f"The {model} model answers {valid:.0%} of the prompts in the house format, the live one {live:.0%}: "
+                f"the style did not survive (limit merge.max_format_loss = {limits.max_format_loss})."
             )
-
-
-async def _served(engine: Engine, conversations: Sequence[Sequence[Message]], max_tokens: int) -> list[Generation]:
-    await engine.start()
-    try:
-        sampling = Sampling(max_tokens=max_tokens)
-        return list(await asyncio.gather(*(engine.generate(turns, sampling) for turns in conversations)))
-    finally:
-        await engine.close()

@@ -1,44 +1,165 @@
-"""Which merged model is the deployed one: what `ask`, `serve` and `evaluate` use."""
+"""The merged models of a workspace, and which one is deployed: what `ask`, `serve` and `evaluate` use.
+
+`CURRENT` names the deployed model and is replaced atomically; `deployments.jsonl` remembers which one served when, so
+that the one before can be deployed again.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import dropwhile
 from pathlib import Path
+from typing import Any
 
-from index.durable import write_file
-from ragft.artifacts import Artifact, find, hash_model
+from index.durable import locked, write_file
+from ragft.artifacts import Artifact, artifacts_in, find, hash_model, remove
 from ragft.config import Config
-from ragft.errors import RagftError
+from ragft.data.jsonl import to_lines
+from ragft.errors import RagftError, UsageError
+
+_CURRENT, _HISTORY, _LOCK = "CURRENT", "deployments.jsonl", "LOCK"
 
 
-def deploy(workspace: Path, model: Artifact) -> None:
-    """Makes a merged model the deployed one: what `ask`, `serve` and `evaluate` use."""
-    pointer = workspace / "models" / "CURRENT"
-    if not pointer.is_file() or pointer.read_text().strip() != model.fingerprint:
-        write_file(pointer, model.fingerprint.encode())
+@dataclass(frozen=True)
+class Removed:
+    """What a garbage collection deleted, or would delete.
 
-
-def deployed_model(workspace: Path) -> Artifact:
-    """The merged model that was deployed last.
-
-    Raises:
-        RagftError: there is none yet.
+    Attributes:
+        models: their fingerprints, oldest first.
+        freed: bytes.
     """
-    pointer = workspace / "models" / "CURRENT"
-    artifact = find(workspace / "models", pointer.read_text().strip()) if pointer.is_file() else None
-    if artifact is None:
-        raise RagftError(
-            f"There is no tuned model in {workspace}: run `ragft run`, or `ragft finetune` and `ragft merge`."
-        )
-    return artifact
+
+    models: tuple[str, ...]
+    freed: int
 
 
-def differences(model: Artifact, config: Config) -> list[str]:
-    """The keys of a configuration that a merged model was made with other values of: base model and prompt."""
-    found = []
-    base = model.figures.get("base", config.model.base)
-    # Named otherwise, and perhaps the same: a folder can be looked into, a model of the hub is not fetched for this.
-    folder, inputs = Path(config.model.base), model.manifest["inputs"]
-    if base != config.model.base and not (folder.is_dir() and hash_model(folder) == inputs.get("base")):
-        found.append("model.base")
-    before, now = inputs.get("prompt", {}), config.prompt.model_dump(mode="json")
-    return found + [f"prompt.{key}" for key, value in now.items() if key in before and before[key] != value]
+class Registry:
+    """The models in one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def models(self) -> list[Artifact]:
+        """All merged models, newest first."""
+        return artifacts_in(self.root)
+
+    def named(self, fingerprint: str) -> Artifact:
+        """The model with this fingerprint, or the only one whose fingerprint begins so.
+
+        Raises:
+            UsageError: there is none, or more than one.
+        """
+        found = [model for model in self.models() if model.fingerprint.startswith(fingerprint)]
+        if len(found) != 1:
+            known = ", ".join(model.fingerprint for model in (found or self.models())) or "none"
+            problem = "names several models" if found else "names no model"
+            raise UsageError(f"{fingerprint!r} {problem} in {self.root}; choose one of these: {known}.")
+        return found[0]
+
+    def deployed(self) -> Artifact:
+        """The model that was deployed last.
+
+        Raises:
+            RagftError: there is none yet.
+        """
+        current = self.current()
+        artifact = find(self.root, current) if current is not None else None
+        if artifact is None:
+            raise RagftError(
+                f"There is no tuned model in {self.root.parent}: run `ragft run`, or `ragft finetune` and then "
+                "`ragft merge`."
+            )
+        return artifact
+
+    def current(self) -> str | None:
+        """The fingerprint of the deployed model; None where none is."""
+        path = self.root / _CURRENT
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+    def previous(self) -> str | None:
+        """The fingerprint of the model that served before the deployed one; None where there was none."""
+        current = self.current()
+        newest_first = (str(entry["model"]) for entry in reversed(self._history()))
+        since_current = dropwhile(lambda name: name != current, newest_first)
+        return next((name for name in since_current if name != current), None)
+
+    def deploy(self, model: Artifact) -> str | None:
+        """Deploys a model; a running server takes it when it is restarted.
+
+        Returns:
+            The fingerprint of the model that was deployed until now; None if there was none, or if it is the same.
+        """
+        with locked(self.root / _LOCK, wait=True):
+            before = self.current()
+            if before == model.fingerprint:
+                return None
+            history = self._history()
+            if before is not None and (not history or history[-1]["model"] != before):
+                # A version without history deployed it, or the deployment at the end of the history was interrupted.
+                history.append({"model": before})
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            write_file(self.root / _HISTORY, to_lines([*history, {"model": model.fingerprint, "deployed": now}]))
+            write_file(self.root / _CURRENT, model.fingerprint.encode())
+        return before
+
+    def rollback(self) -> tuple[Artifact, str | None]:
+        """Deploys the model that served before; returns it, and what `deploy` returns.
+
+        Raises:
+            RagftError: no other model has served, or it was deleted.
+        """
+        previous = self.previous()
+        model = find(self.root, previous) if previous is not None else None
+        if model is None:
+            gone = f"model {previous}, which served before, was deleted" if previous else "no other model has served"
+            raise RagftError(f"There is no model to go back to in {self.root}: {gone}; see `ragft models list`.")
+        return model, self.deploy(model)
+
+    def gc(self, keep: int, *, dry_run: bool = False) -> Removed:
+        """Deletes old models, except the newest `keep`, the deployed one and the one that served before it."""
+        if not self.root.is_dir():
+            return Removed((), 0)
+        with locked(self.root / _LOCK, wait=True):
+            kept = {self.current(), self.previous()}
+            doomed = [model for model in reversed(self.models()[keep:]) if model.fingerprint not in kept]
+            freed = sum(path.stat().st_size for model in doomed for path in model.folder.rglob("*") if path.is_file())
+            if not dry_run:
+                for model in doomed:
+                    remove(model)
+        return Removed(tuple(model.fingerprint for model in doomed), freed)
+
+    def differences(self, model: Artifact, config: Config) -> list[str]:
+        """The keys of `trained_with` whose values differ between a model and a configuration."""
+        before = _trained_with(model)
+        now = trained_with(config)
+        return [key for key, value in now.items() if key in before and not _same(key, before[key], value, model)]
+
+    def _history(self) -> list[dict[str, Any]]:
+        path = self.root / _HISTORY
+        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+
+
+def trained_with(config: Config) -> dict[str, str]:
+    """The values that a model answers best with, by their keys: those it was trained with. Its manifest holds them."""
+    return {
+        "model.base": config.model.base,
+        "prompt.system": config.prompt.system,
+        "answer.refusal": config.answer.refusal,
+    }
+
+
+def _trained_with(model: Artifact) -> dict[str, str]:
+    """`trained_with` as a model's manifest has it, or one of an earlier version."""
+    figures, prompt = model.figures, model.manifest["inputs"].get("prompt", {})
+    earlier = (figures.get("base"), prompt.get("system"), prompt.get("refusal"))
+    known = zip(("model.base", "prompt.system", "answer.refusal"), earlier, strict=True)
+    return figures.get("trained_with") or {key: value for key, value in known if value is not None}
+
+
+def _same(key: str, before: str, now: str, model: Artifact) -> bool:
+    if before == now or key != "model.base":
+        return before == now
+    # Another name may mean the same base: a local folder is hashed, a model of the hub is not downloaded for this.
+    return Path(now).is_dir() and hash_model(Path(now)) == model.manifest["inputs"].get("base")

@@ -1,90 +1,45 @@
-"""Golden questions: a new snapshot goes live only if their sources are still found.
-
-    {"question": "When does Node.js 22 end?", "sources": ["node.md#22"]}
-
-A file of evaluation questions will do; those without sources say nothing about an index and are passed over.
-"""
+"""The gate: a new snapshot goes live only if the golden questions still find their sources, as users would."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from index.encoders.encoder import Encoder
 from index.refresh.gate import Gate, Verdict
 from index.search.search import Hit
 from index.store.snapshot import Snapshot
-from ragft.citations import passage_matches
-from ragft.config import Config, IndexSection
-from ragft.data.jsonl import read_objects
-from ragft.errors import UsageError
+from ragft.config.index import GateSection
+from ragft.data.golden import GoldenQuestion, read_golden
+from ragft.data.sources import Source
 from ragft.pipeline import Retriever
+from ragft.stages.application import Application
 
 LOOK_TO = 50
-"""How far down the ranking a lost source is looked for: how far it fell says what to mend."""
+"""How far down the ranking a lost source is looked for: how far it fell says what to correct."""
 
 TOLD = 20
 """Lost questions that are told one by one."""
 
-_KEY = "index.gate.questions"
 
-
-@dataclass(frozen=True)
-class GoldenQuestion:
-    """A question and where its answer stands.
-
-    Attributes:
-        name: its id, or its line.
-        sources: as `document` or `document#section`; all of them are needed.
-    """
-
-    name: str
-    question: str
-    sources: tuple[str, ...]
-
-
-def read_golden(path: Path) -> tuple[GoldenQuestion, ...]:
-    """Reads golden questions, one JSON object a line.
-
-    Raises:
-        UsageError: the file is missing, a line is malformed, or no question has sources.
-    """
-    read = [_golden(values, where) for where, values in read_objects(path, "golden questions", _KEY)]
-    golden = tuple(question for question in read if question.sources)
-    if not golden:
-        raise UsageError(f"No question in {path} has `sources`: name them, or set {_KEY} to another file.")
-    return golden
-
-
-def _golden(values: Mapping[str, Any], where: str) -> GoldenQuestion:
-    question, sources = values.get("question"), values.get("sources") or []
-    if not isinstance(question, str) or not question.strip():
-        raise UsageError(f"{where}: field 'question' is missing or empty.")
-    if not isinstance(sources, list) or not all(isinstance(source, str) and source.strip() for source in sources):
-        raise UsageError(f"{where}: `sources` must be a list of texts, none of them empty, not {sources!r}.")
-    name = values.get("id", where.rpartition(", ")[2])
-    return GoldenQuestion(str(name), question, tuple(dict.fromkeys(sources)))
-
-
-def gate_of(config: Config, encoder: Encoder) -> Gate | None:
+def gate_of(app: Application) -> Gate | None:
     """The gate that a configuration asks for; None where it asks for none.
 
     Raises:
         UsageError: the file of golden questions cannot be read.
     """
-    if config.index.gate.questions is None:
+    settings = app.config.index.refresh.gate
+    if settings.questions is None:
         return None
-    golden = read_golden(config.index.gate.questions)
+    golden = read_golden(settings.questions)
 
     def judge(candidate: Snapshot, live: Snapshot | None) -> Verdict:
         # Vectors of another encoder cannot be searched with this one.
-        comparable = live is not None and live.encoder_fingerprint == encoder.fingerprint
+        comparable = live is not None and live.encoder_fingerprint == app.encoder.fingerprint
         return _Judgement(
-            config.index,
-            candidate=Retriever(candidate, encoder, config),
-            live=Retriever(live, encoder, config) if live and comparable else None,
+            settings,
+            settings.k or app.config.index.search.top_k,
+            candidate=app.retriever(candidate),
+            live=app.retriever(live) if live and comparable else None,
             before=frozenset(entry.id for entry in live.documents()) if live else None,
         ).of(golden)
 
@@ -96,22 +51,20 @@ class _Judgement:
     """One candidate beside the live snapshot.
 
     Attributes:
+        k: passages among which the sources must be.
         live: None where there is none, or where another encoder built it.
         before: ids of the documents of the live snapshot; None where there is none.
     """
 
-    settings: IndexSection
+    settings: GateSection
+    k: int
     candidate: Retriever
     live: Retriever | None
     before: frozenset[str] | None
 
-    @property
-    def k(self) -> int:
-        return self.settings.gate.k or self.settings.top_k
-
     def of(self, golden: Sequence[GoldenQuestion]) -> Verdict:
         """The verdict on these questions."""
-        gate = self.settings.gate
+        gate = self.settings
         gone = (self.before or frozenset()) - {entry.id for entry in self.candidate.snapshot.documents()}
         asked = [question for question in golden if not _sources_in(gone, question)]
         missing = self._missing(self.candidate, asked)
@@ -124,8 +77,8 @@ class _Judgement:
         return Verdict(
             passed=enough and len(lost) <= gate.max_lost,
             summary=f"{len(asked) - len(missing)} of {len(asked)} golden questions find their sources within the first "
-            f"{self.k} passages ({recall:.0%}; index.gate.min_recall asks for {gate.min_recall:.0%}), {len(lost)} lost "
-            f"them (index.gate.max_lost allows {gate.max_lost}).",
+            f"{self.k} passages ({recall:.0%}; index.refresh.gate.min_recall asks for {gate.min_recall:.0%}), "
+            f"{len(lost)} lost them (index.refresh.gate.max_lost allows {gate.max_lost}).",
             details=self._falls(lost if enough else missing),
             remarks=tuple(
                 f"Golden question {_named(question)}: {', '.join(sources)} went with its document; give the question "
@@ -170,21 +123,15 @@ class _Judgement:
         return {source: _rank(source, found.hits) for source in question.sources}
 
 
-def _sources_in(documents: Set[str], question: GoldenQuestion) -> list[str]:
+def _sources_in(documents: Set[str], question: GoldenQuestion) -> list[Source]:
     """Those of a question's sources that stand in one of these documents."""
-    return [
-        source
-        for source in question.sources
-        if any(source == document or source.startswith(document + "#") for document in documents)
-    ]
+    return [source for source in question.sources if source.is_in(documents)]
 
 
-def _rank(source: str, hits: Sequence[Hit]) -> int:
+def _rank(source: Source, hits: Sequence[Hit]) -> int:
     """The place (from 1) of the first passage that is this source; 0 for none."""
-    for place, hit in enumerate(hits, start=1):
-        if passage_matches(source, hit.document_id, hit.heading_path[-1] if hit.heading_path else "", hit.title):
-            return place
-    return 0
+    places = enumerate(hits, start=1)
+    return next((place for place, hit in places if source.matches(hit.document_id, hit.heading_path[-1], hit.title)), 0)
 
 
 def _placed(rank: int) -> str:

@@ -1,12 +1,15 @@
-"""Stages of the index: brought up to date, opened, and the one that training rows are mixed from."""
+"""The index: brought up to date, opened, and the one that training rows are mixed with."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from index.errors import EncoderMismatch, NoSnapshot
+from ragft.console import Reporter
 from ragft.errors import RagftError
-from ragft.stages.parts import Parts
+from ragft.stages.application import Application
+from ragft.stages.refresh_report import held_sentence, remarks_on
 
 if TYPE_CHECKING:
     from index.encoders.encoder import Encoder
@@ -14,101 +17,98 @@ if TYPE_CHECKING:
     from index.store.snapshot import Snapshot
 
 
-class IndexStages(Parts):
-    """The stages that end with a snapshot."""
+def refresh(
+    app: Application,
+    *,
+    dry_run: bool = False,
+    rebuild: bool = False,
+    root: Path | None = None,
+    documents: Path | None = None,
+    ask_gate: bool = True,
+    allow_removal: bool = False,
+    check_content: bool = False,
+    wait: bool = False,
+    encoder: Encoder | None = None,
+    reporter: Reporter | None = None,
+) -> RefreshReport:
+    """Brings an index up to date with its folder of documents, by default the live one; says what was skipped.
 
-    @property
-    def index_root(self) -> Path:
-        """Where the live index lives."""
-        return self.workspace / "index"
+    Args:
+        root: folder of another index than the live one: no gate is asked about it, and any document may vanish from it.
+        documents: folder of other documents than `index.documents.folder`.
+        ask_gate: whether the golden questions of the configuration may hold the snapshot back.
+        allow_removal: let any number of documents vanish, this once.
+        reporter: told instead of the application's.
 
-    def refresh_index(
-        self,
-        *,
-        dry_run: bool = False,
-        rebuild: bool = False,
-        root: Path | None = None,
-        documents: Path | None = None,
-        ask_gate: bool = True,
-        allow_removal: bool = False,
-        check_content: bool = False,
-        wait: bool = False,
-        encoder: Encoder | None = None,
-    ) -> RefreshReport:
-        """Brings an index up to date with its folder of documents, by default the live one; says what was skipped.
+    Raises:
+        NoDocuments: the folder is not there, or holds no readable document.
+        UsageError: the golden questions cannot be read; nothing was done.
+    """
+    from index.documents.folder import refuse_missing
+    from index.refresh.refresh import refresh
+    from ragft.stages.gate import gate_of
 
-        Args:
-            root: of another index than the live one: no gate is asked about it, and any document may vanish from it.
-            ask_gate: whether the golden questions of the configuration may hold the snapshot back.
-            allow_removal: lets any number of documents vanish, this once.
+    config, reporter = app.config, reporter or app.reporter
+    folder = documents or config.index.documents.folder
+    refuse_missing(folder)  # before the seconds that an encoder takes to load
+    gate = gate_of(app) if ask_gate and root is None and not dry_run else None
+    with reporter.progress("Encoding passages") as advance:
+        report = refresh(
+            root or app.index_root,
+            folder,
+            encoder or app.encoder,
+            config.index.refresh_settings(
+                config.seed, allow_removal=1.0 if allow_removal or root is not None else None
+            ),
+            dry_run=dry_run,
+            rebuild=rebuild,
+            check_content=check_content,
+            wait=wait,
+            progress=lambda done, total: advance(done, total, "passages"),
+            gate=gate,
+            building=lambda done, total: advance(done, total, "vectors linked"),
+        )
+    for remark in remarks_on(report):
+        reporter.say(remark)
+    return report
 
-        Raises:
-            NoDocuments: the folder is not there, or holds no readable document.
-            UsageError: the golden questions cannot be read; nothing was done.
-        """
-        from index.documents.folder import refuse_missing
-        from index.refresh.refresh import refresh
-        from ragft.indexing import refresh_settings
-        from ragft.stages.gate import gate_of
-        from ragft.stages.refresh_report import remarks_on
 
-        folder = documents or self.config.index.documents
-        refuse_missing(folder)  # before the seconds that an encoder takes to load
-        gate = gate_of(self.config, self.encoder) if ask_gate and root is None and not dry_run else None
-        with self.reporter.progress("Encoding passages") as advance:
-            report = refresh(
-                root or self.index_root,
-                folder,
-                encoder or self.encoder,
-                refresh_settings(self.config, allow_removal=1.0 if allow_removal or root is not None else None),
-                dry_run=dry_run,
-                rebuild=rebuild,
-                check_content=check_content,
-                wait=wait,
-                progress=lambda done, total: advance(done, total, "passages"),
-                gate=gate,
-                building=lambda done, total: advance(done, total, "vectors linked"),
-            )
-        for remark in remarks_on(report):
-            self.reporter.say(remark)
-        return report
+def refresh_or_stop(app: Application) -> RefreshReport:
+    """Brings the live index up to date for what comes after.
 
-    def live_snapshot(self) -> Snapshot:
-        """The live index, built first where there is none."""
-        from index.errors import NoSnapshot
-        from index.store.snapshot import Snapshot
+    Raises:
+        RagftError: the gate held the new snapshot back.
+    """
+    report = refresh(app)
+    if report.held:
+        raise RagftError(held_sentence(report))
+    return report
 
-        try:
-            return Snapshot.open(self.index_root, check=self.config.index.verify_on_open)
-        except NoSnapshot:
-            self.refresh_or_stop()
-            return Snapshot.open(self.index_root)
 
-    def refresh_or_stop(self) -> RefreshReport:
-        """Brings the live index up to date for what comes after.
+def live_snapshot(app: Application) -> Snapshot:
+    """The live snapshot; the index is built first where there is none."""
+    from index.store.snapshot import Snapshot
 
-        Raises:
-            RagftError: the gate held the new snapshot back.
-        """
-        from ragft.stages.refresh_report import held_sentence
+    try:
+        return Snapshot.open(app.index_root, check=app.config.index.refresh.verify_on_open)
+    except NoSnapshot:
+        refresh_or_stop(app)
+        return Snapshot.open(app.index_root)
 
-        report = self.refresh_index()
-        if report.held:
-            raise RagftError(held_sentence(report))
-        return report
 
-    @property
-    def training_documents(self) -> Path:
-        """The folder that the examples were written from."""
-        return self.config.data.documents or self.config.index.documents
+def training_snapshot(app: Application) -> Snapshot:
+    """The passages that training rows are mixed with: of the documents that the examples were written from."""
+    documents = app.config.data.documents
+    return live_snapshot(app) if documents is None else app.once("apart", lambda: _index_apart(app, documents))
 
-    def training_snapshot(self) -> Snapshot:
-        """The passages that training rows are mixed with: of the documents that the examples were written from."""
-        from index.store.snapshot import Snapshot
 
-        documents = self.config.data.documents
-        if documents is None:
-            return self.live_snapshot()
-        root = self.workspace / "data" / "index"
-        self.refresh_index(root=root, documents=documents)
-        return Snapshot.open(root)
+def _index_apart(app: Application, documents: Path) -> Snapshot:
+    """A snapshot of documents that are not the live ones, in an index of their own."""
+    from index.store.snapshot import Snapshot
+
+    root = app.workspace / "data" / "index"
+    try:
+        refresh(app, root=root, documents=documents)
+    except EncoderMismatch:  # nobody else reads it, so that it can be built again without being asked to
+        refresh(app, root=root, documents=documents, rebuild=True)
+    return Snapshot.open(root)

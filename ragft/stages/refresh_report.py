@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from index.refresh.estimate import Estimate
 from index.refresh.refresh import RefreshReport
 from ragft.console import counted
 
-if TYPE_CHECKING:
-    from ragft.stages import Stages
-
 _MARKS = {"added": "+", "changed": "~", "removed": "-", "kept": "!"}
 _SHOWN = 20
-
-
-def show(
-    stages: Stages,
-    report: RefreshReport,
-    *,
-    dry_run: bool = False,
-    more: Mapping[str, Any] = MappingProxyType({}),
-    remarks: Sequence[str] = (),
-) -> bool:
-    """Prints what a refresh did, or would do, and returns whether somebody must look after it.
-
-    Args:
-        more: values for `--json` beside those of the report.
-        remarks: lines for people beside those of the report.
-    """
-    say, result = stages.reporter.say, stages.reporter.result
-    state = "would be published in" if dry_run else "published in" if report.published else "is up to date in"
-    if report.held:
-        state = "is held back in"
-    result(
-        {
-            "snapshot": report.snapshot_id, **outcome_of(report), "skipped": len(report.skipped),
-            "skipped_files": [{"path": item.path, "reason": item.reason} for item in report.skipped],
-            **counts_of(report), **more,
-        },
-        *(document_lines(report) if dry_run else ()),
-        plan_line(report),
-        *([estimate_line(report.estimate)] if report.estimate else []),
-        *remarks,
-        f"Snapshot {report.snapshot_id} {state} {stages.index_root}",
-    )  # fmt: skip
-    if report.held:
-        say(held_sentence(report))
-    if report.refusal:
-        say(f"The refresh would be refused: {report.refusal}")
-    return bool(report.skipped or report.kept or report.held or report.refusal)
 
 
 def counts_of(report: RefreshReport) -> dict[str, int]:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, post
 
-from index.documents.folder import Skipped
+from index.documents.document import Skipped
 from ragft.stages.refresh_report import counts_of, held_sentence, outcome_of
 from serving.api.chat_request import decode_object
-from serving.deployment import Deployment
+from serving.deployment import Deployed, Ready
 from serving.errors import ApiError
 
 
@@ -24,12 +24,11 @@ class RefreshRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @post("/admin/index/refresh", opt={"scope": "admin"}, status_code=200)
-async def refresh_index(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+async def refresh_index(request: Request[Any, Any, Any], deployment: Deployed) -> Response[dict[str, Any]]:
     """Reads the configured documents anew and serves the result; answers what was done, or would be.
 
     Where the gate holds the new snapshot back, the answer is 422 with the error and all that is answered otherwise.
     """
-    deployment: Deployment = request.app.state.deployment
     try:
         asked = msgspec.convert(decode_object(await request.body() or b"{}"), RefreshRequest)
     except msgspec.ValidationError as error:
@@ -56,14 +55,12 @@ def _reason(item: Skipped) -> dict[str, str]:
 
 
 @get("/admin/versions", opt={"scope": "admin"})
-async def versions(request: Request[Any, Any, Any]) -> dict[str, Any]:
+async def versions(deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
     """What serves now: setups, models, and the snapshots that were live since the start, the last one live."""
-    deployment: Deployment = request.app.state.deployment
-    pipeline, loaded = deployment.ready()
     return {
         "setups": [setup.name for setup in deployment.setups],
-        "models": {name: engine.model_version for name, engine in pipeline.engines.items()},
-        "index_version": loaded.retriever.index_version if loaded.retriever is not None else None,
+        "models": {name: engine.version for name, engine in pipeline.engines.items()},
+        "index_version": pipeline.retriever.index_version if pipeline.retriever is not None else None,
         "index_history": deployment.history,
         "started": deployment.started,
         "ragft": _installed("ragft"),

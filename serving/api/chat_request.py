@@ -1,14 +1,14 @@
-"""A chat completion request, read strictly: which setup is asked what, and what the engine is told.
+"""A chat completion request, read strictly: which setup is asked what, and which options reach the engine.
 
-Fields are forwarded by an allow-list. Those of vLLM that replace the chat template, continue a message or reach into
-the engine are refused, because a served prompt must be rendered as the evaluated ones were.
+Options are forwarded by an allow-list. Those of vLLM that replace the chat template, continue a message or change how
+the engine runs are refused, because a served prompt must be rendered as the evaluated ones were.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -50,6 +50,7 @@ FORWARDED = frozenset(
         "allowed_token_ids",
         "bad_words",
         "structured_outputs",
+        "return_token_ids",
     ]
 )
 # Sent by clients, without a meaning here.
@@ -74,36 +75,28 @@ class Options(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class ChatRequest:
-    """A request, understood.
+class Asked:
+    """A chat completion request, understood.
 
     Attributes:
-        system: the request's own system messages, which replace the configured one if there are any.
-        earlier: the turns before the question.
-        later: what follows the question: tool calls and their results.
+        setup: the setup that answers.
+        question: the user's last turn.
+        history: the turns before it; the request's own system messages come first and replace the configured prompt.
+        following: the turns after it: tool calls and their results.
+        ragft: the request's own field of that name.
         filter: what the passages must pass; None: nothing more than is configured.
-        sampling: the fields that the engine is told.
+        options: what is forwarded to the engine.
+        choices: how many answers are asked for.
     """
 
     setup: Setup
     question: str
-    system: tuple[dict[str, Any], ...]
-    earlier: tuple[dict[str, Any], ...]
-    later: tuple[dict[str, Any], ...]
-    options: Options
+    history: list[Message]
+    following: list[Message]
+    ragft: Options
     filter: Filter | None
-    sampling: dict[str, Any]
-    stream: bool
+    options: dict[str, Any]
     choices: int
-
-    def messages(self, rendered: Sequence[Message]) -> list[dict[str, Any]]:
-        """The conversation for the engine.
-
-        Args:
-            rendered: the configured system message and the user's turn with its passages.
-        """
-        system = self.system or ({**rendered[0]},)
-        return [*system, *self.earlier, {**rendered[-1]}, *self.later]
 
 
 def decode_object(body: bytes) -> dict[str, Any]:
@@ -123,17 +116,16 @@ def decode_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def read_request(body: Mapping[str, Any], deployed: Sequence[Setup], max_tokens: int) -> ChatRequest:
+def read_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> Asked:
     """Reads a chat completion request.
 
     Args:
         deployed: the setups that answer; their names are the model names.
-        max_tokens: longest answer where the request is silent.
 
     Raises:
         ApiError: 400 for what is not valid, 404 for a setup that is not deployed.
     """
-    setup = _setup(body.get("model"), deployed)
+    setup = deployed_setup(body.get("model"), deployed)
     for name in body:
         if name not in FORWARDED | IGNORED | {"model", "messages", "ragft"}:
             raise ApiError(400, f"The field {name[:80]!r} is not supported here.", name[:80])
@@ -141,33 +133,33 @@ def read_request(body: Mapping[str, Any], deployed: Sequence[Setup], max_tokens:
     place = max((place for place, turn in enumerate(turns) if turn["role"] == "user"), default=None)
     if place is None or turns[-1]["role"] == "assistant":
         raise ApiError(400, "The messages must end with the user's question.", "messages")
-    question = _text(turns[place])
+    question = turns[place]["content"]
     if not question.strip():
         raise ApiError(400, "The question is empty.", "messages")
-    # None is how several clients say nothing.
-    sampling = {name: body[name] for name in FORWARDED if body.get(name) is not None}
-    sampling.setdefault("temperature", 0)
-    if "max_completion_tokens" not in sampling:
-        sampling.setdefault("max_tokens", max_tokens)
-    choices = sampling.get("n", 1)
+    # Several clients send None for what they leave open.
+    options = {name: body[name] for name in FORWARDED if body.get(name) is not None}
+    choices = options.get("n", 1)
     if not isinstance(choices, int) or not 1 <= choices <= MAX_CHOICES:
         raise ApiError(400, f"n must be a whole number from 1 to {MAX_CHOICES}.", "n")
-    options = _options(body.get("ragft"))
-    return ChatRequest(
+    ragft = _options(body.get("ragft"))
+    return Asked(
         setup=setup,
         question=question,
-        system=tuple(system),
-        earlier=tuple(turns[:place]),
-        later=tuple(turns[place + 1 :]),
+        history=[*system, *turns[:place]],
+        following=turns[place + 1 :],
+        ragft=ragft,
+        filter=read_filter(ragft.filter, "ragft.filter"),
         options=options,
-        filter=read_filter(options.filter, "ragft.filter"),
-        sampling=sampling,
-        stream=sampling.get("stream") is True,
         choices=choices,
     )
 
 
-def _setup(model: Any, deployed: Sequence[Setup]) -> Setup:
+def deployed_setup(model: Any, deployed: Sequence[Setup]) -> Setup:
+    """The setup that a request calls its model.
+
+    Raises:
+        ApiError: 400: it names none; 404: that one is not deployed.
+    """
     names = [setup.name for setup in deployed]
     if not isinstance(model, str):
         raise ApiError(400, f"The field 'model' must name a setup: {', '.join(names)}.", "model")
@@ -176,25 +168,25 @@ def _setup(model: Any, deployed: Sequence[Setup]) -> Setup:
     return SETUPS[model]
 
 
-def _split(messages: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _split(messages: Any) -> tuple[list[Message], list[Message]]:
     """System messages and turns, each with its content as plain text."""
     if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
         raise ApiError(400, f"The field 'messages' must hold 1 to {MAX_MESSAGES} messages.", "messages")
-    system: list[dict[str, Any]] = []
-    turns: list[dict[str, Any]] = []
+    system: list[Message] = []
+    turns: list[Message] = []
     for number, message in enumerate(messages):
         role = message.get("role") if isinstance(message, dict) else None
         if role in ("system", "developer"):
             system.append({"role": "system", "content": _text(message, number)})
         elif role in ("user", "assistant", "tool"):
-            turns.append({**message, "content": _text(message, number)})
+            turns.append(cast(Message, {**message, "content": _text(message, number)}))
         else:
             raise ApiError(400, f"messages.{number} has no role that is known here.", "messages")
     return system, turns
 
 
-def _text(message: Mapping[str, Any], number: int = 0) -> str:
-    """The content of a message as one text; parts other than text would be fetched from wherever they point to."""
+def _text(message: Mapping[str, Any], number: int) -> str:
+    """The content of a message as one text. Parts of other kinds are refused: the engine would fetch their URLs."""
     content = message.get("content")
     if content is None and message["role"] == "assistant":
         return ""

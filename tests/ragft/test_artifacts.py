@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import fcntl
+import importlib.metadata
 import json
 import os
 import time
@@ -24,6 +25,7 @@ from ragft.artifacts import (
     hash_file,
     hash_folder,
     hash_model,
+    model_version,
     sweep,
 )
 from ragft.errors import RagftError
@@ -78,15 +80,17 @@ def test_finished_stage_is_not_done_again(tmp_path: Path) -> None:
 
 def test_manifest_says_what_went_in_and_what_came_out(tmp_path: Path) -> None:
     inputs = {"split": "abc", "documents": [("ä.md", "123")]}
-    artifact, _ = build(tmp_path, "mix", inputs, lambda folder: {"rows": 3}, parents={"split": "abc"})
+    artifact, _ = build(
+        tmp_path, "mix", inputs, lambda folder: {"rows": 3}, packages=["torch", "no-such-package"],
+        parents={"split": "abc"},
+    )  # fmt: skip
     manifest = json.loads((artifact.folder / MANIFEST).read_text(encoding="utf-8"))
     assert set(manifest) == {"kind", "fingerprint", "created", "seconds", "parents", "inputs", "versions", "figures"}
     assert manifest["fingerprint"] == artifact.fingerprint == artifact.folder.name
     assert (manifest["kind"], manifest["parents"], manifest["figures"]) == ("mix", {"split": "abc"}, {"rows": 3})
-    assert "torch" in manifest["versions"]
+    assert set(manifest["versions"]) == {"torch"}
     # What is in the manifest gives the fingerprint again.
-    whole = {**manifest["inputs"], "versions": manifest["versions"]}
-    assert fingerprint_of("mix", whole) == artifact.fingerprint
+    assert fingerprint_of("mix", manifest["inputs"], manifest["versions"]) == artifact.fingerprint
 
 
 @pytest.mark.parametrize("stop", [RuntimeError("a bug"), KeyboardInterrupt(), OSError(errno.ENOSPC, "full")])
@@ -213,3 +217,35 @@ def test_sweep_leaves_what_was_written_lately_what_is_published_and_what_another
         assert sweep(tmp_path) == []
     assert sweep(tmp_path) == [busy]
     assert sweep(tmp_path / "nowhere") == []
+
+
+def test_version_of_a_model_is_its_content_which_its_manifest_remembers(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    before = model_version(tmp_path)
+    assert before == hash_model(tmp_path) and len(before) == 16
+    (tmp_path / "README.md").write_text("no part of the model")
+    assert model_version(tmp_path) == before
+    (tmp_path / "model.safetensors").write_bytes(b"Weights")
+    assert model_version(tmp_path) != before
+    manifest = {"fingerprint": "ab" * 8, "figures": {"version": before}}
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    assert model_version(tmp_path) == before
+    (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "figures": {}}))  # made by an earlier version
+    assert model_version(tmp_path) == "ab" * 8
+
+
+def test_versions_of_the_named_packages_are_part_of_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"torch": "2.1", "vllm": "0.3"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    before = {names: fingerprint_of("mix", {}, names) for names in (("torch",), ("torch", "vllm"), ("torch", "peft"))}
+    assert before["torch",] == before["torch", "peft"] != before["torch", "vllm"]
+    installed["vllm"] = "0.4"
+    after = {names: fingerprint_of("mix", {}, names) for names in before}
+    assert [after[names] == before[names] for names in before] == [True, False, True]

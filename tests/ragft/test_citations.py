@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragft.citations import in_plain_words, parse_citations, passage_matches, with_citations
+from ragft.citations import in_plain_words, parse_citations, with_citations
 
 
 @pytest.mark.parametrize(
@@ -31,20 +31,3 @@ def test_every_form_of_a_mark_is_renumbered(numbers: list[int], together: bool) 
     moved = with_citations(f"So it is {mark}.", lambda number: number + 10)
     assert parse_citations(moved) == tuple(dict.fromkeys(number + 10 for number in numbers))
     assert parse_citations(in_plain_words(moved)) == ()
-
-
-@pytest.mark.parametrize(
-    ("source", "matches"),
-    [
-        ("node.md", True),
-        ("node.md#Node.js 22", True),
-        ("node.md#22", True),
-        ("node.md#node.js  22", True),
-        ("node.md#2", False),
-        ("node.md#24", False),
-        ("mysql.md#22", False),
-        ("ode.md#22", False),
-    ],
-)
-def test_source_names_its_passage(source: str, matches: bool) -> None:
-    assert passage_matches(source, "node.md", "Node.js 22", "Node.js") is matches

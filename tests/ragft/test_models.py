@@ -1,4 +1,4 @@
-"""Where models come from: by name, from a folder, or from a hub; what is incomplete is refused in words."""
+"""Models by name, from a folder, or from a hub; what is incomplete is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def stub_conversion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
-    """A conversion that takes no time, into a cache of its own; the list says how often it was asked."""
+    """A conversion that takes no time, into a separate cache; the list counts its calls."""
     asked: list[Path] = []
 
     def convert(source: Path, folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_packaged_models_need_no_network(stub_conversion: list[Path]) -> None:
 def test_local_folders_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = whole_model(tmp_path / "models" / "mine")
     monkeypatch.chdir(tmp_path)
-    # A folder wins over a hub id that is written alike.
+    # A folder wins over a hub id of the same name.
     assert resolve_model("models/mine") == resolve_encoder("models/mine") == folder
 
 
@@ -73,7 +73,7 @@ def test_incomplete_folder_is_refused(tmp_path: Path, missing: str, sentence: st
         resolve_model(str(whole_model(tmp_path / "model", without=missing)))
 
 
-def test_pickled_weights_are_no_weights(tmp_path: Path) -> None:
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     folder = whole_model(tmp_path / "model", without="model.safetensors")
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(UsageError, match="can run code"):
@@ -82,7 +82,7 @@ def test_pickled_weights_are_no_weights(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("name", ["no-such-model", "./nothing", "/nowhere/at/all", "a/b/c", "~/nothing", ""])
-def test_name_that_is_nothing_is_refused_without_asking_the_hub(
+def test_unknown_name_is_refused_without_asking_the_hub(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -114,7 +114,7 @@ def test_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
         assert models.PACKAGED[name].distribution in str(missing.value)
 
 
-def test_hub_that_cannot_be_reached_is_told_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hub_that_cannot_be_reached_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,34 @@ from support.fakes import FakeEngine, FakeRetriever, hit
 
 from index.encoders.encoder import Encoder
 from index.refresh.refresh import refresh
+from index.search.settings import SearchSettings
 from index.store.filters import parse_filter
 from index.store.snapshot import Snapshot
 from ragft import pipeline as module
 from ragft.config import Config
-from ragft.engine.base import Delta
-from ragft.pipeline import Answer, Pipeline, Retriever, citations_of
+from ragft.pipeline import Answer, Pipeline, Prompt, Retriever, citations_of
+from ragft.prompts import Message
 from ragft.setups import FINE_TUNED, HYBRID, PROMPT_ONLY, RAG_ONLY, SETUPS, Setup, setup_named
 
 HITS = (hit("node.md", "Node.js 22", "Ends 2027-04-30."), hit("mysql.md", "MySQL 8.0", "Ends 2026-04-30."))
-CONFIG = Config(name="desk", prompt={"system": "House style."}, index={"top_k": 2})  # type: ignore[arg-type]
+CONFIG = Config(name="desk", prompt={"system": "House style."}, index={"search": {"top_k": 2}})  # type: ignore[arg-type]
 QUESTION = "When does Node.js 22 end?"
 PASSAGES = "Passages:\n[1] Node > Node.js 22\nEnds 2027-04-30.\n\n[2] Mysql > MySQL 8.0\nEnds 2026-04-30.\n\n"
 
 
 def fakes(text: str = "2027-04-30 [1]") -> tuple[Pipeline, FakeEngine, FakeEngine, FakeRetriever]:
-    base, tuned = FakeEngine(text, "base-model"), FakeEngine(text, "tuned-model")
-    retriever = FakeRetriever(HITS)
+    base, tuned = FakeEngine([text], "base-model"), FakeEngine([text], "tuned-model")
+    retriever = FakeRetriever(HITS, "snapshot-1")
     return Pipeline(CONFIG, {"base": base, "tuned": tuned}, retriever), base, tuned, retriever  # type: ignore[arg-type]
 
 
-def answered(pipeline: Pipeline, setup: Setup, question: str = QUESTION) -> Answer:
-    return asyncio.run(pipeline.answer(setup, question))
+def prepared(pipeline: Pipeline, setup: Setup, **search: Any) -> Prompt:
+    """The prompt for the question, with what retrieval finds for it."""
+    return pipeline.render(setup, QUESTION, asyncio.run(pipeline.retrieve(setup, QUESTION, **search)))
+
+
+def answered(pipeline: Pipeline, setup: Setup, **search: Any) -> Answer:
+    return asyncio.run(pipeline.answer(prepared(pipeline, setup, **search)))
 
 
 @pytest.mark.parametrize(
@@ -51,11 +56,12 @@ def test_setup_decides_the_model_and_the_passages(setup: Setup, shown: str, mode
     pipeline, base, tuned, retriever = fakes()
     answer = answered(pipeline, setup)
     asked, idle = (tuned, base) if setup.tuned else (base, tuned)
-    assert idle.asked == []
-    assert asked.asked == [
-        [{"role": "system", "content": "House style."}, {"role": "user", "content": f"{shown}Question: {QUESTION}"}]
-    ]
-    assert retriever.asked == ([QUESTION] if setup.retrieval else [])
+    assert idle.requests == []
+    (request,) = asked.requests
+    assert request.messages == [
+        {"role": "system", "content": "House style."}, {"role": "user", "content": f"{shown}Question: {QUESTION}"}
+    ]  # fmt: skip
+    assert retriever.asked == ([(QUESTION, None)] if setup.retrieval else [])
     assert (answer.setup, answer.model_version) == (setup.name, model)
     assert answer.index_version == ("snapshot-1" if setup.retrieval else None)
     assert answer.hits == (HITS if setup.retrieval else ())
@@ -77,47 +83,34 @@ def test_answer_without_passages_cites_nothing() -> None:
     assert citations_of("[0] [3] [999]", HITS) == ()
 
 
-def test_stream_ends_with_the_answer_that_generating_gives() -> None:
-    pipeline, *_ = fakes("It ends on 2027-04-30 [1]")
-
-    async def both() -> tuple[list[Any], Answer]:
-        prompt = await pipeline.prepare(HYBRID, QUESTION)
-        return [piece async for piece in pipeline.stream(prompt)], await pipeline.generate(prompt)
-
-    (*pieces, streamed), generated = asyncio.run(both())
-    assert all(isinstance(piece, Delta) for piece in pieces)
-    assert "".join(piece.text for piece in pieces) == streamed.text == generated.text
-    for field in ("setup", "citations", "hits", "index_version", "model_version", "finish_reason", "prompt_token_ids"):
-        assert getattr(streamed, field) == getattr(generated, field), field
-    assert streamed.answer_tokens == len(pieces)
-    assert 0 <= streamed.ttft_ms <= streamed.total_ms
-
-
-def test_stream_of_nothing_is_an_aborted_answer() -> None:
-    class Silent(FakeEngine):
-        async def stream(self, messages: Sequence[Any], sampling: Any) -> Any:
-            return
-            yield
-
-    pipeline = Pipeline(CONFIG, {"tuned": Silent()}, None)
-
-    async def streamed() -> list[Any]:
-        return [piece async for piece in pipeline.stream(await pipeline.prepare(FINE_TUNED, QUESTION))]
-
-    (answer,) = asyncio.run(streamed())
-    assert (answer.text, answer.finish_reason, answer.answer_tokens) == ("", "abort", 0)
-
-
-def test_answers_are_greedy_and_as_long_as_configured() -> None:
+def test_answers_are_greedy_and_as_long_as_configured_unless_a_request_asks_otherwise() -> None:
     pipeline, *_ = fakes()
-    assert (pipeline.sampling().temperature, pipeline.sampling().max_tokens) == (0.0, CONFIG.engine.max_tokens)
-    assert pipeline.sampling(7).max_tokens == 7
+    prompt = prepared(pipeline, FINE_TUNED)
+    assert pipeline.request(prompt).options == {"temperature": 0, "max_tokens": CONFIG.engine.max_tokens}
+    assert pipeline.request(prompt, {"max_tokens": 7, "n": 2}).options == {"temperature": 0, "max_tokens": 7, "n": 2}
+    # OpenAI's newer name for it.
+    assert pipeline.request(prompt, {"max_completion_tokens": 7}).options == {
+        "temperature": 0, "max_completion_tokens": 7
+    }  # fmt: skip
+
+
+def test_turns_around_the_question_stay_where_they_are() -> None:
+    pipeline, *_, retriever = fakes()
+    (found,) = retriever.search([QUESTION])
+    history: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
+    following: list[Message] = [{"role": "tool", "content": "12"}]
+    messages = pipeline.render(HYBRID, QUESTION, found, history=history, following=following).messages
+    assert messages[0] == {"role": "system", "content": "House style."}
+    assert (messages[1:3], messages[4:]) == (history, following)
+    assert messages[3]["content"] == f"{PASSAGES}Question: {QUESTION}"
+    own: list[Message] = [{"role": "system", "content": "Be brief."}]
+    assert pipeline.render(FINE_TUNED, QUESTION, None, history=own).messages[:-1] == own
 
 
 def test_setup_with_retrieval_never_answers_without() -> None:
     pipeline = Pipeline(CONFIG, {"tuned": FakeEngine()}, None)
     with pytest.raises(ValueError, match="hybrid needs an index"):
-        answered(pipeline, HYBRID)
+        prepared(pipeline, HYBRID)
     with pytest.raises(ValueError, match="hybrid needs passages"):
         pipeline.render(HYBRID, QUESTION, None)
 
@@ -130,7 +123,7 @@ def test_setup_without_retrieval_ignores_passages_that_are_at_hand() -> None:
 
 def test_fewer_passages_can_be_asked_for() -> None:
     pipeline, *_ = fakes()
-    assert asyncio.run(pipeline.prepare(HYBRID, QUESTION, k=1)).hits == HITS[:1]
+    assert prepared(pipeline, HYBRID, k=1).hits == HITS[:1]
 
 
 def test_no_setup_of_another_name() -> None:
@@ -167,7 +160,7 @@ def test_answer_never_mixes_two_snapshots(
     snapshots: tuple[Snapshot, Snapshot], real_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = snapshots
-    retriever = Retriever(old, real_encoder, CONFIG)
+    retriever = Retriever(old, real_encoder, CONFIG.index.search.settings())
     searching, swapped = threading.Event(), threading.Event()
     search = module.search
 
@@ -195,15 +188,12 @@ def test_prompt_keeps_its_snapshot_while_the_index_moves_on(
     snapshots: tuple[Snapshot, Snapshot], real_encoder: Encoder
 ) -> None:
     old, new = snapshots
-    retriever = Retriever(old, real_encoder, CONFIG)
-    pipeline = Pipeline(CONFIG, {"tuned": FakeEngine("Yes [1]")}, retriever)
+    retriever = Retriever(old, real_encoder, CONFIG.index.search.settings())
+    pipeline = Pipeline(CONFIG, {"tuned": FakeEngine(["Yes [1]"])}, retriever)
 
-    async def asked() -> Answer:
-        prompt = await pipeline.prepare(HYBRID, QUESTION)
-        retriever.snapshot = new
-        return await pipeline.generate(prompt)
-
-    answer = asyncio.run(asked())
+    prompt = prepared(pipeline, HYBRID)
+    retriever.snapshot = new
+    answer = asyncio.run(pipeline.answer(prompt))
     assert answer.index_version == old.id
     assert answer.citations[0].text == answer.hits[0].text and "2027-04-30" in answer.citations[0].text
 
@@ -211,7 +201,7 @@ def test_prompt_keeps_its_snapshot_while_the_index_moves_on(
 def test_what_the_caller_may_see_and_asks_for_reaches_the_search() -> None:
     pipeline, _, _, retriever = fakes()
     narrowed, labels = parse_filter({"year": 2024}), frozenset({"staff"})
-    asyncio.run(pipeline.answer(HYBRID, QUESTION, filter=narrowed, labels=labels))
+    answered(pipeline, HYBRID, filter=narrowed, labels=labels)
     assert retriever.restrictions == [(narrowed, labels)]
 
 
@@ -219,26 +209,34 @@ def test_every_setting_of_the_search_reaches_it(
     snapshots: tuple[Snapshot, Snapshot], real_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = {
-        "top_k": 3, "mode": "hybrid", "dense_weight": 2.0, "lexical_weight": 0.5, "rrf_k": 7, "depth": 9,
-        "rerank_depth": 11, "filter": {"year": {"gte": 2024}}, "bm25_k1": 1.2, "bm25_b": 0.75, "duplicates": "collapse",
+        "top_k": 3, "mode": "hybrid", "dense_weight": 2.0, "lexical_weight": 0.5, "rrf_k": 7, "candidates": 9,
+        "rerank_candidates": 11, "filter": {"year": {"gte": 2024}}, "bm25_k1": 1.2, "bm25_b": 0.75,
+        "duplicates": "collapse",
     }  # fmt: skip
-    config = Config.model_validate({"name": "desk", "index": section})
-    told: dict[str, Any] = {}
-    monkeypatch.setattr(module, "search", lambda *_, **settings: told.update(settings) or [[]])
+    config = Config.model_validate({"name": "desk", "index": {"search": section}})
+    told: list[Any] = []
+
+    def search(*arguments: Any, **more: Any) -> list[Any]:
+        told.extend([arguments[3], more])
+        return [[]]
+
+    monkeypatch.setattr(module, "search", search)
     judge: Any = object()
-    Retriever(snapshots[0], real_encoder, config, judge).search([QUESTION], filter=parse_filter({"a": 1}))
-    assert told.pop("filter").to_json() == {"and": [{"year": {"gte": 2024}}, {"a": 1}]}
-    assert told.pop("timings") is not None
-    assert told == {
-        "k": 3, "mode": "hybrid", "weights": (2.0, 0.5), "rrf_k": 7, "depth": 9,
-        "labels": None, "reranker": judge, "rerank_depth": 11, "bm25": (1.2, 0.75), "collapse": True,
-    }  # fmt: skip
+    retriever = Retriever(snapshots[0], real_encoder, config.index.search.settings(), judge)
+    retriever.search([QUESTION], 5, filter=parse_filter({"a": 1}), labels=frozenset({"staff"}))
+    settings, more = told
+    assert settings == SearchSettings(
+        k=5, mode="hybrid", candidates=9, weights=(2.0, 0.5), rrf_k=7, bm25=(1.2, 0.75), rerank_candidates=11,
+        collapse=True, filter=parse_filter({"year": {"gte": 2024}}),
+    )  # fmt: skip
+    assert more.pop("timings") is not None
+    assert more == {"filter": parse_filter({"a": 1}), "labels": {"staff"}, "reranker": judge}
 
 
 def test_stages_of_a_search_add_up_to_less_than_all_of_it(
     snapshots: tuple[Snapshot, Snapshot], real_encoder: Encoder
 ) -> None:
-    found = Retriever(snapshots[0], real_encoder, CONFIG).search([QUESTION, "Node.js"])
+    found = Retriever(snapshots[0], real_encoder, CONFIG.index.search.settings()).search([QUESTION, "Node.js"])
     for one in found:
         assert one.timings_ms.keys() == {"filter", "encode", "dense", "lexical", "fuse", "hits"}
         assert sum(one.timings_ms.values()) <= one.milliseconds

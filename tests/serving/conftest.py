@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 from support.engines import EngineThread, shared_engine
-from support.serving import Fakes, make_config, until
+from support.serving import Fakes, make_application, until
 
 from serving.app import create_app
 from serving.security import Keys
@@ -26,7 +26,7 @@ def make_app(tmp_path: Path, fakes: Fakes) -> Callable[..., Litestar]:
     """Makes an application over the stand-ins; arguments are keys of `serve`."""
 
     def make(keys: Keys | None = None, **serve: Any) -> Litestar:
-        return create_app(make_config(tmp_path, **serve), load=fakes.load, keys=keys or Keys({}))
+        return create_app(make_application(tmp_path, **serve), load=fakes.load, keys=keys or Keys({}))
 
     return make
 

@@ -18,20 +18,21 @@ import httpx
 import pytest
 from litestar import Litestar
 from support import PYTHONPATH
-from support.serving import Fakes, Running, make_config, running, until
+from support.serving import Fakes, Running, make_application, running, until
 
 import serving.deployment as deployment_module
 from index.encoders.encoder import Encoder
 from index.errors import NoSnapshot
 from index.refresh.refresh import refresh
-from index.store.snapshot import CURRENT, current_id
-from ragft.config import Config
-from ragft.engine.base import Engine
-from ragft.errors import EngineDead, RagftError, UsageError
+from index.store.folder import CURRENT, current_id
+from ragft.engine.base import EngineDead
+from ragft.errors import RagftError, UsageError
 from ragft.models import resolve_encoder
-from ragft.pipeline import Retriever
+from ragft.pipeline import Pipeline
+from ragft.stages.application import Application
+from ragft.stages.index import refresh as refresh_index
 from serving.app import create_app, listen, serve
-from serving.deployment import ChatBackend, Deployment, Loaded, _open
+from serving.deployment import Deployment, open_retriever
 from serving.security import Keys
 
 CHAT = "/v1/chat/completions"
@@ -76,8 +77,8 @@ def test_a_server_whose_engine_died_ends_so_that_its_supervisor_starts_another(
 def test_running_answers_finish_when_the_server_stops_and_new_ones_are_refused(
     make_app: Callable[..., Litestar], fakes: Fakes
 ) -> None:
-    fakes.chat.tokens = ["word "] * 10
-    fakes.chat.pause = 0.1
+    fakes.engine.tokens = ["word "] * 10
+    fakes.engine.pause = 0.1
     texts: list[str] = []
 
     def post(url: str, stream: bool) -> None:
@@ -87,7 +88,7 @@ def test_running_answers_finish_when_the_server_stops_and_new_ones_are_refused(
         threads = [threading.Thread(target=post, args=(served.url, stream)) for stream in (True, False, True)]
         for thread in threads:
             thread.start()
-        until(lambda: fakes.chat.running == 3)
+        until(lambda: fakes.engine.running == 3)
         with httpx.Client() as kept:
             kept.get(served.url + "/health/live")
             served.stop()
@@ -96,7 +97,7 @@ def test_running_answers_finish_when_the_server_stops_and_new_ones_are_refused(
             thread.join()
     assert len(texts) == 3
     assert all("stop" in text for text in texts)
-    assert fakes.chat.cancelled == 0
+    assert fakes.engine.cancelled == 0
 
 
 def _refused(served: Running) -> bool:
@@ -107,33 +108,33 @@ def _refused(served: Running) -> bool:
 
 
 def test_answers_that_outlast_the_drain_are_cut_off(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
-    fakes.chat.pause = 30
+    fakes.engine.pause = 30
     with running(make_app(drain_seconds=0.5)) as served:
         thread = threading.Thread(target=lambda: _refused(served))
         thread.start()
-        until(lambda: fakes.chat.running == 1)
+        until(lambda: fakes.engine.running == 1)
         served.stop()
         served.join(8)
         thread.join()
-    assert fakes.chat.running == 0
+    assert fakes.engine.running == 0
 
 
 def test_serve_ends_with_status_0_on_sigterm_and_says_where_it_listens(tmp_path: Path) -> None:
-    script = f"""
-        import sys
+    script = """
         from pathlib import Path
-        sys.path[:0] = {PYTHONPATH.split(os.pathsep)!r}
-        from support.serving import Fakes
-        from ragft.config import Config
+        from support.serving import Fakes, make_application
         from serving.app import serve
-        config = Config.model_validate({{"name": "x", "serve": {{"port": 0, "setups": ["prompt-only"]}}}})
-        say = lambda line: print(line, flush=True)
-        serve(config, model_folders={{"base": Path(".")}}, load=Fakes().load, say=say)
+        application = make_application(Path("."), port=0, setups=["prompt-only"])
+        application.reporter.say = lambda line: print(line, flush=True)
+        serve(application, load=Fakes().load)
         print("ended", flush=True)
     """
     file = tmp_path / "script.py"
     file.write_text(textwrap.dedent(script))
-    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
+    process = subprocess.Popen(
+        [sys.executable, str(file)], stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
@@ -150,9 +151,9 @@ def test_serve_ends_with_status_0_on_sigterm_and_says_where_it_listens(tmp_path:
 
 def test_an_engine_that_cannot_start_ends_serve_with_its_sentence(tmp_path: Path, fakes: Fakes) -> None:
     fakes.failure = RagftError("vLLM could not load it.")
-    config = make_config(tmp_path, port=0, setups=["prompt-only"])
+    application = make_application(tmp_path, port=0, setups=["prompt-only"])
     with pytest.raises(RagftError, match="could not load"):
-        serve(config, model_folders={"base": tmp_path}, load=fakes.load, say=lambda _: None)
+        serve(application, load=fakes.load)
 
 
 def test_a_port_in_use_is_one_sentence_and_nothing_is_loaded(tmp_path: Path, fakes: Fakes) -> None:
@@ -161,9 +162,9 @@ def test_a_port_in_use_is_one_sentence_and_nothing_is_loaded(tmp_path: Path, fak
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        config = make_config(tmp_path, port=port, setups=["prompt-only"])
+        application = make_application(tmp_path, port=port, setups=["prompt-only"])
         with pytest.raises(UsageError, match=f"Port {port} is in use"):
-            serve(config, model_folders={"base": tmp_path}, load=fakes.load)
+            serve(application, load=fakes.load)
 
 
 def test_an_address_of_another_machine_is_one_sentence() -> None:
@@ -173,7 +174,7 @@ def test_an_address_of_another_machine_is_one_sentence() -> None:
 
 def test_a_setup_that_retrieves_needs_an_index(tmp_path: Path, fakes: Fakes) -> None:
     with pytest.raises(NoSnapshot, match="ragft index build"):
-        serve(make_config(tmp_path), model_folders={"tuned": tmp_path}, load=fakes.load)
+        serve(make_application(tmp_path, setups=["rag-only"]), load=fakes.load)
 
 
 @pytest.fixture(scope="module")
@@ -182,34 +183,30 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture
-def indexed(tmp_path: Path, fakes: Fakes, encoder: Encoder) -> tuple[Config, Litestar]:
-    """An application over a real index of one document."""
+def indexed(tmp_path: Path, fakes: Fakes, encoder: Encoder) -> tuple[Application, Litestar]:
+    """An endpoint over a real index of one document."""
     documents = tmp_path / "documents"
     documents.mkdir()
     (documents / "tickets.md").write_text("# Tickets\n\nA ticket costs 12 euros.\n")
-    config = make_config(tmp_path)
-    config = config.model_copy(update={"index": config.index.model_copy(update={"documents": documents})})
-    root = tmp_path / "workspace" / "index"
-    refresh(root, documents, encoder)
+    application = make_application(tmp_path, {"documents": {"folder": documents}})
+    application.encoder = encoder
+    refresh(application.index_root, documents, encoder)
 
-    async def load() -> Loaded:
-        retriever = Retriever(await asyncio.to_thread(_open, root, encoder), encoder, config)
-        engines: dict[str, Engine] = {"tuned": fakes.engine}
-        chats: dict[str, ChatBackend] = {"tuned": fakes.chat}
-        return Loaded(engines, chats, retriever)
+    async def load() -> Pipeline:
+        return fakes.pipeline(await asyncio.to_thread(open_retriever, application))
 
-    return config, create_app(config, load=load, keys=Keys({}))
+    return application, create_app(application, load=load, keys=Keys({}))
 
 
 def _search(url: str, query: str) -> Any:
     return httpx.post(url + "/v1/retrieve", json={"query": query, "top_k": 1}).json()
 
 
-def test_a_refresh_is_served_at_once_and_a_dry_run_changes_nothing(indexed: tuple[Config, Litestar]) -> None:
-    config, app = indexed
+def test_a_refresh_is_served_at_once_and_a_dry_run_changes_nothing(indexed: tuple[Application, Litestar]) -> None:
+    application, app = indexed
     with running(app) as served:
         before = _search(served.url, "ticket")["index_version"]
-        (config.index.documents / "dogs.md").write_text("# Dogs\n\nDogs travel free of charge.\n")
+        (application.config.index.documents.folder / "dogs.md").write_text("# Dogs\n\nDogs travel free of charge.\n")
         url = served.url + "/admin/index/refresh"
         plan = httpx.post(url, json={"dry_run": True}).json()
         assert (plan["added"], plan["unchanged"], plan["published"]) == (1, 1, False)
@@ -226,7 +223,9 @@ def test_a_refresh_is_served_at_once_and_a_dry_run_changes_nothing(indexed: tupl
         assert versions["index_version"] == done["index_version"]
 
 
-def test_a_refresh_while_one_runs_is_409(indexed: tuple[Config, Litestar], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refresh_while_one_runs_is_409(
+    indexed: tuple[Application, Litestar], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, app = indexed
     release = threading.Event()
     began = threading.Event()
@@ -234,9 +233,9 @@ def test_a_refresh_while_one_runs_is_409(indexed: tuple[Config, Litestar], monke
     def slow(*arguments: Any, **options: Any) -> Any:
         began.set()
         release.wait(10)
-        return refresh(*arguments, **options)
+        return refresh_index(*arguments, **options)
 
-    monkeypatch.setattr("serving.deployment.refresh", slow)
+    monkeypatch.setattr(deployment_module, "refresh", slow)
     with running(app) as served:
         url = served.url + "/admin/index/refresh"
         first = threading.Thread(target=lambda: httpx.post(url, json={}))
@@ -250,24 +249,24 @@ def test_a_refresh_while_one_runs_is_409(indexed: tuple[Config, Litestar], monke
 
 
 @pytest.mark.parametrize("body", [{"folder": "/etc"}, {"dry_run": "yes"}, [], "x"])
-def test_a_body_that_names_a_path_is_400(indexed: tuple[Config, Litestar], body: Any) -> None:
+def test_a_body_that_names_a_path_is_400(indexed: tuple[Application, Litestar], body: Any) -> None:
     _, app = indexed
     with running(app) as served:
         assert httpx.post(served.url + "/admin/index/refresh", json=body).status_code == 400
 
 
 def test_a_snapshot_that_another_process_published_is_served(
-    indexed: tuple[Config, Litestar], encoder: Encoder, tmp_path: Path
+    indexed: tuple[Application, Litestar], encoder: Encoder, tmp_path: Path
 ) -> None:
-    config, app = indexed
+    application, app = indexed
     with running(app) as served:
-        (config.index.documents / "dogs.md").write_text("# Dogs\n\nDogs travel free of charge.\n")
-        report = refresh(tmp_path / "workspace" / "index", config.index.documents, encoder)
+        (application.config.index.documents.folder / "dogs.md").write_text("# Dogs\n\nDogs travel free of charge.\n")
+        report = refresh(application.index_root, application.config.index.documents.folder, encoder)
         until(lambda: _search(served.url, "dogs")["index_version"] == report.snapshot_id)
 
 
 def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_serving(
-    indexed: tuple[Config, Litestar], tmp_path: Path
+    indexed: tuple[Application, Litestar], tmp_path: Path
 ) -> None:
     _, app = indexed
     root = tmp_path / "workspace" / "index"

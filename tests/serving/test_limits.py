@@ -12,7 +12,11 @@ import httpx
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
-from support.serving import Fakes, make_config, running, until
+from support.serving import Fakes, make_application, running, until
+
+from ragft.config import EngineSection
+from serving.app import create_app
+from serving.security import Keys
 
 Client = TestClient[Litestar]
 JSON = {"content-type": "application/json"}
@@ -90,7 +94,7 @@ def test_unknown_routes_and_methods_have_the_same_error_body(client: Client) -> 
 
 
 def test_a_stream_arrives_piece_by_piece(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
-    fakes.chat.pause = 0.2
+    fakes.engine.pause = 0.2
     with running(make_app()) as served:
         with httpx.stream("POST", served.url + CHAT, json={**ASK, "stream": True}) as answer:
             times = [time.monotonic() for line in answer.iter_lines() if line]
@@ -100,8 +104,8 @@ def test_a_stream_arrives_piece_by_piece(make_app: Callable[..., Litestar], fake
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_frees_its_slot(make_app: Callable[..., Litestar], fakes: Fakes, stream: bool) -> None:
-    fakes.chat.tokens = ["word "] * 1000
-    fakes.chat.pause = 0.02
+    fakes.engine.tokens = ["word "] * 1000
+    fakes.engine.pause = 0.02
     with running(make_app()) as served:
         with pytest.raises(httpx.ReadTimeout):
             if stream:
@@ -109,28 +113,25 @@ def test_a_client_that_goes_away_frees_its_slot(make_app: Callable[..., Litestar
                     next(answer.iter_lines())
                     raise httpx.ReadTimeout("enough")
             httpx.post(served.url + CHAT, json=ASK, timeout=0.3)
-        until(lambda: fakes.chat.running == 0, 1.0)
-        assert fakes.chat.cancelled == 1
+        until(lambda: fakes.engine.running == 0, 1.0)
+        assert fakes.engine.cancelled == 1
 
 
 def test_a_client_that_goes_away_before_the_first_token_frees_its_slot(
     make_app: Callable[..., Litestar], fakes: Fakes
 ) -> None:
-    fakes.chat.pause = 5
+    fakes.engine.pause = 5
     with running(make_app()) as served:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(served.url + CHAT, json={**ASK, "stream": True}, timeout=0.3)
-        until(lambda: fakes.chat.running == 0, 1.0)
+        until(lambda: fakes.engine.running == 0, 1.0)
 
 
 def test_more_requests_than_may_wait_are_503_at_once(tmp_path: Any, fakes: Fakes) -> None:
-    from serving.app import create_app
-    from serving.security import Keys
-
-    config = make_config(tmp_path, max_queued=1)
-    config = config.model_copy(update={"engine": config.engine.model_copy(update={"max_sequences": 1})})
-    fakes.chat.pause = 0.3
-    with running(create_app(config, load=fakes.load, keys=Keys({}))) as served:
+    application = make_application(tmp_path, max_queued=1)
+    application.config = application.config.model_copy(update={"engine": EngineSection(max_num_seqs=1)})
+    fakes.engine.pause = 0.3
+    with running(create_app(application, load=fakes.load, keys=Keys({}))) as served:
         statuses: list[int] = []
 
         def post() -> None:

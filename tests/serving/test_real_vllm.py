@@ -9,30 +9,40 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from support.engines import EngineThread
-from support.serving import FakeRetriever, make_config, until
+from support.domains import application
+from support.engines import SETTINGS, EngineThread
+from support.fakes import FakeRetriever
+from support.serving import until
 
+from ragft.config import Config
+from ragft.engine.base import PromptTooLong
+from ragft.pipeline import Answer, Pipeline
+from ragft.setups import SETUPS
 from serving.app import create_app, listen, make_server
-from serving.deployment import Loaded
 from serving.security import KEY_VARIABLE, Keys
 
 pytestmark = pytest.mark.slow
+CONFIG = Config.model_validate(
+    {
+        "name": "trains",
+        "prompt": {"system": "House style."},
+        "engine": SETTINGS,
+        "serve": {"setups": ["rag-only", "prompt-only"]},
+    }
+)
 QUESTION = "What does a ticket cost? Answer with the number of the passage in brackets."
 
 
 @pytest.fixture(scope="module")
-def url(vllm_engine: EngineThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(vllm_engine: EngineThread) -> Iterator[str]:
     """An endpoint over the real engine, in the engine's own event loop."""
     engine = vllm_engine.engine
 
-    async def load() -> Loaded:
-        chat = await engine.openai_chat()
-        return Loaded({"base": engine}, {"base": chat}, FakeRetriever())  # type: ignore[arg-type]
+    async def load() -> Pipeline:
+        return Pipeline(CONFIG, {"base": engine}, FakeRetriever())  # type: ignore[arg-type]
 
-    config = make_config(tmp_path_factory.mktemp("vllm"), setups=["rag-only", "prompt-only"])
-    config = config.model_copy(update={"engine": config.engine.model_copy(update={"max_tokens": 24})})
     keep, engine.close = engine.close, _nothing  # type: ignore[method-assign]
-    app = create_app(config, load=load, keys=Keys.load(None, {KEY_VARIABLE: "secret"}))
+    app = create_app(application(CONFIG), load=load, keys=Keys.load(None, {KEY_VARIABLE: "secret"}))
     with listen("127.0.0.1", 0) as listener:
         server = make_server(app)
         thread = threading.Thread(target=lambda: vllm_engine.call(server.serve([listener]), 600))
@@ -66,7 +76,7 @@ def test_an_answer_has_usage_versions_and_citations(client: openai.OpenAI) -> No
     assert answer.choices[0].message.content
     assert answer.usage is not None
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
-    assert 0 < answer.usage.completion_tokens <= 24
+    assert 0 < answer.usage.completion_tokens <= SETTINGS.max_tokens
     assert answer.model_extra is not None
     assert answer.model_extra["ragft"]["index_version"] == raw.headers["x-ragft-index-version"]
     assert isinstance(answer.model_extra["ragft"]["citations"], list)
@@ -128,7 +138,7 @@ def test_the_statuses_of_wrong_requests(client: openai.OpenAI, url: str) -> None
                 )
             if fields == {"stop": ["x"] * 10_000}:
                 break
-    with pytest.raises(openai.BadRequestError, match="maximum context length"):
+    with pytest.raises(openai.BadRequestError, match="leaves no room for an answer"):
         client.chat.completions.create(model="rag-only", messages=messages("word " * 3000))
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=url + "/v1", api_key="guess").models.list()
@@ -167,3 +177,51 @@ def test_a_tool_call_conversation_keeps_the_passages_in_the_users_turn(client: o
     ]
     answer = client.chat.completions.create(model="rag-only", messages=conversation)  # type: ignore[arg-type]
     assert answer.choices[0].message.content
+
+
+# --- what was evaluated is what is served
+
+
+@pytest.fixture(scope="module")
+def pipeline(vllm_engine: EngineThread) -> Pipeline:
+    """The pipeline as the evaluation makes it, over the engine that the endpoint serves with."""
+    return Pipeline(CONFIG, {"base": vllm_engine.engine}, None)
+
+
+def evaluated(thread: EngineThread, pipeline: Pipeline, setup: str, question: str) -> Answer:
+    (found,) = FakeRetriever().search([question])
+    return thread.call(pipeline.answer(pipeline.render(SETUPS[setup], question, found)))
+
+
+@pytest.mark.parametrize("setup", ["rag-only", "prompt-only"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_evaluated_prompt_gets_the_same_token_ids_from_the_endpoint(
+    client: openai.OpenAI, vllm_engine: EngineThread, pipeline: Pipeline, setup: str, stream: bool
+) -> None:
+    # The last one leaves room for a few tokens of an answer only.
+    for question in (QUESTION, "Why?\t", "Wie viel, né Äöü 你好 🚂? <|im_end|>", "long " * 940):
+        answer = evaluated(vllm_engine, pipeline, setup, question)
+        served = client.chat.completions.create(  # type: ignore[call-overload]
+            model=setup, messages=messages(question), stream=stream, extra_body={"return_token_ids": True}
+        )
+        parts = list(served) if stream else [served]
+        prompt = parts[0].model_extra["prompt_token_ids"]
+        choices = [choice for part in parts for choice in part.choices]
+        ids = [token for choice in choices for token in choice.model_extra.get("token_ids") or ()]
+        assert (tuple(prompt), tuple(ids)) == (answer.prompt_token_ids, answer.token_ids)
+        assert choices[-1].finish_reason == answer.finish_reason
+    assert len(answer.token_ids) < SETTINGS.max_tokens  # clamped, in both
+
+
+@pytest.mark.parametrize("setup", ["rag-only", "prompt-only"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("words", [1020, 900_000])
+def test_an_evaluated_prompt_that_is_too_long_gets_the_same_refusal_from_the_endpoint(
+    client: openai.OpenAI, vllm_engine: EngineThread, pipeline: Pipeline, setup: str, stream: bool, words: int
+) -> None:
+    question = "w " * words
+    with pytest.raises(PromptTooLong) as refused:
+        evaluated(vllm_engine, pipeline, setup, question)
+    with pytest.raises(openai.BadRequestError) as served:
+        client.chat.completions.create(model=setup, messages=messages(question), stream=stream)  # type: ignore[call-overload]
+    assert served.value.body["message"] == str(refused.value)  # type: ignore[index]

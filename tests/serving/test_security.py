@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
-from support.serving import Fakes, make_config, until
+from support.serving import Fakes, make_application, until
 
 from ragft.errors import UsageError
 from serving.app import create_app, serve
@@ -88,10 +88,10 @@ def test_without_a_key_only_requests_that_name_localhost_are_answered(client: Cl
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_beyond_loopback_a_key_is_needed(tmp_path: Path, fakes: Fakes, host: str) -> None:
-    config = make_config(tmp_path, host=host)
+    application = make_application(tmp_path, host=host)
     with pytest.raises(UsageError, match="RAGFT_API_KEY"):
-        create_app(config, load=fakes.load, keys=Keys({}))
-    create_app(config, load=fakes.load, keys=Keys.load(None, {"RAGFT_API_KEY": "k"}))
+        create_app(application, load=fakes.load, keys=Keys({}))
+    create_app(application, load=fakes.load, keys=Keys.load(None, {"RAGFT_API_KEY": "k"}))
 
 
 @pytest.mark.parametrize("text", ["chat", "chat 123", f"root {'a' * 64}", f"chat {'a' * 64} more", "# nothing\n"])
@@ -105,5 +105,5 @@ def test_a_file_of_keys_that_is_not_understood_is_refused(tmp_path: Path, text: 
 
 
 def test_a_setup_without_its_model_is_refused_before_anything_is_loaded(tmp_path: Path, fakes: Fakes) -> None:
-    with pytest.raises(UsageError, match="tuned model"):
-        serve(make_config(tmp_path), model_folders={"base": tmp_path}, load=fakes.load)
+    with pytest.raises(UsageError, match=r"tuned model.*serve\.setups"):
+        serve(make_application(tmp_path), load=fakes.load)

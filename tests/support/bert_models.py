@@ -1,4 +1,4 @@
-"""Tiny BERT encoders with random weights, in the folders that sentence-transformers writes."""
+"""Tiny BERT encoders with random weights, in the format of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WINDOW = 24
 
 
 def save_bert(folder: Path, pooling: str = "mean", normalise: bool = True, activation: str = "gelu") -> Path:
-    """A BERT of 2 layers, 4 heads and 32 dimensions that reads letters, 24 tokens at most."""
+    """A BERT of 2 layers, 4 heads and 32 dimensions that reads letters, at most 24 tokens."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer

@@ -1,12 +1,12 @@
-"""Ends writers of an index at every single step that they take on disk, and looks at what they leave.
+"""Kills writers of an index at every single step that they take on disk, and looks at what they leave.
 
 Run as a script, because it forks: `python crashing.py SCENARIO [--every N] [--mode kill|power]`. Prints one line of
-JSON. Each point is one system call that changes the disk (open for writing, write, fsync, rename, unlink, rmdir,
-mkdir); the process that makes it is ended by SIGKILL just before, or, in a write, half-way through. In the mode
-`power`, what was not forced to disk is lost besides: the content of every file written since and not synced.
+JSON. Each step is one system call that changes the disk (open for writing, write, fsync, rename, unlink, rmdir,
+mkdir). SIGKILL ends the process just before the call or, in a write, half-way through it. In the mode `power`, the
+content of every file that was written and not forced to disk is lost, too.
 
 After each kill another process looks: the index is the old one or the new one, whole; every snapshot that is listed
-opens and has its checksums; and the next refresh succeeds and leaves nothing behind that no snapshot needs.
+opens and is intact; and the next refresh succeeds and leaves nothing behind that no snapshot needs.
 """
 
 from __future__ import annotations
@@ -33,16 +33,18 @@ from index.errors import NoSnapshot
 from index.refresh.estimate import RATES
 from index.refresh.refresh import RefreshSettings, refresh
 from index.search.search import search
-from index.store.maintenance import compact, gc, verify_all
-from index.store.snapshot import Snapshot, current_id, list_snapshots, rollback
+from index.search.settings import SearchSettings
+from index.store.folder import current_id
+from index.store.maintenance import compact, gc, rollback, verify_all
+from index.store.snapshot import Snapshot, list_snapshots
 from support.indexes import HashEncoder, WordTokenizer
 
-# What a refresh imports when it comes to it, taken in before forking: else every child takes it in anew.
+# What a refresh imports lazily is imported before forking, so that the children need not import it again.
 for name in ("faiss", "index.store.approximate", "index.documents.formats.markdown", "pyarrow.compute", "pandas"):
-    with contextlib.suppress(ImportError):  # pyarrow looks for pandas, and does without
+    with contextlib.suppress(ImportError):  # pyarrow tries pandas, and works without it
         importlib.import_module(name)
 
-# What is known of files is to be used here, however young they are.
+# States of files are to be trusted here, however young the files are.
 index.documents.unchanged.SETTLED_NS = -(10**15)
 
 ENCODER = HashEncoder(WordTokenizer())
@@ -91,12 +93,12 @@ def history(place: Path, steps: int) -> None:
 
 
 class Scenario:
-    """What is there, and what is done to it.
+    """An index, and an operation on it that is killed.
 
     Attributes:
-        prepare: Called once, without kills.
-        change: Made to the documents before each attempt; not part of it.
-        act: What is killed.
+        prepare: builds the index; called once.
+        act: the operation.
+        change: documents that the folder holds before each attempt; None: those of `prepare`.
     """
 
     def __init__(
@@ -192,7 +194,7 @@ class Killer:
 
 
 class Torn:
-    """A file whose writes may end half-way."""
+    """A file of which a write may end half-way."""
 
     def __init__(self, file: Any, killer: Killer) -> None:
         self._file = file
@@ -217,7 +219,7 @@ class Torn:
 
 
 def in_child(work: Callable[[], object], log: Path) -> int:
-    """Run in a process of its own; returns its exit status, negative for a signal."""
+    """Run in a process of its own, and return its exit status, negative for a signal."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
@@ -236,7 +238,7 @@ def in_child(work: Callable[[], object], log: Path) -> int:
 def content(root: Path, id: str | None = None) -> dict[str, Any]:  # noqa: A002
     """All that a reader can see of a snapshot."""
     snapshot = Snapshot.open(root, id)
-    (hits,) = search(snapshot, ENCODER, [QUESTION], k=50)
+    (hits,) = search(snapshot, ENCODER, [QUESTION], SearchSettings(k=50))
     return {
         "id": snapshot.id,
         "documents": [[entry.id, entry.hash] for entry in snapshot.documents()],
@@ -278,7 +280,7 @@ def leftovers(root: Path) -> None:
 
 
 def run(name: str, every: int, power: bool, offset: int = 0) -> dict[str, Any]:
-    """End a scenario at every so-manieth of its steps; returns how many kills it took."""
+    """Kill a scenario at every `every`-th of its steps, and return the number of kills."""
     scenario = SCENARIOS[name]
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary)

@@ -15,7 +15,7 @@ from ragft.engine.vllm import VllmEngine
 from ragft.models import resolve_model
 
 MODEL = "smollm2-135m-instruct"
-SETTINGS = EngineSection(max_length=1024, max_tokens=32, max_sequences=8, kv_cache_mib=128)
+SETTINGS = EngineSection(max_model_len=1024, max_tokens=32, max_num_seqs=8, kv_cache_mib=128)
 
 _T = TypeVar("_T")
 _shared: EngineThread | None = None

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ragft.citations import parse_citations
+from ragft.config import AnswerSection
+from ragft.data.questions import Question
+from ragft.data.sources import Source
 from ragft.evaluate.metrics import METRICS, Rules
-from ragft.evaluate.records import PassageRef, Question, Record
+from ragft.evaluate.records import PassageRef, Record
 
-RULES = Rules.compile(
-    r"Answer: .+ · Source: (\[\d+\]|none)", r"Answer: (.+?) · Source", "Answer: unknown · Source: none"
+RULES = Rules.of(
+    AnswerSection(
+        format=r"Answer: .+ · Source: (\[\d+\]|none)",
+        value=r"Answer: (.+?) · Source",
+        refusal="Answer: unknown · Source: none",
+    )
 )
 SETUPS = ("prompt-only", "rag-only", "fine-tuned", "hybrid")
 
@@ -23,7 +30,8 @@ def question(answer: str | None = "2026-04-30", **given: Any) -> Question:
         "sources": () if answer is None else ("django.md#4.2",),
         "answerable": answer is not None,
     }
-    return Question(**{**values, **given})
+    values |= given
+    return Question(**{**values, "sources": tuple(map(Source, values["sources"]))})
 
 
 def record(answer: str, **given: Any) -> Record:

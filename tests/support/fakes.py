@@ -1,53 +1,21 @@
-"""A domain on disk, and stand-ins for what takes long: the index, the retriever and the engines."""
+"""Stand-ins for what takes long: the index, the retriever and the engines."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from index.documents.chunking import Chunk
-from index.encoders.reranker import Reranker
 from index.search.search import Hit
 from index.store.filters import Filter, Labels
-from ragft.console import Reporter
-from ragft.engine.base import Delta, Generation, Sampling
+from ragft.engine.base import ChatRequest, Completion, EngineDead
 from ragft.pipeline import Retrieved
-from ragft.prompts import Message
 
-
-class Domain:
-    """A folder with a configuration, documents, examples and questions."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config = folder / "ragft.yaml"
-        (folder / "documents").mkdir(parents=True)
-
-    @property
-    def workspace(self) -> Path:
-        return self.folder / "out"
-
-    def page(self, name: str, text: str | bytes) -> Path:
-        path = self.folder / "documents" / name
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return path
-
-    def lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
-        path = self.folder / name
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return path
-
-    def configure(self, **sections: Any) -> Path:
-        """Writes the configuration; sections are merged into the defaults of these tests."""
-        values: dict[str, Any] = {"name": "desk", "workspace": "out", "index": {"top_k": 2}}
-        values["data"] = {"validation_share": 0.25, "mix": {"passages": 2, "gold_share": 1.0, "closed_book_share": 0.0}}
-        self.config.write_text(yaml.safe_dump({**values, **sections}))
-        return self.config
+MODEL_VERSION = "0123456789abcdef"
+INDEX_VERSION = "fedcba9876543210"
 
 
 def hit(document: str, heading: str, text: str, score: float = 0.5) -> Hit:
@@ -72,7 +40,7 @@ def hit(document: str, heading: str, text: str, score: float = 0.5) -> Hit:
 class FakeSnapshot:
     """Sections of documents, one chunk each (or several, with the same heading)."""
 
-    id = "snapshot-of-a-test"
+    id = INDEX_VERSION
 
     def __init__(self, sections: Sequence[tuple[str, str, str]]) -> None:
         """`sections`: (document, heading, text)."""
@@ -80,6 +48,10 @@ class FakeSnapshot:
             Chunk(document, document.removesuffix(".md").title(), (heading,), number, number + len(text), text, "")
             for number, (document, heading, text) in enumerate(sections)
         ]
+
+    @property
+    def chunk_count(self) -> int:
+        return len(self._chunks)
 
     def chunks(self) -> list[Chunk]:
         return self._chunks
@@ -94,15 +66,21 @@ class FakeSnapshot:
         ]  # fmt: skip
 
 
+HITS = (hit("tickets.md", "Prices", "A ticket costs 12 euros."), hit("dogs.md", "Prices", "Dogs travel free."))
+
+
 @dataclass
 class FakeRetriever:
-    """Finds the same passages for every question, and counts what it was asked."""
+    """Finds the same passages for every question; `asked` holds each question with the `k` that came with it."""
 
-    hits: tuple[Hit, ...]
-    index_version: str = "snapshot-1"
-    asked: list[str] = field(default_factory=list)
+    hits: tuple[Hit, ...] = HITS
+    index_version: str = INDEX_VERSION
+    asked: list[tuple[str, int | None]] = field(default_factory=list)
     restrictions: list[tuple[Filter | None, Labels]] = field(default_factory=list)
-    reranker: Reranker | None = None
+
+    @property
+    def snapshot(self) -> FakeSnapshot:
+        return FakeSnapshot([(hit.document_id, hit.heading_path[-1], hit.text) for hit in self.hits])
 
     def search(
         self,
@@ -112,51 +90,92 @@ class FakeRetriever:
         filter: Filter | None = None,  # noqa: A002
         labels: Labels = None,
     ) -> list[Retrieved]:
-        self.asked += questions
+        self.asked += [(question, k) for question in questions]
         self.restrictions += [(filter, labels) for _ in questions]
         return [Retrieved(self.hits[: k or len(self.hits)], self.index_version, 1.5) for _ in questions]
 
 
 @dataclass
 class FakeEngine:
-    """Says `text` to everything; raises what `failures` holds for a question."""
+    """Answers every conversation with the same tokens.
 
-    text: str = "2027-04-30 [1]"
-    model_version: str = "model-1"
+    Attributes:
+        pause: seconds before each token.
+        failures: what the last user's turn of a conversation is answered with instead, by its question.
+        error: what every conversation is answered with instead.
+        fails_after: tokens of a stream before `error`; None: none.
+        dead: whether it says so when it is asked for its health.
+        requests: what it was asked.
+        running: conversations in progress; `cancelled` ones ended before their answer did.
+    """
+
+    tokens: Sequence[str] = ("Costs ", "12 euros ", "[1].")
+    version: str = MODEL_VERSION
+    pause: float = 0.0
     failures: dict[str, Exception] = field(default_factory=dict)
-    asked: list[list[Message]] = field(default_factory=list)
-    running: bool = False
+    error: Exception | None = None
+    fails_after: int | None = None
+    dead: bool = False
+    started: bool = False
+    closed: bool = False
+    requests: list[ChatRequest] = field(default_factory=list)
+    running: int = 0
+    cancelled: int = 0
+
+    @property
+    def asked(self) -> list[str]:
+        """The last turn of every conversation."""
+        return [request.messages[-1]["content"] for request in self.requests]
+
+    def preload(self) -> None: ...
 
     async def start(self) -> None:
-        self.running = True
+        self.started = True
 
     async def close(self) -> None:
-        self.running = False
+        self.started, self.closed = False, True
 
-    async def check_health(self) -> None: ...
+    async def check_health(self) -> None:
+        if self.dead:
+            raise EngineDead("it was killed")
 
-    async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Generation:
-        assert self.running or not self.failures
-        self.asked.append(list(messages))
-        question = messages[-1]["content"].rpartition("Question: ")[2]
+    async def chat(self, request: ChatRequest) -> Completion:
+        self._accept(request)
+        async with self._slot():
+            for _ in self.tokens:
+                await asyncio.sleep(self.pause)
+            text = "".join(self.tokens)
+            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+            return Completion(body, text, (1, 2, 3), (7, 8), "stop", 10.0, 20.0)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+        self._accept(request)
+        async with self._slot():
+            for place, token in enumerate(self.tokens):
+                await asyncio.sleep(self.pause)
+                if place == self.fails_after and self.error is not None:
+                    raise self.error
+                end = "stop" if place == len(self.tokens) - 1 else None
+                for index in range(request.options.get("n", 1)):
+                    choice = {"index": index, "delta": {"content": token}, "finish_reason": end}
+                    yield {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+
+    def _accept(self, request: ChatRequest) -> None:
+        self.requests.append(request)
+        question = self.asked[-1].rpartition("Question: ")[2]
         if question in self.failures:
             raise self.failures[question]
-        return Generation(self.text, (1, 2, 3), (7, 8), "stop", 10.0, 20.0)
+        if self.error is not None and self.fails_after is None:
+            raise self.error
 
-    async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Delta]:
-        self.asked.append(list(messages))
-        words = self.text.split(" ")
-        for place, word in enumerate(words):
-            last = place == len(words) - 1
-            yield Delta(word if last else f"{word} ", (place + 1,), (7, 8), "stop" if last else None)
-
-
-class Quiet(Reporter):
-    """Says nothing, remembers everything."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        self.running += 1
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1

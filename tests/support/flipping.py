@@ -1,9 +1,9 @@
-"""Flips an index under readers in threads and in another process, and looks whether one ever sees two snapshots.
+"""Changes the live snapshot under readers in threads and in another process, and checks that none ever sees two.
 
-Every document of edition n says `edition n` in all its passages, so hits of two editions in one answer give a torn read
-away. Half of the flips are refreshes, the others compact, delete old snapshots or roll back. Readers do as the server
-does: one thread of a process looks what is live, opens it and tries it, and the searches take it from then on. Used by
-the tests, and by `benchmarks/flips.py` with a thousand flips.
+Every document of edition n says `edition n` in all its passages, so an answer with hits of two editions is a torn read.
+Half of the flips are refreshes; the others compact, delete old snapshots or roll back. Readers work like the server:
+one thread of a process watches for a new live snapshot, opens it and tries it, and searches use it from then on. Used
+by the tests, and by `benchmarks/flips.py` with a thousand flips.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 
 from index.refresh.refresh import refresh
 from index.search.search import search
-from index.store.maintenance import compact, gc
-from index.store.snapshot import Snapshot, rollback
+from index.search.settings import SearchSettings
+from index.store.maintenance import compact, gc, rollback
+from index.store.snapshot import Snapshot
 from support.indexes import HashEncoder, WordTokenizer
 
 DOCUMENTS = 12
 QUESTION = "the red fox of this edition"
 PAUSE = 0.001
-"""Seconds between two searches of a reader: one that never rests would starve the writer of the same process."""
+"""Seconds between two searches of a reader; without a pause it would starve the writer of the same process."""
 POLL = 0.005
-"""Seconds between two looks at what is live; few flips go by unseen."""
+"""Seconds between two looks at which snapshot is live, short enough to miss few flips."""
 THREADS = 2
 
 
@@ -45,9 +46,9 @@ class Readings:
     """What readers saw.
 
     Attributes:
-        seconds: Of each search.
-        faults: Torn reads and errors, in words.
-        snapshots: How often another snapshot was opened.
+        seconds: duration of each search.
+        faults: torn reads and errors, in words.
+        snapshots: how often another snapshot was opened.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -56,11 +57,11 @@ class Readings:
 
 
 class Readers:
-    """The readers of one process, who share the snapshot that is live.
+    """The readers of one process, which share the live snapshot.
 
     Attributes:
-        phase: What the readings are counted under; set by the writer.
-        readings: By phase.
+        phase: phase that readings belong to; set by the writer.
+        readings: readings by phase.
     """
 
     def __init__(self, root: Path) -> None:
@@ -107,8 +108,8 @@ class Readers:
             readings.seconds.append(time.perf_counter() - begin)
 
     def _search(self, snapshot: Snapshot) -> list[str]:
-        """One search; returns what is wrong with its hits."""
-        (hits,) = search(snapshot, self.encoder, [QUESTION], k=2 * DOCUMENTS)
+        """Search once, and return what is wrong with the hits."""
+        (hits,) = search(snapshot, self.encoder, [QUESTION], SearchSettings(k=2 * DOCUMENTS))
         editions = {edition for hit in hits for edition in re.findall(r"edition (\d+)", hit.text)}
         if len(hits) == 2 * DOCUMENTS and len(editions) == 1:
             return []
@@ -139,12 +140,12 @@ def run(place: Path, flips: int, quiet_seconds: float) -> dict[str, Readings]:
     """Flip under readers.
 
     Args:
-        place: An empty folder.
-        flips: How many.
-        quiet_seconds: How long the same readers search before the first flip.
+        place: an empty folder.
+        flips: number of flips.
+        quiet_seconds: how long the same readers search before the first flip.
 
     Returns:
-        What they saw, by where they ran (in threads of the writer's process, or in another one) and by phase.
+        What they saw, by where they ran (threads of the writer's process, or another process) and by phase.
     """
     root, folder, encoder = place / "index", place / "documents", HashEncoder(WordTokenizer())
     for edition in (1000, 2000):
@@ -177,7 +178,7 @@ def run(place: Path, flips: int, quiet_seconds: float) -> dict[str, Readings]:
 
 
 def read_until_told(root: Path) -> None:
-    """The other process: each line of its input begins a phase; at the end it prints what it saw."""
+    """The other process: each line of its input begins a phase, and at the end it prints what it saw."""
     readers = Readers(root)
     with readers.running(1):
         sys.stdout.write("reading\n")

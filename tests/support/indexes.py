@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 from blake3 import blake3
 
-from index.documents.folder import Document
+from index.documents.document import Document
 from index.encoders.encoder import Progress, TextEncoder, Vectors
 from index.refresh.refresh import refresh
 from index.store.snapshot import Snapshot
@@ -37,7 +37,7 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 class HashEncoder:
-    """Deterministic vectors from hashed words: texts that share words are near each other.
+    """Makes deterministic vectors from hashed words: texts that share words are near each other.
 
     Counts what it encodes, so that tests can say what a refresh must not do again.
     """
@@ -78,9 +78,9 @@ def _direction(word: str, dimension: int) -> Vectors:
 
 
 def index_of(root: Path, *states: Sequence[Document], encoder: TextEncoder) -> Snapshot:
-    """The index that holds the last of these states of a collection, after it held the others one by one."""
+    """An index of the last of these states of a collection, after it held the earlier ones one by one."""
     for documents in states:
-        # Labels and metadata come with the documents, wherever a reader takes them from.
+        # Documents are passed past the readers, so that they can have any labels and metadata.
         with patch("index.refresh.refresh.read_documents", lambda *_, documents=documents, **__: (list(documents), [])):
             refresh(root, root, encoder)
     return Snapshot.open(root)
@@ -90,7 +90,7 @@ WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] red fox owl support ends node cats purr 
 
 
 def make_cross_encoder(folder: Path, scores: int = 1) -> Path:
-    """A random BERT of two layers that gives so many scores for a pair, and reads 64 tokens."""
+    """A random BERT of two layers that reads 64 tokens and gives this number of scores for a pair."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 

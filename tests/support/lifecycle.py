@@ -130,7 +130,7 @@ def make_small(
     config = yaml.safe_load((ROOT / "configs" / "lifecycle.yaml").read_text(encoding="utf-8"))
     own = {
         "workspace": "out",
-        "index.documents": NEW,
+        "index.documents.folder": NEW,
         "data.documents": OLD,
         "data.examples": "examples.jsonl",
         "data.questions": "questions.jsonl",
@@ -149,9 +149,9 @@ def make_small(
 BUILT = {
     "data.mix.repeats": 1,
     "finetune.batch_size": 4,
-    "data.validation_share": 0.15,
+    "data.split.validation_share": 0.15,
     "merge.prompts": 4,
-    "merge.max_form_loss": 1.0,
+    "merge.max_format_loss": 1.0,
     "engine.max_tokens": 32,
     "engine.kv_cache_mib": 128,
     "evaluate.resamples": 200,
@@ -160,13 +160,13 @@ BUILT = {
 
 # Index, data and adapter in one command: five steps, a checkpoint after each of them, and no early end.
 TRAINED = {
-    "index.documents": OLD,
+    "index.documents.folder": OLD,
     "data.documents": None,
     "data.mix.passages": 2,
     "data.mix.repeats": 1,
-    "data.validation_share": 0.2,
+    "data.split.validation_share": 0.2,
     "finetune.batch_size": 2,
-    "finetune.evaluations": 5,
+    "finetune.eval_count": 5,
     "finetune.patience": 9,
 }
 

@@ -1,4 +1,4 @@
-"""Both answers of the probe of what the processor multiplies, on every machine."""
+"""Lets tests choose what the probe of the processor answers, so that both answers are tested on every machine."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from index.encoders import precision
 
 Bfloat16 = Callable[[str | None], None]
-"""Makes the probe answer `native` or `emulated`, or (None) look for itself."""
+"""Makes the probe answer `native` or `emulated`; None lets it measure."""
 
 
 def forced(monkeypatch: pytest.MonkeyPatch) -> Bfloat16:
     """Forces the answer until the test ends."""
-    # Another cache for the time of the test, so that the one of the process keeps its own answer.
+    # Without the cache, so that the answer of the process stays its own.
     probe = precision._cpu_multiplies_bfloat16.__wrapped__
     monkeypatch.setattr(precision, "_cpu_multiplies_bfloat16", probe)
 

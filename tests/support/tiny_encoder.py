@@ -1,4 +1,4 @@
-"""An encoder of one layer with random weights, and pages that it can learn to tell apart."""
+"""An encoder of one layer with random weights, and documents that it can learn to tell apart."""
 
 from __future__ import annotations
 

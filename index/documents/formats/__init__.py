@@ -2,12 +2,12 @@
 
     read(name, data, settings) -> list[Document | Skipped]
 
-`name` is the path below the folder of documents, `data` the bytes of the file. What cannot be read raises
-`Unreadable` with the reason. A new format is a module and a line in the table below.
+`name` is the path below the folder of documents, `data` the content of the file. A file that cannot be read raises
+`Unreadable` with the reason. To add a format, add a module and a line in the table below.
 
-Rich formats are extracted to Markdown, so that one chunker with heading paths serves all of them; offsets count in the
-text that was extracted. Their parsers are native code that may hang or crash on hostile files, so they run in a process
-of their own (`index.documents.formats.process`).
+Rich formats are extracted to Markdown, so that one chunker with heading paths serves all of them; offsets refer to the
+extracted text. Their parsers are native code that may hang or crash on hostile files, so they run in a separate process
+(`index.documents.formats.process`).
 """
 
 from __future__ import annotations
@@ -18,23 +18,21 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from index.documents.document import Document, Skipped
-from index.documents.formats.settings import Fields, Limits, ReadSettings, Unreadable
-
-__all__ = ["FORMATS", "Fields", "Format", "Limits", "ReadSettings", "Unreadable", "format_of", "suffixes"]
+from index.documents.formats.settings import ReadSettings
 
 Reader = Callable[[str, bytes, ReadSettings], list[Document | Skipped]]
 
 EXTRACTION_VERSION = 2
-"""Raised whenever a reader gives another text for the same file: what is kept of extracted texts is then read anew."""
+"""Increased whenever a reader extracts another text from the same file; cached texts are then extracted again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file.
+    """A file format.
 
     Attributes:
-        module: With its reader; imported when the first such file is read.
-        is_isolated: Whether the reader runs in a process of its own.
+        module: module of its reader, imported when the first such file is read.
+        is_isolated: whether the reader runs in a separate process.
     """
 
     module: str
@@ -70,11 +68,11 @@ FORMATS = {
 
 
 def format_of(name: str) -> Format | None:
-    """The format of a file by its suffix."""
+    """The format of a file, by its suffix; None if it is not supported."""
     return FORMATS.get(PurePosixPath(name).suffix.lower())
 
 
 def suffixes() -> str:
-    """All suffixes, as a person would list them."""
+    """The supported suffixes, as a list in a sentence."""
     names = list(FORMATS)
     return f"{', '.join(names[:-1])} and {names[-1]}"

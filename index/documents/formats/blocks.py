@@ -1,7 +1,7 @@
-"""Writes the Markdown that rich formats are extracted to, so that one chunker with heading paths serves all.
+"""Writes the Markdown that rich formats are extracted to: headings, paragraphs, lists, tables and code.
 
-Only what a reader of headings, lists, tables and code understands is written. Text that merely looks like such a
-mark is escaped, so that no sentence becomes a heading and no stray fence swallows the headings below it.
+Text that merely looks like such markup is escaped, so that no sentence becomes a heading and no stray fence swallows
+the headings below it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 from index.documents.formats.settings import Unreadable
 
-_LOOKS_LIKE_A_MARK = re.compile(r"^( {0,3})(?=#{1,6}(?:[ \t]|$)|={2,}[ \t]*$|-{2,}[ \t]*$|`{3}|~{3})", re.MULTILINE)
+_LOOKS_LIKE_MARKUP = re.compile(r"^( {0,3})(?=#{1,6}(?:[ \t]|$)|={2,}[ \t]*$|-{2,}[ \t]*$|`{3}|~{3})", re.MULTILINE)
 _FENCE = re.compile(r"`{3,}")
 _CLOSING_HASHES = re.compile(r"(?<=[ \t])(?=#+$)")
 
 
 class MarkdownText:
-    """A text that grows block by block."""
+    """A Markdown text that is written block by block; text beyond `most_characters` raises `Unreadable`."""
 
     def __init__(self, most_characters: int) -> None:
         self._parts: list[str] = []
@@ -31,7 +31,7 @@ class MarkdownText:
         return "".join(self._parts)
 
     def heading(self, level: int, text: str) -> None:
-        """A heading; one without any letter or digit that could name a section is a paragraph."""
+        """Add a heading, or a paragraph if its text is blank or only `#` characters."""
         text = " ".join(text.split())
         if not text.strip("# \t"):
             self.paragraph(text)
@@ -40,34 +40,34 @@ class MarkdownText:
             self._block(f"{'#' * min(max(level, 1), 6)} {words}")
 
     def paragraph(self, text: str, indent: str = "") -> None:
-        """A paragraph; its line ends are kept."""
+        """Add a paragraph; its line ends are kept."""
         lines = (line.strip() for line in escaped(text).split("\n"))
         self._block("\n".join(indent + line for line in lines if line), is_paragraph=True)
 
     def item(self, marker: str, text: str, indent: str = "") -> None:
-        """An item of a list: the next line where an item stands above."""
+        """Add a list item, directly below the one above if there is one."""
         lines = [line.strip() for line in text.split("\n")]
         body = f"\n{indent}{' ' * (len(marker) + 1)}".join(escaped(line) for line in lines if line)
         if body:
             self._block(f"{indent}{marker} {body}", is_item=True)
 
     def end_list(self) -> None:
-        """Set the next item apart from those above."""
+        """Separate the next item from those above."""
         self._in_list = False
 
     def keep_with_next(self) -> None:
-        """Write the next block, if it is a paragraph, right below the last one: a term and what explains it."""
+        """Write the next block, if it is a paragraph, directly below the last one: a term and its definition."""
         self._is_kept = bool(self._parts)
 
     def code(self, text: str) -> None:
-        """Preformatted text, in a fence that nothing inside can close."""
+        """Add preformatted text, in a fence that nothing inside can close."""
         text = text.strip("\n")
         if text.strip():
             fence = "`" * max(3, 1 + max((len(run) for run in _FENCE.findall(text)), default=0))
             self._block(f"{fence}\n{text}\n{fence}")
 
     def table(self, rows: Sequence[Sequence[str]], has_header: bool) -> None:
-        """A table, a row in a line; blank rows are left out."""
+        """Add a table, one line per row; blank rows are left out."""
         lines = []
         for row in rows:
             cells = [" ".join(cell.split()).replace("|", "\\|") for cell in row]
@@ -94,5 +94,5 @@ class MarkdownText:
 
 
 def escaped(text: str) -> str:
-    """Text whose lines are no headings, rules or fences, whatever they look like."""
-    return _LOOKS_LIKE_A_MARK.sub(r"\1\\", text)
+    """Escape lines that look like headings, rules or fences."""
+    return _LOOKS_LIKE_MARKUP.sub(r"\1\\", text)

@@ -10,6 +10,10 @@ import re
 import zipfile
 from typing import Any
 
+import docx
+from docx.opc.exceptions import PackageNotFoundError
+from lxml.etree import XMLSyntaxError
+
 from index.documents.document import Document, Skipped
 from index.documents.formats.blocks import MarkdownText
 from index.documents.formats.settings import Limits, ReadSettings, Unreadable
@@ -23,16 +27,12 @@ _MOST_PARTS = 10_000
 
 
 def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skipped]:
-    """One document; its title is the paragraph in the style Title, else the first level-1 heading, else the stem.
+    """One document; its title is the paragraph of style Title, else the first level-1 heading, else the file's stem.
 
     Raises:
-        Unreadable: damaged, encrypted, without text, or beyond a limit.
+        Unreadable: the file is damaged, encrypted, without text, or beyond a limit.
     """
     _check_archive(data, settings.limits)
-    import docx
-    from docx.opc.exceptions import PackageNotFoundError
-    from lxml.etree import XMLSyntaxError
-
     try:
         file = docx.Document(io.BytesIO(data))
         body = file.element.body
@@ -46,10 +46,10 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
 
 
 def _check_archive(data: bytes, limits: Limits) -> None:
-    """Refuse a bomb before anything of it is unpacked; `zipfile` never unpacks more than a part declares.
+    """Refuse a zip bomb before any of it is unpacked; `zipfile` never unpacks more than a part declares.
 
     Raises:
-        Unreadable: no zip archive, encrypted, or larger unpacked than the limits allow.
+        Unreadable: the file is not a zip archive, is encrypted, or unpacks to more than the limits allow.
     """
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise Unreadable("encrypted, or an old .doc file; save it as DOCX without a password")
@@ -68,14 +68,14 @@ def _check_archive(data: bytes, limits: Limits) -> None:
 
 
 class _Writer:
-    """Writes the body of a document block by block."""
+    """Writes the body of a document as Markdown, block by block."""
 
     def __init__(self, file: Any, settings: ReadSettings) -> None:
-        self.file = file
         self.out = MarkdownText(settings.limits.characters)
         self.title: str | None = None
+        self._file = file
         self._styles: dict[str | None, str] = {}
-        """Name of each paragraph style by its id: python-docx looks it up in the whole list every time."""
+        """Name of each paragraph style by its id; python-docx searches the whole list for every paragraph."""
 
     def write(self, parent: Any) -> None:
         for element in parent:
@@ -105,56 +105,49 @@ class _Writer:
             self.out.paragraph(text)
 
     def _table(self, element: Any) -> None:
-        rows = [[_cell_text(cell) for cell in row.iter(_W + "tc") if _row_of(cell) is row] for row in _rows(element)]
-        if rows and all(len(row) == 1 for row in rows):  # a frame around text
-            for row in rows:
-                self.out.paragraph(row[0])
+        # Rows and cells of tables inside this one belong to the cell that holds them.
+        rows = [row for row in element.iter(_W + "tr") if _nearest(row, "tbl") is element]
+        texts = [[_cell_text(cell) for cell in row.iter(_W + "tc") if _nearest(cell, "tr") is row] for row in rows]
+        if texts and all(len(cells) == 1 for cells in texts):  # a frame around text
+            for cells in texts:
+                self.out.paragraph(cells[0])
         else:
-            first = next(iter(_rows(element)), None)
-            has_header = first is not None and first.find(f"{_W}trPr/{_W}tblHeader") is not None
-            self.out.table(rows, has_header)
+            has_header = bool(rows) and rows[0].find(f"{_W}trPr/{_W}tblHeader") is not None
+            self.out.table(texts, has_header)
 
     def _style(self, element: Any) -> str:
-        """The name of a paragraph's style in English, as Word stores it, or an empty one."""
+        """The English name of a paragraph's style, as Word stores it; empty if it has none."""
         found = element.find(f"{_W}pPr/{_W}pStyle")
         identity = found.get(_W + "val") if found is not None else None
         if not self._styles:
             self._styles[None] = ""
-            for style in self.file.styles.element.iter(_W + "style"):
+            for style in self._file.styles.element.iter(_W + "style"):
                 name = style.find(_W + "name")
                 if name is not None:
                     self._styles[style.get(_W + "styleId")] = name.get(_W + "val") or ""
         return self._styles.get(identity, "")
 
 
-def _rows(table: Any) -> list[Any]:
-    """The rows of a table, those of tables inside it left out."""
-    return [row for row in table.iter(_W + "tr") if _nearest(row, "tbl") is table]
-
-
-def _row_of(cell: Any) -> Any:
-    return _nearest(cell, "tr")
-
-
 def _nearest(element: Any, tag: str) -> Any:
+    """The innermost element with this tag around another; None if there is none."""
     return next(element.iterancestors(_W + tag), None)
 
 
 def _cell_text(cell: Any) -> str:
-    """The text of a cell in one line; what is in tables inside it too."""
+    """The text of a cell on one line, including tables inside it."""
     return " ".join(" ".join(_text(paragraph).split()) for paragraph in cell.iter(_W + "p"))
 
 
 def _text(paragraph: Any) -> str:
-    """All visible text of a paragraph: of links, fields, insertions and controls too, which `Paragraph.text` lacks."""
+    """All visible text, including links, fields, insertions and controls, which `Paragraph.text` lacks."""
     parts: list[str] = []
     for node in paragraph.iter(_W + "t", _W + "tab", _W + "br", _W + "cr", _W + "noBreakHyphen"):
         if _nearest(node, "p") is not paragraph and node.tag == _W + "t":
-            parts.append(" ")  # of a text box anchored here
-        if any(True for _ in node.iterancestors(_FALLBACK)):  # says again what stands beside it
+            parts.append(" ")  # before the text of a text box anchored here
+        if any(True for _ in node.iterancestors(_FALLBACK)):  # repeats the alternative beside it
             continue
         kind = node.tag.removeprefix(_W)
-        if kind == "tab" and node.getparent().tag == _W + "tabs":  # where tabs stop, not a tab
+        if kind == "tab" and node.getparent().tag == _W + "tabs":  # a tab stop, not a tab
             continue
         parts.append(node.text or "" if kind == "t" else {"tab": "\t", "noBreakHyphen": "-"}.get(kind, "\n"))
     return "".join(parts)

@@ -1,14 +1,15 @@
-"""From bytes to text: byte order marks, UTF-8, what the file declares, and then a guess that must be sure."""
+"""Decodes text files: by byte order mark, as UTF-8, as the file declares, or by a guess that must be confident."""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 
 from index.documents.formats.settings import Unreadable
 
 _MARKS = (
-    # The mark of UTF-32 begins with that of UTF-16: the longer ones come first.
+    # The longer ones first: the mark of UTF-32 begins with that of UTF-16.
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -20,77 +21,85 @@ _CANDIDATES = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_2", "iso8859_15",
     "koi8_r", "cp932", "euc_jp", "gb18030", "big5", "cp949",
 ]  # fmt: skip
-"""What files that are not UTF-8 are in, nearly always; rarer ones only add wrong guesses."""
+"""Encodings of nearly all files that are not UTF-8; rarer ones would only add wrong guesses."""
 
 _COMMON = "cp1252"
-"""Taken where it is among several guesses that are about equally good."""
+"""Chosen if it is among several guesses that are about equally good."""
 
-MOST_NOISE = 0.1
-"""Share of improbable character sequences that a guess may leave."""
+_MOST_NOISE = 0.1
+"""Largest share of improbable character sequences in a guess."""
 
-LEAST_LANGUAGE = 0.2
-"""How well the letters of a guess must fit a known language."""
+_LEAST_LANGUAGE = 0.2
+"""Smallest fit of the letters of a guess to a known language, from 0 to 1."""
 
 _NOISE_MARGIN, _LANGUAGE_MARGIN = 0.02, 0.1
-"""Guesses that are no further apart than this, and give different texts, are no answer."""
+"""Guesses whose noise and language differ by less than this are about equally good."""
 
 _SYMBOL_IN_A_WORD = re.compile(r"[^\W\d_][^\w\s\x00-\x7f’‘–—·…]+[^\W\d_]")
-"""What letters of a sister encoding look like: `gę¶l±` for `gęślą`."""
+"""How letters look when decoded with a related encoding: `gę¶l±` for `gęślą`."""
 
 _SAMPLE = 1 << 20
-"""Bytes that an encoding is guessed from."""
+"""Number of bytes from which an encoding is guessed."""
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
-    """The text of a file, with line ends as `\\n` and without a byte order mark.
+    """Decode a file, with line ends as `\\n` and without a byte order mark.
+
+    Args:
+        data: content of the file.
+        declared: encoding that the file names; used if there is no byte order mark and the file is not UTF-8.
 
     Raises:
-        Unreadable: it is binary, or no encoding fits well enough.
+        Unreadable: the file is binary, or no encoding fits well enough.
     """
-    text = _decode(data, declared)
+    text = _marked(data)
+    if text is None:
+        text = _unmarked(data, declared)
     if "\0" in text:
         raise Unreadable(f"binary content (a zero character at offset {text.index(chr(0))})")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _decode(data: bytes, declared: str | None) -> str:
+def _marked(data: bytes) -> str | None:
+    """The text of a file with a byte order mark; None if it has none."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             try:
                 return data[len(mark) :].decode(encoding)
             except UnicodeDecodeError as error:
                 place = len(mark) + error.start
-                raise Unreadable(
-                    f"not valid {encoding.upper()} at byte offset {place}, as its first bytes say"
-                ) from None
+                declared = f"{encoding.upper()}, which its byte order mark declares,"
+                raise Unreadable(f"not valid {declared} at byte offset {place}") from None
+    return None
+
+
+def _unmarked(data: bytes, declared: str | None) -> str:
     if b"\0" in data:
         raise Unreadable(f"binary content (a zero byte at offset {data.index(0)})")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        first = error.start
+        place = error.start
     if declared is not None:
-        try:
+        with contextlib.suppress(LookupError, ValueError):
             return data.decode(declared)
-        except (LookupError, ValueError):
-            pass
     guess = _guess(data)
     if guess is None:
         raise Unreadable(
-            f"not valid UTF-8 at byte offset {first}, and no other encoding fits well enough; save the file as UTF-8"
+            f"not valid UTF-8 at byte offset {place}, and no other encoding fits well enough; save the file as UTF-8"
         )
     return guess
 
 
 def _guess(data: bytes) -> str | None:
-    """The text in the most probable legacy encoding; None where that is not sure enough."""
+    """The text in the most probable legacy encoding; None if none is probable enough."""
     from charset_normalizer import from_bytes
 
     matches = [
         match
         for match in from_bytes(data[:_SAMPLE], cp_isolation=_CANDIDATES, enable_fallback=False)
-        if match.chaos <= MOST_NOISE
-        and match.coherence >= LEAST_LANGUAGE
+        if match.chaos <= _MOST_NOISE
+        and match.coherence >= _LEAST_LANGUAGE
         and _SYMBOL_IN_A_WORD.search(str(match)) is None
     ]
     if not matches:
@@ -101,10 +110,10 @@ def _guess(data: bytes) -> str | None:
         for match in matches
         if match.chaos <= best.chaos + _NOISE_MARGIN and match.coherence >= best.coherence - _LANGUAGE_MARGIN
     ]
-    common = any(_COMMON in (match.encoding, *match.could_be_from_charset) for match in near)
-    if len(near) > 1 and not common:
+    is_common = any(_COMMON in (match.encoding, *match.could_be_from_charset) for match in near)
+    if len(near) > 1 and not is_common:
         return None
     try:
-        return data.decode(_COMMON if common else best.encoding)
+        return data.decode(_COMMON if is_common else best.encoding)
     except UnicodeDecodeError:  # beyond the sample
         return None

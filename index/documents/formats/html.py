@@ -1,17 +1,17 @@
-"""HTML: headings, paragraphs, lists, tables and code of the page, as Markdown; what surrounds them is dropped."""
+"""HTML: headings, paragraphs, lists, tables and code as Markdown, without what surrounds the text of a page."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from itertools import takewhile
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from index.documents.document import Document, Skipped
 from index.documents.formats.blocks import MarkdownText
 from index.documents.formats.encoding import decode
 from index.documents.formats.settings import ReadSettings, Unreadable
-
-if TYPE_CHECKING:
-    from selectolax.lexbor import LexborNode
 
 
 def _tags(names: str) -> frozenset[str]:
@@ -31,19 +31,20 @@ _ROLES = frozenset(["navigation", "banner", "contentinfo", "complementary", "sea
 _NAMES = _tags(
     "navheader navfooter docnav banner footer footer-text nav-panel navbar breadcrumb breadcrumbs pagination toc"
 )
-"""Classes and ids of what surrounds the text where it has no element of its own: in pages of DocBook, Publican, Sphinx,
-AsciiDoc and Texinfo, and by wide custom."""
+"""Classes and ids of surroundings that have no element of their own: in pages of DocBook, Publican, Sphinx, AsciiDoc
+and Texinfo, and by common convention."""
 _BOXES = _tags("note tip hint warning caution danger important attention admonition")
-"""Classes of boxes whose heading, often only "Note", is over the box alone: what follows them stands under the heading
-before."""
+"""Classes of boxes whose heading, often only "Note", applies to the box alone; the text after it belongs to the heading
+before it."""
 _NOTES = "[role=note], [role^=doc-], .topic, " + ", ".join(f".{name}" for name in sorted(_BOXES))
-"""Asides that belong to the text: footnotes and boxes."""
+"""Selects asides that belong to the text: footnotes and boxes."""
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _ALL_HEADINGS = ", ".join(_HEADINGS)
 _CONTENT = "h1, h2, h3, p, table, article, main"
 _MOSTLY_LINKS = 0.6
-"""Share of the letters of a table of contents that stand in links; one that also explains has half or less."""
+"""Share of letters in links above which a table of contents is dropped; one with explanations has half or less."""
 _LAYOUT = f"{_ALL_HEADINGS}, pre, table"
+"""Selects what a table of data does not contain."""
 _PERMALINKS = frozenset(["¶", "#", "§", "🔗", "\uf0c1"])
 _DECLARED = re.compile(
     rb"<(?:meta[^>]{0,200}|\?xml[^>]{0,100})(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.I
@@ -54,50 +55,47 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     """One document; its title is the first level-1 heading, else the page's title.
 
     Raises:
-        Unreadable: binary, in an unknown encoding, nested too deeply, too long, or without text.
+        Unreadable: the file is binary, in an unknown encoding, nested too deeply, too long, or without text.
     """
-    from selectolax.lexbor import LexborHTMLParser
-
     declared = _DECLARED.search(data[:2048])
     tree = LexborHTMLParser(decode(data, declared.group(1).decode("ascii") if declared else None))
     root = tree.root
     if root is None:
         raise Unreadable("empty")
-    text = ""
-    # A page that is nothing but navigation (a list of links) is worth its links.
-    for keep_surroundings in (False, True):
-        text = text or _Page(settings, keep_surroundings).read(root)
+    # If a page is nothing but navigation (a list of links), its links are its text.
+    text = _Page(settings, keep_surroundings=False).read(root) or _Page(settings, keep_surroundings=True).read(root)
     if not text:
         raise Unreadable("no text")
-    title = tree.css_first("title")
-    document = Document.of(name, text, is_markdown=True)
-    if title is not None and not re.search(r"^# ", text, re.MULTILINE):
-        document = Document.of(name, text, title=" ".join(title.text().split()), is_markdown=True)
-    return [document]
+    title = None
+    element = tree.css_first("title")
+    if element is not None and not re.search(r"^# ", text, re.MULTILINE):
+        title = " ".join(element.text().split())
+    return [Document.of(name, text, title=title, is_markdown=True)]
 
 
 class _Page:
-    """One pass over the tree of a page; it may be deep, so the places to visit are on a list, not on the stack."""
+    """Writes a page as Markdown in one pass over its tree, which may be too deep for recursion."""
 
     def __init__(self, settings: ReadSettings, keep_surroundings: bool) -> None:
         self.out = MarkdownText(settings.limits.characters)
         self.depth_limit = settings.limits.depth
         self.keep_surroundings = keep_surroundings
         self.parts_of_text: tuple[str, ...] = ()
-        """Elements whose headers and footers are content."""
+        """Elements whose headers and footers belong to the text."""
         self.inline: list[str] = []
+        """Text since the last block."""
         self.lists: list[int] = []
-        """Number of the item at hand in each list around it; -1 where items have no numbers."""
+        """Number of the current item in each enclosing list; -1 if its items are not numbered."""
         self.marker = ""
-        """Of an item whose text has not begun yet."""
+        """Marker of an item whose text has not begun yet."""
 
     def read(self, root: LexborNode) -> str:
-        """The text of the page; empty where there is none.
+        """The text of the page; empty if it has none.
 
         Raises:
-            Unreadable: nested too deeply, or too long.
+            Unreadable: the page is nested too deeply, or too long.
         """
-        # Where a page names its main part, the sections around that part are its layout.
+        # If a page names its main part, the sections around that part are layout.
         names_main = root.css_first("main, [role=main]") is not None
         self.parts_of_text = ("article", "main") if names_main else ("article", "main", "section")
         places: list[tuple[LexborNode, int, bool]] = [(root, 0, False)]
@@ -117,36 +115,38 @@ class _Page:
         return self.out.text
 
     def _enter(self, node: LexborNode) -> bool:
-        """Take in what can be taken in whole; whether the children are to be visited."""
+        """Write a node, if it is written as a whole; otherwise return True: its children are to be visited."""
         tag = node.tag or ""
-        if node.is_text_node:
-            self.inline.append(_spaced(node.text_content or ""))
-        elif tag == "br":
-            self.inline.append("\n")
-        elif tag == "img":
-            # An image that is a link is a logo or a button: its text says where it leads.
-            if self.keep_surroundings or not _is_inside(node, ("a",)):
-                self.inline.append(_spaced(node.attributes.get("alt") or ""))
-        elif not node.is_element_node or self._is_dropped(node, tag):
+        if node.is_text_node or tag in ("br", "img"):
+            self.inline.append(self._inline_piece(node, tag))
             return False
-        elif tag in _HEADINGS:
+        if not node.is_element_node or self._is_dropped(node, tag):
+            return False
+        if tag in _HEADINGS or tag == "pre" or (tag == "table" and _is_data(node)):
             self._flush()
-            if _is_in_box(node):
-                self.out.paragraph(_inline_text(node))
-            else:
-                self.out.heading(_HEADINGS[tag], _inline_text(node))
-        elif tag == "pre":
-            self._flush()
+            self._write_block(node, tag)
+            return False
+        self._open(tag)
+        return True
+
+    def _inline_piece(self, node: LexborNode, tag: str) -> str:
+        if tag == "br":
+            return "\n"
+        if tag != "img":
+            return _spaced(node.text_content or "")
+        # An image inside a link is a logo or a button: its text says where the link leads.
+        is_kept = self.keep_surroundings or not _is_inside(node, ("a",))
+        return _spaced(node.attributes.get("alt") or "") if is_kept else ""
+
+    def _write_block(self, node: LexborNode, tag: str) -> None:
+        if tag == "pre":
             self.out.code(_preformatted(node))
-        elif tag == "table" and _is_data(node):
-            self._flush()
-            self._table(node)
-        elif tag == "a" and node.text(strip=True) in _PERMALINKS:
-            return False
+        elif tag == "table":
+            self._write_table(node)
+        elif _is_in_box(node):
+            self.out.paragraph(_inline_text(node))
         else:
-            self._open(tag)
-            return True
-        return False
+            self.out.heading(_HEADINGS[tag], _inline_text(node))
 
     def _open(self, tag: str) -> None:
         if tag in _BLOCKS:
@@ -171,11 +171,11 @@ class _Page:
 
     def _is_dropped(self, node: LexborNode, tag: str) -> bool:
         attributes = node.attributes
-        if tag in _NEVER or "hidden" in attributes:
+        if tag in _NEVER or "hidden" in attributes or (tag == "a" and node.text(strip=True) in _PERMALINKS):
             return True
         if self.keep_surroundings:
             return False
-        if tag == "form":  # some sites put the whole page into one
+        if tag == "form":  # some sites wrap the whole page in one
             return node.css_first(_CONTENT) is None
         if tag in ("header", "footer"):
             return not _is_inside(node, self.parts_of_text) and not _holds_only_title(node, tag)
@@ -185,11 +185,11 @@ class _Page:
             return True
         return not _NAMES.isdisjoint(_names(node)) and _surrounds(node)
 
-    def _table(self, table: LexborNode) -> None:
+    def _write_table(self, table: LexborNode) -> None:
         rows: list[list[str]] = []
         has_header = False
         for row in table.css("tr"):
-            cells = [cell for cell in _children(row) if cell.tag in ("td", "th")]
+            cells = [cell for cell in row.iter() if cell.tag in ("td", "th")]
             if not rows:
                 has_header = bool(cells) and all(cell.tag == "th" for cell in cells)
             rows.append([_inline_text(cell) for cell in cells])
@@ -199,7 +199,7 @@ class _Page:
         self.out.table(rows, has_header)
 
     def _flush(self) -> bool:
-        """Write the text gathered since the last block; whether there was any."""
+        """Write the text since the last block; return whether there was any."""
         lines = [" ".join(line.split()) for line in "".join(self.inline).split("\n")]
         self.inline.clear()
         text = "\n".join(line for line in lines if line)
@@ -215,7 +215,7 @@ class _Page:
 
 
 def _is_data(table: LexborNode) -> bool:
-    """Whether a table holds data: one around headings, code or other tables is the layout of a page."""
+    """Whether a table holds data; one around headings, code or other tables is the layout of a page."""
     if (table.attributes.get("role") or "") in ("presentation", "none"):
         return False
     return all(inner.mem_id == table.mem_id for inner in table.css(_LAYOUT))
@@ -227,30 +227,23 @@ def _names(node: LexborNode) -> list[str]:
 
 
 def _surrounds(node: LexborNode) -> bool:
-    """Whether an element with the name of a surrounding is one: a table of contents may also say what is where."""
+    """Whether an element named like a surrounding is one; a table of contents with explanations is not."""
     if node.css_first("h1, main, article, [role=main]") is not None:
         return False
-    return "toc" not in _names(node) or _share_of_links(node) > _MOSTLY_LINKS
-
-
-def _share_of_links(node: LexborNode) -> float:
-    """Of the letters of an element."""
     linked = sum(len(link.text(strip=True)) for link in node.css("a"))
-    return linked / max(len(node.text(strip=True)), 1)
+    return "toc" not in _names(node) or linked / max(len(node.text(strip=True)), 1) > _MOSTLY_LINKS
 
 
 def _is_in_box(heading: LexborNode) -> bool:
-    """Whether a heading is the only one of a box."""
-    parent = heading.parent
-    while parent is not None:
-        if parent.tag in ("aside", "blockquote") or not _BOXES.isdisjoint(_names(parent)):
-            return len(parent.css(_ALL_HEADINGS)) == 1
-        parent = parent.parent
+    """Whether a heading is the only one in a box."""
+    for outer in _ancestors(heading):
+        if outer.tag in ("aside", "blockquote") or not _BOXES.isdisjoint(_names(outer)):
+            return len(outer.css(_ALL_HEADINGS)) == 1
     return False
 
 
 def _holds_only_title(header: LexborNode, tag: str) -> bool:
-    """Whether a page's header is where its author put the only level-1 heading, and no menu."""
+    """Whether a header holds the only level-1 heading of the page, and no menu."""
     if tag == "footer" or header.css_first("h1") is None or header.css_first("nav, ul, form") is not None:
         return False
     root = header.parser.root
@@ -258,30 +251,24 @@ def _holds_only_title(header: LexborNode, tag: str) -> bool:
 
 
 def _is_inside(node: LexborNode, tags: tuple[str, ...]) -> bool:
-    parent = node.parent
-    while parent is not None:
-        if parent.tag in tags:
-            return True
-        parent = parent.parent
-    return False
+    return any(outer.tag in tags for outer in _ancestors(node))
 
 
-def _children(node: LexborNode) -> list[LexborNode]:
-    found = []
-    child = node.first_child
-    while child is not None:
-        found.append(child)
-        child = child.next
-    return found
+def _ancestors(node: LexborNode) -> Iterator[LexborNode]:
+    """The elements around a node, from the innermost."""
+    outer = node.parent
+    while outer is not None:
+        yield outer
+        outer = outer.parent
 
 
 def _spaced(text: str) -> str:
-    """White space of the source, line ends too, is one space on the page."""
+    """Collapse white space, including line ends, as browsers do."""
     return re.sub(r"\s+", " ", text)
 
 
 def _inline_text(node: LexborNode) -> str:
-    """The text of a heading or cell in one line; blocks inside are set apart."""
+    """The text of a heading or cell on one line; blocks inside are separated by a space."""
     parts: list[str] = []
     for inner in node.traverse(include_text=True):
         if inner.is_text_node:
@@ -297,13 +284,9 @@ def _inline_text(node: LexborNode) -> str:
 
 
 def _is_never(text: LexborNode, end: LexborNode) -> bool:
-    """Whether a text stands in a script or the like below `end`."""
-    parent = text.parent
-    while parent is not None and parent.mem_id != end.mem_id:
-        if parent.tag in _NEVER:
-            return True
-        parent = parent.parent
-    return False
+    """Whether a text is in a script or the like below `end`."""
+    inner = takewhile(lambda outer: outer.mem_id != end.mem_id, _ancestors(text))
+    return any(outer.tag in _NEVER for outer in inner)
 
 
 def _preformatted(node: LexborNode) -> str:

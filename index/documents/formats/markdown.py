@@ -1,4 +1,4 @@
-"""Markdown: the text below the front matter, which gives title, labels and metadata."""
+"""Markdown: the text below the front matter, which holds title, labels and metadata."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     """One document.
 
     Raises:
-        Unreadable: binary, in an unknown encoding, blank, or with a front matter that cannot be understood.
+        Unreadable: the file is binary, in an unknown encoding or blank, or its front matter cannot be understood.
     """
-    said, text = front_matter(decode(data))
+    stated, text = front_matter(decode(data))
     if not text.strip():
         raise Unreadable("empty")
-    return [
-        Document.of(name, text, title=said.title, labels=said.labels or (), metadata=said.metadata, is_markdown=True)
-    ]
+    labels = stated.labels or ()
+    return [Document.of(name, text, title=stated.title, labels=labels, metadata=stated.metadata, is_markdown=True)]

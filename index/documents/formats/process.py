@@ -1,9 +1,9 @@
-"""Reads a file in a process of its own, which a hostile file may hang, crash or fill without harm.
+"""Reads files in a separate process, so that a hostile file that hangs, crashes or exhausts it does no harm.
 
-Parsers of HTML, PDF and DOCX are native code: no exception and no signal handler of Python's stops one that loops, and
-a crash takes its process along. One child process serves all files of a reading; only after it died is another one
-started, so a file costs a few copies of its bytes, not the start of an interpreter. The child counts its own processor
-time, so that a loaded machine does not make good files unreadable. What passes between the two is JSON, never pickle.
+Parsers of HTML, PDF and DOCX are native code: no exception or signal handler of Python can stop one that loops, and a
+crash takes its process along. One child process reads all files, and only if it dies is another one started, so a file
+costs a few copies of its bytes and not the start of an interpreter. The child's processor time is limited, not wall
+time, so that a loaded machine does not make good files unreadable. The two exchange JSON, never pickles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from index.documents.document import Document, Skipped, from_json, to_json
@@ -28,7 +27,7 @@ from index.documents.formats.settings import Fields, Limits, ReadSettings, Unrea
 
 _CHILD = """
 import sys, types
-# The package without its `__init__`, which imports all of the index: the child starts in a tenth of the time.
+# Without the package's `__init__`, which imports the whole index, the child starts in a tenth of the time.
 sys.modules["index"] = package = types.ModuleType("index")
 package.__path__ = [sys.argv[2]]
 from index.documents.formats.process import serve
@@ -37,12 +36,11 @@ serve()
 
 _LENGTHS = struct.Struct("<QQ")
 _PATIENCE, _GRACE = 10, 60
-"""Wall time that is waited for a file, in multiples of its processor time, and seconds on top: against a child that
-sleeps for good."""
+"""How long the parent waits for a file: a multiple of the limit of processor time, plus seconds on top."""
 
 
 class ReaderProcess:
-    """A child process that reads files one after the other; started when the first one comes."""
+    """A child process that reads files one after the other; started for the first file."""
 
     def __init__(self, settings: ReadSettings) -> None:
         self._settings = settings
@@ -51,16 +49,15 @@ class ReaderProcess:
     def __enter__(self) -> ReaderProcess:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *error: object) -> None:
+        if self._child is not None:
+            self._end(self._child)
 
     def read(self, name: str, data: bytes) -> list[Document | Skipped]:
-        """What the reader of this format gives.
+        """What the reader of the file's format returns.
 
         Raises:
-            Unreadable: what the reader raised, or that it took too long, or that it crashed.
+            Unreadable: the reader raised it, exceeded a limit, or crashed.
         """
         child = self._child = self._child or _start(self._settings)
         limits = self._settings.limits
@@ -70,24 +67,19 @@ class ReaderProcess:
             assert child.stdin is not None and child.stdout is not None  # noqa: S101, both are pipes
             _send(child.stdin, name.encode(), data)
             reply = _receive(child.stdout)
-        except OSError:  # it died before it took the whole file
+        except OSError:  # the child died before it had received the whole file
             reply = None
         finally:
             timer.cancel()
         if reply is None:
-            raise Unreadable(self._bury(child))
+            raise Unreadable(self._end(child))
         reason, items = reply
         if reason:
             raise Unreadable(reason.decode())
         return from_json(items)
 
-    def close(self) -> None:
-        """End the child, if there is one."""
-        if self._child is not None:
-            self._bury(self._child)
-
-    def _bury(self, child: subprocess.Popen[bytes]) -> str:
-        """Wait for the end of a child that ends, or end it; how it died, in words."""
+    def _end(self, child: subprocess.Popen[bytes]) -> str:
+        """Wait for a child to end, and kill it if it does not; return how it ended, in words."""
         self._child = None
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
@@ -101,7 +93,7 @@ class ReaderProcess:
         if status == -signal.SIGPROF:
             return f"reading it takes more than {self._settings.limits.seconds:g} seconds"
         if status == -signal.SIGKILL:
-            return "its reader was killed, out of time or of memory"
+            return "its reader was killed because it ran out of time or memory"
         return f"its reader crashed ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})"
 
 
@@ -115,10 +107,10 @@ def _start(settings: ReadSettings) -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """Read files for the parent until it closes the pipe: the whole life of the child."""
+    """Read files for the parent until it closes the pipe; the main function of the child."""
     settings = _settings(json.loads(sys.argv[1]))
     requests = sys.stdin.buffer
-    # Whatever a native library prints must not come between the answers.
+    # Output of native libraries must not get between the replies, so it goes to standard error.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _limit_memory(settings.limits.memory_bytes)
@@ -132,7 +124,7 @@ def serve() -> None:
 
 
 def _answer(name: str, data: bytes, settings: ReadSettings) -> tuple[str, bytes]:
-    """Why a file is unreadable, or nothing, and what it gives."""
+    """The reason why a file is unreadable, or an empty one, and the serialised documents."""
     try:
         kind = format_of(name)
         if kind is None:
@@ -144,13 +136,13 @@ def _answer(name: str, data: bytes, settings: ReadSettings) -> tuple[str, bytes]
         return f"reading it takes more than {settings.limits.memory_bytes // 2**20} MB of memory", b""
     except ImportError as error:
         return f"its reader needs the package {error.name}; install ragft with the extra `index`", b""
-    except Exception as error:  # whatever a parser makes of a malformed file
+    except Exception as error:  # parsers raise anything on malformed files
         reason = str(error).strip().split("\n")[0]
         return f"damaged ({type(error).__name__}: {reason[:200]})", b""
 
 
 def _limit_memory(allowance: int) -> None:
-    """Let this process allocate so much beyond what it has now."""
+    """Let this process allocate this many bytes beyond what it holds now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
     limit = pages * resource.getpagesize() + allowance
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -165,7 +157,7 @@ def _send(pipe: IO[bytes], head: bytes, body: bytes) -> None:
 
 
 def _receive(pipe: IO[bytes]) -> tuple[bytes, bytes] | None:
-    """Head and body of a message; None where the other side is gone."""
+    """Head and body of a message; None if the other side is gone."""
     lengths = pipe.read(_LENGTHS.size)
     if len(lengths) < _LENGTHS.size:
         return None

@@ -1,7 +1,7 @@
-"""Title, labels and metadata that stand beside a text: in front matter, or in a side file.
+"""Title, labels and metadata of a document, from its front matter or side file.
 
-What decides who may see a document is never guessed: a block or file that cannot be understood makes the document
-unreadable, rather than readable by everybody.
+Who may see a document is never guessed: front matter or a side file that cannot be understood makes the document
+unreadable, instead of readable by everybody.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import yaml
 from index.documents.document import Metadata, Value
 from index.documents.formats.settings import Unreadable
 
-SIDE_SUFFIXES = (".meta.yaml", ".meta.yml", ".meta.json")
-"""Of the files beside a document: `handbook.pdf.meta.yaml` describes `handbook.pdf`."""
+_SIDE_SUFFIXES = (".meta.yaml", ".meta.yml", ".meta.json")
+"""Suffixes of side files: `handbook.pdf.meta.yaml` describes `handbook.pdf`."""
 
-MOST_CHARACTERS = 65_536
-"""Of a front matter or side file: YAML is slow to read, and nobody writes more by hand."""
+_MOST_CHARACTERS = 65_536
+"""Longest front matter or side file: parsing YAML is slow, and nobody writes more by hand."""
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\n((?:(?!(?:---|\.\.\.)[ \t]*(?:\n|$)).*\n)*)(?:---|\.\.\.)[ \t]*(?:\n|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What is said about a document.
+    """What front matter or a side file says about a document.
 
     Attributes:
-        title: None where nothing is said.
-        labels: None where nothing is said; empty where it says that everybody may see the document.
-        metadata: Everything else, flat.
+        title: None if not given.
+        labels: None if not given; empty if everybody may see the document.
+        metadata: everything else, flat.
     """
 
     title: str | None = None
@@ -43,50 +43,55 @@ class Properties:
     metadata: Metadata = field(default_factory=dict)
 
 
-def front_matter(text: str) -> tuple[Properties, str]:
-    """What the YAML block at the very beginning of a text says, and the text below it.
+def described_file(name: str) -> str | None:
+    """Name of the file that the side file of this name describes; None if it is not the name of a side file."""
+    return next((name.removesuffix(suffix) for suffix in _SIDE_SUFFIXES if name.endswith(suffix)), None)
 
-    A block that is no mapping (prose between two rules) is part of the text.
+
+def front_matter(text: str) -> tuple[Properties, str]:
+    """Split a text into the properties in the YAML block at its very beginning, and the text below.
+
+    A block that is not a mapping (prose between two rules) is part of the text.
 
     Raises:
-        Unreadable: the block is not valid YAML, or its title or labels make no sense.
+        Unreadable: the block is not valid YAML, or its title or labels are not valid.
     """
     match = _FRONT_MATTER.match(text)
     if match is None or not match.group(1).strip():
         return Properties(), text
-    content = load_yaml(match.group(1), "its front matter")
+    content = _load_yaml(match.group(1), "its front matter")
     if not isinstance(content, dict):
         return Properties(), text
-    return properties_of(content, "its front matter"), text[match.end() :].lstrip("\n")
+    return _properties(content, "its front matter"), text[match.end() :].lstrip("\n")
 
 
 def side_file(name: str, text: str) -> Properties:
-    """What a side file says.
+    """The properties in a side file.
 
     Raises:
-        Unreadable: it is not a mapping, or its title or labels make no sense.
+        Unreadable: it is not a mapping, or its title or labels are not valid.
     """
     what = f"its side file {name}"
     if name.endswith(".json"):
         try:
-            content = json.loads(text[: MOST_CHARACTERS + 1])
+            content = json.loads(text[: _MOST_CHARACTERS + 1])
         except (ValueError, RecursionError) as error:
             raise Unreadable(f"{what} is not valid JSON ({error})") from None
     else:
-        content = load_yaml(text, what)
+        content = _load_yaml(text, what)
     if not isinstance(content, dict):
         raise Unreadable(f"{what} must hold keys and values")
-    return properties_of(content, what)
+    return _properties(content, what)
 
 
-def load_yaml(text: str, what: str) -> Any:
-    """Plain YAML values; anchors are refused, because a few of them unfold to gigabytes.
+def _load_yaml(text: str, what: str) -> Any:
+    """Plain YAML values. Aliases are refused, because a few of them can expand to gigabytes.
 
     Raises:
-        Unreadable: it is not valid YAML, or too long.
+        Unreadable: the text is not valid YAML, or too long.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise Unreadable(f"{what} has more than {MOST_CHARACTERS} characters")
+    if len(text) > _MOST_CHARACTERS:
+        raise Unreadable(f"{what} has more than {_MOST_CHARACTERS} characters")
     try:
         return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -103,15 +108,15 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def properties_of(content: Mapping[Any, Any], what: str) -> Properties:
-    """What a mapping says, its `title` and `labels` apart from everything else.
+def _properties(content: Mapping[Any, Any], what: str) -> Properties:
+    """Separate `title` and `labels` of a mapping from the metadata.
 
     Raises:
-        Unreadable: the title or the labels make no sense.
+        Unreadable: the title or the labels are not valid.
     """
     title = content.get("title")
     if title is not None and not isinstance(title, str | int | float):
-        raise Unreadable(f"{what} has a title that is no text")
+        raise Unreadable(f"{what} has a title that is not text")
     rest = {key: value for key, value in content.items() if key not in ("title", "labels")}
     return Properties(
         " ".join(str(title).split()) or None if title is not None else None,
@@ -121,21 +126,21 @@ def properties_of(content: Mapping[Any, Any], what: str) -> Properties:
 
 
 def labels_of(value: object, what: str) -> tuple[str, ...]:
-    """Labels from a list of names, or from one text with names between `;` or `,`.
+    """Labels from a list of names, or from a text of names separated by `;` or `,`.
 
     Raises:
-        Unreadable: they are neither, or a name is blank.
+        Unreadable: it is neither, or a name is blank.
     """
     names = re.split("[;,]", value) if isinstance(value, str) else value
     if isinstance(value, str) and not value.strip():
         return ()
     if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise Unreadable(f"{what} has labels that are no list of names")
+        raise Unreadable(f"{what} has labels that are not a list of names")
     return tuple(sorted({name.strip() for name in names}))
 
 
 def flat(content: Mapping[Any, Any]) -> dict[str, Value]:
-    """Metadata from any mapping: nested keys are joined with dots, dates become text, nothing stands for null."""
+    """Metadata from any mapping: nested keys are joined with dots, dates become text, nulls are left out."""
     found: dict[str, Value] = {}
     for key, value in _leaves(content, ""):
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How a folder of documents is read, and how far."""
+"""How a folder of documents is read, and the limits for a file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _MEGABYTE = 2**20
 
 
 class Unreadable(Exception):
-    """A file cannot be read; the message is the reason that its user is told.
+    """A file cannot be read; the message is the reason, as its user sees it.
 
     Attributes:
-        by_rule: See `Skipped`.
+        by_rule: see `Skipped`.
     """
 
     def __init__(self, reason: str, *, by_rule: bool = False) -> None:
@@ -21,17 +21,17 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one file may cost. A file beyond any of these is named and skipped.
+    """How much one file may cost. A file beyond any of these limits is listed as skipped.
 
     Attributes:
-        file_bytes: Size of the file.
-        pages: Pages of a PDF.
-        characters: Text extracted from the file.
-        depth: How deep the elements of an HTML file may be nested.
-        expanded_bytes: Size of all parts of a zipped format, unpacked.
-        expansion_ratio: Unpacked over packed size of a zipped format, where that is more than a megabyte.
-        seconds: Processor time of the reader of an HTML, PDF or DOCX file.
-        memory_bytes: What that reader may allocate.
+        file_bytes: largest file.
+        pages: most pages of a PDF.
+        characters: most characters extracted from a file.
+        depth: deepest nesting of elements in an HTML file.
+        expanded_bytes: largest unpacked size of a zipped format.
+        expansion_ratio: largest ratio of unpacked to packed size of a zipped format, above 1 MiB unpacked.
+        seconds: most processor time for reading an HTML, PDF or DOCX file.
+        memory_bytes: most memory that reading such a file may allocate.
     """
 
     file_bytes: int = 64 * _MEGABYTE
@@ -46,14 +46,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which field of a JSONL object, or column of a CSV file, means what.
+    """Which field of a JSONL object, or column of a CSV file, holds what.
 
     Attributes:
-        text: The text; a row without it is skipped.
-        title: The title; where a row has none, `path#ID`.
-        id: Names the row in its file; where a row has none, its number.
-        labels: Who may see the row: a list, or names separated by `;` or `,`.
-        metadata: Fields to keep as metadata.
+        text: the text; rows without it are skipped.
+        title: the title; rows without it are titled `path#ID`.
+        id: identifies the row within its file; rows without it are numbered.
+        labels: who may see the row: a list, or names separated by `;` or `,`.
+        metadata: fields to keep as metadata.
     """
 
     text: str = "text"
@@ -68,10 +68,10 @@ class ReadSettings:
     """How a folder is read.
 
     Attributes:
-        include: Patterns as in a `.gitignore`; a file must match one, unless there are none.
-        exclude: Patterns of files that are passed over in silence.
-        fields: Meaning of the fields of JSONL and CSV files.
-        limits: What one file may cost.
+        include: patterns, as in a `.gitignore`, of files to read; empty: every file.
+        exclude: patterns of files to ignore.
+        fields: meaning of the fields of JSONL and CSV files.
+        limits: limits for each file.
     """
 
     include: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""JSONL and CSV: every row is a document, `file.jsonl#ID`; the settings say which field means what."""
+"""JSONL and CSV: every row is a document, `file.jsonl#ID`; the settings say which field holds what."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from index.documents.formats.properties import flat, labels_of
 from index.documents.formats.settings import Fields, ReadSettings, Unreadable
 
 _DELIMITERS = ",;\t|"
-_NAMED = 3
-"""Rows whose fault is told; of the others only how many they are."""
+_MOST_LISTED = 3
+"""Number of faulty rows that are listed; the others are only counted."""
 
 _LONGEST_ID = 512
 
 
 def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skipped]:
-    """A document for each row that has a text, and one `Skipped` for all rows that could not be read.
+    """A document for each row that has text, and one `Skipped` for all rows that could not be read.
 
     Raises:
-        Unreadable: the file as a whole is binary or blank, or no row of it can be read.
+        Unreadable: the file is binary or blank, or none of its rows can be read.
     """
     text = decode(data)
     if not text.strip():
@@ -36,20 +36,20 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
         try:
             document = _document(name, number, row, settings.fields)
             if document.id in documents:
-                raise Unreadable(f"the id {document.id.removeprefix(name + '#')!r} is taken by a row above")
+                raise Unreadable(f"duplicate id {document.id.removeprefix(name + '#')!r}")
             documents[document.id] = document
         except Unreadable as error:
             faults.append(f"line {line}: {error}")
-    told = "; ".join(faults[:_NAMED]) + ("; ..." if len(faults) > _NAMED else "")
+    listed = "; ".join(faults[:_MOST_LISTED]) + ("; ..." if len(faults) > _MOST_LISTED else "")
     if not documents:
-        raise Unreadable(f"no row can be read ({told or 'there are none'})")
+        raise Unreadable(f"no row can be read ({listed or 'there are none'})")
     if faults:
-        return [*documents.values(), Skipped(name, f"{len(faults)} of {len(documents) + len(faults)} rows ({told})")]
+        return [*documents.values(), Skipped(name, f"{len(faults)} of {len(documents) + len(faults)} rows ({listed})")]
     return [*documents.values()]
 
 
 def _objects(text: str) -> Iterator[tuple[int, object]]:
-    """Line number and value of each line of a JSONL text; an `Unreadable` in place of a value that is none."""
+    """Line number and value of each line of a JSONL text; an `Unreadable` in place of an invalid value."""
     for line, content in enumerate(text.split("\n"), start=1):
         if content.strip():
             try:
@@ -60,10 +60,10 @@ def _objects(text: str) -> Iterator[tuple[int, object]]:
 
 
 def _records(name: str, text: str) -> Iterator[tuple[int, object]]:
-    """Line number and columns of each record of a CSV text, whose first record names the columns."""
+    """Line number and columns of each record of a CSV text, except the first, which names the columns."""
     head = text.split("\n", 1)[0]
     delimiter = "\t" if name.lower().endswith(".tsv") else max(_DELIMITERS, key=head.count)
-    # The limit of the module (131,072 characters a field) is of the whole process; files are limited in size.
+    # The limit of the csv module (131,072 characters per field) is global and too small; the size of files is limited.
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -76,14 +76,14 @@ def _records(name: str, text: str) -> Iterator[tuple[int, object]]:
             elif any(cell.strip() for cell in record):
                 yield reader.line_num, dict(zip(columns, record, strict=False))
     except csv.Error as error:
-        yield reader.line_num, Unreadable(f"not valid CSV ({error}); nothing below it is read")
+        yield reader.line_num, Unreadable(f"not valid CSV ({error}); nothing below this line is read")
 
 
 def _document(name: str, number: int, row: object, fields: Fields) -> Document:
     if isinstance(row, Unreadable):
         raise row
     if not isinstance(row, Mapping):
-        raise Unreadable("not an object with fields")
+        raise Unreadable("not a JSON object")
     text = row.get(fields.text)
     if not isinstance(text, str) or not text.strip():
         raise Unreadable(f"no text in the field {fields.text!r}")
@@ -108,10 +108,10 @@ def _title(value: Any) -> str | None:
 
 
 def _id(value: Any, field: str, number: int) -> str:
-    """What names a row: its own id, or its number among the rows."""
+    """Identifies a row in its file: its own id, or else its number."""
     if value is None or value == "":
         return str(number)
     identity = str(value).strip()
     if isinstance(value, bool | list | dict) or not identity.isprintable() or not 0 < len(identity) <= _LONGEST_ID:
-        raise Unreadable(f"the field {field!r} is no id: a short text or a number is")
+        raise Unreadable(f"the field {field!r} is not an id: a short text or a number")
     return identity

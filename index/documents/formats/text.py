@@ -1,4 +1,4 @@
-"""Plain text: as it is."""
+"""Plain text, unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     """One document.
 
     Raises:
-        Unreadable: binary, in an unknown encoding, or blank.
+        Unreadable: the file is binary, in an unknown encoding, or blank.
     """
     text = decode(data)
     if not text.strip():

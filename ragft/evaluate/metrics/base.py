@@ -1,7 +1,7 @@
 """What a metric is: one decorated function of a question, a record and the rules.
 
-A metric returns a `Score`; a value of None says that it does not apply. An exception says that this record
-could not be scored: it is counted as failed, and never becomes 0 or 1.
+A metric returns a `Score`, whose value is None where it does not apply. A record on which it raises counts as failed
+and never becomes a 0 or a 1.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ragft.evaluate.records import Question, Record
+from ragft.data.questions import Question
+from ragft.evaluate.records import Record
+
+if TYPE_CHECKING:
+    from ragft.config import AnswerSection
 
 Axis = Literal["facts", "form", "retrieval", "cost"]
 Better = Literal["higher", "lower"]
@@ -26,7 +30,7 @@ class Rules:
     Attributes:
         format: matches a whole answer in the house format; None: format is not scored.
         value: its first group is the exact value in an answer; None: the value is the whole answer.
-        refusal: the answer to give, word for word, where the documents hold none.
+        refusal: the exact answer to give where the documents hold none.
     """
 
     format: re.Pattern[str] | None = None
@@ -34,18 +38,15 @@ class Rules:
     refusal: str = "I do not know."
 
     @classmethod
-    def compile(cls, format: str | None, value: str | None, refusal: str) -> Rules:  # noqa: A002
-        """The rules of a configuration's `prompt` section.
-
-        Raises:
-            re.error: a pattern is no regular expression.
-        """
-        return cls(re.compile(format) if format else None, re.compile(value) if value else None, refusal)
+    def of(cls, answer: AnswerSection) -> Rules:
+        """The rules of a configuration, whose patterns it has checked."""
+        whole, value = (re.compile(pattern) if pattern else None for pattern in (answer.format, answer.value))
+        return cls(whole, value, answer.refusal)
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a metric says of one record: a value, or None where it does not apply; and why, for a reader."""
+    """The value of a metric for one record, None where it does not apply; and why, for a reader."""
 
     value: float | None
     detail: str = ""
@@ -61,8 +62,10 @@ class Metric:
     """A registered metric.
 
     Attributes:
-        axis: which question it answers; axes are never averaged with each other.
-        better: which direction is good; None: it is reported, not judged.
+        axis: what it is about; axes are never averaged with each other.
+        better: which direction is good; None where it is reported, not judged.
+        applies: whether it can be asked of a record; where not, the score is None.
+        version: raised whenever the same record would get another score.
     """
 
     name: str
@@ -72,12 +75,13 @@ class Metric:
     better: Better | None
     applies: Condition
     scorer: Scorer
+    version: int = 1
 
     def score(self, question: Question, record: Record, rules: Rules) -> Score:
         """Scores one record.
 
         Raises:
-            Exception: whatever the scorer raises, and ValueError where it returns no finite number.
+            Exception: whatever the scorer raises; ValueError where its value is not finite.
         """
         if not self.applies(question, record):
             return NOT_APPLICABLE
@@ -113,13 +117,18 @@ def metric(
     applies: Condition = always,
     better: Better | None = "higher",
     unit: Unit = "share",
+    version: int = 1,
 ) -> Callable[[Scorer], Scorer]:
-    """Registers a function as a metric under `name`; a second metric of that name is refused."""
+    """Registers a function as a metric.
+
+    Raises:
+        ValueError: another metric has this name.
+    """
 
     def register(scorer: Scorer) -> Scorer:
         if name in METRICS:
             raise ValueError(f"there already is a metric {name!r}")
-        METRICS[name] = Metric(name, title or name.replace("_", " "), axis, unit, better, applies, scorer)
+        METRICS[name] = Metric(name, title or name.replace("_", " "), axis, unit, better, applies, scorer, version)
         return scorer
 
     return register

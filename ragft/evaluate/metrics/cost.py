@@ -1,14 +1,15 @@
-"""What an answer cost: time and tokens, taken from the record as they were measured."""
+"""Cost metrics: time and tokens, as they were measured when the record was written."""
 
 from __future__ import annotations
 
+from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, Score, metric
-from ragft.evaluate.records import Question, Record
+from ragft.evaluate.records import Record
 
 
 @metric("latency_ms", axis="cost", title="latency", better="lower", unit="ms")
 def latency_ms(question: Question, record: Record, rules: Rules) -> Score:
-    """Milliseconds from the question to the whole answer."""
+    """Milliseconds from the question to the complete answer."""
     return Score(record.total_ms)
 
 

@@ -1,4 +1,4 @@
-"""Is the answer right? Metrics look at the exact value that the rules cut out, or at the whole answer."""
+"""Fact metrics: is the answer right? Most compare the value that `answer.value` extracts with the gold answers."""
 
 from __future__ import annotations
 
@@ -7,36 +7,28 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ragft.citations import without_citations
+from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, Score, answerable, metric, unanswerable
 from ragft.evaluate.metrics.text import contains_tokens, is_refusal, tokens, value_of
-from ragft.evaluate.records import Question, Record
+from ragft.evaluate.records import Record
 
 Freshness = Literal["right", "stale", "other"]
 
 
 @metric("exact_match", axis="facts")
 def exact_match(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where the value equals a gold answer; for a question without an answer: where it was refused."""
+    """1 where the value equals a gold answer, or an unanswerable question was refused."""
     if not question.answerable:
         return Score(float(is_refusal(record.answer, rules)))
     value = value_of(record.answer, rules)
     return Score(float(_equals_any(value, question.answers)), value)
 
 
-@metric("token_f1", axis="facts", title="token F1")
-def token_f1(question: Question, record: Record, rules: Rules) -> Score:
-    """Harmonic mean of token precision and recall against the nearest gold answer (SQuAD)."""
-    if not question.answerable:
-        return exact_match(question, record, rules)
-    said = tokens(value_of(record.answer, rules))
-    return Score(max(f1_of(said, tokens(gold)) for gold in question.answers))
-
-
 @metric("contains", axis="facts", title="contains the answer")
 def contains(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where a gold answer stands anywhere in the answer, as whole tokens.
+    """1 where a gold answer occurs anywhere in the answer, as whole tokens.
 
-    The lenient reading: a model that knows the fact but not the house format is not robbed of it.
+    The lenient counterpart of exact match: it credits a model that knows the fact but not the house format.
     """
     if not question.answerable:
         return exact_match(question, record, rules)
@@ -45,40 +37,44 @@ def contains(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(any(contains_tokens(text, gold) for gold in golds for text in said)))
 
 
+@metric("token_f1", axis="facts", title="token F1")
+def token_f1(question: Question, record: Record, rules: Rules) -> Score:
+    """Token F1 against the closest gold answer (Rajpurkar et al., 2016)."""
+    if not question.answerable:
+        return exact_match(question, record, rules)
+    said = tokens(value_of(record.answer, rules))
+    return Score(max(f1_of(said, tokens(gold)) for gold in question.answers))
+
+
 @metric("rouge_l", axis="facts", title="ROUGE-L", applies=answerable)
 def rouge_l(question: Question, record: Record, rules: Rules) -> Score:
-    """F-measure of the longest common subsequence of tokens with the nearest gold answer (Lin, 2004)."""
+    """F-measure of the longest common subsequence of tokens with the closest gold answer (Lin, 2004)."""
     said = tokens(value_of(record.answer, rules))
-    best = 0.0
-    for gold in map(tokens, question.answers):
-        best = max(best, _harmonic(longest_common_subsequence(said, gold), len(said), len(gold)))
-    return Score(best)
+    return Score(max((_rouge_l(said, tokens(gold)) for gold in question.answers), default=0.0))
 
 
 @metric("abstention", axis="facts", title="refuses the unanswerable", applies=unanswerable)
 def abstention(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where a question without an answer was refused."""
+    """1 where an unanswerable question was refused."""
     return Score(float(is_refusal(record.answer, rules)))
 
 
 @metric("false_refusal", axis="facts", applies=answerable, better="lower")
 def false_refusal(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where a question with an answer was refused."""
+    """1 where an answerable question was refused."""
     return Score(float(is_refusal(record.answer, rules)))
 
 
 def freshness(question: Question, record: Record, rules: Rules) -> Freshness | None:
-    """Which state of the documents an answer tells: `right` now, `stale` (was right before), or `other`.
+    """Whether an answer is `right` (as the documents are now), `stale` (as they were before) or `other`.
 
-    None where the question has no stale answers. An answer that is both, because the fact did not change, is
-    right.
+    None where the question has no stale answers. An answer that is both, because the fact did not change, is right.
     """
     if not question.stale_answers:
         return None
-    value = value_of(record.answer, rules)
     if exact_match(question, record, rules).value == 1.0:
         return "right"
-    return "stale" if _equals_any(value, question.stale_answers) else "other"
+    return "stale" if _equals_any(value_of(record.answer, rules), question.stale_answers) else "other"
 
 
 def _has_changed(question: Question, record: Record) -> bool:
@@ -87,23 +83,23 @@ def _has_changed(question: Question, record: Record) -> bool:
 
 @metric("fresh", axis="facts", title="changed facts: right", applies=_has_changed)
 def fresh(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where a fact that has changed is told as it is now."""
+    """1 where the answer to a changed fact is the current one."""
     return Score(float(freshness(question, record, rules) == "right"))
 
 
 @metric("stale", axis="facts", title="changed facts: stale", applies=_has_changed, better="lower")
 def stale(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where a fact that has changed is told as it was."""
+    """1 where the answer to a changed fact is the former one."""
     return Score(float(freshness(question, record, rules) == "stale"))
 
 
 def f1_of(said: Sequence[str], gold: Sequence[str]) -> float:
-    """Harmonic mean of precision and recall of tokens, each counted as often as it occurs."""
+    """F1 of two bags of tokens."""
     return _harmonic(sum((Counter(said) & Counter(gold)).values()), len(said), len(gold))
 
 
 def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence; one machine word holds many columns (Hyyrö, 2004)."""
+    """Length of the longest common subsequence, bit-parallel (Hyyrö, 2004)."""
     places: dict[str, int] = {}
     for at, token in enumerate(one):
         places[token] = places.get(token, 0) | 1 << at
@@ -113,6 +109,10 @@ def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
         hits = row & places.get(token, 0)
         row = ((row + hits) | (row - hits)) & everything
     return len(one) - row.bit_count()
+
+
+def _rouge_l(said: Sequence[str], gold: Sequence[str]) -> float:
+    return _harmonic(longest_common_subsequence(said, gold), len(said), len(gold))
 
 
 def _harmonic(common: int, said: int, gold: int) -> float:

@@ -1,17 +1,18 @@
-"""Does the answer look as it should? Nothing here asks whether it is right."""
+"""Form metrics: does the answer look as it should? Whether it is right is not their question."""
 
 from __future__ import annotations
 
+from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import NOT_APPLICABLE, Rules, Score, metric
-from ragft.evaluate.records import Question, Record
+from ragft.evaluate.records import Record
 
 
 def _in_house_format(question: Question, record: Record) -> bool:
     return question.format != "free"
 
 
-def in_form(answer: str, rules: Rules) -> bool | None:
-    """Whether a whole answer is in the house format or is the declared refusal; None where no format is declared."""
+def format_valid(answer: str, rules: Rules) -> bool | None:
+    """Whether an answer is in the house format or is the exact refusal; None where no format is declared."""
     if rules.format is None:
         return None
     answer = answer.strip()
@@ -20,12 +21,12 @@ def in_form(answer: str, rules: Rules) -> bool | None:
 
 @metric("format_validity", axis="form", applies=_in_house_format)
 def format_validity(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where the whole answer matches the house format, or is the declared refusal word for word."""
-    valid = in_form(record.answer, rules)
+    """1 where the whole answer matches the house format or is the exact refusal."""
+    valid = format_valid(record.answer, rules)
     return NOT_APPLICABLE if valid is None else Score(float(valid))
 
 
 @metric("length", axis="form", title="length", better=None, unit="words")
 def length(question: Question, record: Record, rules: Rules) -> Score:
-    """Words of the answer, as split at white space."""
+    """Words of the answer, separated by white space."""
     return Score(float(len(record.answer.split())))

@@ -1,13 +1,13 @@
 """Text as comparable tokens, aware of dates, versions and numbers.
 
-The idea is SQuAD's normalisation (Rajpurkar et al., 2016: case, punctuation and articles do not count), with
-one change: punctuation *inside* a number belongs to it. SQuAD turns "2026-04-30" into "20260430" and "4.2.1"
-into "421", and a substring test finds "4.2" in "4.2.1"; here both are single tokens that equal only
-themselves.
+SQuAD's normalisation (Rajpurkar et al., 2016) ignores case, punctuation and articles. So does this one, but punctuation
+*inside* a number belongs to it: SQuAD turns "2026-04-30" into "20260430" and "4.2.1" into "421", and a substring test
+finds "4.2" in "4.2.1"; here both are single tokens that equal only themselves.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _MONTH = (
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 _DAY, _YEAR = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?", r"(?P<year>\d{4})\b"
-# Only dates in words are rewritten: in "04/05/2026" nobody can tell the month from the day.
+# Only dates in words are rewritten: "04/05/2026" does not say which is the month.
 _WRITTEN_DATES = (
     re.compile(rf"\b{_DAY}(?:\s+of)?\s+{_MONTH},?\s+{_YEAR}"),
     re.compile(rf"\b{_MONTH}\s+{_DAY},?\s+{_YEAR}"),
@@ -43,11 +43,11 @@ _TOKEN = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4096)  # every metric asks for the same few texts of a question
 def tokens(text: str) -> tuple[str, ...]:
-    """The comparable tokens of a text: two texts with equal tokens say the same word for word.
+    """The comparable tokens of a text: two texts with equal tokens say the same, word for word.
 
-    Case, articles, surrounding punctuation and the writing of dates ("30 April 2026", "2026-4-30") do not
-    count.
+    Ignores case, articles, surrounding punctuation, and how a date is written ("30 April 2026", "2026-4-30").
     """
     plain = unicodedata.normalize("NFKC", text).casefold().translate(_PLAIN)
     plain = plain.replace("can't", "cannot").replace("won't", "will not").replace("n't", " not")
@@ -55,25 +55,25 @@ def tokens(text: str) -> tuple[str, ...]:
         plain = pattern.sub(_iso_of_words, plain)
     found = [word for word in (_canonical(match) for match in _TOKEN.findall(plain)) if word]
     kept = [word for word in found if word not in _ARTICLES]
-    # "A" may be the whole answer, and so may "→": what normalisation would empty stays as it is.
+    # The whole answer may be "A" or "→": a text that would be left without tokens keeps what it has.
     return tuple(kept or found or plain.split())
 
 
 def contains_tokens(text: Sequence[str], part: Sequence[str]) -> bool:
-    """Whether `part` stands in `text` as neighbouring tokens."""
+    """Whether `part` occurs in `text` as a run of tokens."""
     width, wanted = len(part), tuple(part)
     return width > 0 and any(tuple(text[at : at + width]) == wanted for at in range(len(text) - width + 1))
 
 
 def value_of(answer: str, rules: Rules) -> str:
-    """The exact value in an answer: what `rules.value` cuts out, else all of it; without citation marks."""
+    """The value of an answer, without citation marks: what `rules.value` extracts, or the whole answer."""
     match = rules.value.search(answer) if rules.value else None
     cut = match.group(1) if match else None
     return without_citations(cut if cut and cut.strip() else answer).strip()
 
 
 def is_refusal(answer: str, rules: Rules) -> bool:
-    """Whether an answer is, or starts with, the declared refusal; by token, so "unknown" is not "no"."""
+    """Whether an answer is the refusal or starts with it; compared by token, so that "unknown" is not "no"."""
     refusal = tokens(rules.refusal)
     if not refusal:
         return not answer.strip()
@@ -92,7 +92,7 @@ def _canonical(token: str) -> str:
         if date:
             return f"{date[1]}-{int(date[2]):02d}-{int(date[3]):02d}"
         return token
-    # Underscores around a word are Markdown's emphasis.
+    # Underscores around a word are emphasis in Markdown.
     return token.replace("'", "").strip("_")
 
 

@@ -1,9 +1,8 @@
-"""Attention over a packed micro-batch: each row sees the shared prefix and itself, causally, and no other
-row.
+"""Attention over a packed micro-batch: each row sees the shared prefix and itself, causally, and no other row.
 
-Computed row by row in blocks instead of under one mask: of a packed sequence of 2048 tokens with a prefix of
-200 and six rows, a mask would throw away three quarters of the scores after computing them. Query heads that
-share a key head are one product (grouped-query attention without repeating the keys).
+Computed row by row in blocks instead of under one mask: of a packed sequence of 2048 tokens with a prefix of 200 and
+six rows, a mask would discard three quarters of the scores after computing them. Query heads that share a key head are
+one product (grouped-query attention without repeating the keys).
 
 Measured with SmolLM2-135M on rows of 400 tokens of which 200 are shared, 2048 to a micro-batch, in tokens per second
 of one core's time: 762; the same packing under a mask in torch's fused kernel 311; padded batches 378 (eager) and 285
@@ -23,13 +22,12 @@ from transformers.masking_utils import eager_mask
 from ragft.errors import RagftError
 from ragft.finetune.fast.batching import Layout
 
-NAME = "ragft_packed"
-ANSWERING = "ragft_grouped"
+PACKED, GROUPED = "ragft_packed", "ragft_grouped"
+"""Names of the two functions, as `attn_implementation` of transformers takes them."""
 
 
 def _blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
-    """(first, end, prefix) of each run of queries: tokens first..end see `prefix` tokens of the start and
-    themselves."""
+    """(first, end, prefix) of each run of queries: tokens first..end see the first `prefix` tokens and themselves."""
     if layout.prefix:
         yield 0, layout.prefix, 0
     start = layout.prefix
@@ -41,8 +39,7 @@ def _blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
 class _PackedAttention(torch.autograd.Function):
     """softmax(scale · Q Kᵀ) V, block by block.
 
-    Inside, tensors are (key heads, tokens, head width); queries are (key heads, queries per key head, tokens,
-    width).
+    Keys and values are (key heads, tokens, head width), queries (key heads, queries per key head, tokens, width).
     """
 
     @staticmethod
@@ -75,7 +72,7 @@ class _PackedAttention(torch.autograd.Function):
         groups = q.shape[1]
         d_out = upstream.view(tokens, kv_heads, groups, width).permute(1, 2, 0, 3)
         d_query = torch.empty_like(q)
-        # Every block adds to the prefix: sums of many rows are kept in float32.
+        # Every block adds to the prefix: the sum over many rows is kept in float32.
         d_key = torch.zeros(kv_heads, tokens, width, dtype=torch.float32)
         d_value = torch.zeros_like(d_key)
         for (first, end, prefix), weight in zip(_blocks(ctx.layout), weights, strict=True):
@@ -100,7 +97,7 @@ def _keys(tensor: torch.Tensor, first: int, end: int, prefix: int) -> torch.Tens
     return torch.cat((tensor[:, :prefix], own), 1) if prefix else own
 
 
-def packed_attention(
+def _packed(
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -111,26 +108,15 @@ def packed_attention(
     layout: Layout | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention function that transformers calls when a model is loaded with `attn_implementation=NAME`.
+    """Attention for training, as transformers calls it: (1, heads, T, width) queries to a (1, T, heads, width) result.
 
-    Args:
-        module: the attention layer.
-        query: (1, heads, T, width).
-        key: (1, key heads, T, width).
-        value: (1, key heads, T, width).
-        attention_mask: ignored; `layout` says all.
-        scaling: factor of the scores; None: 1 / sqrt(width).
-        dropout: must be 0, or a packed row would not be the row alone.
-        layout: how the rows lie in T; travels as a keyword from the model's forward.
-        others: what transformers passes besides; soft caps and attention sinks are refused.
-
-    Returns:
-        (1, T, heads, width), and None for the weights.
+    `layout` is a keyword that the model's forward passes on; it replaces `attention_mask`. A model whose attention
+    computes more than this function does is refused.
     """
     extras = [name for name in ("softcap", "s_aux") if others.get(name) is not None]
     if layout is None or dropout or extras or value.shape[-1] != query.shape[-1]:
         raise RagftError(
-            f"The attention of {type(module).__name__} has parts that the fast back end does not compute "
+            f"{type(module).__name__} has features that the fast back end does not support "
             f"({', '.join(extras) or 'dropout, no layout, or values of another width'}); choose a Llama-like base "
             "model."
         )
@@ -138,33 +124,20 @@ def packed_attention(
     return _PackedAttention.apply(query[0], key[0], value[0], layout, scale)[None], None
 
 
-def grouped_attention(
+def _grouped(
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float,
-    dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention for answering, without a copy of keys and values for each query head that shares them.
+    """Attention for generation, as transformers calls it: (B, heads, T, width) to (B, T, heads, width).
 
-    Such copies of a whole cache, for every token, took a third of the time of an answer. For short queries and prompts
-    below about a thousand tokens this is faster on a CPU than torch's fused kernel. Weights are computed in float32.
-
-    Args:
-        module: the attention layer; unused.
-        query: (B, heads, T, width).
-        key: (B, key heads, S, width).
-        value: (B, key heads, S, width).
-        attention_mask: added to the scores: (B, 1, T, S) or longer; None: nothing is masked.
-        scaling: factor of the scores.
-        dropout: unused, as it is off.
-        others: what transformers passes besides; unused.
-
-    Returns:
-        (B, T, heads, width), and None for the weights.
+    Keys and values are not copied for each query head that shares them, which took a third of the time of an answer.
+    For short queries and prompts below about a thousand tokens, this is faster on a CPU than torch's fused kernel.
+    `attention_mask`, (B, 1, T, keys) or longer, is added to the scores; weights are computed in float32.
     """
     batch, heads, tokens, width = query.shape
     kv_heads = key.shape[1]
@@ -177,6 +150,6 @@ def grouped_attention(
     return mixed.view(batch, heads, tokens, width).transpose(1, 2), None
 
 
-AttentionInterface.register(NAME, packed_attention)
-AttentionInterface.register(ANSWERING, grouped_attention)
-AttentionMaskInterface.register(ANSWERING, eager_mask)
+AttentionInterface.register(PACKED, _packed)
+AttentionInterface.register(GROUPED, _grouped)
+AttentionMaskInterface.register(GROUPED, eager_mask)

@@ -1,19 +1,18 @@
-"""Which rows make which step, and how the rows of a micro-batch lie in one sequence.
+"""Which rows make up which step, and how the rows of a micro-batch lie in one sequence.
 
-The order of a run is a pure function of seed and epoch, so that a resumed run walks on exactly where it
-stood. Inside an optimiser batch rows are packed by length under a token budget; as losses are summed and
-divided by the trained tokens of the whole batch, packing does not change the gradient.
+The order of a run is a pure function of seed and epoch, so that a resumed run continues exactly where it stopped.
+Inside an optimiser batch, rows are packed by length under a token budget; as losses are summed and divided by the
+trained tokens of the whole batch, packing does not change the gradient.
 
-A packed micro-batch is one sequence: the prefix that all its rows share, once, then what follows it in each
-row. Every remainder attends to the prefix and to itself and continues the prefix's positions, so that each
-row computes what it would compute alone (`attention.py`), without padding and without computing a shared
-system prompt for each row.
+A packed micro-batch is one sequence: the prefix that all its rows share, once, then the remainder of each row. Every
+remainder attends to the prefix and to itself and continues the prefix's positions, so that each row computes what it
+would compute alone (`attention.py`), without padding and without computing a shared system prompt for each row.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,8 +25,8 @@ class Layout:
     """How rows lie in a packed sequence.
 
     Attributes:
-        prefix: tokens that all rows share and that stand first, once; may be 0.
-        remainders: tokens of each row after the prefix, in order.
+        prefix: number of tokens that all rows share and that come first, once; may be 0.
+        remainders: number of tokens of each row after the prefix, in order.
     """
 
     prefix: int
@@ -43,8 +42,7 @@ class MicroBatch:
         positions: (1, T) int64 positions of the tokens in their own rows.
         layout: which tokens attend to which.
         predicting: (K,) int64 indices into the sequence of the positions that predict a trained token.
-        targets: (K,) int64 the tokens they predict.
-        tokens: tokens of the rows, the shared prefix counted once per row.
+        targets: (K,) int64 the tokens that they predict.
     """
 
     ids: torch.Tensor
@@ -52,60 +50,60 @@ class MicroBatch:
     layout: Layout
     predicting: torch.Tensor
     targets: torch.Tensor
-    tokens: int
 
 
 def trained_tokens(row: Rendered) -> int:
-    """Tokens of `row` that a loss is taken from: the flagged ones but the first, which nothing predicts."""
+    """Number of tokens that the loss is taken over: the flagged ones except the first, which nothing predicts."""
     return sum(row.trained[1:])
 
 
 def epoch_batches(rows: int, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
-    """Row numbers of each optimiser batch of an epoch: every row once, in an order that only the arguments
-    decide."""
+    """Row numbers of each optimiser batch of an epoch: every row once, in an order that the arguments alone decide."""
     order = list(range(rows))
     random.Random(f"{seed}:{epoch}").shuffle(order)
     return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
 
 
+def shares(rows: Sequence[Rendered], count: int) -> list[list[Rendered]]:
+    """Divides rows among at most `count` workers: longest first, each to the worker with the fewest tokens so far.
+
+    The shares depend on `rows` and `count` only, so that the same number of workers gives the same bits.
+    """
+    dealt: list[list[Rendered]] = [[] for _ in range(count)]
+    tokens = [0] * count
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        least = tokens.index(min(tokens))
+        dealt[least].append(row)
+        tokens[least] += len(row.ids)
+    return [share for share in dealt if share]
+
+
 def micro_batches(rows: Sequence[Rendered], budget: int) -> list[MicroBatch]:
-    """`rows` packed by length into sequences of at most `budget` tokens; a longer row makes one of its own.
+    """Packs rows by length into sequences of at most `budget` tokens; a longer row gets a sequence of its own.
 
     Each row must have a trained token. The result depends on the rows and the budget only.
     """
-    order = sorted(range(len(rows)), key=lambda number: (-len(rows[number].ids), number))
     groups: list[list[Rendered]] = []
-    prefix, total = 0, 0
-    for number in order:
-        row = rows[number]
-        if groups:
-            shared = min(prefix, _common_prefix(groups[-1][0], row))
-            size = len(groups[-1]) + 1
-            if total + len(row.ids) - (size - 1) * shared <= budget:
-                groups[-1].append(row)
-                prefix, total = shared, total + len(row.ids)
-                continue
-        groups.append([row])
-        prefix, total = _untrained_head(row), len(row.ids)
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        if groups and _packed_tokens([*groups[-1], row]) <= budget:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
     return [pack(group) for group in groups]
 
 
 def pack(rows: Sequence[Rendered]) -> MicroBatch:
     """Lays `rows` into one sequence behind the longest untrained prefix that all of them share."""
-    prefix = 0
-    if len(rows) > 1:
-        prefix = min(_common_prefix(rows[0], row) for row in rows)
+    prefix = _untrained_prefix(rows) if len(rows) > 1 else 0
     ids: list[int] = list(rows[0].ids[:prefix])
     positions = list(range(prefix))
     predicting: list[int] = []
     targets: list[int] = []
     for row in rows:
-        if any(row.trained[:prefix]):
-            raise AssertionError("a shared prefix holds a trained token, whose loss would be counted once for all rows")
         offset = len(ids) - prefix
         for position in range(max(prefix, 1), len(row.ids)):
             if row.trained[position]:
-                # The first token behind the prefix is predicted by the prefix's last one, which all rows share.
+                # The first token after the prefix is predicted by the prefix's last one, which all rows share.
                 predicting.append(position - 1 if position == prefix else offset + position - 1)
                 targets.append(row.ids[position])
         ids.extend(row.ids[prefix:])
@@ -116,19 +114,19 @@ def pack(rows: Sequence[Rendered]) -> MicroBatch:
         layout=Layout(prefix, tuple(len(row.ids) - prefix for row in rows)),
         predicting=torch.tensor(predicting, dtype=torch.int64),
         targets=torch.tensor(targets, dtype=torch.int64),
-        tokens=sum(len(row.ids) for row in rows),
     )
 
 
-def _common_prefix(first: Rendered, second: Rendered) -> int:
-    """Tokens that two rows share from their beginning, before either has a trained one or ends."""
-    limit = min(_untrained_head(first), _untrained_head(second))
-    for position in range(limit):
-        if first.ids[position] != second.ids[position]:
-            return position
-    return limit
+def common_prefix(sequences: Iterable[Sequence[int]]) -> int:
+    """Number of tokens that all sequences begin with."""
+    columns = list(zip(*sequences, strict=False))
+    return next((place for place, tokens in enumerate(columns) if len(set(tokens)) > 1), len(columns))
 
 
-def _untrained_head(row: Rendered) -> int:
-    """Tokens before the first trained one, but never the whole row."""
-    return row.trained.index(True) if True in row.trained else len(row.ids) - 1
+def _untrained_prefix(rows: Sequence[Rendered]) -> int:
+    """Number of tokens that all rows begin with before any has a trained one; never a whole row."""
+    return common_prefix(row.ids[: (*row.trained[:-1], True).index(True)] for row in rows)
+
+
+def _packed_tokens(rows: Sequence[Rendered]) -> int:
+    return sum(len(row.ids) for row in rows) - (len(rows) - 1) * _untrained_prefix(rows)

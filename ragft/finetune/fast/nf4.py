@@ -1,8 +1,8 @@
 """Weights in NF4, the 4-bit format of QLoRA (arXiv 2305.14314), through bitsandbytes' functions.
 
-Never through `bitsandbytes.nn.Linear4bit`: in 0.50.2, on processors with AVX512-BF16, its forward pass in
-evaluation mode repacks the weight in place, after which training drops the gradient of every frozen layer and
-merging reads garbage. The functions below only ever see plain packing.
+Never through `bitsandbytes.nn.Linear4bit`: in 0.50.2, on processors with AVX512-BF16, its forward pass in evaluation
+mode repacks the weight in place, after which training drops the gradient of every frozen layer and merging reads
+garbage. The functions below never see repacked weights.
 """
 
 from __future__ import annotations
@@ -17,25 +17,20 @@ class Nf4Weight:
     """A frozen matrix in NF4 with doubly quantised scales: about 4.1 bits per weight.
 
     Args:
-        weight: (out, in), any floating dtype. The packed bytes do not depend on whether it is float32 or its
-            bfloat16 rounding, as long as the values are the same.
-        cache: keep the dequantised copy after its first use. Costs the memory of the 16-bit weight and saves
-            about 1 % of a training step.
+        weight: (out, in), any floating dtype. Equal values give equal packed bytes in any dtype.
+        cache: keep the dequantised copy after its first use. Costs the memory of the 16-bit weight and saves about 1 %
+            of a training step.
     """
 
     def __init__(self, weight: torch.Tensor, *, cache: bool = False) -> None:
-        self.shape = tuple(weight.shape)
         self._cache = cache
         self._copy: torch.Tensor | None = None
         self._packed, self._state = bnb.quantize_4bit(
-            weight.detach().float().contiguous(),
-            blocksize=BLOCK_SIZE,
-            compress_statistics=True,
-            quant_type="nf4",
+            weight.detach().float().contiguous(), blocksize=BLOCK_SIZE, compress_statistics=True, quant_type="nf4"
         )
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
-        """The weight that computations see: (out, in) in `dtype`. Not to be written to."""
+        """The weight that computations see: (out, in) in `dtype`. Callers must not modify it."""
         if self._copy is not None and self._copy.dtype == dtype:
             return self._copy
         weight = bnb.dequantize_4bit(self._packed, self._state).to(dtype)
@@ -45,5 +40,5 @@ class Nf4Weight:
 
 
 def round_trip(weight: torch.Tensor) -> torch.Tensor:
-    """`weight` as it looks after NF4, in its own dtype and shape."""
+    """`weight` after quantisation to NF4 and back, in its own dtype and shape."""
     return Nf4Weight(weight).dequantize(weight.dtype)

@@ -1,9 +1,7 @@
-"""The training loop: rows in, the best adapter and a report out; interrupted anywhere, it goes on where it
-stood.
+"""The training loop: rows in, the best adapter and a report out. A run that was interrupted resumes at its checkpoint.
 
-Knows nothing of documents, prompts or trackers. Steps, order and arithmetic are decided by rows, settings,
-seed and base weights alone, so that a resumed run ends with the same bits as an undisturbed one on the same
-number of threads.
+Knows nothing of documents, prompts or trackers. Rows, settings, seed and base weights alone decide steps, order and
+arithmetic, so that a resumed run ends with the same bits as an undisturbed one on the same number of threads.
 """
 
 from __future__ import annotations
@@ -18,21 +16,24 @@ from typing import Any
 
 import torch
 
+from index.encoders.parallel import OneThreadWorkers
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
-from ragft.finetune.fast import checkpoint, decoder
+from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import save_adapter
-from ragft.finetune.fast.batching import MicroBatch, epoch_batches, micro_batches, trained_tokens
-from ragft.finetune.fast.lora import adapted, attach, target_linears
-from ragft.finetune.fast.parallel import Workers, return_free_memory, shares
+from ragft.finetune.fast.batching import MicroBatch, epoch_batches, micro_batches, shares, trained_tokens
+from ragft.finetune.fast.checkpoint import Checkpoint, fingerprint
+from ragft.finetune.fast.lora import attach, initial_adapter, matrices, target_linears
+from ragft.finetune.fast.memory import return_free_memory
+from ragft.finetune.methods import METHODS
 from ragft.prompts import Rendered
 
 CHECKPOINT_SECONDS = 60.0
 """Longest training time that an interruption can cost."""
 
 STEPS_BETWEEN_RETURNS = 16
-"""Between two returns of free memory to the operating system; one, and mapping that memory again, costs about as much
-as a step."""
+"""Optimiser steps between two returns of free memory to the operating system. Returning memory, and mapping it again,
+costs about as much as a step."""
 
 CACHED_BYTES = 512 * 2**20
 """Dequantised copies of a base model up to this size are kept, which saves a twentieth of each step."""
@@ -43,24 +44,17 @@ class TrainProgress:
     """What a progress callback learns after each optimiser step.
 
     Attributes:
-        step: optimiser steps done, of `steps`.
-        steps: planned optimiser steps.
-        epoch: passes over the rows done, as a fraction.
+        step: optimiser steps done, of `steps` that are planned.
         train_loss: nats per trained token of this step's batch.
         validation_loss: nats per trained token, if this step ended with a validation.
-        learning_rate: of this step.
         tokens_per_second: real tokens of the rows per second of training so far.
-        seconds_left: estimate for the remaining steps, without validations.
     """
 
     step: int
     steps: int
-    epoch: float
     train_loss: float
     validation_loss: float | None
-    learning_rate: float
     tokens_per_second: float
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -71,13 +65,18 @@ class HistoryEntry:
         step: optimiser steps done.
         train_loss: nats per trained token since the previous entry.
         validation_loss: nats per trained token of the validation rows; None without such rows.
-        learning_rate: of the last step.
+        learning_rate: learning rate of the last step.
     """
 
     step: int
     train_loss: float
     validation_loss: float | None
     learning_rate: float
+
+    @property
+    def loss(self) -> float:
+        """The loss that decides which adapter is best."""
+        return self.train_loss if self.validation_loss is None else self.validation_loss
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,13 @@ class TrainReport:
 
     Attributes:
         adapter: folder of the best adapter, in PEFT's format.
-        steps: optimiser steps done.
-        epochs: passes over the rows done.
-        rows: training rows used.
-        rows_left_out: training rows that are too long or have no trained token.
-        validation_rows: validation rows used.
-        validation_rows_left_out: validation rows left out for the same reasons.
+        steps: optimiser steps done, in `epochs` passes over the `rows` used.
+        rows_left_out: training rows dropped because they are too long or have no trained token.
         tokens: real tokens trained on, a shared prefix counted once per row.
-        trained_tokens: tokens that a loss was taken from.
+        trained_tokens: tokens that the loss was taken over.
         tokens_per_second: `tokens` per second of optimiser steps, validations not counted.
         seconds: time of steps, validations and checkpoints, over all interruptions.
         peak_memory_mib: largest resident memory of this process so far.
-        history: one entry per validation.
         best_step: the step whose adapter was kept.
         best_loss: its validation loss, or its training loss without validation rows.
         stopped_early: patience ran out before the last step.
@@ -132,11 +126,23 @@ class _State:
     seconds: float = 0.0
     recent_loss: float = 0.0
     recent_tokens: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_step: int = 0
-    best_loss: float = math.inf
-    worse: int = 0
-    stopped_early: bool = False
+    history: list[HistoryEntry] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> _State:
+        """Restores what `asdict` made of a state."""
+        return cls(**{**values, "history": [HistoryEntry(**entry) for entry in values["history"]]})
+
+    @property
+    def best(self) -> HistoryEntry:
+        """The first entry with the lowest validation loss; without validation rows, the last entry."""
+        last = self.history[-1]
+        return last if last.validation_loss is None else min(self.history, key=lambda entry: entry.loss)
+
+    @property
+    def worse(self) -> int:
+        """Number of validations since the best one."""
+        return sum(entry.step > self.best.step for entry in self.history)
 
 
 def train(
@@ -153,24 +159,24 @@ def train(
 
     Args:
         model_folder: base model, as safetensors.
-        train_rows: rows to train on. Rows longer than `settings.max_length` or without a trained token are
-            left out and counted, never cut.
-        validation_rows: rows that decide which adapter is best; may be empty, then the last one is.
+        train_rows: rows to train on. Rows longer than `settings.max_seq_length` or without a trained token are
+            dropped and counted, never truncated.
+        validation_rows: rows that decide which adapter is best; without any, the last one is.
         settings: rank, rates and sizes.
-        seed: of the adapter's initial values and the order of the rows.
+        seed: seeds the adapter's initial values and the order of the rows.
         folder: receives `checkpoint.safetensors` while training and `adapter/` at the end. A checkpoint of
             other rows, settings, seed or base weights is replaced.
-        progress: called after each optimiser step; whatever it raises ends the run, which can be resumed.
+        progress: called after each optimiser step; an exception from it ends the run, which can be resumed.
 
     Raises:
-        RagftError: no usable training row, a base model that the fast back end cannot train, or a loss that
-            is not a number.
+        RagftError: no usable training row, a base model that the fast back end cannot train, or a loss that is not
+            finite.
     """
-    rows, validation = _usable(train_rows, settings.max_length), _usable(validation_rows, settings.max_length)
+    rows, validation = _usable(train_rows, settings.max_seq_length), _usable(validation_rows, settings.max_seq_length)
     if not rows:
         raise RagftError(
-            f"None of the {len(train_rows)} training rows can be used: each is longer than finetune.max_length = "
-            f"{settings.max_length} tokens or has no answer to train on; raise finetune.max_length or check the data."
+            f"None of the {len(train_rows)} training rows can be used: each is longer than finetune.max_seq_length = "
+            f"{settings.max_seq_length} tokens or has no answer to train on; raise it or check the data."
         )
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -186,7 +192,7 @@ def train(
 
 
 class _Run:
-    """A run between two optimiser steps."""
+    """A training run, between two of its optimiser steps."""
 
     def __init__(
         self,
@@ -202,52 +208,51 @@ class _Run:
         self.alpha = settings.alpha if settings.alpha is not None else 2.0 * settings.rank
         self.steps_per_epoch = math.ceil(len(rows) / settings.batch_size)
         self.steps = max(1, round(settings.epochs * self.steps_per_epoch))
-        self.validate_at = {
-            max(1, round(self.steps * number / settings.evaluations)) for number in range(1, settings.evaluations + 1)
-        }
-        dtype = decoder.compute_dtype()
-        self.model = decoder.load_for_training(model_folder, dtype, max_length=settings.max_length)
-        copies = dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(self.model).values())
-        attach(
-            self.model,
-            settings.rank,
-            self.alpha,
-            quantise=settings.method == "qlora",
-            cache=copies <= CACHED_BYTES,
-            seed=seed,
-        )
-        self.parameters = {
-            f"{name}.{letter}": parameter
-            for name, layer in adapted(self.model)
-            for letter, parameter in (("A", layer.A), ("B", layer.B))
-        }
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self.workers = Workers(torch.get_num_threads())
+        counts = range(1, settings.eval_count + 1)
+        self.validate_at = {max(1, round(self.steps * number / settings.eval_count)) for number in counts}
         self.validation = micro_batches(validation, settings.token_budget)
-        self.validation_rows = len(validation)
-        self.state, self.best = _State(), dict[str, torch.Tensor]()
-        # The number of threads changes the last bits, not the run: it may differ after an interruption.
-        about = {"settings": settings.model_dump(exclude={"threads"}), "seed": seed, "dtype": str(dtype)}
-        self.fingerprint = checkpoint.fingerprint(model_folder, rows, validation, about)
-        self.checkpoint = folder / "checkpoint.safetensors"
+        self.dtype = decoder.compute_dtype()
+        self.model = self._adapted_model(model_folder)
+        self.parameters = matrices(self.model)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.workers = OneThreadWorkers(torch.get_num_threads(), min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(seed)
-        found = checkpoint.read(self.checkpoint, self.fingerprint, self.parameters, self.optimizer)
-        if found is not None:
-            self.state, self.best = _State(**found[0]), found[1]
+        # The number of threads changes the last bits, not the run: it may differ after an interruption.
+        about = {"settings": settings.model_dump(exclude={"threads"}), "seed": seed, "dtype": str(self.dtype)}
+        run = fingerprint(model_folder, rows, validation, about)
+        self.checkpoint = Checkpoint(folder / "checkpoint.safetensors", run, self.parameters, self.optimizer)
+        self._resume()
+
+    def _adapted_model(self, model_folder: Path) -> torch.nn.Module:
+        """The base model with fresh adapters on its linear layers."""
+        settings = self.settings
+        model = decoder.load_for_training(model_folder, self.dtype, max_seq_length=settings.max_seq_length)
+        copies = self.dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(model).values())
+        adapter = initial_adapter(model, settings.rank, self.alpha, seed=self.seed)
+        quantise = METHODS[settings.method].quantisation is not None
+        attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES)
+        return model
+
+    def _resume(self) -> None:
+        """Continues from the checkpoint of the same run, or starts where there is none."""
+        self.state, self.best = _State(), dict[str, torch.Tensor]()
+        torch.manual_seed(self.seed)
+        if found := self.checkpoint.restore():
+            self.state, self.best = _State.from_json(found[0]), found[1]
         self.saved = time.monotonic()
 
     @property
+    def stopped_early(self) -> bool:
+        return self.state.worse >= self.settings.patience and self.state.step < self.steps
+
+    @property
     def finished(self) -> bool:
-        return self.state.stopped_early or self.state.step >= self.steps
+        return self.stopped_early or self.state.step >= self.steps
 
     def advance(self) -> TrainProgress:
-        """One optimiser step, with the validation and the checkpoint that fall due after it."""
+        """One optimiser step, and the validation and the checkpoint that are due after it."""
         start = time.monotonic()
         state = self.state
         rate = learning_rate(self.settings, state.step, self.steps)
@@ -259,20 +264,10 @@ class _Run:
         state.seconds += time.monotonic() - start
         if state.step in self.validate_at or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self._save()
-        return TrainProgress(
-            step=state.step,
-            steps=self.steps,
-            epoch=state.step / self.steps_per_epoch,
-            train_loss=loss,
-            validation_loss=validation,
-            learning_rate=rate,
-            tokens_per_second=state.tokens / state.step_seconds,
-            seconds_left=(self.steps - state.step) * state.step_seconds / state.step,
-        )
+        return TrainProgress(state.step, self.steps, loss, validation, state.tokens / state.step_seconds)
 
     def _step(self, rate: float) -> float:
-        """Gradient of one optimiser batch, summed over its micro-batches, and AdamW's step; the batch's mean
-        loss."""
+        """One step of AdamW with the gradient of a batch, summed over its micro-batches; returns the mean loss."""
         state = self.state
         epoch, number = divmod(state.step, self.steps_per_epoch)
         order = epoch_batches(len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch)
@@ -284,25 +279,28 @@ class _Run:
             for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
                 scaled = gradient / trained
                 parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
-        state.tokens += sum(len(row.ids) for row in rows)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
-        if not (math.isfinite(total) and math.isfinite(norm.item())):
-            raise RagftError(
-                f"Training diverged at step {state.step + 1} of {self.steps}: the loss or its gradient is no number; "
-                f"lower finetune.learning_rate (it is {self.settings.learning_rate:g})."
-            )
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
+        self._check_finite(state.step + 1, total, norm.item())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
         state.step += 1
+        state.tokens += sum(len(row.ids) for row in rows)
         state.trained_tokens += trained
         state.recent_loss += total
         state.recent_tokens += trained
         return total / trained
 
+    def _check_finite(self, step: int, *values: float) -> None:
+        if not all(map(math.isfinite, values)):
+            raise RagftError(
+                f"Training diverged at step {step} of {self.steps}: the loss or its gradient is not finite; lower "
+                f"finetune.learning_rate (it is {self.settings.learning_rate:g})."
+            )
+
     def _gradient(self, rows: Sequence[Rendered]) -> tuple[float, list[torch.Tensor]]:
-        """Summed loss of some rows and its gradient by the adapters, in the order of `parameters`.
+        """Summed loss of some rows and its gradient with respect to the adapters, in the order of `parameters`.
 
         Returned instead of accumulated in `.grad`, which several threads must not share.
         """
@@ -316,73 +314,63 @@ class _Run:
 
     def _loss(self, batch: MicroBatch) -> float:
         """Summed loss of a micro-batch, without a gradient."""
-        with torch.no_grad():  # a setting of the thread
+        with torch.no_grad():  # each thread has its own gradient mode
             return decoder.summed_loss(self.model, batch).item()
 
     def _validate(self, rate: float) -> float | None:
-        """Records a history entry, keeps the adapter if it is the best so far, and decides whether to
-        stop."""
+        """Records a history entry and keeps the adapter if it is the best so far."""
         state = self.state
         train_loss = state.recent_loss / state.recent_tokens
         state.recent_loss, state.recent_tokens = 0.0, 0
         validation: float | None = None
         if self.validation:
             total = sum(self.workers.map(self._loss, self.validation))
+            self._check_finite(state.step, total)
             validation = total / sum(len(batch.targets) for batch in self.validation)
-        state.history.append(asdict(HistoryEntry(state.step, train_loss, validation, rate)))
-        # Without validation rows every entry is the best so far: the last adapter is kept.
-        if validation is None or validation < state.best_loss:
-            state.best_step, state.worse = state.step, 0
-            state.best_loss = train_loss if validation is None else validation
+        state.history.append(HistoryEntry(state.step, train_loss, validation, rate))
+        if state.worse == 0:
             self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
-        else:
-            state.worse += 1
-            state.stopped_early = state.worse >= self.settings.patience and state.step < self.steps
         return validation
 
     def _save(self) -> None:
         start = time.monotonic()
-        checkpoint.write(
-            self.checkpoint, self.fingerprint, asdict(self.state), self.parameters, self.optimizer, self.best
-        )
+        self.checkpoint.write(asdict(self.state), self.best)
         self.saved = time.monotonic()
         self.state.seconds += self.saved - start
 
-    def report(self, left_out: int, validation_left_out: int) -> TrainReport:
+    def report(self, rows_left_out: int, validation_rows_left_out: int) -> TrainReport:
         """Writes the best adapter and says what the run did."""
-        adapter = self.folder / "adapter"
-        save_adapter(self.model, adapter, self.base_name, rank=self.settings.rank, alpha=self.alpha, tensors=self.best)
-        state = self.state
+        adapter, state, best = self.folder / "adapter", self.state, self.state.best
+        save_adapter(self.best, adapter, self.base_name, rank=self.settings.rank, alpha=self.alpha)
         return TrainReport(
             adapter=adapter,
             steps=state.step,
             epochs=state.step / self.steps_per_epoch,
             rows=len(self.rows),
-            rows_left_out=left_out,
-            validation_rows=self.validation_rows,
-            validation_rows_left_out=validation_left_out,
+            rows_left_out=rows_left_out,
+            validation_rows=sum(len(batch.layout.remainders) for batch in self.validation),
+            validation_rows_left_out=validation_rows_left_out,
             tokens=state.tokens,
             trained_tokens=state.trained_tokens,
             tokens_per_second=state.tokens / state.step_seconds,
             seconds=state.seconds,
             peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            history=tuple(HistoryEntry(**entry) for entry in state.history),
-            best_step=state.best_step,
-            best_loss=state.best_loss,
-            stopped_early=state.stopped_early,
+            history=tuple(state.history),
+            best_step=best.step,
+            best_loss=best.loss,
+            stopped_early=self.stopped_early,
         )
 
 
 def learning_rate(settings: FinetuneSection, step: int, steps: int) -> float:
-    """Rate of the step after `step` of `steps`: a linear rise over the warm-up, then the schedule's fall
-    towards 0."""
-    warmup = math.ceil(settings.warmup * steps)
+    """Learning rate of step `step + 1` of `steps`: a linear warm-up, then the scheduler's decay towards 0."""
+    warmup = math.ceil(settings.warmup_ratio * steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
     fall = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
-    return settings.learning_rate * fall[settings.schedule]
+    return settings.learning_rate * fall[settings.lr_scheduler]
 
 
-def _usable(rows: Sequence[Rendered], max_length: int) -> list[Rendered]:
-    return [row for row in rows if len(row.ids) <= max_length and trained_tokens(row) > 0]
+def _usable(rows: Sequence[Rendered], max_seq_length: int) -> list[Rendered]:
+    return [row for row in rows if len(row.ids) <= max_seq_length and trained_tokens(row) > 0]

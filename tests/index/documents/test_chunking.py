@@ -1,4 +1,4 @@
-"""Chunks are slices, fit the window, and leave nothing out."""
+"""Chunks are slices, fit into the window, and leave nothing out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from index.documents.chunking import chunk_document
-from index.documents.folder import Document
+from index.documents.document import Document
 
 CYCLES = """# Node
 
@@ -46,7 +46,7 @@ def test_document_of_headings_alone_is_one_chunk(tokenizer: Any) -> None:
     assert passages("# A\n\n## B\n", tokenizer) == ["A > B"]
 
 
-def test_comment_in_a_code_block_is_no_heading(tokenizer: Any) -> None:
+def test_comment_in_a_code_block_is_not_a_heading(tokenizer: Any) -> None:
     assert passages("# A\n\n```sh\n# install\npip\n```\n", tokenizer) == ["A\n```sh\n# install\npip\n```"]
 
 
@@ -54,14 +54,14 @@ def test_text_file_has_no_headings(tokenizer: Any) -> None:
     assert passages("# one\ntwo\n# three\n", tokenizer, name="n.txt") == ["n\n# one\ntwo\n# three"]
 
 
-def test_long_section_is_cut_between_paragraphs_then_sentences(tokenizer: Any) -> None:
+def test_long_section_is_split_between_paragraphs_then_sentences(tokenizer: Any) -> None:
     paragraph = " ".join(["One two three four five."] * 6)
     found = passages(f"# A\n\n{paragraph}\n\n{paragraph}\n", tokenizer, max_tokens=48)
     assert found == [f"A\n{paragraph}"] * 2
     assert all(piece.endswith("five.") for piece in passages(f"# A\n\n{paragraph * 3}", tokenizer, 48))
 
 
-def test_long_table_is_cut_between_rows(tokenizer: Any) -> None:
+def test_long_table_is_split_between_rows(tokenizer: Any) -> None:
     rows = "\n".join(f"| release {number} | date {number} |" for number in range(30))
     for piece in passages(f"# A\n\n{rows}\n", tokenizer):
         assert all(line.startswith("| ") and line.endswith(" |") for line in piece.split("\n")[1:])
@@ -73,14 +73,14 @@ def test_overlap_repeats_the_end_of_the_chunk_before(tokenizer: Any) -> None:
     assert all(before.start < after.start < before.end for before, after in pairwise(chunks))
 
 
-def test_endless_headings_leave_room_for_the_text(tokenizer: Any) -> None:
+def test_very_long_headings_leave_room_for_the_text(tokenizer: Any) -> None:
     text = f"# {'title ' * 300}\n\n## {'sub ' * 300}\n\nbody\n"
     found = passages(text, tokenizer)
     assert all(len(tokenizer(passage)["input_ids"]) <= 64 for passage in found) and "body" in found[-1]
 
 
 @pytest.mark.parametrize(("max_tokens", "overlap"), [(31, 0), (64, 17), (64, -1)])
-def test_senseless_settings_are_refused(tokenizer: Any, max_tokens: int, overlap: int) -> None:
+def test_invalid_settings_are_refused(tokenizer: Any, max_tokens: int, overlap: int) -> None:
     with pytest.raises(ValueError):
         chunk_document(Document.of("a.md", "text"), tokenizer, max_tokens, overlap)
 

@@ -1,4 +1,4 @@
-"""What is read of a folder, and what is said of the rest."""
+"""Which files of a folder are read, and why others are skipped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from index.documents.folder import Document, read_documents
+from index.documents.document import Document
+from index.documents.folder import read_documents
 from index.errors import NoDocuments
 
 
@@ -33,7 +34,7 @@ def test_title_is_the_first_level_one_heading_or_the_stem(name: str, text: str, 
     assert Document.of(name, text).title == title
 
 
-def test_each_bad_file_is_named_with_its_reason_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_each_bad_file_is_skipped_with_a_reason_and_the_rest_is_read(tmp_path: Path) -> None:
     (tmp_path / "good.md").write_bytes("\ufeffgood\r\nline".encode())
     (tmp_path / "bad.md").write_bytes(b"abc\xff")
     (tmp_path / "binary.txt").write_bytes(b"ab\0c")
@@ -70,9 +71,9 @@ def test_links_that_leave_the_folder_are_skipped_and_others_read(tmp_path: Path)
     assert all("leaves the folder" in item.reason for item in skipped)
 
 
-def test_missing_or_useless_folder_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_or_unreadable_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NoDocuments, match="create it or name another one"):
         read_documents(tmp_path / "nowhere")
     (tmp_path / "paper.ps").write_bytes(b"%PS")
-    with pytest.raises(NoDocuments, match=r"put Markdown.*paper\.ps: not a supported format"):
+    with pytest.raises(NoDocuments, match=r"put files of a supported format there \(\.md.*paper\.ps: not a supported format"):
         read_documents(tmp_path)

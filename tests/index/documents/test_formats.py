@@ -1,4 +1,4 @@
-"""Every format gives its text, with the structure that a reader of the file sees."""
+"""The text of every format is extracted with the structure that a reader of the file sees."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from support.files import docx, paragraph, pdf
 from index.documents.chunking import chunk_document
 from index.documents.document import Document, Skipped
 from index.documents.folder import read_documents
-from index.documents.formats import FORMATS, Fields, ReadSettings, format_of
+from index.documents.formats import FORMATS, format_of
+from index.documents.formats.settings import Fields, ReadSettings
 from index.documents.markdown import headings
 
 
 def read(name: str, data: bytes | str, reading: ReadSettings | None = None) -> list[Document | Skipped]:
-    """What the reader of a format gives, in this process."""
+    """What the reader of a format returns, run in this process."""
     kind = format_of(name)
     assert kind is not None
     return kind.read(name, data.encode() if isinstance(data, str) else data, reading or ReadSettings())
@@ -78,7 +79,7 @@ def test_html_form_around_the_whole_page_does_not_hide_it() -> None:
     )
 
 
-def test_html_page_of_links_alone_is_worth_its_links() -> None:
+def test_html_page_of_links_alone_keeps_its_links() -> None:
     assert document("a.html", "<nav><a>First</a> <a>Second</a></nav>").text == "First Second"
 
 
@@ -93,11 +94,11 @@ def test_html_page_of_links_alone_is_worth_its_links() -> None:
         '<div class="toc"><dl><dt><a href="#a">1. First</a><dt><a href="#b">2. Second</a></dl></div>',
     ],
 )
-def test_html_surroundings_without_an_element_of_their_own_are_known_by_their_names(around: str) -> None:
+def test_html_surroundings_without_an_element_of_their_own_are_recognised_by_class_or_id(around: str) -> None:
     assert document("a.html", f"{around}<h1>T</h1><p>body</p>{around}").text == "# T\n\nbody"
 
 
-def test_html_element_that_holds_the_page_is_no_surrounding_whatever_its_name() -> None:
+def test_html_element_that_holds_the_page_is_kept_whatever_its_class() -> None:
     assert document("a.html", '<div class="toc footer"><h1>T</h1><p>body</p></div>').text == "# T\n\nbody"
 
 
@@ -108,18 +109,18 @@ def test_html_table_of_contents_that_explains_is_content() -> None:
     )
 
 
-def test_html_footer_in_a_section_is_of_the_page_where_the_main_part_is_named() -> None:
+def test_html_footer_in_a_section_is_dropped_if_the_page_names_its_main_part() -> None:
     page = '<section><div role="main"><h1>T</h1><p>body</p></div><footer>Built with a theme</footer></section>'
     assert document("a.html", page).text == "# T\n\nbody"
     assert document("a.html", "<section><p>body</p><footer>signed</footer></section>").text == "body\n\nsigned"
 
 
-def test_html_footnotes_and_boxes_are_content_though_they_stand_aside() -> None:
+def test_html_footnotes_and_boxes_in_asides_are_content() -> None:
     page = '<p>fact</p><aside class="footnote-list"><aside role="note">[1] source</aside></aside><aside>advert</aside>'
     assert document("a.html", page).text == "fact\n\n[1] source"
 
 
-def test_html_heading_of_a_box_is_not_over_what_follows_the_box(tokenizer: Any) -> None:
+def test_html_heading_of_a_box_does_not_apply_to_what_follows_the_box(tokenizer: Any) -> None:
     page = "<h1>T</h1><h2>Use</h2><p>one</p><div class='note'><h3>Note</h3><p>care</p></div><p>two</p>"
     (chunk,) = chunk_document(document("a.html", page), tokenizer, 128)
     assert chunk.passage == "T > Use\none\n\nNote\n\ncare\n\ntwo"
@@ -133,13 +134,13 @@ def test_html_term_stays_with_its_definition(tokenizer: Any) -> None:
         assert chunk.text.removeprefix("# T\n\n").startswith("-") and chunk.text.endswith("does.")
 
 
-def test_html_table_for_layout_is_read_as_blocks() -> None:
+def test_html_layout_table_is_read_as_blocks() -> None:
     assert document("a.html", "<table><tr><td><h1>T</h1><p>one</p></td><td>two</td></tr></table>").text == (
         "# T\n\none\n\ntwo"
     )
 
 
-def test_html_declared_encoding_is_used_where_the_bytes_are_not_utf8() -> None:
+def test_html_declared_encoding_is_used_if_the_bytes_are_not_utf8() -> None:
     page = '<meta charset="iso-8859-2"><p>ąćęłńóśźż'.encode("iso-8859-2")
     assert document("a.html", page).text == "ąćęłńóśźż"
 
@@ -256,7 +257,7 @@ def test_csv_rows_are_documents_with_the_mapped_columns(name: str, mark: str) ->
     )
 
 
-def test_bad_rows_are_counted_and_named_and_the_others_are_read() -> None:
+def test_bad_rows_are_counted_and_listed_and_the_others_are_read() -> None:
     lines = [
         '{"id": "a", "text": "good"}',
         "{",
@@ -267,7 +268,7 @@ def test_bad_rows_are_counted_and_named_and_the_others_are_read() -> None:
     good, bad = read("rows.jsonl", "\n".join(lines))
     assert isinstance(good, Document) and good.id == "rows.jsonl#a" and isinstance(bad, Skipped)
     assert bad.reason.startswith("4 of 5 rows (line 2: not valid JSON")
-    assert "line 3: the id 'a' is taken" in bad.reason and "line 4: no text in the field 'text'" in bad.reason
+    assert "line 3: duplicate id 'a'" in bad.reason and "line 4: no text in the field 'text'" in bad.reason
 
 
 # --- nothing is lost
@@ -311,20 +312,20 @@ def test_every_word_of_a_file_is_in_a_chunk_that_is_a_slice_within_the_window(
     chunks = chunk_document(found, tokenizer, 48)
     assert all(chunk.text == found.text[chunk.start : chunk.end] for chunk in chunks)
     assert all(len(tokenizer(chunk.passage)["input_ids"]) <= 48 for chunk in chunks)
-    # A word longer than a window may be cut in two: compared without white space.
+    # Compared without white space, because a word longer than a window may be cut in two.
     together = "".join("".join(chunk.text.split()) for chunk in chunks)
     assert [word for word in words if word not in together] == []
 
 
 @pytest.mark.parametrize("name", ["a.html", "a.docx"])
-def test_rows_of_a_long_table_are_never_cut(tokenizer: Any, name: str) -> None:
+def test_rows_of_a_long_table_are_never_split(tokenizer: Any, name: str) -> None:
     words = [f"release {number} of the long table" for number in range(60)]
     found = document(name, (_as_html if name == "a.html" else _as_docx)(words))
     for chunk in chunk_document(found, tokenizer, 64):
         assert all(line.endswith("|") for line in chunk.text.split("\n") if line.startswith("|"))
 
 
-def test_small_edit_of_a_page_leaves_nearly_all_passages_as_they_are(tokenizer: Any) -> None:
+def test_small_edit_of_a_page_changes_few_passages(tokenizer: Any) -> None:
     def passages(edited: str) -> set[str]:
         sections = "".join(
             f"<h2>Part {part}</h2>"
@@ -336,7 +337,7 @@ def test_small_edit_of_a_page_leaves_nearly_all_passages_as_they_are(tokenizer: 
 
     before, after = passages("old"), passages("a new and longer wording of it")
     assert len(before) > 40
-    # The introduction, and at most what stands in the one section that was edited.
+    # The introduction, and at most the passages of the one section that was edited.
     assert 2 <= len(after - before) <= 2 + len(before) // 12
 
 

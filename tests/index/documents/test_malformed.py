@@ -1,4 +1,4 @@
-"""Hostile and broken files of every format: named and skipped; none crashes, hangs or fills the memory."""
+"""Hostile and broken files of every format are skipped with a reason; none crashes, hangs or exhausts the memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from support.files import docx, encrypted_pdf, paragraph, pdf
 
 from index.documents.document import Document, Skipped
 from index.documents.folder import read_documents
-from index.documents.formats import FORMATS, Limits, ReadSettings, Unreadable
+from index.documents.formats import FORMATS
 from index.documents.formats.process import ReaderProcess
+from index.documents.formats.settings import Limits, ReadSettings, Unreadable
 from index.errors import NoDocuments
 
 
 def _lying_zip() -> bytes:
-    """A DOCX whose directory says that its text is much smaller than it is."""
+    """A DOCX file whose directory declares its text to be much smaller than it is."""
     data = bytearray(docx(paragraph("a" * 5_000_000)))
     size = len("".join(paragraph("a" * 5_000_000))).to_bytes(4, "little")[:2]
     place = data.rfind(b"PK\x01\x02word/document.xml"[:4])
@@ -76,7 +77,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "broken.jsonl": (b'{"text": "x"', "not valid JSON"),
     "deep.jsonl": (b"[" * 100_000, "not valid JSON"),
     "digits.jsonl": (b'{"text": ' + b"9" * 10_000 + b"}", "not valid JSON|no text"),
-    "list.jsonl": (b'["text"]', "not an object"),
+    "list.jsonl": (b'["text"]', "not a JSON object"),
     "half.jsonl": (b'{"text": "\\ud800"}', "half a character"),
     "alias.md": (b"---\na: &a [x, x]\nb: [*a, *a]\n---\ntext", "aliases are not supported"),
     "yaml.md": (b"---\na: [\n---\ntext", "front matter is not valid YAML"),
@@ -90,7 +91,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 @pytest.fixture(scope="module")
 def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Why each bad file is skipped, all of them read in one folder beside a good file of each isolated format."""
+    """Why each bad file is skipped; all are read from one folder, with a good file of each isolated format."""
     folder = tmp_path_factory.mktemp("bad")
     for name, (data, _) in BAD.items():
         (folder / name).write_bytes(data)
@@ -103,17 +104,17 @@ def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_file_is_named_with_its_reason(reasons: dict[str, str], name: str) -> None:
+def test_bad_file_is_skipped_with_its_reason(reasons: dict[str, str], name: str) -> None:
     assert any(part in reasons[name] for part in BAD[name][1].split("|")), reasons[name]
 
 
-def test_huge_line_of_jsonl_is_a_document_within_the_limit_of_the_file(tmp_path: Path) -> None:
+def test_very_long_line_of_jsonl_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "' + "word " * 400_000 + '"}')
     documents, skipped = read_documents(tmp_path)
     assert len(documents[0].text) == 2_000_000 and not skipped
 
 
-def test_reader_that_crashes_or_takes_too_much_is_replaced(tmp_path: Path) -> None:
+def test_reader_that_crashes_or_exceeds_a_limit_is_replaced(tmp_path: Path) -> None:
     with ReaderProcess(ReadSettings(limits=Limits(seconds=2, memory_bytes=150 * 2**20))) as process:
         assert process.read("a.html", b"<p>before")
         assert process._child is not None
@@ -125,7 +126,7 @@ def test_reader_that_crashes_or_takes_too_much_is_replaced(tmp_path: Path) -> No
         assert process.read("a.html", b"<p>after")
 
 
-def test_reader_ends_with_the_reading() -> None:
+def test_reader_process_ends_when_the_folder_is_read() -> None:
     with ReaderProcess(ReadSettings()) as process:
         process.read("a.html", b"<p>text")
         child = process._child
@@ -147,7 +148,7 @@ SEEDS = {
 
 @st.composite
 def _damaged(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A file of some format: cut, with bytes changed, repeated, or made of noise."""
+    """A file of some format with bytes removed, changed, inserted or repeated."""
     suffix = draw(st.sampled_from(sorted(SEEDS)))
     data = bytearray(SEEDS[suffix])
     for _ in range(draw(st.integers(0, 6))):
@@ -171,7 +172,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=int(os.environ.get("RAGFT_FUZZ_FOLDERS", "15")), deadline=None)
 @given(files=st.lists(_damaged(), min_size=10, max_size=30))
-def test_damaged_files_are_read_or_named_and_never_stop_the_others(
+def test_damaged_files_are_read_or_skipped_and_never_stop_the_others(
     fuzzed: Path, files: list[tuple[str, bytes]]
 ) -> None:
     for path in fuzzed.iterdir():
@@ -184,14 +185,14 @@ def test_damaged_files_are_read_or_named_and_never_stop_the_others(
     documents, skipped = read_documents(fuzzed, SMALL)
     read = {document.id.partition("#")[0] for document in documents}
     assert "good.md" in read
-    # Nothing gets lost: each file is a document, or is named with a reason.
+    # Each file is read, or skipped with a reason.
     assert names <= read | {item.path for item in skipped}
     assert all(item.reason for item in skipped)
 
 
 @given(data=st.binary(max_size=300), suffix=st.sampled_from(sorted(set(FORMATS) - {".html", ".htm", ".xhtml"})))
 @settings(max_examples=30, deadline=None)
-def test_noise_is_read_or_named(fuzzed: Path, data: bytes, suffix: str) -> None:
+def test_noise_is_read_or_skipped(fuzzed: Path, data: bytes, suffix: str) -> None:
     for path in fuzzed.iterdir():
         path.unlink()
     (fuzzed / f"noise{suffix}").write_bytes(data)

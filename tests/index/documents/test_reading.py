@@ -1,4 +1,4 @@
-"""What decides how a folder is read: encodings, patterns, front matter, side files, and what is remembered."""
+"""What decides how a folder is read: encodings, patterns, front matter, side files, and cached texts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from support.indexes import HashEncoder
 from index import Document, Limits, ReadSettings, RefreshSettings, Skipped, Snapshot, read_documents, refresh
 from index.documents.extracted import EXTRACTED_FILE, ExtractedTexts
 from index.documents.formats.process import ReaderProcess
+from index.errors import IndexFault
 
 GERMAN = "Die Größe der Übergänge in München ist für alle Fußgänger schön und nützlich. "
 POLISH = "Zażółć gęślą jaźń, to jest przykładowy tekst po polsku o ogrodzie i ścieżkach. "
@@ -43,7 +44,7 @@ def test_text_in_another_encoding_is_read(tmp_path: Path, text: str, encoding: s
     assert not skipped and documents["a.txt"].text == text
 
 
-def test_text_whose_encoding_is_not_sure_is_named_rather_than_misread(tmp_path: Path) -> None:
+def test_text_of_uncertain_encoding_is_skipped_rather_than_misread(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("naïve".encode("cp1252") + GERMAN.encode("utf-8"))
     (tmp_path / "b.txt").write_bytes("café".encode("latin-1"))
     (tmp_path / "c.txt").write_text("good")
@@ -51,7 +52,7 @@ def test_text_whose_encoding_is_not_sure_is_named_rather_than_misread(tmp_path: 
     assert list(documents) == ["c.txt"] and all("save the file as UTF-8" in reason for reason in skipped.values())
 
 
-def test_patterns_and_the_ignore_file_choose_the_files_in_silence(tmp_path: Path) -> None:
+def test_patterns_and_the_ignore_file_choose_files_without_listing_the_others(tmp_path: Path) -> None:
     for name in ("a.md", "b.txt", "drafts/c.md", "drafts/keep.md", "old/d.md", "picture.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
@@ -61,7 +62,12 @@ def test_patterns_and_the_ignore_file_choose_the_files_in_silence(tmp_path: Path
     assert list(documents) == ["a.md", "drafts/keep.md"] and not skipped
 
 
-def test_front_matter_gives_title_labels_and_metadata_and_is_no_text(tmp_path: Path) -> None:
+def test_invalid_pattern_is_refused_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(IndexFault, match=r"A pattern in index\.documents\.exclude is not valid"):
+        read(tmp_path, ReadSettings(exclude=("!",)))
+
+
+def test_front_matter_holds_title_labels_and_metadata_and_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text(
         "---\ntitle: Leave\nlabels: [hr, board]\nvalid: 2024-05-01\nowner: {name: Ann}\ntags: [a, 2]\n---\n\n"
         "# Heading\n"
@@ -74,7 +80,7 @@ def test_front_matter_gives_title_labels_and_metadata_and_is_no_text(tmp_path: P
     assert documents["b.md"].text.startswith("---\n\nProse")
 
 
-def test_side_file_describes_a_document_and_goes_before_what_the_document_says(tmp_path: Path) -> None:
+def test_side_file_describes_a_document_and_overrides_its_front_matter(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf([[(50, 700, "words")]]))
     (tmp_path / "a.pdf.meta.yaml").write_text("title: The paper\nlabels: lab\nyear: 2020\n")
     (tmp_path / "b.md").write_text("---\ntitle: Own\nlabels: [everyone]\nkeep: 1\n---\ntext")
@@ -101,23 +107,23 @@ def test_document_whose_side_file_cannot_be_understood_is_not_shown_to_everybody
     documents, skipped = read(tmp_path)
     assert list(documents) == ["good.md"]
     assert "secret.md.meta.yaml" in skipped["secret.md"]
-    assert skipped["lone.md.meta.yaml"] == "a side file of lone.md, which is not there"
+    assert skipped["lone.md.meta.yaml"] == "a side file of lone.md, which does not exist"
 
 
-def test_file_named_like_a_row_does_not_take_its_place_twice(tmp_path: Path) -> None:
+def test_only_one_of_a_row_and_a_file_with_its_id_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "row", "id": "1.md"}')
     (tmp_path / "a.jsonl#1.md").write_text("file")
     documents, skipped = read(tmp_path)
     assert list(documents) == ["a.jsonl#1.md"] and "another document has the same name" in skipped["a.jsonl#1.md"]
 
 
-def test_content_and_kind_of_text_decide_the_hash() -> None:
+def test_hash_depends_on_content_and_kind_of_text() -> None:
     one = Document.of("a.html", "# T", is_markdown=True)
     assert one.hash == Document.of("a.html", "# T", is_markdown=True).hash
     assert one.hash != Document.of("a.html", "# T", title="T", is_markdown=False).hash
 
 
-# --- remembered texts
+# --- cached texts
 
 
 @pytest.fixture
@@ -133,7 +139,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that readers in other processes were asked for."""
+    """Names of the files that the reader process was asked to read."""
     asked: list[str] = []
     original = ReaderProcess.read
 
@@ -159,12 +165,12 @@ def test_refresh_extracts_only_files_that_changed(
     assert refresh(root, folder, fake).plan.changed == ("a.html",) and extracted == ["a.html"]
 
 
-def test_dry_run_remembers_nothing(tmp_path: Path, folder: Path, fake: HashEncoder) -> None:
+def test_dry_run_caches_nothing(tmp_path: Path, folder: Path, fake: HashEncoder) -> None:
     refresh(tmp_path / "index", folder, fake, dry_run=True)
     assert not (tmp_path / "index").exists()
 
 
-def test_other_limits_are_not_answered_from_memory(
+def test_texts_extracted_under_other_limits_are_not_reused(
     tmp_path: Path, folder: Path, fake: HashEncoder, extracted: list[str]
 ) -> None:
     refresh(tmp_path / "index", folder, fake)
@@ -173,7 +179,7 @@ def test_other_limits_are_not_answered_from_memory(
 
 
 @pytest.mark.parametrize("damage", ["noise", "flip", "empty"])
-def test_damaged_memory_is_read_past_and_written_anew(
+def test_damaged_cache_is_ignored_and_rewritten(
     tmp_path: Path, folder: Path, fake: HashEncoder, extracted: list[str], damage: str
 ) -> None:
     root = tmp_path / "index"
@@ -190,7 +196,7 @@ def test_damaged_memory_is_read_past_and_written_anew(
     assert refresh(root, folder, fake).snapshot_id == first.snapshot_id and extracted == []
 
 
-def test_memory_forgets_files_that_are_gone(tmp_path: Path, folder: Path, fake: HashEncoder) -> None:
+def test_cache_forgets_files_that_are_gone(tmp_path: Path, folder: Path, fake: HashEncoder) -> None:
     root = tmp_path / "index"
     refresh(root, folder, fake)
     html = (folder / "a.html").read_bytes()

@@ -9,9 +9,12 @@ import pytest
 from support.indexes import HashEncoder, Write
 
 from index.documents import folder as reading
+from index.documents.document import Document, Skipped
 from index.documents.unchanged import STATES
 from index.refresh.refresh import RefreshSettings, refresh
-from index.store.snapshot import Snapshot, current_id, rollback
+from index.store.folder import current_id
+from index.store.maintenance import rollback
+from index.store.snapshot import Snapshot
 
 FOX = {"fox.md": "# Fox\n\nThe red fox.\n"}
 BOTH = {**FOX, "owl.md": "# Owl\n\nThe barn owl.\n"}
@@ -19,11 +22,11 @@ BOTH = {**FOX, "owl.md": "# Owl\n\nThe barn owl.\n"}
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are read, as they are."""
+    """Names of the files that are read, in that order."""
     names: list[str] = []
     real = reading._Reading.items
 
-    def noted(self: reading._Reading, name: str) -> list[reading.Document | reading.Skipped]:
+    def noted(self: reading._Reading, name: str) -> list[Document | Skipped]:
         names.append(name)
         return real(self, name)
 
@@ -33,7 +36,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trust the times of files, however young they are."""
+    """Trust the times of files, however recent they are."""
     monkeypatch.setattr("index.documents.unchanged.SETTLED_NS", -(10**15))
 
 
@@ -63,7 +66,9 @@ def test_unchanged_folder_is_not_read_and_nothing_is_written(
     assert sorted(read) == ["fox.md", "owl.md"]
 
 
-def test_file_of_a_moment_ago_is_read_again(tmp_path: Path, write: Write, words: HashEncoder, read: list[str]) -> None:
+def test_file_that_was_just_changed_is_read_again(
+    tmp_path: Path, write: Write, words: HashEncoder, read: list[str]
+) -> None:
     # It may be changed again within the same tick of the file system's clock, without another time or size.
     root, folder = tmp_path / "index", write(FOX)
     refresh(root, folder, words)
@@ -84,7 +89,7 @@ def test_change_that_keeps_size_and_time_is_found(tmp_path: Path, write: Write, 
 
 
 @pytest.mark.usefixtures("settled")
-def test_after_a_rollback_the_folder_counts_not_what_was_known_of_it(
+def test_files_changed_since_the_live_snapshot_are_read_after_a_rollback(
     tmp_path: Path, write: Write, words: HashEncoder
 ) -> None:
     root, folder = tmp_path / "index", write(FOX)
@@ -99,7 +104,7 @@ def test_after_a_rollback_the_folder_counts_not_what_was_known_of_it(
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff", b"checksum\n[]", b"{}"])
-def test_damaged_memory_of_files_only_costs_reading(
+def test_damaged_file_of_states_only_costs_reading(
     tmp_path: Path, write: Write, words: HashEncoder, read: list[str], content: bytes
 ) -> None:
     root, folder = tmp_path / "index", write(BOTH)
@@ -112,7 +117,7 @@ def test_damaged_memory_of_files_only_costs_reading(
 
 
 @pytest.mark.usefixtures("settled")
-def test_other_settings_cut_documents_that_did_not_change(tmp_path: Path, write: Write, words: HashEncoder) -> None:
+def test_other_settings_split_unchanged_documents_again(tmp_path: Path, write: Write, words: HashEncoder) -> None:
     root, folder = tmp_path / "index", write({"a.txt": "word " * 60})
     refresh(root, folder, words)
     report = refresh(root, folder, words, RefreshSettings(max_tokens=32))

@@ -1,4 +1,4 @@
-"""The cache of embeddings: the very bytes come back, nothing is embedded twice, and no fault of it is fatal."""
+"""The cache of embeddings: vectors come back bit for bit, none is computed twice, and no fault of it is fatal."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def vector(*values: float) -> Vectors:
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_vectors_come_back_as_the_very_bytes_that_were_kept(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_vectors_come_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     vectors = data.draw(arrays.arrays(np.float32, (5, 3), elements=st.floats(width=32)))
     root = tmp_path_factory.mktemp("root")
     names = [digest(str(number)) for number in range(5)]
@@ -57,7 +55,7 @@ def test_vectors_come_back_as_the_very_bytes_that_were_kept(
         assert found[name].tobytes() == vectors[row].tobytes()
 
 
-def test_text_that_comes_back_is_not_embedded_again(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
+def test_text_that_was_indexed_before_is_not_encoded_again(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     root = tmp_path / "index"
     refresh(root, write({"a.md": "# Cats\n\nA kitten purrs.", "b.md": "# Dogs\n\nBark."}), fake, CACHED)
     refresh(root, write({"b.md": "# Dogs\n\nHowl."}), fake, CACHED)
@@ -67,7 +65,7 @@ def test_text_that_comes_back_is_not_embedded_again(tmp_path: Path, write: Write
     assert Snapshot.open(root).document_count == 2
 
 
-def test_killed_build_keeps_what_it_has_embedded(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
+def test_killed_build_keeps_what_it_has_encoded(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     files = {f"{number}.md": f"# Number {number}\n\nText of {number}." for number in range(40)}
     folder = write(files)
     script = f"""
@@ -93,7 +91,7 @@ refresh(Path({str(tmp_path / "index")!r}), Path({str(folder)!r}), encoder, Refre
     assert Snapshot.open(tmp_path / "index").document_count == 40
 
 
-def test_progress_counts_what_was_known(tmp_path: Path, fake: HashEncoder) -> None:
+def test_progress_counts_known_passages(tmp_path: Path, fake: HashEncoder) -> None:
     passages = {digest(text): text for text in ("one", "two", "three")}
     encode_with_cache(tmp_path, fake, dict(list(passages.items())[:2]), MIB)
     seen: list[tuple[int, int]] = []
@@ -121,7 +119,7 @@ def test_least_recently_used_vectors_are_evicted_first(tmp_path: Path) -> None:
     assert set(names[:10]) <= left and not left & set(names[10:300])
 
 
-def test_vectors_of_other_encoders_make_room_first(tmp_path: Path) -> None:
+def test_files_of_other_encoders_are_deleted_first(tmp_path: Path) -> None:
     names, vectors = [digest(str(number)) for number in range(300)], np.zeros((300, 256), dtype=np.float32)
     with opened(tmp_path, 256, fingerprint="old") as cache:
         cache.keep(names, vectors)
@@ -148,7 +146,7 @@ def test_damaged_cache_is_set_aside_with_a_warning(
     assert len(fake.encoded) == 1
 
 
-def test_truncated_cache_costs_no_more_than_the_embedding(tmp_path: Path, fake: HashEncoder) -> None:
+def test_truncated_cache_costs_no_more_than_encoding_again(tmp_path: Path, fake: HashEncoder) -> None:
     passages = {digest(str(number)): f"text {number}" for number in range(200)}
     expected = encode_with_cache(tmp_path, fake, passages, MIB)
     path = tmp_path / "cache" / f"{fake.fingerprint}.sqlite"
@@ -158,7 +156,7 @@ def test_truncated_cache_costs_no_more_than_the_embedding(tmp_path: Path, fake: 
         assert np.array_equal(encode_with_cache(tmp_path, fake, passages, MIB), expected)
 
 
-def test_flipped_bit_in_a_vector_is_not_handed_out(tmp_path: Path) -> None:
+def test_vector_with_a_flipped_bit_is_not_returned(tmp_path: Path) -> None:
     names = [digest("a"), digest("b")]
     marked = vector(1.25, -2.5, 3.75)
     with opened(tmp_path) as cache:
@@ -185,7 +183,7 @@ def test_damaged_cache_in_use_elsewhere_is_left_alone(tmp_path: Path, caplog: py
     assert path.read_bytes().startswith(b"not a database") and "is damaged" in caplog.text
 
 
-def test_full_disk_ends_the_caching_but_not_the_refresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_full_disk_ends_caching_but_not_the_refresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(tmp_path, 256) as cache:
         assert cache._file is not None
         cache._file.execute("PRAGMA max_page_count = 10")
@@ -201,7 +199,7 @@ def test_folder_that_cannot_be_made_is_a_warning(
     (tmp_path / "index" / "cache").write_text("a file in the way")
     refresh(tmp_path / "index", write({"a.md": "# Cats\n\nA kitten purrs."}), fake, CACHED)
     assert Snapshot.open(tmp_path / "index").document_count == 1
-    assert "cannot be open" in caplog.text
+    assert "cannot be opened" in caplog.text
 
 
 def test_no_cache_is_kept_unless_asked_for(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
@@ -209,7 +207,7 @@ def test_no_cache_is_kept_unless_asked_for(tmp_path: Path, write: Write, fake: H
     assert not (tmp_path / "index" / "cache").exists()
 
 
-def test_two_processes_keep_all_that_both_embedded(tmp_path: Path) -> None:
+def test_two_processes_keep_what_both_encoded(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
@@ -234,7 +232,7 @@ with EmbeddingsCache(Path(sys.argv[1]), "print", 3, 1 << 20) as cache:
     assert {name: int(kept[0]) for name, kept in found.items()} == {digest(str(n)): n for n in range(150)}
 
 
-def test_clear_frees_the_folder_but_not_under_a_refresh(tmp_path: Path) -> None:
+def test_clear_empties_the_folder_but_not_during_a_refresh(tmp_path: Path) -> None:
     assert clear(tmp_path) == 0
     with opened(tmp_path) as cache:
         cache.keep([digest("a")], vector(1, 2, 3))

@@ -1,4 +1,4 @@
-"""The real encoder: unit vectors, whole passages, and a fingerprint of all that matters."""
+"""The encoder: unit vectors, the vectors of sentence-transformers, and a fingerprint of all that affects them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_threads_may_encode_while_others_count_tokens(encoder: Encoder) -> None:
         assert set(pool.map(work, range(24))) == {5}
 
 
-def test_fingerprint_follows_content_not_place(encoder: Encoder, tmp_path: Path, bfloat16_is: Bfloat16) -> None:
+def test_fingerprint_depends_on_content_not_on_the_folder(
+    encoder: Encoder, tmp_path: Path, bfloat16_is: Bfloat16
+) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(encoder.source, moved)
     assert Encoder(moved).fingerprint == encoder.fingerprint
@@ -60,16 +62,29 @@ def test_fingerprint_follows_content_not_place(encoder: Encoder, tmp_path: Path,
     assert len({encoder.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
-def test_passage_prefix_takes_its_share_of_the_window(encoder: Encoder) -> None:
+def test_passage_prefix_is_deducted_from_the_window(encoder: Encoder) -> None:
     assert encoder.max_tokens == 256
     assert Encoder(encoder.source, passage_prefix="passage: ").max_tokens == 254
 
 
-def test_folder_that_is_no_sentence_transformers_model_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_sentence_transformers_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IndexFault, match=r"no modules\.json"):
         Encoder(tmp_path)
     with pytest.raises(IndexFault, match="choose one of auto"):
         Encoder(tmp_path, dtype="int4")
+
+
+def test_hub_id_that_cannot_be_fetched_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(name: str, allow_patterns: list[str], local_files_only: bool = False) -> str:
+        asked.append((name, local_files_only))
+        raise FileNotFoundError if local_files_only else ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(IndexFault, match=r"owner/name is neither a folder nor .*\(ConnectionError\)"):
+        Encoder("owner/name")
+    assert asked == [("owner/name", True), ("owner/name", False)]  # the local cache first
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -87,11 +102,11 @@ TEXTS = [
     "a puppy barks -",
     "one two three",
 ]
-"""Some of one length, one longer than the window, one empty."""
+"""Some of equal length, one longer than the window, one empty."""
 
 
 def theirs(folder: Path, texts: list[str]) -> Vectors:
-    """What sentence-transformers makes of the texts, in float32, of unit length."""
+    """The vectors of sentence-transformers in float32, of unit length."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
@@ -100,7 +115,7 @@ def theirs(folder: Path, texts: list[str]) -> Vectors:
 
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_own_forward_of_a_bert_model_gives_the_vectors_of_sentence_transformers(
+def test_own_forward_pass_of_a_bert_model_gives_the_vectors_of_sentence_transformers(
     tmp_path: Path, bfloat16_is: Bfloat16, pooling: str, normalise: bool
 ) -> None:
     bfloat16_is("native")
@@ -126,7 +141,7 @@ def test_model_that_is_not_covered_runs_through_sentence_transformers_and_says_w
     assert encoder.encode_queries(TEXTS) == pytest.approx(theirs(folder, TEXTS), abs=1e-5)
 
 
-def test_forward_that_gives_other_vectors_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forward_pass_that_gives_other_vectors_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_bert(tmp_path / "bert")
     monkeypatch.setattr("index.encoders.bert._attention", lambda query, key, value: value)
     encoder = Encoder(folder, dtype="float32")
@@ -134,7 +149,7 @@ def test_forward_that_gives_other_vectors_is_not_used(tmp_path: Path, monkeypatc
     assert encoder.encode_queries(TEXTS) == pytest.approx(theirs(folder, TEXTS), abs=1e-5)
 
 
-def test_model_that_tokenises_in_a_way_of_its_own_is_not_given_other_tokens(tmp_path: Path) -> None:
+def test_model_that_pads_on_the_left_keeps_its_own_tokenisation(tmp_path: Path) -> None:
     folder = save_bert(tmp_path / "bert")
     config = folder / "tokenizer_config.json"
     settings = json.loads(config.read_text())
@@ -157,7 +172,7 @@ def test_vector_of_a_text_depends_neither_on_its_neighbours_nor_on_their_order(
         assert encoder.encode_passages([many[row]])[0] == pytest.approx(together[row], abs=1e-6)
 
 
-def test_threads_that_encode_at_once_get_their_own_vectors(tmp_path: Path) -> None:
+def test_threads_that_encode_together_get_their_own_vectors(tmp_path: Path) -> None:
     encoder = Encoder(save_bert(tmp_path / "bert"))
     expected = [encoder.encode_queries([text])[0] for text in TEXTS]
 
@@ -169,7 +184,7 @@ def test_threads_that_encode_at_once_get_their_own_vectors(tmp_path: Path) -> No
         assert all(pool.map(work, range(48)))
 
 
-def test_fingerprint_names_the_backend_but_not_what_differs_by_rounding(
+def test_fingerprint_covers_the_backend_but_not_what_differs_by_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save_bert(tmp_path / "bert")
@@ -190,14 +205,12 @@ def test_fingerprint_names_the_backend_but_not_what_differs_by_rounding(
         ({"backend": "openvino", "dtype": "float16"}, "in float16"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(tmp_path: Path, options: dict[str, str], complaint: str) -> None:
+def test_options_that_cannot_be_combined_are_refused(tmp_path: Path, options: dict[str, str], complaint: str) -> None:
     with pytest.raises(IndexFault, match=complaint):
         Encoder(tmp_path, **options)
 
 
-def test_openvino_that_is_not_installed_is_named_with_its_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_openvino_is_refused_with_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_bert(tmp_path / "bert")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(IndexFault, match=r"pip install ragft\[openvino\]"):

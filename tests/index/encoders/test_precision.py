@@ -1,4 +1,4 @@
-"""What the processor multiplies is probed once; encoder and user are told the same, whichever answer it is."""
+"""The probe of what the processor multiplies, and what the encoder makes of either answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from index.errors import IndexFault
 
 
 @pytest.mark.parametrize(("answer", "chosen"), [("native", "bfloat16"), ("emulated", "float32")])
-def test_encoder_takes_by_itself_what_the_processor_multiplies(
+def test_encoder_chooses_the_format_that_the_processor_multiplies(
     tmp_path: Path, bfloat16_is: Bfloat16, answer: str, chosen: str
 ) -> None:
     bfloat16_is(answer)
@@ -23,9 +23,7 @@ def test_encoder_takes_by_itself_what_the_processor_multiplies(
     assert (native_format(), encoder.dtype, encoder.engine) == (chosen, chosen, "bert")
 
 
-def test_encoder_in_a_format_that_the_processor_emulates_is_refused_with_what_to_do(
-    tmp_path: Path, bfloat16_is: Bfloat16
-) -> None:
+def test_encoder_in_a_format_that_the_processor_emulates_is_refused(tmp_path: Path, bfloat16_is: Bfloat16) -> None:
     bfloat16_is("emulated")
     with pytest.raises(IndexFault, match=r"emulates.*index\.encoder\.dtype to auto or float32"):
         Encoder(save_bert(tmp_path / "bert"), dtype="bfloat16")
@@ -34,7 +32,7 @@ def test_encoder_in_a_format_that_the_processor_emulates_is_refused_with_what_to
 @pytest.mark.skipif(
     platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="asks Linux about an x86-64 processor"
 )
-def test_probe_finds_out_what_the_processor_says_of_itself(bfloat16_is: Bfloat16) -> None:
+def test_probe_agrees_with_the_flags_of_the_processor(bfloat16_is: Bfloat16) -> None:
     bfloat16_is(None)
     flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     assert native_format() == ("bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32")

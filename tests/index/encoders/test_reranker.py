@@ -1,4 +1,4 @@
-"""The cross-encoder: what it scores, what is refused, and what it does to a ranking. The model is made here."""
+"""The cross-encoder: its scores, what is refused, and how it reranks. The model is made here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from support.indexes import HashEncoder, index_of, make_cross_encoder
 
-from index.documents.folder import Document
+from index.documents.document import Document
 from index.encoders import batching
 from index.encoders.reranker import CrossEncoderReranker, RerankScores
 from index.errors import IndexFault
-from index.search.search import MODES, search
+from index.search.search import search
+from index.search.settings import MODES, SearchSettings
 from index.store.snapshot import Snapshot
 from index.timings import Timings
 
@@ -33,7 +34,7 @@ def reranker(folder: Path) -> CrossEncoderReranker:
 
 
 class LongestFirst:
-    """Prefers long passages, and remembers what it read."""
+    """Prefers long passages and records what it read."""
 
     source = fingerprint = "longest-first"
 
@@ -60,9 +61,7 @@ def test_scores_are_those_of_the_library(folder: Path, reranker: CrossEncoderRer
     assert np.ptp(expected) > 0.01  # it does tell passages apart
 
 
-def test_scores_keep_their_places_whatever_the_batches(
-    reranker: CrossEncoderReranker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_do_not_depend_on_the_batches(reranker: CrossEncoderReranker, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = reranker.scores("red fox", PASSAGES)
     monkeypatch.setitem(batching.TOKENS_PER_BATCH, "cpu", 8)
     one_by_one = reranker.scores("red fox", PASSAGES)
@@ -77,7 +76,7 @@ def test_threads_get_the_same_scores(reranker: CrossEncoderReranker) -> None:
             assert scores.tolist() == expected
 
 
-def test_fingerprint_is_of_what_decides_about_the_scores(
+def test_fingerprint_depends_on_what_affects_the_scores(
     folder: Path, reranker: CrossEncoderReranker, tmp_path: Path
 ) -> None:
     moved = Path(shutil.copytree(folder, tmp_path / "moved"))
@@ -89,7 +88,7 @@ def test_fingerprint_is_of_what_decides_about_the_scores(
     assert CrossEncoderReranker(moved).fingerprint != reranker.fingerprint
 
 
-def test_what_is_no_cross_encoder_is_refused_in_a_sentence(folder: Path, tmp_path: Path) -> None:
+def test_folder_without_a_cross_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(IndexFault, match=r"3 scores.*one score"):
         CrossEncoderReranker(make_cross_encoder(tmp_path / "three", scores=3))
     with pytest.raises(IndexFault, match=r"config\.json is missing"):
@@ -101,12 +100,17 @@ def test_what_is_no_cross_encoder_is_refused_in_a_sentence(folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_best_candidates_are_ordered_anew(snapshot: Snapshot, fake: HashEncoder, mode: str) -> None:
+def test_the_best_candidates_are_reranked(snapshot: Snapshot, fake: HashEncoder, mode: str) -> None:
     judge = LongestFirst()
-    (before,) = search(snapshot, fake, ["nine"], k=5, mode=mode, labels=frozenset())
+    (before,) = search(snapshot, fake, ["nine"], SearchSettings(k=5, mode=mode), labels=frozenset())
     (after,) = search(
-        snapshot, fake, ["nine"], k=3, mode=mode, labels=frozenset(), reranker=judge, rerank_depth=5
-    )  # fmt: skip
+        snapshot,
+        fake,
+        ["nine"],
+        SearchSettings(k=3, mode=mode, rerank_candidates=5),
+        labels=frozenset(),
+        reranker=judge,
+    )
     assert judge.read == [("nine", tuple(hit.passage for hit in before))]
     longest = sorted(before, key=lambda hit: -len(hit.passage))[:3]
     assert [hit.chunk_id for hit in after] == [hit.chunk_id for hit in longest]
@@ -115,17 +119,19 @@ def test_the_best_candidates_are_ordered_anew(snapshot: Snapshot, fake: HashEnco
     assert {hit.rerank_score for hit in before} == {None}
 
 
-def test_as_many_are_read_as_are_asked_for(snapshot: Snapshot, fake: HashEncoder) -> None:
+def test_at_least_as_many_are_read_as_are_asked_for(snapshot: Snapshot, fake: HashEncoder) -> None:
     judge = LongestFirst()
-    (hits,) = search(snapshot, fake, ["nine"], k=6, reranker=judge, rerank_depth=2, labels=frozenset())
+    (hits,) = search(
+        snapshot, fake, ["nine"], SearchSettings(k=6, rerank_candidates=2), reranker=judge, labels=frozenset()
+    )
     assert len(hits) == len(judge.read[0][1]) == 6
 
 
 def test_the_reranker_never_reads_what_the_caller_may_not_see(snapshot: Snapshot, fake: HashEncoder) -> None:
     judge = LongestFirst()
-    (hits,) = search(snapshot, fake, ["nine long"], k=99, reranker=judge, labels=frozenset({"board"}))
+    (hits,) = search(snapshot, fake, ["nine long"], SearchSettings(k=99), reranker=judge, labels=frozenset({"board"}))
     assert len(hits) == 8 and not any("long" in passage for passage in judge.read[0][1])
-    (hits,) = search(snapshot, fake, ["nine long"], k=1, reranker=judge, labels=frozenset({"staff"}))
+    (hits,) = search(snapshot, fake, ["nine long"], SearchSettings(k=1), reranker=judge, labels=frozenset({"staff"}))
     assert hits[0].document_id == "secret.md"
 
 

@@ -1,4 +1,4 @@
-"""Training the encoder: what is mined, and that the real trainer lifts a small random one."""
+"""Training the encoder: which negatives are mined, and that training improves a small random encoder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from support.indexes import HashEncoder, Write
 from support.tiny_encoder import FACTS, KINDS, make_encoder, page
 
 from index.encoders.encoder import Encoder
-from index.encoders.training import MARGIN, NEAR_DUPLICATE, Pair, Recipe, TrainingRow, mine, train
+from index.encoders.training import Recipe, TrainingRow, train
 from index.errors import IndexFault
 from index.refresh.refresh import refresh
+from index.search.hard_negatives import MARGIN, NEAR_DUPLICATE, Pair, mine
 from index.search.search import search
+from index.search.settings import SearchSettings
 from index.store.snapshot import Snapshot
 from ragft.evaluate.ranking import ndcg
 
@@ -65,7 +67,7 @@ def test_hard_negatives_are_those_the_index_ranks_high(
     assert mean([row.negatives[0] for row in rows]) > mean([draw.choice(passages) for _ in rows]) + 0.05
 
 
-def test_several_sources_are_rows_of_their_own_and_all_their_chunks_are_spared(
+def test_each_source_is_a_row_and_no_chunk_of_any_source_is_a_negative(
     snapshot: Snapshot, fake: HashEncoder, pairs: list[Pair]
 ) -> None:
     storage = frozenset(chunk.id for chunk in snapshot.chunks() if chunk.document_id == "storage.md")
@@ -75,7 +77,7 @@ def test_several_sources_are_rows_of_their_own_and_all_their_chunks_are_spared(
     assert not {id_ for row in rows for id_ in row.negative_ids} & (storage | pairs[7].gold[0])
 
 
-def test_where_hard_negatives_are_too_few_random_ones_take_their_places(snapshot: Snapshot, fake: HashEncoder) -> None:
+def test_random_negatives_fill_up_where_hard_ones_are_too_few(snapshot: Snapshot, fake: HashEncoder) -> None:
     chunk = next(iter(snapshot.chunks()))
     (row,) = mine(snapshot, fake, [Pair("same", chunk.passage, (frozenset({chunk.id}),))], negatives=20, seed=0)
     assert len(row.negatives) == 20 and chunk.id not in row.negative_ids
@@ -93,13 +95,13 @@ def random_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> 
 
 def quality(encoder: Encoder, folder: Path, root: Path, pairs: list[Pair]) -> float:
     refresh(root, folder, encoder)
-    found = search(Snapshot.open(root), encoder, [pair.question for pair in pairs], k=10, mode="dense")
+    found = search(Snapshot.open(root), encoder, [pair.question for pair in pairs], SearchSettings(k=10, mode="dense"))
     return float(
         np.mean([ndcg([hit.chunk_id for hit in hits], p.gold, 10) for hits, p in zip(found, pairs, strict=True)])
     )
 
 
-def test_training_lifts_a_random_encoder_on_questions_that_it_has_not_seen(
+def test_training_improves_a_random_encoder_on_unseen_questions(
     random_encoder: Path, tmp_path: Path, write: Write
 ) -> None:
     folder = write({f"{kind}.md": page(kind) for kind in KINDS})
@@ -114,7 +116,7 @@ def test_training_lifts_a_random_encoder_on_questions_that_it_has_not_seen(
     seen, unseen = asked("tell me about") + asked("what is"), asked("please say the")
     rows = mine(snapshot, encoder, seen, negatives=2, seed=0)
     steps: list[tuple[int, int, float]] = []
-    recipe = Recipe(epochs=6, batch_size=16, learning_rate=3e-3, warmup=0.1, seed=0)
+    recipe = Recipe(epochs=6, batch_size=16, learning_rate=3e-3, warmup_ratio=0.1, seed=0)
     trained = tmp_path / "trained"
     train(encoder, random_encoder, rows, trained, recipe, lambda *told: steps.append(told))
     new = Encoder(trained, dtype="float32")
@@ -132,7 +134,7 @@ def test_the_same_seed_gives_the_same_encoder(random_encoder: Path, tmp_path: Pa
         TrainingRow(str(n), f"question {n}", "p", f"passage {n}", ("n", "m"), (f"other {n}", f"third {n}"))
         for n in range(8)
     ]
-    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-3, warmup=0.1, seed=3)
+    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-3, warmup_ratio=0.1, seed=3)
     for name in ("first", "second"):
         train(encoder, random_encoder, rows, tmp_path / name, recipe, lambda *told: None)
     assert Encoder(tmp_path / "first").fingerprint == Encoder(tmp_path / "second").fingerprint

@@ -22,7 +22,10 @@ from index.documents.unchanged import STATES
 from index.durable import publish_folder, write_file
 from index.refresh.refresh import refresh
 from index.search.search import search
-from index.store.snapshot import Snapshot, current_id
+from index.search.settings import SearchSettings
+from index.store.folder import current_id
+from index.store.maintenance import verify
+from index.store.snapshot import Snapshot
 
 BEFORE = {
     "fox.md": "# Fox\n\nThe red fox.\n",
@@ -58,7 +61,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, error: Callable[[], Ba
 
 
 EVERY = int(os.environ.get("RAGFT_KILL_EVERY", "8"))
-"""1: writers are ended at every step that they take on disk, more than 500 in all (minutes)."""
+"""With 1, writers are killed at every step that they take on disk, more than 500 in all (minutes)."""
 
 
 @pytest.mark.parametrize("mode", ["kill", "power"])
@@ -97,10 +100,9 @@ def test_refresh_on_a_disk_that_is_full_at_any_write_leaves_the_index_as_it_was(
             stop_at(patch, number, lambda: OSError(errno.ENOSPC, "No space left on device"))
             with contextlib.suppress(OSError):
                 published = refresh(root, folder, words).published
-        snapshot = Snapshot.open(root)
-        snapshot.verify()
+        assert verify(root).intact
         assert not [path for path in root.rglob("*") if ".tmp" in path.name]
-        if snapshot.id != old:  # the flip happened; only what comes after it failed
+        if current_id(root) != old:  # the flip happened, and only what comes after it failed
             break
     assert number > 8
     assert refresh(root, folder, words).snapshot_id == current_id(root) != old
@@ -120,7 +122,7 @@ def test_file_that_the_system_refuses_to_grow_leaves_the_index_as_it_was(
                 refresh(root, folder, words)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        Snapshot.open(root).verify()
+        assert verify(root).intact
         assert current_id(root) == old
     assert refresh(root, folder, words).published
 
@@ -149,7 +151,7 @@ def test_folder_that_may_only_be_read_is_searched_and_refuses_a_refresh(words: H
 
 @contextlib.contextmanager
 def as_nobody(folder: Path) -> Iterator[None]:
-    """The rights of an ordinary user, whom modes bind; tests may run as root, whom they do not."""
+    """Run with the permissions of an ordinary user, because modes do not bind root, who may run the tests."""
     if os.geteuid() != 0:
         yield
         return
@@ -165,7 +167,7 @@ def test_crash_between_two_stores_is_repaired_by_the_next_refresh(
     tmp_path: Path, write: Write, words: HashEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # LangChain #39937: the record manager said that a document was indexed, the store had lost it, and no later run
-    # noticed. Here what is known of files is such a second store: it is ahead of the snapshot after a crash.
+    # noticed. Here the cache of file states is such a second store: it is ahead of the snapshot after a crash.
     monkeypatch.setattr("index.documents.unchanged.SETTLED_NS", -(10**15))
     root = tmp_path / "index"
     refresh(root, write(BEFORE), words)
@@ -179,7 +181,7 @@ def test_crash_between_two_stores_is_repaired_by_the_next_refresh(
         path.write_bytes(content)
     report = refresh(root, folder, words)
     assert report.plan.added == ("bat.md",)
-    assert search(Snapshot.open(root), words, ["bat"], mode="lexical")[0][0].document_id == "bat.md"
+    assert search(Snapshot.open(root), words, ["bat"], SearchSettings(mode="lexical"))[0][0].document_id == "bat.md"
 
 
 def test_encoder_that_fails_leaves_the_old_answer_in_place(tmp_path: Path, write: Write, words: HashEncoder) -> None:

@@ -17,7 +17,7 @@ PASSAGES = ["ten chars."] * 50
 
 
 class Clock:
-    """Time passes while the encoder works: a second for every so many characters."""
+    """A clock that advances only while the encoder works, at this rate."""
 
     def __init__(self, encoder: HashEncoder, characters_per_second: float, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0

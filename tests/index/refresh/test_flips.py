@@ -1,4 +1,4 @@
-"""Readers never notice that an index is being written, but for its new content."""
+"""Readers notice nothing of a writer but the new content of the index."""
 
 from __future__ import annotations
 

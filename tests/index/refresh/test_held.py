@@ -1,4 +1,4 @@
-"""A gate is asked before the flip: what it refuses is written, held back and never lost."""
+"""A gate is asked before a snapshot becomes live; one that it refuses is written, held back and never lost."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from support.indexes import HashEncoder, Write
 
-from index import NoSnapshot, Snapshot, Verdict, current_id, list_snapshots, publish, rollback
+from index import NoSnapshot, Snapshot, Verdict, current_id, list_snapshots, publish, rollback, verify
 from index.refresh.refresh import refresh
 from index.search.search import search
+from index.search.settings import SearchSettings
 
 FOX = "# Fox\n\nThe red fox hunts at dusk.\n"
 OWL = "# Owl\n\nThe barn owl hears a mouse under snow.\n"
@@ -40,7 +41,7 @@ def test_gate_sees_the_candidate_and_the_live_snapshot_before_the_flip(
 
     def gate(candidate: Snapshot, live: Snapshot | None) -> Verdict:
         current = current_id(root) if (root / "CURRENT").exists() else None
-        hits = [hit.document_id for hit in search(candidate, fake, ["owl"], mode="lexical")[0]]
+        hits = [hit.document_id for hit in search(candidate, fake, ["owl"], SearchSettings(mode="lexical"))[0]]
         seen.append((candidate.id, live.id if live else None, current, hits))
         return passing(candidate, live)
 
@@ -51,7 +52,7 @@ def test_gate_sees_the_candidate_and_the_live_snapshot_before_the_flip(
         (second.snapshot_id, first.snapshot_id, first.snapshot_id, ["owl.md"]),
     ]
     assert second.published and not second.held and second.verdict == passing(Snapshot.open(root), None)
-    # Where nothing is to be published, nothing is asked.
+    # The gate is not asked if nothing is to be published.
     assert refresh(root, write({"fox.md": FOX, "owl.md": OWL}), fake, gate=gate).verdict is None
     assert len(seen) == 2
 
@@ -65,9 +66,8 @@ def test_refused_snapshot_is_held_back_and_the_old_one_serves_on(root: Path, wri
         first.snapshot_id: (True, ()),
         report.snapshot_id: (False, ("The owl was lost.", "Rank 1 before, none now.")),
     }
-    held = Snapshot.open(root, report.snapshot_id)
-    held.verify()
-    assert [entry.id for entry in held.documents()] == ["elk.md", "fox.md"]
+    assert verify(root, report.snapshot_id).intact
+    assert [entry.id for entry in Snapshot.open(root, report.snapshot_id).documents()] == ["elk.md", "fox.md"]
 
 
 def test_held_snapshot_survives_later_refreshes_and_needs_no_encoding_when_it_is_asked_for_again(
@@ -77,12 +77,12 @@ def test_held_snapshot_survives_later_refreshes_and_needs_no_encoding_when_it_is
     elk = {"fox.md": FOX, "elk.md": ELK}
     held = refresh(root, write(elk), fake, gate=refusing).snapshot_id
     assert refresh(root, write({"fox.md": FOX, "owl.md": OWL, "new.md": "# New\n\nNews.\n"}), fake).published
-    Snapshot.open(root, held).verify()
+    assert verify(root, held).intact
     fake.encoded.clear()
     assert refresh(root, write(elk), fake, gate=refusing).held
     before = files_of(root)
     assert refresh(root, write(elk), fake, gate=refusing).held
-    assert files_of(root) == before  # a gate that says the same again changes nothing
+    assert files_of(root) == before  # a gate that decides the same again changes nothing
     report = refresh(root, write(elk), fake, gate=passing)
     assert (report.published, report.snapshot_id, fake.encoded) == (True, held, [])
     assert [info.held for info in list_snapshots(root)] == [(), (), ()]
@@ -126,7 +126,7 @@ def test_first_snapshot_can_be_held_back_too(root: Path, write: Write, fake: Has
     ]
     publish(root, held.snapshot_id)
     assert current_id(root) == held.snapshot_id
-    assert not refresh(root, folder, fake, gate=refusing).held  # it is live, so nothing is due
+    assert not refresh(root, folder, fake, gate=refusing).held  # it is live, so there is nothing to do
 
 
 def test_way_back_stays_open_to_a_snapshot_that_the_gate_would_refuse_now(
@@ -160,7 +160,7 @@ def test_rebuild_with_another_encoder_is_judged_beside_the_live_snapshot(
 
     report = refresh(root, folder, HashEncoder(fake.tokenizer, seed="-other"), rebuild=True, gate=gate)
     assert report.held and seen == [first] and current_id(root) == first
-    # The held one belongs to another encoder, and is no hindrance to this one.
+    # The snapshot held back belongs to another encoder, and does not hinder this one.
     assert refresh(root, write({"fox.md": FOX, "owl.md": OWL}), fake).published
 
 

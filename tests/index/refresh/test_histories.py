@@ -1,4 +1,4 @@
-"""Whatever was done to an index, it is what would have been built at once.
+"""Whatever was done to an index, it equals one that was built at once.
 
 `RAGFT_HISTORIES=1000` runs a thousand random histories instead of two dozen.
 """
@@ -17,9 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.indexes import HashEncoder, WordTokenizer
 
 from index.refresh.refresh import refresh
-from index.search.search import MODES, search
-from index.store.maintenance import compact, gc, verify_all
-from index.store.snapshot import Snapshot, current_id, list_snapshots, rollback
+from index.search.search import search
+from index.search.settings import MODES, SearchSettings
+from index.store.folder import current_id
+from index.store.maintenance import compact, gc, rollback, verify_all
+from index.store.snapshot import Snapshot, list_snapshots
 
 WORDS = st.sampled_from(["red", "fox", "owl", "8.0.36", "node.js", "support", "ends", "x_y"])
 BODIES = st.lists(st.lists(WORDS, min_size=1, max_size=6).map(" ".join), min_size=1, max_size=3).map(
@@ -49,7 +51,7 @@ class Index(RuleBasedStateMachine):
     def put(self, name: str, text: str) -> None:
         path = self.documents / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A new file: rewritten within one tick of the clock, the old one could keep its times and size.
+        # A new file, because one rewritten within one tick of the clock could keep its times and size.
         temporary = self.place / f"{len(self.files)}.new"
         temporary.write_text(text)
         temporary.replace(path)
@@ -125,8 +127,8 @@ class Index(RuleBasedStateMachine):
         assert (snapshot.id, list(snapshot.chunks())) == (at_once.id, list(at_once.chunks()))
         for mode in MODES:
             for k in (2, 50):
-                assert search(snapshot, self.encoder, QUERIES, k=k, mode=mode) == search(
-                    at_once, self.encoder, QUERIES, k=k, mode=mode
+                assert search(snapshot, self.encoder, QUERIES, SearchSettings(k=k, mode=mode)) == search(
+                    at_once, self.encoder, QUERIES, SearchSettings(k=k, mode=mode)
                 )
 
     @invariant()

@@ -16,15 +16,14 @@ from index import (
     NoDocuments,
     Snapshot,
     current_id,
-    plan,
-    read_documents,
+    verify,
 )
 from index.documents import chunking
-from index.documents.chunking import ChunkSettings
 from index.refresh.refresh import RefreshSettings, refresh
 from index.search.search import search
+from index.search.settings import SearchSettings
+from index.store.folder import writing
 from index.store.merging import FANOUT
-from index.store.snapshot import writing
 
 FOX = "# Fox\n\nThe red fox hunts at dusk.\n"
 OWL = "# Owl\n\nThe barn owl hears a mouse under snow.\n"
@@ -38,7 +37,7 @@ def files_of(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def found(root: Path, encoder: HashEncoder, query: str) -> list[str]:
-    return [hit.document_id for hit in search(Snapshot.open(root), encoder, [query], mode="lexical")[0]]
+    return [hit.document_id for hit in search(Snapshot.open(root), encoder, [query], SearchSettings(mode="lexical"))[0]]
 
 
 def test_first_refresh_builds_the_index(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
@@ -115,7 +114,7 @@ def test_deleted_document_vanishes_from_every_mode(tmp_path: Path, write: Write,
     refresh(tmp_path / "index", write({"owl.md": OWL, "elk.md": ELK}), fake)
     snapshot = Snapshot.open(tmp_path / "index")
     for mode in ("dense", "lexical", "hybrid"):
-        hits = search(snapshot, fake, ["The red fox hunts at dusk."], k=10, mode=mode)[0]
+        hits = search(snapshot, fake, ["The red fox hunts at dusk."], SearchSettings(k=10, mode=mode))[0]
         assert "fox.md" not in {hit.document_id for hit in hits}
     assert [entry.id for entry in snapshot.documents()] == ["elk.md", "owl.md"]
 
@@ -131,7 +130,7 @@ def test_dry_run_writes_nothing_and_names_the_snapshot_to_come(tmp_path: Path, w
 def test_plan_is_what_refresh_does(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     refresh(tmp_path / "index", write({"fox.md": FOX, "owl.md": OWL}), fake)
     folder = write({"fox.md": FOX + "\nIt sleeps by day.\n", "elk.md": ELK})
-    outline = plan(tmp_path / "index", read_documents(folder)[0], ChunkSettings(fake.max_tokens), fake)
+    outline = refresh(tmp_path / "index", folder, fake, dry_run=True).plan
     assert (outline.added, outline.changed, outline.removed) == (("elk.md",), ("fox.md",), ("owl.md",))
     assert refresh(tmp_path / "index", folder, fake).plan == outline
 
@@ -175,10 +174,10 @@ def test_rebuild_encodes_everything_again(tmp_path: Path, write: Write, fake: Ha
     fake.encoded.clear()
     report = refresh(tmp_path / "index", folder, fake, rebuild=True)
     assert report.published and report.snapshot_id == first.snapshot_id and len(fake.encoded) == 2
-    Snapshot.open(tmp_path / "index").verify()
+    assert verify(tmp_path / "index").intact
 
 
-def test_other_chunking_cuts_every_document_anew(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
+def test_other_chunking_cuts_every_document_again(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
     folder = write({"fox.md": FOX, "long.md": "# Long\n\n" + "A sentence of some words. " * 30})
     refresh(tmp_path / "index", folder, fake)
     report = refresh(tmp_path / "index", folder, fake, RefreshSettings(max_tokens=32))
@@ -239,7 +238,7 @@ def test_many_refreshes_leave_few_segments_and_encode_nothing_twice(
         assert len(Snapshot.open(root).segments) < FANOUT
     assert len(fake.encoded) == 9
     assert found(root, fake, "fruit4") == ["4.md"]
-    Snapshot.open(root).verify()
+    assert verify(root).intact
 
 
 def test_segments_full_of_removed_rows_are_merged(tmp_path: Path, write: Write, fake: HashEncoder) -> None:

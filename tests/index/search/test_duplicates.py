@@ -13,6 +13,7 @@ from support.indexes import HashEncoder, Write
 from index import Snapshot, refresh, search
 from index.documents.chunking import Chunk
 from index.search.duplicates import NEAR, find_duplicates, passage_key
+from index.search.settings import SearchSettings
 
 LONG = " ".join(f"word{number}" for number in range(40))
 
@@ -83,8 +84,8 @@ def test_collapsing_search_shows_one_of_each_and_the_next_ones_after_it(
     folder = write({**{f"copy{number}.md": body for number in range(4)}, "z.md": "ports " * 5, "y.md": "keys " * 5})
     refresh(tmp_path / "index", folder, fake)
     snapshot = Snapshot.open(tmp_path / "index")
-    (plain,) = search(snapshot, fake, ["ports and keys"], k=3)
-    (collapsed,) = search(snapshot, fake, ["ports and keys"], k=3, collapse=True)
+    (plain,) = search(snapshot, fake, ["ports and keys"], SearchSettings(k=3))
+    (collapsed,) = search(snapshot, fake, ["ports and keys"], SearchSettings(k=3, collapse=True))
     assert {hit.document_id for hit in plain} < {f"copy{number}.md" for number in range(4)}
     assert len(collapsed) == 3 and len({passage_key(hit.heading_path, hit.text) for hit in collapsed}) == 3
     assert {hit.document_id for hit in collapsed} > {"y.md", "z.md"}
@@ -100,7 +101,7 @@ def test_collapsed_ranking_is_the_same_after_refreshes_as_after_a_rebuild(
         refresh(tmp_path / "index", write(files), fake)
         refresh(tmp_path / f"fresh{step}", write(files), fake)
         rankings = [
-            search(Snapshot.open(root), fake, ["ports and keys", "ports 3"], k=6, collapse=True)
+            search(Snapshot.open(root), fake, ["ports and keys", "ports 3"], SearchSettings(k=6, collapse=True))
             for root in (tmp_path / "index", tmp_path / f"fresh{step}")
         ]
         assert rankings[0] == rankings[1]

@@ -1,4 +1,4 @@
-"""What a search finds, and that the history of an index does not show."""
+"""What a search finds, whatever the history of the index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from support.indexes import HashEncoder, Write
 from index.encoders.encoder import Encoder
 from index.errors import EncoderMismatch
 from index.refresh.refresh import refresh
-from index.search.search import MODES, search
+from index.search.search import search
+from index.search.settings import MODES, SearchSettings
 from index.store.snapshot import Snapshot
 
 PETS = {
@@ -31,7 +32,7 @@ def snapshot(tmp_path: Path, write: Write, fake: HashEncoder) -> Snapshot:
 
 
 def test_version_number_finds_its_release(snapshot: Snapshot, fake: HashEncoder) -> None:
-    (hits,) = search(snapshot, fake, ["8.0.36"], mode="lexical")
+    (hits,) = search(snapshot, fake, ["8.0.36"], SearchSettings(mode="lexical"))
     assert [hit.document_id for hit in hits] == ["mysql.md"]
 
 
@@ -45,21 +46,24 @@ def test_hit_points_into_its_document(snapshot: Snapshot, fake: HashEncoder) -> 
 
 def test_fused_score_is_the_sum_of_reciprocal_ranks(snapshot: Snapshot, fake: HashEncoder) -> None:
     query = "Node.js 24 Support ends on 2028-04-30."
-    best = [search(snapshot, fake, [query], k=9, mode=mode)[0][0] for mode in ("dense", "lexical")]
+    best = [search(snapshot, fake, [query], SearchSettings(k=9, mode=mode))[0][0] for mode in ("dense", "lexical")]
     assert best[0].chunk_id == best[1].chunk_id
-    hit = search(snapshot, fake, [query], weights=(2.0, 1.0), rrf_k=10)[0][0]
+    hit = search(snapshot, fake, [query], SearchSettings(weights=(2.0, 1.0), rrf_k=10))[0][0]
     assert hit.score == pytest.approx(2 / 11 + 1 / 11)
     assert (hit.dense_score, hit.lexical_score) == (best[0].dense_score, best[1].lexical_score)
 
 
 def test_hit_that_only_its_words_found_has_its_cosine_too(snapshot: Snapshot, fake: HashEncoder) -> None:
-    cosines = {hit.chunk_id: hit.dense_score for hit in search(snapshot, fake, ["8.0.36"], k=9, mode="dense")[0]}
-    (hit,) = search(snapshot, fake, ["8.0.36"], k=1, depth=1, weights=(0.0, 1.0))[0]
+    cosines = {
+        hit.chunk_id: hit.dense_score
+        for hit in search(snapshot, fake, ["8.0.36"], SearchSettings(k=9, mode="dense"))[0]
+    }
+    (hit,) = search(snapshot, fake, ["8.0.36"], SearchSettings(k=1, candidates=1, weights=(0.0, 1.0)))[0]
     assert hit.document_id == "mysql.md" and hit.dense_score == cosines[hit.chunk_id]
 
 
 def test_blank_queries_find_nothing_and_the_others_keep_their_places(snapshot: Snapshot, fake: HashEncoder) -> None:
-    hits = search(snapshot, fake, ["", "kitten", " \n", "?!"], k=1)
+    hits = search(snapshot, fake, ["", "kitten", " \n", "?!"], SearchSettings(k=1))
     assert [[hit.document_id for hit in found] for found in hits[:3]] == [[], ["cats.md"], []]
     assert search(snapshot, fake, []) == []
 
@@ -71,7 +75,7 @@ def test_batch_finds_what_single_queries_find(snapshot: Snapshot, fake: HashEnco
 
 def test_more_hits_than_chunks_gives_all_chunks(snapshot: Snapshot, fake: HashEncoder) -> None:
     for mode in ("dense", "hybrid"):
-        assert len(search(snapshot, fake, ["kitten"], k=500, mode=mode)[0]) == snapshot.chunk_count == 4
+        assert len(search(snapshot, fake, ["kitten"], SearchSettings(k=500, mode=mode))[0]) == snapshot.chunk_count == 4
 
 
 def test_other_encoder_is_refused(snapshot: Snapshot, fake: HashEncoder) -> None:
@@ -80,9 +84,9 @@ def test_other_encoder_is_refused(snapshot: Snapshot, fake: HashEncoder) -> None
 
 
 @pytest.mark.parametrize("wrong", [{"mode": "both"}, {"k": 0}, {"weights": (-1.0, 1.0)}, {"rrf_k": -1}])
-def test_senseless_arguments_are_refused(snapshot: Snapshot, fake: HashEncoder, wrong: dict[str, object]) -> None:
+def test_senseless_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
-        search(snapshot, fake, ["kitten"], **wrong)  # type: ignore[arg-type]
+        SearchSettings(**wrong)  # type: ignore[arg-type]
 
 
 def test_threads_find_the_same(snapshot: Snapshot, fake: HashEncoder) -> None:
@@ -98,7 +102,9 @@ def test_ties_beyond_the_depth_are_broken_by_document(tmp_path: Path, write: Wri
     refresh(tmp_path / "index", write(late), fake)
     refresh(tmp_path / "index", write(files), fake)
     for mode in MODES:
-        hits = search(Snapshot.open(tmp_path / "index"), fake, ["same"], k=3, mode=mode, depth=5)[0]
+        hits = search(Snapshot.open(tmp_path / "index"), fake, ["same"], SearchSettings(k=3, mode=mode, candidates=5))[
+            0
+        ]
         assert [hit.document_id for hit in hits] == ["000.md", "001.md", "002.md"]
 
 
@@ -124,10 +130,12 @@ def test_index_with_a_history_ranks_like_one_built_at_once(
         assert history_of.id == built.id
         assert list(history_of.chunks()) == list(built.chunks())
         for mode in MODES:
-            assert search(history_of, fake, [query], k=9, mode=mode) == search(built, fake, [query], k=9, mode=mode)
+            assert search(history_of, fake, [query], SearchSettings(k=9, mode=mode)) == search(
+                built, fake, [query], SearchSettings(k=9, mode=mode)
+            )
 
 
 def test_real_encoder_finds_meaning_where_no_word_matches(tmp_path: Path, write: Write, encoder: Encoder) -> None:
     refresh(tmp_path / "index", write(PETS), encoder)
-    hits = search(Snapshot.open(tmp_path / "index"), encoder, ["happy young pet"], mode="dense")[0]
+    hits = search(Snapshot.open(tmp_path / "index"), encoder, ["happy young pet"], SearchSettings(mode="dense"))[0]
     assert hits[0].document_id == "cats.md"

@@ -1,4 +1,4 @@
-"""Who sees what: a restricted search is the search of an index that holds nothing else."""
+"""Who sees what: a restricted search finds what a search of an index with only the visible documents finds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.indexes import HashEncoder, index_of
 
-from index.documents.folder import Document
-from index.search.search import MODES, Hit, search
+from index.documents.document import Document
+from index.search.search import Hit, search
+from index.search.settings import MODES, SearchSettings
 from index.store.filters import parse_filter
 from index.store.snapshot import Snapshot
 from index.store.view import KEPT_VIEWS
@@ -60,14 +61,14 @@ def names(hits: list[Hit]) -> set[str]:
 def test_callers_see_open_documents_and_those_that_share_a_label(
     snapshot: Snapshot, fake: HashEncoder, mode: str, labels: frozenset[str] | None, seen: set[str]
 ) -> None:
-    (hits,) = search(snapshot, fake, ["office opens at nine"], k=9, mode=mode, labels=labels)
+    (hits,) = search(snapshot, fake, ["office opens at nine"], SearchSettings(k=9, mode=mode), labels=labels)
     assert names(hits) == seen
 
 
 def test_a_filter_narrows_what_labels_open_and_never_widens_it(snapshot: Snapshot, fake: HashEncoder) -> None:
     def seen(value: dict[str, Any], *labels: str) -> set[str]:
         narrowed = parse_filter(value)
-        (hits,) = search(snapshot, fake, ["nine"], k=9, filter=narrowed, labels=frozenset(labels))
+        (hits,) = search(snapshot, fake, ["nine"], SearchSettings(k=9), filter=narrowed, labels=frozenset(labels))
         return names(hits)
 
     assert seen({"year": 2025}, "staff") == {"staff", "both"}
@@ -77,7 +78,10 @@ def test_a_filter_narrows_what_labels_open_and_never_widens_it(snapshot: Snapsho
 
 def test_a_restriction_that_leaves_nothing_finds_nothing(snapshot: Snapshot, fake: HashEncoder) -> None:
     for mode in MODES:
-        assert search(snapshot, fake, ["nine"] * 2, mode=mode, filter=parse_filter({"year": 1})) == [[], []]
+        assert search(snapshot, fake, ["nine"] * 2, SearchSettings(mode=mode), filter=parse_filter({"year": 1})) == [
+            [],
+            [],
+        ]
 
 
 def test_a_document_that_gets_labels_is_hidden_from_the_next_snapshot_on(tmp_path: Path, fake: HashEncoder) -> None:
@@ -92,7 +96,7 @@ def test_ties_at_the_edge_hold_among_visible_rows_alone(tmp_path: Path, fake: Ha
     same = [page(f"{number:03d}.md", "The same passage.", *(["staff"] if number % 3 else [])) for number in range(90)]
     snapshot = index_of(tmp_path / "index", same[45:], same, encoder=fake)
     for mode in MODES:
-        (hits,) = search(snapshot, fake, ["same"], k=3, mode=mode, depth=5, labels=frozenset())
+        (hits,) = search(snapshot, fake, ["same"], SearchSettings(k=3, mode=mode, candidates=5), labels=frozenset())
         assert [hit.document_id for hit in hits] == ["000.md", "003.md", "006.md"]
 
 
@@ -102,7 +106,9 @@ def test_asking_again_decodes_nothing_again(snapshot: Snapshot) -> None:
     assert snapshot.view(frozenset({"staff", "nobody has this"}), parse_filter({"year": 2025})) is first
     for year in range(KEPT_VIEWS + 1):
         snapshot.view(None, parse_filter({"year": year}))
-    assert snapshot.view(frozenset({"staff"}), narrowed) is not first  # as many as are kept came in between
+    assert (
+        snapshot.view(frozenset({"staff"}), narrowed) is not first
+    )  # as many views as the cache holds came in between
 
 
 def test_labels_that_open_everything_cost_no_mask(snapshot: Snapshot) -> None:
@@ -114,7 +120,7 @@ def test_threads_with_different_labels_each_see_their_own(snapshot: Snapshot, fa
     callers = [frozenset(), frozenset({"staff"}), frozenset({"board"}), None] * 20
 
     def ask(labels: frozenset[str] | None) -> list[Hit]:
-        return search(snapshot, fake, ["nine"], k=9, labels=labels)[0]
+        return search(snapshot, fake, ["nine"], SearchSettings(k=9), labels=labels)[0]
 
     expected = {labels: ask(labels) for labels in callers[:4]}
     with ThreadPoolExecutor(4) as pool:
@@ -124,7 +130,7 @@ def test_threads_with_different_labels_each_see_their_own(snapshot: Snapshot, fa
 @pytest.mark.parametrize("mode", MODES)
 def test_each_stage_of_a_search_is_timed(snapshot: Snapshot, fake: HashEncoder, mode: str) -> None:
     timings = Timings()
-    search(snapshot, fake, ["nine", "office"], mode=mode, timings=timings)
+    search(snapshot, fake, ["nine", "office"], SearchSettings(mode=mode), timings=timings)
     left_out = {"hybrid": {"rerank"}, "dense": {"lexical", "rerank"}, "lexical": {"encode", "dense", "rerank"}}
     assert timings.milliseconds.keys() == set(STAGES) - left_out[mode]
     assert all(spent >= 0 for spent in timings.milliseconds.values())
@@ -152,8 +158,12 @@ def test_nothing_tells_a_caller_of_documents_that_its_labels_do_not_open(
         everything = index_of(Path(name, "all"), before, documents, encoder=fake)
         alone = index_of(Path(name, "visible"), visible, encoder=fake) if visible else None
         for mode in MODES:
-            found = search(everything, fake, [query], k=k, mode=mode, depth=3, labels=frozenset(caller))
-            assert found == (search(alone, fake, [query], k=k, mode=mode, depth=3) if alone else [[]])
+            found = search(
+                everything, fake, [query], SearchSettings(k=k, mode=mode, candidates=3), labels=frozenset(caller)
+            )
+            assert found == (
+                search(alone, fake, [query], SearchSettings(k=k, mode=mode, candidates=3)) if alone else [[]]
+            )
 
 
 @Draw
@@ -161,21 +171,21 @@ def test_nothing_tells_a_caller_of_documents_that_its_labels_do_not_open(
 def test_a_filtered_search_is_a_search_of_what_passes(
     fake: HashEncoder, before: list[Document], documents: list[Document], year: int, query: str, k: int
 ) -> None:
-    """Dense: an index of the rest. Lexical: the whole ranking with the rest taken out, at the scores of the whole."""
+    """Dense: like an index of what passes. Lexical: the whole ranking and its scores, without the rest."""
     kept = [document for document in documents if document.metadata["year"] > year]
     ids = {document.id for document in kept}
     narrowed = parse_filter({"year": {"gt": year}})
     with tempfile.TemporaryDirectory() as name:
         everything = index_of(Path(name, "all"), before, documents, encoder=fake)
         alone = index_of(Path(name, "kept"), kept, encoder=fake) if kept else None
-        dense = search(everything, fake, [query], k=k, mode="dense", filter=narrowed)
-        assert dense == (search(alone, fake, [query], k=k, mode="dense") if alone else [[]])
-        (whole,) = search(everything, fake, [query], k=99, mode="lexical")
-        (lexical,) = search(everything, fake, [query], k=k, mode="lexical", filter=narrowed)
+        dense = search(everything, fake, [query], SearchSettings(k=k, mode="dense"), filter=narrowed)
+        assert dense == (search(alone, fake, [query], SearchSettings(k=k, mode="dense")) if alone else [[]])
+        (whole,) = search(everything, fake, [query], SearchSettings(k=99, mode="lexical"))
+        (lexical,) = search(everything, fake, [query], SearchSettings(k=k, mode="lexical"), filter=narrowed)
         assert lexical == [hit for hit in whole if hit.document_id in ids][:k]
-        # Fusion: by the ranks among what passes.
+        # Fused: by the ranks among what passes.
         ranks = [[hit.chunk_id for hit in hits] for hits in (dense[0], lexical)]
-        for hit in search(everything, fake, [query], k=k, filter=narrowed, depth=k)[0]:
+        for hit in search(everything, fake, [query], SearchSettings(k=k, candidates=k), filter=narrowed)[0]:
             places = [ranking.index(hit.chunk_id) for ranking in ranks if hit.chunk_id in ranking]
             assert hit.document_id in ids
             assert hit.score == pytest.approx(sum(1 / (61 + place) for place in places))
@@ -208,7 +218,7 @@ def test_every_hit_cuts_its_text_out_of_its_document(fake: HashEncoder, document
     with tempfile.TemporaryDirectory() as name:
         written = [Document.of(path, text, page_starts=(0, len(text) // 2)) for path, text in texts.items()]
         snapshot = index_of(Path(name), written, encoder=fake)
-        (hits,) = search(snapshot, fake, [query], k=99, mode="dense")
+        (hits,) = search(snapshot, fake, [query], SearchSettings(k=99, mode="dense"))
         assert len(hits) == snapshot.chunk_count
         for hit in hits:
             assert texts[hit.document_id][hit.start : hit.end] == hit.text
@@ -216,5 +226,5 @@ def test_every_hit_cuts_its_text_out_of_its_document(fake: HashEncoder, document
 
 
 def test_hits_say_nothing_of_labels(snapshot: Snapshot, fake: HashEncoder) -> None:
-    (hits,) = search(snapshot, fake, ["wages"], k=1, mode="lexical", labels=frozenset({"staff"}))
+    (hits,) = search(snapshot, fake, ["wages"], SearchSettings(k=1, mode="lexical"), labels=frozenset({"staff"}))
     assert "board" not in repr(replace(hits[0], text="", passage=""))

@@ -1,4 +1,4 @@
-"""The language of filters: what each form means, what is refused, and that rows are selected as values are tested."""
+"""The language of filters: what each form means, what is refused, and which rows are selected."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index.store.columns import Columns
 from index.store.filters import Filter, FilterError, both, parse_filter, parse_labels, parse_where
-from index.store.view import Columns
 
 ROW = {
     "product": "nginx",
@@ -26,7 +26,7 @@ ROW = {
 
 
 def table(rows: list[dict[str, Any]], labels: list[list[str]] | None = None) -> pa.Table:
-    """The columns of a segment that filters look at; rows by `document`, `title`, `page` and metadata beside them."""
+    """The columns of a segment that filters look at; `_document`, `_title` and `_page` of a row are no metadata."""
     metadata = [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
     return pa.table(
         {
@@ -224,7 +224,7 @@ FILTERS = st.recursive(
 
 
 def passes(value: dict[str, Any], row: dict[str, Any]) -> bool:
-    """The language once more, row by row and as plainly as it can be written."""
+    """A second implementation of the language, row by row and as plain as possible."""
     for key, content in value.items():
         if key == "not":
             good = not passes(content, row)

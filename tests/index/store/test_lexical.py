@@ -1,4 +1,4 @@
-"""BM25 by hand, by history, and the words it knows."""
+"""Terms of a text, and BM25 compared with scores worked out by hand."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_headings_count_more_than_the_text_below() -> None:
 
 
 def test_scores_equal_those_worked_out_by_hand() -> None:
-    # Three passages of 2, 3 and 1 terms: 2 on average. `dog` stands in two of them, twice in the second.
+    # Three passages of 2, 3 and 1 terms: 2 on average. Two of them hold `dog`, the second one twice.
     bm25 = Bm25([(Postings.build(["red dog", "lazy dog dog", "fox"]), np.ones(3, dtype=bool))])
     idf = log(1 + (3 - 2 + 0.5) / (2 + 0.5))
     for k1, b in ((0.9, 0.4), (1.2, 0.75)):

@@ -16,10 +16,12 @@ from support.indexes import HashEncoder, Write
 from index.documents.unchanged import STATES
 from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
 from index.refresh.refresh import RefreshSettings, refresh
-from index.search.search import MODES, search
+from index.search.search import search
+from index.search.settings import MODES, SearchSettings
 from index.store import writer
-from index.store.maintenance import compact, diff, gc, verify, verify_all
-from index.store.snapshot import Snapshot, current_id, list_snapshots, rollback, writing
+from index.store.folder import current_id, writing
+from index.store.maintenance import compact, diff, gc, rollback, verify, verify_all
+from index.store.snapshot import Snapshot, list_snapshots
 
 FOX = "# Fox\n\nThe red fox.\n"
 OWL = "# Owl\n\n## Ears\n\nThe barn owl.\n\n## Eyes\n\nRound.\n"
@@ -43,7 +45,7 @@ def root(ids: list[str], tmp_path: Path) -> Path:
 
 def found(root: Path, encoder: HashEncoder) -> list[Any]:
     snapshot = Snapshot.open(root)
-    return [search(snapshot, encoder, ["grey fox", "owl eyes"], k=9, mode=mode) for mode in MODES]
+    return [search(snapshot, encoder, ["grey fox", "owl eyes"], SearchSettings(k=9, mode=mode)) for mode in MODES]
 
 
 def size_of(root: Path) -> int:
@@ -57,7 +59,7 @@ def test_compacted_index_is_the_same_snapshot_in_one_segment(root: Path, ids: li
     (segment,) = Snapshot.open(root).segments
     assert segment.live.all() and current_id(root) == ids[-1]
     assert found(root, words) == before
-    assert [search(held, words, ["grey fox", "owl eyes"], k=9, mode=mode) for mode in MODES] == before
+    assert [search(held, words, ["grey fox", "owl eyes"], SearchSettings(k=9, mode=mode)) for mode in MODES] == before
     assert not held.is_current() and Snapshot.open(root).is_current()
     assert all(item.intact for item in verify_all(root))
     assert not compact(root).published
@@ -79,7 +81,7 @@ def test_gc_keeps_the_newest_the_live_one_and_the_one_before(root: Path, ids: li
     assert plan.freed <= size - size_of(root) < plan.freed + 10_000  # and the manifest
     assert all(item.intact for item in verify_all(root))
     assert rollback(root) == ids[1]
-    assert gc(root, 1).removed == ()  # the newest is kept, and what is live
+    assert gc(root, 1).removed == ()  # the newest and the live one stay
 
 
 def test_gc_deletes_the_cache_of_embeddings_where_it_is_told_to(
@@ -145,11 +147,11 @@ def test_open_snapshot_survives_the_deletion_of_its_files(
     root: Path, ids: list[str], write: Write, words: HashEncoder
 ) -> None:
     held = Snapshot.open(root, ids[0])
-    expected = search(held, words, ["red fox"], k=9)
+    expected = search(held, words, ["red fox"], SearchSettings(k=9))
     compact(root)
     gc(root, 1)
     assert ids[0] not in {info.id for info in list_snapshots(root)}
-    assert search(held, words, ["red fox"], k=9) == expected
+    assert search(held, words, ["red fox"], SearchSettings(k=9)) == expected
     assert [chunk.document_id for chunk in held.chunks()] == ["fox.md", "owl.md", "owl.md"]
 
 
@@ -197,7 +199,7 @@ def test_flipped_bit_in_current_is_refused(root: Path) -> None:
 
 
 def flip_bit(path: Path) -> None:
-    """In the middle of a file, in a new one: what is open has the old one mapped."""
+    """Flip a bit in the middle of a file; in a new file, because open snapshots have the old one mapped."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.unlink()
@@ -227,7 +229,7 @@ def test_every_writer_is_refused_while_another_writes(root: Path, write: Write, 
 HOLD = """
 import sys
 from pathlib import Path
-from index.store.snapshot import writing
+from index.store.folder import writing
 with writing(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()
@@ -242,5 +244,5 @@ def test_writer_that_waits_goes_on_when_the_other_is_done(root: Path, write: Wri
         assert other.stdout and other.stdout.readline() == b"locked\n"
         with pytest.raises(IndexBusy):
             refresh(root, folder, words)
-        other.kill()  # its lock falls with it
+        other.kill()  # its lock ends with it
         assert refresh(root, folder, words, wait=True).published

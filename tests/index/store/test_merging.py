@@ -1,4 +1,4 @@
-"""Segments stay few, and merging them stays cheap, however long the history."""
+"""Segments stay few and merging them stays cheap, however long the history of the index is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from index.store.merging import FANOUT, MAX_REMOVED, SMALLEST_TIER, segments_to_
 
 
 def run(sizes: list[int], start: int = 0) -> tuple[list[int], int]:
-    """Segments after additions of these sizes, and how many old rows were copied on the way."""
+    """Sizes of the segments after additions of these sizes, and the number of old rows that were copied."""
     segments, copied = [start] if start else [], 0
     for added in sizes:
         chosen = segments_to_merge(segments, segments, added)
@@ -38,7 +38,7 @@ def test_refreshes_of_one_percent_leave_the_large_segment_alone() -> None:
     assert max(segments) == 100_000 and copied < 100_000 / 4
 
 
-def test_segment_of_which_most_rows_are_removed_is_written_anew() -> None:
+def test_segment_of_which_most_rows_are_removed_is_rewritten() -> None:
     rows = 10_000
     assert segments_to_merge([int(rows * (1 - MAX_REMOVED))], [rows], 0) == set()
     assert segments_to_merge([int(rows * (1 - MAX_REMOVED)) - 1], [rows], 0) == {0}

@@ -1,4 +1,4 @@
-"""Opening, checking and going back to snapshots."""
+"""Opening, checking and rolling back to snapshots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from support.indexes import HashEncoder, Write
 
 from index.errors import CorruptSnapshot, IndexBusy, NoSnapshot
 from index.refresh.refresh import refresh
-from index.store.snapshot import Snapshot, current_id, list_snapshots, rollback, writing
+from index.store.folder import current_id, writing
+from index.store.maintenance import rollback, verify
+from index.store.snapshot import Snapshot, list_snapshots
 
 FOX = {"fox.md": "# Fox\n\nThe red fox.\n"}
 BOTH = {**FOX, "owl.md": "# Owl\n\nThe barn owl.\n"}
@@ -47,20 +49,21 @@ def test_every_missing_or_truncated_file_is_refused_at_open(root: Path) -> None:
         with pytest.raises(CorruptSnapshot, match="rollback"):
             Snapshot.open(root)
         path.write_bytes(content)
-    Snapshot.open(root).verify()
+    assert verify(root).intact
 
 
 def test_flipped_bit_in_any_file_is_found_by_verify(root: Path) -> None:
-    snapshot = Snapshot.open(root)
+    held = Snapshot.open(root)
     for path in files_of_current(root):
         content = path.read_bytes()
-        # A new file: the opened snapshot has the old one mapped.
+        # A new file, because the open snapshot has the old one mapped.
         path.unlink()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        with pytest.raises(CorruptSnapshot, match=path.name):
-            snapshot.verify()
+        found = verify(root)
+        assert found.damaged == (path.relative_to(root).as_posix(),)
+        assert found.reason is not None and path.name in found.reason
         path.write_bytes(content)
-    snapshot.verify()
+    assert verify(root, held.id).intact
 
 
 def test_altered_manifest_is_refused(root: Path) -> None:
@@ -70,12 +73,12 @@ def test_altered_manifest_is_refused(root: Path) -> None:
         Snapshot.open(root)
 
 
-def test_damaged_index_can_be_built_anew(root: Path, write: Write, fake: HashEncoder) -> None:
+def test_damaged_index_can_be_rebuilt(root: Path, write: Write, fake: HashEncoder) -> None:
     files_of_current(root)[0].write_bytes(b"")
     with pytest.raises(CorruptSnapshot):
         refresh(root, write(BOTH), fake)
     refresh(root, write(BOTH), fake, rebuild=True)
-    Snapshot.open(root).verify()
+    assert verify(root).intact
 
 
 def test_rollback_goes_to_the_snapshot_before_and_no_further(root: Path) -> None:

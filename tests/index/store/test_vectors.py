@@ -18,25 +18,15 @@ from index.encoders.encoder import Vectors
 from index.errors import IndexFault
 from index.refresh.refresh import RefreshSettings, refresh
 from index.search.search import search
+from index.search.settings import SearchSettings
 from index.store.approximate import sample_queries
+from index.store.folder import current_id, read_manifest
+from index.store.kinds import AUTO_ROWS, FLAT, FLAT_FP16, HNSW, IVF, VectorSettings
 from index.store.lexical import Postings
 from index.store.maintenance import compact
-from index.store.manifest import Manifest
 from index.store.segment import Segment, rows_of_chunks, write_segment
-from index.store.snapshot import Snapshot, current_id, list_snapshots, manifest_path
-from index.store.vectors import (
-    AUTO_ROWS,
-    FLAT,
-    FLAT_FP16,
-    HNSW,
-    IVF,
-    Live,
-    Rows,
-    SegmentVectors,
-    VectorSettings,
-    open_vectors,
-    write_vectors,
-)
+from index.store.snapshot import Snapshot, list_snapshots
+from index.store.vectors import Live, Rows, SegmentVectors, open_vectors, write_vectors
 
 DIMENSION = 32
 ROWS = 3000
@@ -60,7 +50,7 @@ QUERIES = clustered(50, seed=1)
 
 
 def settings_of(kind: str, recall: float = 0.95) -> VectorSettings:
-    return VectorSettings(kind, approximate_rows=1, recall=recall)
+    return VectorSettings(kind, min_rows_for_ann=1, target_recall=recall)
 
 
 @pytest.fixture(scope="module")
@@ -149,14 +139,14 @@ def test_scores_are_those_of_the_vectors_that_are_read(files: dict[str, Path], k
 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)
-def test_more_effort_finds_more(files: dict[str, Path], kind: str) -> None:
+def test_a_larger_ef_search_finds_more(files: dict[str, Path], kind: str) -> None:
     index = opened(files, kind)
     kept = index.read(np.arange(ROWS))
     everything = np.ones(ROWS, dtype=np.bool_)
     truth = [set(brute_force(kept, query, 10, everything)) for query in QUERIES]
 
-    def found(effort: int) -> int:
-        results = index.search(QUERIES, 10, effort=effort)
+    def found(ef_search: int) -> int:
+        results = index.search(QUERIES, 10, ef_search=ef_search)
         return sum(len(set(rows.tolist()) & best) for rows, best in zip(results, truth, strict=True))
 
     assert found(1) < found(256) == 500
@@ -209,9 +199,9 @@ def test_recall_that_the_build_tells_is_true(files: dict[str, Path], tmp_path: P
     truth = [set(brute_force(kept, query, 10, np.ones(ROWS, dtype=np.bool_))) for query in queries]
     found = index.search(queries, 10)
     measured = np.mean([len(set(rows.tolist()) & best) / 10 for rows, best in zip(found, truth, strict=True)])
-    # A search that comes back with too few rows is made good exactly, which the measurement leaves out.
+    # A search that finds too few rows is repeated exactly, which the measurement at the build leaves out.
     assert 0.8 <= entry.recall <= measured + 1e-4 <= entry.recall + 0.02
-    assert entry.kind == kind and entry.parameters["effort"] >= 1
+    assert entry.kind == kind and entry.parameters["ef_search" if kind == HNSW else "nprobe"] >= 1
 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)
@@ -233,10 +223,10 @@ def test_files_are_mapped_not_copied_and_searching_leaves_them_alone(files: dict
 
 
 @pytest.mark.parametrize("kind", [*EXACT, *APPROXIMATE])
-def test_threads_find_the_same_with_masks_and_efforts_of_their_own(files: dict[str, Path], kind: str) -> None:
+def test_threads_find_the_same_with_masks_and_ef_search_of_their_own(files: dict[str, Path], kind: str) -> None:
     index = opened(files, kind, removed=np.arange(50))
     masks = [None, *(np.random.default_rng(seed).random(ROWS) < 0.3 for seed in range(3))]
-    asked = [(mask, effort) for mask in masks for effort in (None, 8, 200)] * 6
+    asked = [(mask, ef_search) for mask in masks for ef_search in (None, 8, 200)] * 6
 
     def found(case: tuple[Live | None, int | None]) -> list[list[int]]:
         return [rows.tolist() for rows in index.search(QUERIES, 10, *case)]
@@ -249,19 +239,19 @@ def test_threads_find_the_same_with_masks_and_efforts_of_their_own(files: dict[s
 def test_auto_is_exact_up_to_its_threshold_and_small_segments_always_are() -> None:
     assert VectorSettings().kind_for(AUTO_ROWS - 1) == FLAT_FP16
     assert VectorSettings().kind_for(AUTO_ROWS) == HNSW
-    assert VectorSettings(approximate_rows=10).kind_for(10) == HNSW
+    assert VectorSettings(min_rows_for_ann=10).kind_for(10) == HNSW
     assert VectorSettings(IVF).kind_for(9_999) == FLAT_FP16
     assert VectorSettings(IVF).kind_for(10_000) == IVF
-    assert VectorSettings(FLAT, approximate_rows=1).kind_for(10**7) == FLAT
+    assert VectorSettings(FLAT, min_rows_for_ann=1).kind_for(10**7) == FLAT
 
 
 @pytest.mark.parametrize(
     ("wrong", "names"),
     [
         ({"kind": "lsh"}, "flat-fp16"),
-        ({"recall": 0.0}, "recall"),
-        ({"recall": 1.1}, "1.1"),
-        ({"approximate_rows": 0}, "rows"),
+        ({"target_recall": 0.0}, "recall"),
+        ({"target_recall": 1.1}, "1.1"),
+        ({"min_rows_for_ann": 0}, "rows"),
     ],
 )
 def test_senseless_settings_are_refused_in_a_sentence(wrong: dict[str, object], names: str) -> None:
@@ -294,10 +284,10 @@ def folder_of(write: Write, count: int, extra: dict[str, str] | None = None) -> 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)
 def test_manifest_and_list_tell_kind_and_recall(tmp_path: Path, write: Write, fake: HashEncoder, kind: str) -> None:
-    approximate = VectorSettings(kind, approximate_rows=100, recall=0.9)
+    approximate = VectorSettings(kind, min_rows_for_ann=100, target_recall=0.9)
     refresh(tmp_path / "index", folder_of(write, 120), fake, RefreshSettings(vectors=approximate))
     refresh(tmp_path / "index", folder_of(write, 121), fake, RefreshSettings(vectors=approximate))
-    manifest = Manifest.read(manifest_path(tmp_path / "index", current_id(tmp_path / "index")))
+    manifest = read_manifest(tmp_path / "index", current_id(tmp_path / "index"))
     large, small = manifest.segments
     assert (large.vectors.kind, small.vectors.kind) == (kind, FLAT_FP16)
     assert large.vectors.recall is not None and large.vectors.recall >= 0.9
@@ -312,7 +302,7 @@ def test_manifest_and_list_tell_kind_and_recall(tmp_path: Path, write: Write, fa
 def test_merging_keeps_every_vector_and_builds_the_kind(
     tmp_path: Path, write: Write, fake: HashEncoder, kind: str
 ) -> None:
-    wanted = VectorSettings(kind, approximate_rows=100)
+    wanted = VectorSettings(kind, min_rows_for_ann=100)
     refresh(tmp_path / "index", folder_of(write, 90), fake, RefreshSettings(vectors=wanted))
     refresh(tmp_path / "index", folder_of(write, 110), fake, RefreshSettings(vectors=wanted))
     before = vectors_by_hash(tmp_path / "index")
@@ -331,7 +321,7 @@ def vectors_by_hash(root: Path) -> dict[str, bytes]:
     for segment in Snapshot.open(root).segments:
         rows = np.arange(len(segment))
         vectors = segment.vectors.read(rows)
-        found |= {chunk.hash: vectors[row].tobytes() for row, chunk in enumerate(segment.chunks(rows))}
+        found |= {segment.reader.chunk(row).hash: vectors[row].tobytes() for row in rows.tolist()}
     return found
 
 
@@ -342,12 +332,12 @@ def test_segments_of_an_older_kind_are_read_on(tmp_path: Path, write: Write, fak
         tmp_path / "index",
         folder_of(write, 90),
         fake,
-        RefreshSettings(vectors=VectorSettings(kind, approximate_rows=1, recall=1.0)),
+        RefreshSettings(vectors=VectorSettings(kind, min_rows_for_ann=1, target_recall=1.0)),
     )
     snapshot = Snapshot.open(tmp_path / "index")
     assert [segment.vectors.kind for segment in snapshot.segments] == [FLAT, kind]
     for number in (3, 70):
-        hit = search(snapshot, fake, [f"{TOPICS[number % 4]} {number}"], mode="dense", k=3)[0][0]
+        hit = search(snapshot, fake, [f"{TOPICS[number % 4]} {number}"], SearchSettings(mode="dense", k=3))[0][0]
         assert TOPICS[number % 4] in hit.text
 
 
@@ -357,10 +347,10 @@ def test_approximate_index_leads_to_the_passage_that_is_asked_for(
     folder = folder_of(write, 300)
     asked = [f"The {TOPICS[number % 4]} number {number} of {number % 7}." for number in range(0, 300, 15)]
     refresh(tmp_path / "exact", folder, fake, RefreshSettings(vectors=VectorSettings(FLAT_FP16)))
-    truth = [hits[0] for hits in search(Snapshot.open(tmp_path / "exact"), fake, asked, mode="dense")]
+    truth = [hits[0] for hits in search(Snapshot.open(tmp_path / "exact"), fake, asked, SearchSettings(mode="dense"))]
     for kind in APPROXIMATE:
-        refresh(tmp_path / kind, folder, fake, RefreshSettings(vectors=VectorSettings(kind, approximate_rows=1)))
-        found = [hits[0] for hits in search(Snapshot.open(tmp_path / kind), fake, asked, mode="dense")]
+        refresh(tmp_path / kind, folder, fake, RefreshSettings(vectors=VectorSettings(kind, min_rows_for_ann=1)))
+        found = [hits[0] for hits in search(Snapshot.open(tmp_path / kind), fake, asked, SearchSettings(mode="dense"))]
         assert sum(hit == best for hit, best in zip(found, truth, strict=True)) >= 18
 
 
@@ -390,5 +380,5 @@ def test_chunks_come_back_from_their_rows_as_they_were(
     write_segment(folder, rows_of_chunks(chunks), vectors, Postings.build([chunk.passage for chunk in chunks]))
     segment = Segment(folder, np.ones(len(chunks), dtype=np.bool_))
     rows = list(range(len(chunks)))[::-1]
-    assert segment.chunks(rows) == chunks[::-1]
+    assert [segment.reader.chunk(row) for row in rows] == chunks[::-1]
     assert [segment.reader.place(row) for row in rows] == [(c.document_id, c.start, c.end) for c in chunks[::-1]]

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 import typer
 from support.commands import Ended
-from support.fakes import Domain
+from support.domains import Domain
 
 from ragft import artifacts
 from ragft.cli import app
-from ragft.stages import Stages
 
 Ragft = Callable[..., Ended]
 CommandPath = tuple[str, ...]
@@ -130,7 +129,7 @@ def test_repeated_id(ragft: Ragft, domain: Domain) -> None:
     domain.lines("examples.jsonl", [{"id": "e", "question": "a", "answer": "b"}] * 2)
     ended = ragft("data", "split", "-c", domain.config)
     assert ended.status == 2
-    assert "line 2: id 'e' stands there twice" in ended.sentence
+    assert "line 2: duplicate id 'e' (first on line 1)" in ended.sentence
 
 
 def test_unknown_setup(ragft: Ragft, domain: Domain) -> None:
@@ -199,40 +198,40 @@ def test_full_disk(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch
 
 
 def test_missing_package(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_vllm(stages: Stages) -> None:
+    def without_vllm(app: object) -> None:
         raise ModuleNotFoundError("No module named 'vllm'", name="vllm")
 
-    monkeypatch.setattr(Stages, "evaluate", without_vllm)
+    monkeypatch.setattr("ragft.stages.evaluation.evaluate", without_vllm)
     ended = ragft("evaluate", "-c", domain.config)
     assert ended.status == 1
     assert "'vllm' is not installed; `ragft doctor` says" in ended.sentence
 
 
 def test_no_permission(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(stages: Stages) -> None:
+    def forbidden(app: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/data/out")
 
-    monkeypatch.setattr(Stages, "split", forbidden)
+    monkeypatch.setattr("ragft.stages.data.split", forbidden)
     ended = ragft("data", "split", "-c", domain.config)
     assert ended.status == 1
     assert "No permission for /data/out" in ended.sentence
 
 
 def test_interrupt_says_that_nothing_is_lost(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(stages: Stages) -> None:
+    def interrupted(app: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Stages, "finetune", interrupted)
+    monkeypatch.setattr("ragft.stages.adapter.finetune", interrupted)
     ended = ragft("finetune", "-c", domain.config)
     assert ended.status == 130
     assert "Nothing is lost" in ended.err and "Traceback" not in ended.err
 
 
 def test_bug_shows_its_traceback(ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(stages: Stages) -> None:
+    def bug(app: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Stages, "split", bug)
+    monkeypatch.setattr("ragft.stages.data.split", bug)
     with pytest.raises(ZeroDivisionError):
         ragft("data", "split", "-c", domain.config)
 
@@ -281,3 +280,95 @@ def test_shown_row_marks_what_is_learnt(ragft: Ragft, domain: Domain, loaded_enc
     learnt = "".join(token for token, trained in zip(values["tokens"], values["trained"], strict=True) if trained)
     assert learnt == values["messages"][-1]["content"] + "<|im_end|>"
     assert len(values["tokens"]) == len(values["token_ids"]) == len(values["trained"])
+
+
+# --- configuration, models, scores
+
+
+def test_config_prints_every_value_and_where_it_came_from(
+    ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domain.configure(answer={"format": r"\A[a-z]+ \[\d+\]\Z"})
+    monkeypatch.setenv("RAGFT__SERVE__PORT", "7")
+    monkeypatch.setenv("COLUMNS", "300")
+    values = ragft("config", "-c", domain.config, "--set", "seed=3", "--json").values
+    assert values["seed"] == {"value": 3, "source": "--set seed=3"}
+    assert values["serve.port"] == {"value": 7, "source": "environment variable RAGFT__SERVE__PORT"}
+    assert values["name"] == {"value": "desk", "source": str(domain.config)}
+    assert values["finetune.rank"] == {"value": 16, "source": "default"}
+    shown = ragft("config", "-c", domain.config).out
+    assert r"\A[a-z]+ \[\d+\]\Z" in shown  # no markup of the terminal's
+    assert len(shown.splitlines()) == len(values) + 1
+
+
+def merged(domain: Domain, *numbers: int) -> list[str]:
+    """Models as `ragft merge` makes them, the oldest first; the last one is deployed."""
+    app = domain.application()
+    made = []
+    for number in numbers:
+        figures = {"divergence": 0.01 * number, "version": f"{number}" * 16, "trained_with": {"model.base": "smollm2"}}
+        model, _ = artifacts.build(app.registry.root, "model", {"number": number}, lambda _, f=figures: f)  # type: ignore[misc]
+        app.registry.deploy(model)
+        made.append(model.fingerprint)
+    return made
+
+
+def test_models_go_back_and_forth_by_name(ragft: Ragft, domain: Domain) -> None:
+    first, second = merged(domain, 1, 2)
+    listed = ragft("models", "list", "-c", domain.config)
+    assert f"* {second}" in listed.out and f"- {first}" in listed.out and "smollm2" in listed.out
+    back = ragft("models", "rollback", "-c", domain.config)
+    assert (back.status, back.out) == (
+        0, f"Deployed: {first}; {second} served before, and `ragft models rollback` deploys it again\n"
+    )  # fmt: skip
+    states = {
+        row["fingerprint"]: row["state"]
+        for row in ragft("models", "list", "-c", domain.config, "--json").values["models"]
+    }
+    assert states == {first: "deployed", second: "previous"}
+    assert ragft("models", "deploy", second[:6], "-c", domain.config, "--json").values == {
+        "deployed": second, "before": first
+    }  # fmt: skip
+    shown = ragft("models", "show", first, "-c", domain.config)
+    assert "divergence: 0.01" in shown.out and str(domain.workspace / "models" / first) in shown.out
+
+
+def test_models_that_are_not_there_are_refused(ragft: Ragft, domain: Domain) -> None:
+    assert "There are no models yet" in ragft("models", "list", "-c", domain.config).out
+    (only,) = merged(domain, 1)
+    ended = ragft("models", "deploy", "zzz", "-c", domain.config)
+    assert ended.status == 2 and only in ended.sentence
+    ended = ragft("models", "rollback", "-c", domain.config)
+    assert ended.status == 1 and "no other model has served" in ended.sentence
+
+
+def test_old_models_are_deleted_but_for_those_that_serve_or_served_last(ragft: Ragft, domain: Domain) -> None:
+    made = merged(domain, 1, 2, 3, 4)
+    assert ragft("models", "deploy", made[0], "-c", domain.config).status == 0  # the one before it is the fourth
+    planned = ragft("models", "gc", "--keep", "1", "--dry-run", "-c", domain.config, "--json").values
+    assert set(planned["removed"]) == {made[1], made[2]} and len(list(domain.workspace.glob("models/*/"))) == 4
+    assert ragft("models", "gc", "--keep", "1", "-c", domain.config).status == 0
+    assert {path.name for path in domain.workspace.glob("models/*/")} == {made[0], made[3]}
+
+
+def test_scoring_without_answers_says_how_to_get_some(
+    ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = ragft("score", "-c", domain.config, "--set", "evaluate.setups=[rag-only]")
+    assert ended.status == 1 and "There are no answers to score yet" in ended.sentence
+    ended = ragft("score", "-c", domain.config, "--questions", domain.folder / "questions.jsonl")
+    assert ended.status == 2 and "give both, or none" in ended.sentence
+
+
+def test_answers_of_another_program_are_scored_without_an_index_or_a_model(ragft: Ragft, domain: Domain) -> None:
+    rows = [
+        {"question_id": name, "setup": setup, "answer": answer}
+        for name, answer in (("q1", "yes"), ("q2", "2026-04-30"), ("q3", "I do not know."))
+        for setup in ("theirs", "hybrid")
+    ]
+    file = domain.lines("their-answers.jsonl", rows)
+    ended = ragft("score", "-c", domain.config, "--records", file)
+    assert ended.status == 0 and "theirs" in ended.out and "report.html" in ended.out
+    values = ragft("score", "-c", domain.config, "--records", file, "--json").values
+    assert values["theirs"]["exact_match"] == values["hybrid"]["exact_match"] == 1.0
+    assert {path.name for path in domain.workspace.iterdir()} == {"evaluations"}

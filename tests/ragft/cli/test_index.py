@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.commands import Ended
-from support.fakes import Domain
+from support.domains import Domain
 
 Ragft = Callable[..., Ended]
 pytestmark = pytest.mark.usefixtures("loaded_encoder")
@@ -94,8 +94,8 @@ def test_folder_that_lost_most_of_its_documents_empties_no_index(index: Ragft, d
     foretold = index("refresh", "--dry-run")
     assert foretold.status == 1 and "would be refused: 2 of 3 indexed documents" in foretold.err
     ended = index("refresh")
-    assert ended.status == 1 and "--allow-removal" in ended.sentence and "index.allow_removal" in ended.sentence
-    assert index("refresh", "--set", "index.allow_removal=0.6").status == 1
+    assert ended.status == 1 and "--allow-removal" in ended.sentence and "index.refresh.allow_removal" in ended.sentence
+    assert index("refresh", "--set", "index.refresh.allow_removal=0.6").status == 1
     assert index("refresh", "--allow-removal", "--json").values["removed"] == 2
 
 
@@ -109,7 +109,7 @@ def test_formats_and_repetitions_are_told(ragft: Ragft, domain: Domain) -> None:
     domain.page("page.html", f"<h1>Page</h1><p>{words}</p>")
     domain.page("copy.txt", words)
     domain.page("rows.csv", "key,body\n7,a row\n")
-    fields = ("--set", "index.fields.text=body", "--set", "index.fields.id=key")
+    fields = ("--set", "index.documents.fields.text=body", "--set", "index.documents.fields.id=key")
     built = ragft("index", "build", "-c", domain.config, *fields)
     assert "0 passages repeat others word for word, 1 groups nearly do" in built.out
     listed = ragft("index", "list", "--documents", "--json", "-c", domain.config).values["documents"]
@@ -139,7 +139,7 @@ def test_search_shows_passages_best_first(index: Ragft) -> None:
     ended = index("search", "When does Node.js 24 reach its end of life?")
     assert ended.out.startswith("[1] node.md#")
     assert "Node.js > Node.js 24" in ended.out
-    assert "2 passages in" in ended.out  # index.top_k
+    assert "2 passages in" in ended.out  # index.search.top_k
     hits = index("search", "Do kittens purr?", "-k", 4, "--json").values["hits"]
     assert hits[0]["document_id"] == "cats.md" and len(hits) == 4
 
@@ -180,13 +180,13 @@ def test_search_tells_how_long_each_stage_took(index: Ragft) -> None:
 def test_a_configured_reranker_orders_the_passages(index: Ragft, tmp_path: Path) -> None:
     from support.indexes import make_cross_encoder
 
-    rerank = f"index.rerank={make_cross_encoder(tmp_path / 'judge')}"
+    rerank = f"index.search.reranker={make_cross_encoder(tmp_path / 'judge')}"
     hits = index("search", "support ends", "-k", 4, "--set", rerank, "--json").values["hits"]
     scores = [hit["rerank_score"] for hit in hits]
     assert len(scores) == 4 and scores == sorted(scores, reverse=True) == [hit["score"] for hit in hits]
     timings = index("search", "support ends", "--set", rerank, "--json").values["timings_ms"]
     assert timings["rerank"] > 0
-    ended = index("search", "support ends", "--set", f"index.rerank={tmp_path}")
+    ended = index("search", "support ends", "--set", f"index.search.reranker={tmp_path}")
     assert ended.status == 2 and "no cross-encoder" in ended.sentence
 
 
@@ -256,7 +256,7 @@ def test_diff_compact_and_gc_tell_what_they_found_and_did(index: Ragft, domain: 
 def test_refresh_keeps_as_many_snapshots_as_configured(index: Ragft, domain: Domain) -> None:
     for number in range(3):
         domain.page("cats.md", f"# Cats\n\n## Kittens\n\nA kitten sleeps {number} hours.\n")
-        ended = index("refresh", "--set", "index.keep_snapshots=2", "--check-content", "--wait", "--json")
+        ended = index("refresh", "--set", "index.refresh.keep_snapshots=2", "--check-content", "--wait", "--json")
     assert len(ended.values["pruned"]) == 1
     assert len(index("list", "--json").values["snapshots"]) == 2
 
@@ -267,12 +267,12 @@ def test_rebuild_encodes_everything_again(index: Ragft) -> None:
 
 
 def test_another_encoder_is_refused(index: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ragft.stages import Stages
+    from ragft.stages.application import Application
 
     class Other:
         fingerprint, source, dimension, max_tokens = "other", "another-encoder", 8, 64
 
-    monkeypatch.setattr(Stages, "encoder", Other())
+    monkeypatch.setattr(Application, "encoder", Other())
     ended = index("search", "kitten")
     assert ended.status == 1
     assert "another-encoder" in ended.sentence

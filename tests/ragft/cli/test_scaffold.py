@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import Ended
+from support.domains import application
 
 from ragft.cli.scaffold import scaffold
 from ragft.config import load_config
@@ -18,7 +19,7 @@ Ragft = Callable[..., Ended]
 
 def test_new_domain_has_nothing_to_mend(tmp_path: Path) -> None:
     folder = scaffold(tmp_path / "handbook")
-    findings = audit_data(load_config(folder / "ragft.yaml"))
+    findings = audit_data(application(load_config(folder / "ragft.yaml")))
     assert {row.state for row in findings.rows} == {"ok"}
 
 

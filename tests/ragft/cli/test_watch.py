@@ -18,19 +18,22 @@ from typing import Any
 
 import pytest
 from support.commands import Ended, hear_interrupts
-from support.fakes import Domain, Quiet
+from support.domains import Domain, Quiet
 
 from index.errors import IndexBusy
 from index.refresh.gate import Verdict
 from index.refresh.planning import RefreshPlan
 from index.refresh.refresh import RefreshReport
 from ragft.cli import watch
-from ragft.cli.refusals import refusal
 from ragft.config import Config
 from ragft.errors import RagftError
-from ragft.stages import Stages
+from ragft.stages.application import Application
 
 Ragft = Callable[..., Ended]
+LEXICAL = {
+    "search": {"mode": "lexical", "top_k": 2},
+    "refresh": {"allow_removal": 0.5, "gate": {"questions": "golden.jsonl"}},
+}
 SECONDS = 300.0
 """Nothing that is waited for takes longer, on a busy machine either."""
 
@@ -49,8 +52,8 @@ class Followed:
         self.reporter = Quiet()
         self.shown: list[dict[str, Any]] = []
         self.reporter.result = lambda values, *_: self.shown.append(values)  # type: ignore[method-assign]
-        stages = Stages(Config(name="desk", workspace=tmp_path), self.reporter)
-        watch.follow(iter(changes), stages, self._refresh, lambda error: refusal(error)[1])
+        app = Application(Config(name="desk", workspace=tmp_path), self.reporter)
+        watch.follow(iter(changes), app, self._refresh)
 
     def _refresh(self) -> RefreshReport:
         self.refreshes += 1
@@ -312,7 +315,7 @@ def watcher(domain: Domain) -> Iterator[Callable[..., Watcher]]:
 def test_watching_process_follows_the_folder_through_everything_that_goes_wrong(
     domain: Domain, watcher: Callable[..., Watcher]
 ) -> None:
-    domain.configure(index={"mode": "lexical", "top_k": 2, "allow_removal": 0.5, "gate": {"questions": "golden.jsonl"}})
+    domain.configure(index=LEXICAL)
     domain.lines("golden.jsonl", [{"question": "Do kittens purr?", "sources": ["cats.md"]}])
     process = watcher()
     assert process.values()["added"] == 3

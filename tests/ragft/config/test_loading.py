@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ import pytest
 from support import ROOT
 
 from ragft.cli.scaffold import scaffold
-from ragft.config import Config, Section, load_config, workspace_of
+from ragft.config import Config, load_config
+from ragft.config.loading import leaves, load_with_sources
+from ragft.config.renamed import RENAMED
 from ragft.errors import UsageError
 
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
@@ -27,7 +28,7 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_shipped_configuration_loads_and_names_files_that_exist(path: Path) -> None:
     config = load_config(path)
-    assert config.index.documents.is_dir()
+    assert config.index.documents.folder.is_dir()
     assert config.data.examples.is_file() and config.data.questions.is_file()
     assert config.data.documents is None or config.data.documents.is_dir()
 
@@ -44,13 +45,13 @@ def test_scaffolded_configuration_loads(tmp_path: Path) -> None:
         ("name: a\ndata: {mix: {gold: 0.5}}", "unknown key 'data.mix.gold': did you mean 'gold_share'?"),
         ("name: a\nserve: {zzzzzz: 1}", "unknown key 'serve.zzzzzz': known keys: body_timeout, "),
         ("seed: 1", "key 'name' is missing."),
-        ("name: a\nindex: {top_k: many}", "index.top_k: Input should be a valid integer"),
-        ("name: a\nindex: {top_k: 0}", "index.top_k: Input should be greater than or equal to 1 (it is 0)."),
+        ("name: a\nindex: {search: {top_k: many}}", "index.search.top_k: Input should be a valid integer"),
+        ("name: a\nindex: {search: {top_k: 0}}", "index.search.top_k: Input should be greater than or equal to 1 ("),
         ("name: a\nindex:", "index: Input should be a valid dictionary"),
         ("name: A b", "name: String should match pattern"),
         ("name: a\nevaluate: {setups: [hybird]}", "evaluate.setups.0: Input should be 'prompt-only', "),
-        ("name: a\nprompt: {format: '('}", "prompt.format: is not a regular expression"),
-        ("name: a\nprompt: {value: 'Answer: .+'}", "prompt.value: has no group"),
+        ("name: a\nanswer: {format: '('}", "answer.format: is not a regular expression"),
+        ("name: a\nanswer: {value: 'Answer: .+'}", "answer.value: has no group"),
         ("name: a\ndata: {mix: {general_share: 0.5}}", "data.mix.general names no file"),
         ("name: a\ndata: {mix: {general_share: 1.0, general: x}}", "general_share: Input should be less than 1"),
         ("- a\n- b", "does not hold `key: value` lines"),
@@ -67,8 +68,8 @@ def test_wrong_configuration_is_refused_in_words(tmp_path: Path, text: str, sent
 
 
 def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"index\.top_k: .*finetune\.epochs: "):
-        load_config(written(tmp_path, "name: a\nfinetune: {epochs: -1}\nindex: {top_k: -1}"))
+    with pytest.raises(UsageError, match=r"index\.search\.top_k: .*finetune\.epochs: "):
+        load_config(written(tmp_path, "name: a\nfinetune: {epochs: -1}\nindex: {search: {top_k: -1}}"))
 
 
 def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
@@ -80,9 +81,9 @@ def test_set_beats_environment_beats_file(tmp_path: Path, monkeypatch: pytest.Mo
     path = written(tmp_path, "name: a\nserve: {port: 1, host: file}\nfinetune: {epochs: 1}")
     monkeypatch.setenv("RAGFT__SERVE__PORT", "2")
     monkeypatch.setenv("RAGFT__SERVE__HOST", "environment")
-    config = load_config(path, ["serve.port=3", "index.top_k=7"])
+    config = load_config(path, ["serve.port=3", "index.search.top_k=7"])
     assert (config.serve.port, config.serve.host, config.finetune.epochs) == (3, "environment", 1)
-    assert config.index.top_k == 7
+    assert config.index.search.top_k == 7
 
 
 def test_overrides_are_checked_like_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,12 +105,12 @@ def test_a_fault_names_the_place_that_the_value_came_from(tmp_path: Path, monkey
     path = written(tmp_path, "name: a\nmerge: {prompts: 0}")
     monkeypatch.setenv("RAGFT__SERVE__PROT", "2")
     with pytest.raises(UsageError) as refused:
-        load_config(path, ["serve.setups=hybrid", "index={depht: 1}"])
+        load_config(path, ["serve.setups=hybrid", "index.search={mdoe: dense}"])
     told = str(refused.value)
     assert f"{path}: merge.prompts: Input should be greater than or equal to 1 (it is 0)." in told
     assert "environment variable RAGFT__SERVE__PROT: unknown key 'serve.prot': did you mean 'port'?" in told
     assert "--set serve.setups=hybrid: serve.setups: Input should be a list, as in [one, two] (it is 'hybrid')." in told
-    assert "--set index={depht: 1}: unknown key 'index.depht': did you mean 'depth'?" in told
+    assert "--set index.search={mdoe: dense}: unknown key 'index.search.mdoe': did you mean 'mode'?" in told
 
 
 def test_lists_and_nothing_can_be_set(tmp_path: Path) -> None:
@@ -122,10 +123,11 @@ def test_lists_and_nothing_can_be_set(tmp_path: Path) -> None:
 
 
 def test_paths_are_relative_to_the_file_and_overrides_to_where_one_stands(tmp_path: Path) -> None:
-    text = "name: a\nworkspace: out\nindex: {documents: docs}\ndata: {examples: /e.jsonl, mix: {general: g.jsonl}}"
-    config = load_config(written(tmp_path, text + "\nmodel: {base: ./model}"), ["data.questions=q.jsonl"])
+    text = "name: a\nworkspace: out\nindex: {documents: {folder: docs}}\nmodel: {base: ./model}\n"
+    text += "data: {examples: /e.jsonl, mix: {general: g.jsonl}}"
+    config = load_config(written(tmp_path, text), ["data.questions=q.jsonl"])
     assert config.workspace == tmp_path / "out"
-    assert config.index.documents == tmp_path / "docs"
+    assert config.index.documents.folder == tmp_path / "docs"
     assert config.data.examples == Path("/e.jsonl")
     assert config.data.mix.general == tmp_path / "g.jsonl"
     assert config.data.questions == Path("q.jsonl")
@@ -134,32 +136,71 @@ def test_paths_are_relative_to_the_file_and_overrides_to_where_one_stands(tmp_pa
 
 def test_defaults_are_relative_to_the_file_too(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, "name: a"))
-    assert config.index.documents == tmp_path / "documents"
+    assert config.index.documents.folder == tmp_path / "documents"
     assert (config.data.examples, config.data.questions) == (tmp_path / "examples.jsonl", tmp_path / "questions.jsonl")
     assert config.data.documents is config.data.mix.general is config.serve.keys is None
 
 
 def test_names_of_models_are_no_paths(tmp_path: Path) -> None:
-    config = load_config(written(tmp_path, "name: a\nmodel: {base: owner/name}\nindex: {encoder: all-minilm-l6-v2}"))
-    assert (config.model.base, config.index.encoder) == ("owner/name", "all-minilm-l6-v2")
+    config = load_config(
+        written(tmp_path, "name: a\nmodel: {base: owner/name}\nindex: {encoder: {model: all-minilm-l6-v2}}")
+    )
+    assert (config.model.base, config.index.encoder.model) == ("owner/name", "all-minilm-l6-v2")
 
 
 def test_workspace_is_named_after_the_domain_where_ragft_runs(tmp_path: Path) -> None:
-    assert workspace_of(load_config(written(tmp_path, "name: a"))) == Path("workspace/a")
+    assert load_config(written(tmp_path, "name: a")).workspace_folder == Path("workspace/a")
 
 
 def test_filter_of_the_index_is_checked_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "ragft.yaml"
-    path.write_text("name: desk\nindex:\n  filter: {year: {gte: 2024}}\n")
-    assert load_config(path).index.filter == {"year": {"gte": 2024}}
-    with pytest.raises(UsageError, match=r"index\.filter: cannot be understood: There is no operator 'newer'"):
-        load_config(path, ["index.filter={year: {newer: 2024}}"])
+    path.write_text("name: desk\nindex: {search: {filter: {year: {gte: 2024}}}}\n")
+    assert load_config(path).index.search.filter == {"year": {"gte": 2024}}
+    with pytest.raises(UsageError, match=r"search\.filter: cannot be understood: Filters have no operator 'newer'"):
+        load_config(path, ["index.search.filter={year: {newer: 2024}}"])
 
 
 def test_reranker_that_is_marked_as_a_path_is_one(tmp_path: Path) -> None:
     path = tmp_path / "ragft.yaml"
-    path.write_text("name: desk\nindex: {rerank: ./models/judge}\n")
-    assert load_config(path).index.rerank == str(tmp_path / "./models/judge")
+    path.write_text("name: desk\nindex: {search: {reranker: ./models/judge}}\n")
+    assert load_config(path).index.search.reranker == str(tmp_path / "./models/judge")
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_a_renamed_key_is_refused_with_its_new_name(tmp_path: Path, old: str) -> None:
+    new = RENAMED[old]
+    # A value that fits neither the old key nor a section that took its name.
+    with pytest.raises(UsageError) as refused:
+        load_config(written(tmp_path, "name: a"), [f"{old}=x"])
+    assert f"--set {old}=x: key {old!r} is now {new!r}." in str(refused.value)
+    assert new in {".".join(keys[: new.count(".") + 1]) for keys, _ in leaves()}
+
+
+def test_a_configuration_of_the_version_before_is_refused_with_every_new_name(tmp_path: Path) -> None:
+    old = "name: a\nprompt: {system: s, format: f}\nindex: {documents: d, encoder: e, top_k: 3}\nfinetune: {clip: 1}"
+    with pytest.raises(UsageError) as refused:
+        load_config(written(tmp_path, old))
+    for key in ("prompt.format", "index.documents", "index.encoder", "index.top_k", "finetune.clip"):
+        assert f"key {key!r} is now {RENAMED[key]!r}." in str(refused.value)
+
+
+def test_every_value_tells_where_it_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "name: a\nserve: {port: 1}\nindex: {search: {top_k: 3}}")
+    monkeypatch.setenv("RAGFT__ENGINE__MAX_TOKENS", "7")
+    loaded = load_with_sources(path, ["finetune={epochs: 2}", "index.search.top_k=5"])
+    values = loaded.values()
+    assert values.keys() == loaded.sources.keys() == {".".join(keys) for keys, _ in leaves()}
+    for key, value, source in [
+        ("name", "a", str(path)),
+        ("serve.port", 1, str(path)),
+        ("serve.host", "127.0.0.1", "default"),
+        ("engine.max_tokens", 7, "environment variable RAGFT__ENGINE__MAX_TOKENS"),
+        ("finetune.epochs", 2, "--set finetune={epochs: 2}"),
+        ("finetune.rank", 16, "default"),
+        ("index.search.top_k", 5, "--set index.search.top_k=5"),
+        ("index.documents.folder", str(tmp_path / "documents"), "default"),
+    ]:
+        assert (values[key], loaded.sources[key]) == (value, source), key
 
 
 def test_json_schema_describes_every_key() -> None:
@@ -168,35 +209,29 @@ def test_json_schema_describes_every_key() -> None:
         assert all("description" in key for key in schema["$defs"][name]["properties"].values())
 
 
-def leaves(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from leaves(field.annotation, (*path, name))
-        else:
-            yield (*path, name)
-
-
 def accesses() -> set[tuple[str, str]]:
     """(owner, attribute) of every attribute that the source reads: `config.index.top_k` gives ("index", "top_k")."""
     found = set()
     for package in ("index", "ragft", "serving"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Attribute) and path.parent.name != "config":
+                if isinstance(node, ast.Attribute):
                     owner: Any = node.value
                     name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
-                    found.add((name.strip("_"), node.attr))
+                    # A section that hands its values to the index reads them itself.
+                    own = name == "self" and path.parent.name == "config"
+                    found.add(("own section" if own else name.strip("_"), node.attr))
     return found
 
 
 def test_every_key_has_a_reader() -> None:
     read = accesses()
     # How the code calls a section that it was handed.
-    handed = ("settings", "section", "limits", "mixing", "config")
+    handed = ("settings", "section", "limits", "mixing", "config", "own section")
     unread = [
         ".".join(path)
-        for path in leaves(Config)
-        if path != ("workspace",)  # read by `workspace_of`, which a test above calls
+        for path, _ in leaves()
+        if path != ("workspace",)  # read by `workspace_folder`, which a test above calls
         and not any((owner, path[-1]) in read for owner in (*path[-2:-1], *handed))
     ]
     assert unread == []

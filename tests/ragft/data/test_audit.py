@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from support.commands import Ended
-from support.fakes import Domain
+from support.domains import Domain
 
-from ragft.config import load_config
 from ragft.data.audit import audit_data, refuse_overlap
 from ragft.data.examples import Example
+from ragft.data.questions import Question
 from ragft.errors import UsageError
-from ragft.evaluate.records import Question
 
 Ragft = Callable[..., Ended]
 FORM = {"format": r"\S+ \[\d+\]", "refusal": "I do not know."}
@@ -21,7 +20,7 @@ FORM = {"format": r"\S+ \[\d+\]", "refusal": "I do not know."}
 
 def found(domain: Domain) -> dict[str, tuple[str, str]]:
     """State and detail by what was looked at."""
-    return {row.what: (row.state, row.detail) for row in audit_data(load_config(domain.config)).rows}
+    return {row.what: (row.state, row.detail) for row in audit_data(domain.application()).rows}
 
 
 def test_sound_data_has_no_errors(domain: Domain) -> None:
@@ -61,7 +60,7 @@ def test_duplicates_and_contradictions_are_warnings(domain: Domain) -> None:
 
 
 def test_answers_out_of_form_are_errors_by_the_rule_that_scores_them(domain: Domain) -> None:
-    domain.configure(prompt=FORM)
+    domain.configure(answer=FORM)
     domain.lines(
         "examples.jsonl",
         [
@@ -76,7 +75,7 @@ def test_answers_out_of_form_are_errors_by_the_rule_that_scores_them(domain: Dom
 
 
 def test_data_in_form_is_fine(domain: Domain) -> None:
-    domain.configure(prompt={"format": r".* \[\d+\]|I do not know\."})
+    domain.configure(answer={"format": r".* \[\d+\]|I do not know\."})
     findings = found(domain)
     assert findings["form"] == ("ok", "every answer is in the house format")
     assert "refusal" not in findings
@@ -112,7 +111,7 @@ def test_one_run_shows_all_that_cannot_be_read(domain: Domain) -> None:
 
 
 def test_missing_documents_are_a_finding(domain: Domain) -> None:
-    domain.configure(index={"documents": "nowhere"})
+    domain.configure(index={"documents": {"folder": "nowhere"}})
     assert "does not exist" in found(domain)["documents"][1]
 
 

@@ -96,7 +96,7 @@ GOOD = {"question": "a", "answer": "b"}
         ({"messages": [ASSISTANT, USER]}, "the last two messages must be the user's and the assistant's"),
         ({"messages": [{"role": "tool", "content": ""}, ASSISTANT]}, "a message needs a `role`"),
         ({"messages": [{"role": "user", "content": None}, ASSISTANT]}, "a message needs a `role`"),
-        ({**GOOD, "id": "same"}, "id 'same' stands there twice"),
+        ({**GOOD, "id": "same"}, "duplicate id 'same' (first on line 1)"),
         ({**GOOD, "answer": "half of \ud83d"}, "half a character"),
         (["a"], "write an object with fields, not a list"),
     ],

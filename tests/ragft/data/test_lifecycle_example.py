@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 from support import ROOT
+from support.domains import application
 
 from index.documents.chunking import section_headings
 from index.documents.folder import read_documents
-from ragft.citations import parse_citations, passage_matches
+from ragft.citations import parse_citations
 from ragft.config import load_config
 from ragft.data.audit import audit_data
-from ragft.evaluate.records import Question, read_questions
+from ragft.data.questions import Question, read_questions
+from ragft.data.sources import Source
 
 EXAMPLE = ROOT / "examples" / "lifecycle"
 KINDS = {"end-of-life", "released", "latest", "supported", "comparison"}
@@ -52,7 +54,7 @@ def test_script_gives_the_committed_files_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_audit_finds_nothing_to_mend() -> None:
-    findings = audit_data(CONFIG)
+    findings = audit_data(application(CONFIG))
     assert findings.errors == []
 
 
@@ -64,7 +66,7 @@ def test_example_is_large_enough_to_tell_setups_apart(
     assert sum(not question.answerable for question in questions) == tags["unanswerable"] >= 60
     assert tags["changed"] >= 120
     assert all(question.stale_answers for question in questions if "changed" in question.tags)
-    for folder in (CONFIG.index.documents, CONFIG.data.documents):
+    for folder in (CONFIG.index.documents.folder, CONFIG.data.documents):
         assert folder is not None and 90 <= len(list(folder.glob("*.md"))) <= 400
     for tagged in ([row["tags"] for row in examples], [question.tags for question in questions]):
         counted = Counter(tags[0] for tags in tagged)
@@ -79,7 +81,7 @@ def test_no_product_that_is_asked_about_was_taught(
     asked = {source.partition("#")[0] for question in questions for source in question.sources}
     assert taught and asked and not taught & asked
     titles = {
-        document.title for document in read_documents(CONFIG.index.documents)[0] if document.id in asked
+        document.title for document in read_documents(CONFIG.index.documents.folder)[0] if document.id in asked
     }  # fmt: skip
     # By name as well, where no source tells: in refusals.
     named = [
@@ -105,25 +107,25 @@ def test_no_question_is_an_example(examples: list[dict[str, Any]], questions: tu
 
 
 def test_every_answer_is_in_the_house_format(examples: list[dict[str, Any]]) -> None:
-    form, value = re.compile(CONFIG.prompt.format or ""), re.compile(CONFIG.prompt.value or "")
-    assert form.fullmatch(CONFIG.prompt.refusal)
+    form, value = re.compile(CONFIG.answer.format or ""), re.compile(CONFIG.answer.value or "")
+    assert form.fullmatch(CONFIG.answer.refusal)
     for row in examples:
         assert form.fullmatch(row["answer"]), row["id"]
         assert value.search(row["answer"])
         assert parse_citations(row["answer"]) == tuple(range(1, len(row["sources"]) + 1))
-        assert (row["answer"] == CONFIG.prompt.refusal) == (not row["sources"]) == ("unanswerable" in row["tags"])
+        assert (row["answer"] == CONFIG.answer.refusal) == (not row["sources"]) == ("unanswerable" in row["tags"])
 
 
 def test_every_source_is_a_section_of_its_page(examples: list[dict[str, Any]], questions: tuple[Question, ...]) -> None:
     for folder, named in (
         (CONFIG.data.documents, {source for row in examples for source in row["sources"]}),
-        (CONFIG.index.documents, {source for question in questions for source in question.sources}),
+        (CONFIG.index.documents.folder, {source for question in questions for source in question.sources}),
     ):
         assert folder is not None
         pages = {document.id: document for document in read_documents(folder)[0]}
         for source in named:
             page = pages[source.partition("#")[0]]
-            assert any(passage_matches(source, page.id, heading, page.title) for heading in section_headings(page)), (
+            assert any(Source(source).matches(page.id, heading, page.title) for heading in section_headings(page)), (
                 source
             )
 
@@ -131,7 +133,7 @@ def test_every_source_is_a_section_of_its_page(examples: list[dict[str, Any]], q
 def test_answers_stand_on_the_live_page(questions: tuple[Question, ...]) -> None:
     for question in questions:
         if question.tags[0] in ("end-of-life", "released", "latest"):
-            text = (CONFIG.index.documents / question.sources[0].partition("#")[0]).read_text(encoding="utf-8")
+            text = (CONFIG.index.documents.folder / question.sources[0].partition("#")[0]).read_text(encoding="utf-8")
             section = text.split(f"## {question.sources[0].partition('#')[2]}\n")[1].split("\n## ")[0]
             assert question.answers[0] in section, question.id
 

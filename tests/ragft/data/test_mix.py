@@ -17,6 +17,7 @@ from ragft.citations import parse_citations
 from ragft.config import MixSection
 from ragft.data.examples import Example
 from ragft.data.mix import Row, mix
+from ragft.data.sources import Source
 from ragft.errors import UsageError
 
 REFUSAL = "Source: none\nAnswer: unknown"
@@ -32,7 +33,7 @@ def example(number: int, *sources: int, **given_: Any) -> Example:
         "id": f"e{number}",
         "question": f"Question {number}?",
         "answer": f"Source: {marks} Section\nAnswer: {number}" if sources else REFUSAL,
-        "sources": tuple(f"doc{source}.md#Section {source}" for source in sources),
+        "sources": tuple(Source(f"doc{source}.md#Section {source}") for source in sources),
         "group": str(number),
     }
     return Example(**{**values, **given_})
@@ -150,7 +151,7 @@ def test_question_over_two_passages_is_refused_where_only_one_was_found() -> Non
 
 def test_half_an_answer_is_never_a_whole_one() -> None:
     # The document as a source, and a section of it: one passage holds both.
-    both = example(1, 3, sources=("doc3.md", "doc3.md#Section 3"))
+    both = example(1, 3, sources=(Source("doc3.md"), Source("doc3.md#Section 3")))
     for seed in range(10):
         (row,) = mixed([both], seed, gold_share=0, closed_book_share=0)
         assert row.kind == "refusal" and IDS[3] not in row.passages
@@ -160,7 +161,7 @@ def test_a_long_section_is_gold_by_any_of_its_passages() -> None:
     snapshot = FakeSnapshot(
         [("a.md", "Long", f"part {n}") for n in range(3)] + [("b.md", f"{n}", "") for n in range(9)]
     )
-    long = [Example("e", "q", "Answer [1]", sources=("a.md#Long",))]
+    long = [Example("e", "q", "Answer [1]", sources=(Source("a.md#Long"),))]
     seen = set()
     for seed in range(20):
         for share in (0.0, 1.0):
@@ -204,7 +205,7 @@ def test_seed_decides_all() -> None:
 
 
 def test_unknown_source_is_refused_with_its_example() -> None:
-    lost = [example(1, 1), example(2, sources=("doc1.md#No such section",))]
+    lost = [example(1, 1), example(2, sources=(Source("doc1.md#No such section"),))]
     with pytest.raises(UsageError, match=r"Example 'e2' names the source 'doc1\.md#No such section'"):
         mixed(lost)
 
@@ -216,7 +217,7 @@ def test_more_sources_than_passages_are_refused() -> None:
 
 def test_document_names_may_hold_a_hash() -> None:
     snapshot = FakeSnapshot([("c#.md", "Generics", "Text."), ("c.md", "Pointers", "Text.")])
-    examples = [Example("e", "q", "a [1]", sources=("c#.md#Generics",))]
+    examples = [Example("e", "q", "a [1]", sources=(Source("c#.md#Generics"),))]
     settings_ = MixSection(passages=1, gold_share=1, closed_book_share=0)
     (row,) = mix(examples, (), snapshot, lambda _: [[]], settings_, system="", refusal="", seed=0)  # type: ignore[arg-type]
     assert row.passages == (snapshot.chunks()[0].id,)

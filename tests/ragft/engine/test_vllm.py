@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -11,21 +10,26 @@ import threading
 import time
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import PYTHONPATH
 from support.engines import MODEL, SETTINGS, EngineThread
 
-from ragft.engine.base import Delta, Sampling
+from ragft.engine.base import ChatRequest, Completion, EngineDead, PromptTooLong, RequestRefused
 from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
-from ragft.engine.vllm import VllmEngine, model_fingerprint
-from ragft.errors import EngineDead, PromptTooLong, RagftError, UsageError
+from ragft.engine.vllm import VllmEngine
+from ragft.errors import RagftError
 from ragft.models import resolve_model
 from ragft.prompts import Message, conversation, render_prompt
 
 MESSAGES = conversation("You are helpful.", "What is the capital of France?")
 LONG_ANSWER = conversation("You are a writer.", "Write a very long story about a dragon, at least a thousand words.")
 slow = pytest.mark.slow
+
+
+def ask(thread: EngineThread, messages: list[Message], **options: Any) -> Completion:
+    return thread.call(thread.engine.chat(ChatRequest(messages, options)))
 
 
 @slow
@@ -43,58 +47,67 @@ def test_vllm_sees_the_token_ids_that_training_and_evaluation_render(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(MODEL))
-    generation = vllm_engine.call(vllm_engine.engine.generate(messages, Sampling(max_tokens=1)))
-    assert list(generation.prompt_token_ids) == render_prompt(tokenizer, messages)
+    completion = ask(vllm_engine, messages, max_tokens=1)
+    assert list(completion.prompt_token_ids) == render_prompt(tokenizer, messages)
 
 
 @slow
 def test_a_stream_says_what_the_whole_answer_says(vllm_engine: EngineThread) -> None:
-    engine = vllm_engine.engine
+    options = {"max_tokens": 20, "temperature": 0, "return_token_ids": True}
 
-    async def stream() -> list[Delta]:
-        return [delta async for delta in engine.stream(MESSAGES, Sampling(max_tokens=20))]
+    async def stream() -> list[dict[str, Any]]:
+        return [chunk async for chunk in vllm_engine.engine.stream(ChatRequest(MESSAGES, options))]
 
-    whole = vllm_engine.call(engine.generate(MESSAGES, Sampling(max_tokens=20)))
-    pieces = vllm_engine.call(stream())
-    assert "".join(piece.text for piece in pieces) == whole.text
-    assert tuple(token for piece in pieces for token in piece.token_ids) == whole.token_ids
-    assert pieces[-1].finish_reason == whole.finish_reason == "stop"
-    assert {piece.finish_reason for piece in pieces[:-1]} == {None}
-    assert pieces[0].prompt_token_ids == whole.prompt_token_ids
+    whole = ask(vllm_engine, MESSAGES, **options)
+    chunks = vllm_engine.call(stream())
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(choice["delta"].get("content") or "" for choice in choices) == whole.text
+    assert tuple(token for choice in choices for token in choice.get("token_ids") or ()) == whole.token_ids
+    assert choices[-1]["finish_reason"] == whole.finish_reason == "stop"
+    assert {choice["finish_reason"] for choice in choices[:-1]} == {None}
+    assert tuple(chunks[0]["prompt_token_ids"]) == whole.prompt_token_ids
     assert 0 < whole.ttft_ms < whole.total_ms
 
 
 @slow
-def test_each_sampling_field_reaches_the_engine(vllm_engine: EngineThread) -> None:
-    def ask(**fields: object) -> str:
-        sampling = Sampling(**{"max_tokens": 24, **fields})  # type: ignore[arg-type]
-        return vllm_engine.call(vllm_engine.engine.generate(LONG_ANSWER, sampling)).text
-
-    greedy = ask()
-    assert ask(max_tokens=3) == greedy[: len(ask(max_tokens=3))] != greedy
-    word = greedy.split()[4]
-    assert word not in ask(stop=(word,))
-    assert ask(temperature=1.5, seed=1) != ask(temperature=1.5, seed=2)
-    assert ask(temperature=1.5, top_p=1e-6, seed=1) == greedy
+def test_token_ids_are_in_the_body_only_where_they_are_asked_for(vllm_engine: EngineThread) -> None:
+    silent = ask(vllm_engine, MESSAGES, max_tokens=3)
+    asked = ask(vllm_engine, MESSAGES, max_tokens=3, return_token_ids=True)
+    assert silent.token_ids and silent.body["prompt_token_ids"] is silent.body["choices"][0]["token_ids"] is None
+    assert tuple(asked.body["choices"][0]["token_ids"]) == asked.token_ids
 
 
 @slow
-@pytest.mark.parametrize("how", ["cancel", "close", "cancel generate"])
+def test_each_sampling_field_reaches_the_engine(vllm_engine: EngineThread) -> None:
+    def text(**options: object) -> str:
+        return ask(vllm_engine, LONG_ANSWER, **{"max_tokens": 24, "temperature": 0, **options}).text
+
+    greedy = text()
+    assert text(max_tokens=3) == greedy[: len(text(max_tokens=3))] != greedy
+    word = greedy.split()[4]
+    assert word not in text(stop=[word])
+    assert text(temperature=1.5, seed=1) != text(temperature=1.5, seed=2)
+    assert text(temperature=1.5, top_p=1e-6, seed=1) == greedy
+
+
+@slow
+@pytest.mark.parametrize("how", ["cancel", "close", "cancel chat"])
 def test_what_nobody_reads_any_more_frees_its_slot(vllm_engine: EngineThread, how: str) -> None:
     engine = vllm_engine.engine
+    long = ChatRequest(LONG_ANSWER, {"max_tokens": 500})
 
     async def leave() -> None:
         if how == "close":
-            async with aclosing(engine.stream(LONG_ANSWER, Sampling(max_tokens=500))) as stream:
+            async with aclosing(engine.stream(long)) as stream:
                 await anext(stream)
                 assert engine.unfinished == 1
             return
 
         async def read() -> None:
             if how == "cancel":
-                async for _ in engine.stream(LONG_ANSWER, Sampling(max_tokens=500)):
+                async for _ in engine.stream(long):
                     pass
-            await engine.generate(LONG_ANSWER, Sampling(max_tokens=500))
+            await engine.chat(long)
 
         task = asyncio.create_task(read())
         while engine.unfinished == 0:
@@ -110,29 +123,46 @@ def test_what_nobody_reads_any_more_frees_its_slot(vllm_engine: EngineThread, ho
 @slow
 @pytest.mark.parametrize("words", [1100, 1_000_000])
 def test_a_prompt_that_is_too_long_is_refused_and_the_engine_lives_on(vllm_engine: EngineThread, words: int) -> None:
-    engine = vllm_engine.engine
-    with pytest.raises(PromptTooLong, match=str(SETTINGS.max_length)):
-        vllm_engine.call(engine.generate(conversation("s", "word " * words), Sampling(max_tokens=5)))
-    assert engine.unfinished == 0
-    assert vllm_engine.call(engine.generate(MESSAGES, Sampling(max_tokens=5))).text
-    vllm_engine.call(engine.check_health())
+    long = ChatRequest(conversation("s", "word " * words), {"max_tokens": 5})
+
+    async def stream() -> None:
+        async for _ in vllm_engine.engine.stream(long):
+            raise AssertionError("it was answered")
+
+    for work in (vllm_engine.engine.chat(long), stream()):
+        with pytest.raises(PromptTooLong, match=f"no room for an answer.*{SETTINGS.max_model_len}"):
+            vllm_engine.call(work)
+    assert vllm_engine.engine.unfinished == 0
+    assert ask(vllm_engine, MESSAGES, max_tokens=5).text
+    vllm_engine.call(vllm_engine.engine.check_health())
 
 
 @slow
 def test_a_prompt_that_just_fits_is_answered_with_what_room_there_is(vllm_engine: EngineThread) -> None:
-    engine = vllm_engine.engine
     words = 900
-    one = vllm_engine.call(engine.generate(conversation("s", "word " * words), Sampling(max_tokens=1)))
-    words += SETTINGS.max_length - len(one.prompt_token_ids) - 3
-    generation = vllm_engine.call(engine.generate(conversation("s", "word " * words), Sampling(max_tokens=50)))
-    assert len(generation.prompt_token_ids) == SETTINGS.max_length - 3
-    assert len(generation.token_ids) <= 3
+    one = ask(vllm_engine, conversation("s", "word " * words), max_tokens=1)
+    words += SETTINGS.max_model_len - len(one.prompt_token_ids) - 3
+    for asked in (50, 10_000):
+        completion = ask(vllm_engine, conversation("s", "word " * words), max_tokens=asked)
+        assert len(completion.prompt_token_ids) == SETTINGS.max_model_len - 3
+        assert len(completion.token_ids) <= 3
+    with pytest.raises(PromptTooLong, match="no room"):
+        ask(vllm_engine, conversation("s", "word " * (words + 3)), max_tokens=50)
 
 
 @slow
-def test_sampling_that_is_not_valid_is_refused_in_a_sentence(vllm_engine: EngineThread) -> None:
-    with pytest.raises(UsageError, match="temperature"):
-        vllm_engine.call(vllm_engine.engine.generate(MESSAGES, Sampling(max_tokens=5, temperature=-1.0)))
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [({"temperature": -1.0}, "temperature"), ({"max_tokens": 0}, "max_tokens"), ({"stop": [7]}, "stop.str")],
+    ids=str,
+)
+def test_an_option_that_is_not_valid_is_refused_in_a_sentence(
+    vllm_engine: EngineThread, options: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(RequestRefused, match=param.partition(".")[0]) as refused:
+        ask(vllm_engine, MESSAGES, **{"max_tokens": 5, **options})
+    assert (refused.value.status, refused.value.param) == (400, param)
+    assert not isinstance(refused.value, PromptTooLong) and "\n" not in str(refused.value)
 
 
 @slow
@@ -164,7 +194,7 @@ def test_an_engine_that_was_not_started_says_so(tmp_path: Path) -> None:
     with pytest.raises(EngineDead, match="start it first"):
         asyncio.run(engine.check_health())
     with pytest.raises(EngineDead, match="start it first"):
-        asyncio.run(engine.openai_chat())
+        asyncio.run(engine.chat(ChatRequest(MESSAGES)))
     asyncio.run(engine.close())
 
 
@@ -228,7 +258,10 @@ def test_a_start_that_failed_can_be_tried_again(tmp_path: Path, monkeypatch: pyt
             raise result
         return result
 
+    async def chat_completions(*_: object, **__: object) -> None: ...
+
     monkeypatch.setattr(VllmEngine, "_load", load)
+    monkeypatch.setattr("ragft.engine.vllm._chat_completions", chat_completions)
     engine = VllmEngine(tmp_path, SETTINGS)
 
     async def twice() -> None:
@@ -245,19 +278,6 @@ def test_importing_the_engine_does_not_import_vllm() -> None:
     code = "import sys, ragft.engine.vllm; print('vllm' in sys.modules, 'torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["False", "False"]
-
-
-def test_the_fingerprint_of_a_model_is_that_of_its_content_or_of_its_manifest(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    before = model_fingerprint(tmp_path)
-    assert len(before) == 16
-    (tmp_path / "README.md").write_text("no part of the model")
-    assert model_fingerprint(tmp_path) == before
-    (tmp_path / "model.safetensors").write_bytes(b"Weights")
-    assert model_fingerprint(tmp_path) != before
-    (tmp_path / "manifest.json").write_text(json.dumps({"fingerprint": "ab" * 32}))
-    assert model_fingerprint(tmp_path) == "ab" * 8
 
 
 def test_children_write_their_errors_to_the_log_and_the_first_one_is_the_cause(

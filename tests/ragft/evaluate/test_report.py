@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 from support.evaluation import RULES, SETUPS, passage, question, record
 
-from ragft.evaluate.records import Question, Record
+from ragft.data.questions import Question
+from ragft.evaluate.records import Record
 from ragft.evaluate.report import comparison_table, render_report
 from ragft.evaluate.score import Comparison, score
 

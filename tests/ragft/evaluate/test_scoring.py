@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from support.evaluation import RULES, SETUPS, passage, question, record
 
+from ragft.data.questions import Question
 from ragft.errors import RagftError
-from ragft.evaluate.metrics import METRICS
-from ragft.evaluate.metrics.base import Metric
-from ragft.evaluate.records import Question, Record
+from ragft.evaluate.metrics import METRICS, Metric
+from ragft.evaluate.records import Record
 from ragft.evaluate.score import Comparison, Row, score, write_comparison
 
 QUESTIONS = (

@@ -1,4 +1,4 @@
-"""Tiny random decoders and rows: everything but the model's quality is as in a real run."""
+"""Tiny random decoders, adapters and rows: everything but the model's quality is as in a real run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
+from ragft.finetune.fast import decoder
+from ragft.finetune.fast.adapter import save_adapter
+from ragft.finetune.fast.lora import attach, initial_adapter, matrices
+from ragft.finetune.lineage import LiveModel
 from ragft.prompts import Rendered
 
 VOCABULARY = 256
@@ -62,6 +74,58 @@ def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("llama-only")
     _llama(torch.bfloat16).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def adapt() -> Callable[..., nn.Module]:
+    """Attaches an adapter that changes what a model computes: B starts at zero, which would leave A without effect."""
+
+    def adapt(model: nn.Module, *, quantise: bool = False, std: float = 0.2) -> nn.Module:
+        attach(model, initial_adapter(model, 4, 8.0, seed=1), quantise=quantise)
+        torch.manual_seed(2)
+        for name, matrix in matrices(model).items():
+            if name.endswith(".B"):
+                nn.init.normal_(matrix, std=std)
+        return model
+
+    return adapt
+
+
+@pytest.fixture(scope="session")
+def peft_model() -> Callable[..., nn.Module]:
+    """The same by PEFT, in float32."""
+
+    def wrap(folder: Path, **settings: object) -> nn.Module:
+        from peft import LoraConfig, get_peft_model
+
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+        torch.manual_seed(3)
+        config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **settings)
+        wrapped = get_peft_model(model, config)
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.2)
+        return wrapped
+
+    return wrap
+
+
+@pytest.fixture
+def make_live(adapt: Callable[..., nn.Module], tmp_path: Path) -> Callable[[Path], LiveModel]:
+    """A QLoRA adapter on a base model."""
+
+    def make(base: Path) -> LiveModel:
+        model = adapt(decoder.load(base, torch.bfloat16, attention_name="eager"), quantise=True, std=0.1)
+        save_adapter(matrices(model), tmp_path / "adapter", "base", rank=4, alpha=8.0)
+        return LiveModel(base, tmp_path / "adapter", quantised=True)
+
+    return make
+
+
+@pytest.fixture
+def live(model_folder: Path, make_live: Callable[[Path], LiveModel]) -> LiveModel:
+    """A QLoRA adapter on each architecture."""
+    return make_live(model_folder)
 
 
 @pytest.fixture(scope="session")

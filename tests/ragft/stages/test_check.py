@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from support.commands import Ended
-from support.fakes import Domain
+from support.domains import Domain
 
 from ragft.cli.scaffold import scaffold
-from ragft.stages.check import diagnose
+from ragft.stages.machine import diagnose
 
 Ragft = Callable[..., Ended]
 
@@ -36,15 +36,15 @@ def test_new_domain_passes_the_dry_run_and_nothing_is_built(
 
 @pytest.mark.usefixtures("loaded_encoder")
 def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, domain: Domain) -> None:
-    domain.configure(engine={"max_length": 64, "max_tokens": 60})
+    domain.configure(engine={"max_model_len": 64, "max_tokens": 60})
     ended = ragft("check", "-c", domain.config, "--json")
     assert ended.status == 1
     state, detail = states(ended)["questions through retrieval and prompt"]
-    assert state == "error" and "raise it, or lower index.top_k" in detail
+    assert state == "error" and "raise it, or lower index.search.top_k" in detail
 
 
 def test_model_that_is_not_there_is_an_error_beside_the_others(ragft: Ragft, domain: Domain) -> None:
-    domain.configure(model={"base": "./nothing"}, index={"encoder": "./nothing"})
+    domain.configure(model={"base": "./nothing"}, index={"encoder": {"model": "./nothing"}})
     domain.lines("questions.jsonl", [{"id": "q"}])
     ended = ragft("check", "-c", domain.config, "--json")
     assert ended.status == 1

@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 from support.commands import Ended
-from support.fakes import Domain
+from support.domains import Domain
 from support.tiny_encoder import FACTS, KINDS, make_encoder, page
 from transformers import AutoTokenizer
 
 from index.encoders.encoder import Encoder
-from index.encoders.training import Pair
+from index.search.hard_negatives import Pair
 from ragft.config import Config
 from ragft.data.examples import Example
 from ragft.data.jsonl import read_objects
+from ragft.data.pairs import read_pairs
 from ragft.errors import UsageError
+from ragft.evaluate.encoders import comparison
 from ragft.models import resolve_encoder
-from ragft.stages.encoder import Known, _parts, comparison, read_pairs
+from ragft.stages.encoder import Known, _parts
 
 Ragft = Callable[..., Ended]
 WAYS = ("tell me about the {}", "what is the {}", "please say the {}", "where do I see the {}")
@@ -57,8 +59,9 @@ def desk(tmp_path: Path, tiny: Path) -> Domain:
 
 
 def configure(made: Domain, encoder: Path, **training: Any) -> None:
-    section = {"encoder": str(encoder), "dtype": "float32", "top_k": 2, "mode": "dense"}
-    made.configure(index={**section, "training": {"validation_share": 0.3, **training}})
+    training = {"validation_share": 0.3, **training}
+    settings = {"model": str(encoder), "dtype": "float32", "training": training}
+    made.configure(index={"encoder": settings, "search": {"top_k": 2, "mode": "dense"}})
 
 
 def test_better_encoder_is_an_artifact_with_both_scores_and_replaces_nothing_by_itself(
@@ -100,8 +103,8 @@ def test_encoder_that_learnt_nothing_is_not_recommended(ragft: Ragft, desk: Doma
     configure(desk, tiny)
     ended = ragft("index", "train-encoder", "-c", desk.config, "--learning-rate", "1e-12", "--batch-size", "32")
     assert ended.status == 1
-    assert "Not surely better" in ended.out and "Keep the present encoder" in ended.out
-    assert "encoder:" not in ended.out and "--rebuild" not in ended.out
+    assert "No significant improvement" in ended.out and "Keep the current encoder" in ended.out
+    assert "model:" not in ended.out and "--rebuild" not in ended.out
 
 
 def test_interrupted_comparison_does_not_train_again(
@@ -109,7 +112,7 @@ def test_interrupted_comparison_does_not_train_again(
 ) -> None:
     import ragft.stages.encoder as module
 
-    def stop(*arguments: object) -> None:
+    def stop(*arguments: object, **settings: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -148,7 +151,7 @@ def test_examples_without_sources_stale_documents_and_lexical_search_are_refused
     desk.page("printer.md", "# printer\n\nIt is gone.\n")
     ended = ragft("index", "train-encoder", "-c", desk.config)
     assert ended.status == 1 and "run `ragft index refresh` first" in ended.err
-    ended = ragft("index", "train-encoder", "-c", desk.config, "--set", "index.mode=lexical")
+    ended = ragft("index", "train-encoder", "-c", desk.config, "--set", "index.search.mode=lexical")
     assert ended.status == 2 and "uses no encoder" in ended.sentence
 
 
@@ -170,12 +173,14 @@ def test_held_out_questions_share_no_group_and_no_words_with_trained_ones() -> N
 
 
 def test_better_means_that_the_interval_lies_above_zero() -> None:
-    config = Config(name="desk")
     name = "hybrid nDCG@10"
-    before = {name: [0.5] * 40}
-    assert comparison(before, {name: [0.6] * 40}, config)["better"]
+
+    def better(after: list[float]) -> bool:
+        return comparison({name: [0.5] * 40}, {name: after}, "hybrid", seed=0, resamples=2000)["better"]  # type: ignore[no-any-return]
+
+    assert better([0.6] * 40)
     for after in ([0.5] * 40, [0.4] * 40, [0.0] * 19 + [1.0] * 21):
-        assert not comparison(before, {name: after}, config)["better"]
+        assert not better(after)
 
 
 def test_passages_are_found_in_the_index_by_their_text(ragft: Ragft, desk: Domain) -> None:
@@ -195,5 +200,5 @@ def test_passages_are_found_in_the_index_by_their_text(ragft: Ragft, desk: Domai
 def test_two_pairs_of_one_id_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"id": 1, "question": "a", "passage": "b"}\n' * 2)
-    with pytest.raises(UsageError, match="line 2: id '1' stands there twice"):
+    with pytest.raises(UsageError, match=r"line 2: duplicate id '1' \(first on line 1\)"):
         read_pairs(path)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.commands import Ended
-from support.fakes import Domain
+from support.domains import Domain
 
+from index.encoders.reranker import RerankScores
+from ragft.data.golden import read_golden
 from ragft.errors import UsageError
-from ragft.stages.gate import read_golden
+from ragft.stages.application import Application
 
 Ragft = Callable[..., Ended]
 pytestmark = pytest.mark.usefixtures("loaded_encoder")
 
+SEARCH = {"top_k": 2, "mode": "lexical"}
 GOLDEN = [
     {"id": "purr", "question": "Do kittens purr?", "sources": ["cats.md#Kittens"]},
     {"question": "When does Node.js 24 reach its end of life?", "sources": ["node.md#Node.js 24"]},
@@ -27,7 +31,7 @@ CROWD = "# Crowd\n\n" + "".join(f"## Kitten {n}\n\nDo kittens purr? Yes, kitten 
 @pytest.fixture
 def golden(domain: Domain) -> Path:
     """Golden questions beside a configuration that asks them; lexical search, whose ranks can be told by eye."""
-    domain.configure(index={"top_k": 2, "mode": "lexical", "gate": {"questions": "golden.jsonl"}})
+    domain.configure(index={"search": SEARCH, "refresh": {"gate": {"questions": "golden.jsonl"}}})
     return domain.lines("golden.jsonl", GOLDEN)
 
 
@@ -54,7 +58,7 @@ def test_snapshot_that_loses_a_golden_source_is_held_back_by_name_and_rank(index
     held = next(line for line in ended.err.splitlines() if line.startswith("Snapshot "))
     assert ended.status == 1 and "is held back in" in ended.out
     assert "Golden question purr (Do kittens purr?): cats.md#Kittens at rank 1 before and at rank 5 now." in held
-    assert "1 lost them (index.gate.max_lost allows 0)" in held and "Node.js" not in held
+    assert "1 lost them (index.refresh.gate.max_lost allows 0)" in held and "Node.js" not in held
     (candidate,) = [info for info in index("list", "--json").values["snapshots"] if info["held"]]
     assert f"`ragft index publish {candidate['id']}`" in held and not candidate["is_current"]
     assert f"* {live}" in (listed := index("list").out) and f"  {candidate['id']}" in listed and "held: " in listed
@@ -102,7 +106,7 @@ def test_lost_section_of_a_document_that_stays_is_a_loss(index: Ragft, domain: D
 
 
 def gate(domain: Domain, **settings: Any) -> None:
-    domain.configure(index={"top_k": 2, "mode": "lexical", "gate": {"questions": "golden.jsonl", **settings}})
+    domain.configure(index={"search": SEARCH, "refresh": {"gate": {"questions": "golden.jsonl", **settings}}})
 
 
 def test_as_many_as_configured_may_be_lost(index: Ragft, domain: Domain) -> None:
@@ -128,7 +132,7 @@ def test_question_that_was_never_answered_holds_nothing_back_unless_a_recall_is_
     domain.page("dogs.md", "# Dogs\n\nA dog barks loudly.\n")
     ended = index("refresh")
     assert ended.status == 1
-    assert "2 of 3 golden questions" in ended.err and "67%; index.gate.min_recall asks for 90%" in ended.err
+    assert "2 of 3 golden questions" in ended.err and "67%; index.refresh.gate.min_recall asks for 90%" in ended.err
     assert "Golden question line 4 (Do kittens purr?): mysql.md not among the first 50 before and" in ended.err
 
 
@@ -153,16 +157,35 @@ def test_other_encoder_is_held_to_every_golden_question(
 ) -> None:
     from index.encoders.encoder import Encoder
     from ragft.models import resolve_encoder
-    from ragft.stages import Stages
 
     other = Encoder(resolve_encoder("all-minilm-l6-v2"), dtype="float32", passage_prefix="passage: ")
     assert other.fingerprint != real_encoder.fingerprint
-    monkeypatch.setattr(Stages, "encoder", other)
+    monkeypatch.setattr(Application, "encoder", other)
     domain.page("crowd.md", CROWD)
     ended = index("build", "--rebuild")
     assert ended.status == 1 and "cats.md#Kittens could not be looked for before and at rank 5 now" in ended.err
     (domain.folder / "documents" / "crowd.md").unlink()
     assert index("build", "--rebuild").status == 0
+
+
+class PrefersContent:
+    """A reranker to which one page alone matters."""
+
+    source = fingerprint = "prefers-content"
+
+    def scores(self, query: str, passages: Sequence[str]) -> RerankScores:
+        return np.array([float("content" in passage) for passage in passages])
+
+
+def test_golden_questions_are_judged_by_the_ranking_that_is_served_reranker_included(
+    index: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domain.page("crowd.md", CROWD)
+    assert index("refresh").status == 1
+    monkeypatch.setattr(Application, "reranker", PrefersContent())
+    ended = index("refresh", "--json")
+    assert (ended.status, ended.values["published"], ended.values["gate"]["passed"]) == (0, True, True)
+    assert "cats.md" in index("search", "Do kittens purr?", "-k", "1").out
 
 
 @pytest.mark.parametrize(
@@ -186,7 +209,7 @@ def test_wrong_golden_questions_are_refused_before_anything_is_done(
 
 
 def test_missing_file_of_golden_questions_names_the_key(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"set index\.gate\.questions to one"):
+    with pytest.raises(UsageError, match=r"set index\.refresh\.gate\.questions to one"):
         read_golden(tmp_path / "golden.jsonl")
 
 

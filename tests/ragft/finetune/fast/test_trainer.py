@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
 from ragft.finetune.fast import decoder, trainer
+from ragft.finetune.fast.batching import MicroBatch
 from ragft.finetune.fast.trainer import TrainProgress, TrainReport, learning_rate, train
+from ragft.finetune.methods import METHODS
 from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]
@@ -29,8 +31,8 @@ class _PowerCut(Exception):
 
 def _settings(**changes: object) -> FinetuneSection:
     values: dict[str, object] = {
-        "rank": 4, "epochs": 3, "batch_size": 4, "learning_rate": 5e-3, "token_budget": 128, "max_length": 64,
-        "evaluations": 4, "patience": 9,
+        "rank": 4, "epochs": 3, "batch_size": 4, "learning_rate": 5e-3, "token_budget": 128, "max_seq_length": 64,
+        "eval_count": 4, "patience": 9,
     }  # fmt: skip
     return FinetuneSection.model_validate({**values, **changes})
 
@@ -43,7 +45,7 @@ def _same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
-@pytest.mark.parametrize("method", ["lora", "qlora"])
+@pytest.mark.parametrize("method", sorted(METHODS))
 def test_training_lowers_the_loss_and_reports_what_it_did(
     model_folder: Path, make_rows: Rows, tmp_path: Path, method: str
 ) -> None:
@@ -61,7 +63,7 @@ def test_training_lowers_the_loss_and_reports_what_it_did(
     assert report.peak_memory_mib > 0
 
 
-def test_rows_too_long_or_without_an_answer_are_counted_out_never_cut(
+def test_rows_too_long_or_without_an_answer_are_dropped_and_counted_never_truncated(
     llama_folder: Path, make_rows: Rows, tmp_path: Path
 ) -> None:
     rows = make_rows(6)
@@ -168,7 +170,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(
 def test_training_stops_early_and_keeps_the_best_adapter(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
     # Few rows, many epochs, a high rate: what is learnt by heart makes unseen rows worse.
     rows, validation = make_rows(4), make_rows(6, seed=9)
-    settings = _settings(epochs=60, learning_rate=2e-2, evaluations=12, patience=2, schedule="constant")
+    settings = _settings(epochs=60, learning_rate=2e-2, eval_count=12, patience=2, lr_scheduler="constant")
     report = train(llama_folder, rows, validation, settings, seed=0, folder=tmp_path)
     assert report.stopped_early
     losses = {entry.step: entry.validation_loss for entry in report.history}
@@ -177,14 +179,14 @@ def test_training_stops_early_and_keeps_the_best_adapter(llama_folder: Path, mak
     assert report.steps < 60
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_advice(
+def test_a_loss_that_is_not_finite_ends_the_run_with_advice(
     llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = decoder.summed_loss, list[int]()
 
-    def broken(model: torch.nn.Module, batch: object) -> torch.Tensor:
+    def broken(model: torch.nn.Module, batch: MicroBatch) -> torch.Tensor:
         calls.append(1)
-        return real(model, batch) * (float("nan") if len(calls) == 3 else 1.0)  # type: ignore[arg-type]
+        return real(model, batch) * (float("nan") if len(calls) == 3 else 1.0)
 
     monkeypatch.setattr(decoder, "summed_loss", broken)
     with pytest.raises(RagftError, match=r"diverged at step 3 of 6.*lower finetune\.learning_rate \(it is 0\.005\)"):
@@ -192,9 +194,26 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(
     assert not (tmp_path / "adapter").exists()
 
 
+def test_a_validation_loss_that_is_not_finite_ends_the_run_with_advice(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = decoder.summed_loss
+
+    def broken(model: torch.nn.Module, batch: MicroBatch) -> torch.Tensor:
+        return real(model, batch) * (1.0 if torch.is_grad_enabled() else float("inf"))
+
+    monkeypatch.setattr(decoder, "summed_loss", broken)
+    with pytest.raises(RagftError, match=r"diverged at step 2 of 6.*lower finetune\.learning_rate"):
+        train(llama_folder, make_rows(8), make_rows(2, seed=1), _settings(), seed=0, folder=tmp_path)
+    assert not (tmp_path / "adapter").exists()
+
+
 def test_the_rate_rises_over_the_warm_up_and_falls_as_scheduled() -> None:
     rates = {
-        schedule: [learning_rate(_settings(schedule=schedule, warmup=0.2, learning_rate=1.0), s, 10) for s in range(10)]
+        schedule: [
+            learning_rate(_settings(lr_scheduler=schedule, warmup_ratio=0.2, learning_rate=1.0), s, 10)
+            for s in range(10)
+        ]
         for schedule in ("linear", "cosine", "constant")
     }
     for values in rates.values():

@@ -1,0 +1,59 @@
+"""`ragft data`: the examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragft.cli.options import with_application
+from ragft.cli.results import show_artifact
+
+if TYPE_CHECKING:
+    from ragft.stages.application import Application
+
+commands = typer.Typer(help="Examples: audit, split, mix with passages, show.", no_args_is_help=True)
+
+
+@commands.command()
+@with_application()
+def audit(app: Application) -> None:
+    """Look for what is wrong with the examples and questions: duplicates, overlap, format, sources."""
+    from ragft.data.audit import audit_data
+
+    app.reporter.findings(audit_data(app))
+
+
+@commands.command("split")
+@with_application()
+def split_(app: Application) -> None:
+    """Split the examples into training and validation, by group."""
+    from ragft.stages.data import split
+
+    artifact = split(app)
+    figures = artifact.figures
+    show_artifact(app, artifact, f"{figures['train']} examples to train on, {figures['validation']} to validate")
+
+
+@commands.command("mix")
+@with_application()
+def mix_(app: Application) -> None:
+    """Mix the examples with passages of the index."""
+    from ragft.stages.data import mix
+
+    artifact = mix(app)
+    rows = {part: artifact.figures[part]["rows"] for part in ("train", "validation")}
+    show_artifact(app, artifact, f"{rows['train']} rows to train on, {rows['validation']} to validate")
+
+
+@commands.command()
+@with_application()
+def show(
+    app: Application, row: Annotated[int, typer.Option(min=0, help="Which training row to show.")] = 0
+) -> None:  # fmt: skip
+    """Print a training row as the model sees it, token by token: masked (dim) or trained (green)."""
+    from ragft.data.show import shown_row
+    from ragft.stages.data import rows
+
+    values, text = shown_row(rows(app, "train"), row, app.tokenizer)
+    app.reporter.result(values, text)

@@ -1,0 +1,45 @@
+"""The comparison of the setups: records generated and scored, or scored again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragft.cli.options import with_application
+from ragft.cli.results import show_evaluation
+
+if TYPE_CHECKING:
+    from ragft.stages.application import Application
+
+commands = typer.Typer()
+
+
+@commands.command("evaluate")
+@with_application()
+def evaluate_(app: Application) -> None:
+    """Compare the setups on the same questions: records, scores, statistics, report.html."""
+    from ragft.stages.evaluation import evaluate
+
+    show_evaluation(app, evaluate(app))
+
+
+@commands.command("score")
+@with_application()
+def score_(
+    app: Application,
+    records: Annotated[
+        Path | None, typer.Option(help="JSONL of answers that were made elsewhere.", metavar="FILE")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="The questions that they answer; default: data.questions.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Score, compare and report answers again, without generating any: after a change of rules or metrics."""
+    from ragft.errors import UsageError
+    from ragft.stages.evaluation import score, score_file
+
+    if questions is not None and records is None:
+        raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
+    show_evaluation(app, score(app) if records is None else score_file(app, records, questions))

@@ -1,0 +1,99 @@
+"""`ragft models`: the merged models of a workspace, and which one is deployed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragft.cli.options import with_application
+
+if TYPE_CHECKING:
+    from ragft.artifacts import Artifact
+    from ragft.stages.application import Application
+
+commands = typer.Typer(
+    help="The merged models: list, show, deploy, roll back, delete old ones.", no_args_is_help=True
+)  # fmt: skip
+Model = Annotated[
+    str, typer.Argument(help="Fingerprint of a model, or its beginning, as `ragft models list` shows it.")
+]
+
+
+@commands.command("list")
+@with_application()
+def list_(app: Application) -> None:
+    """List the models, newest first; the deployed one is marked."""
+    current, previous = app.registry.current(), app.registry.previous()
+    models = [_values(model, current, previous) for model in app.registry.models()]
+    marks = {"deployed": "*", "previous": "-", "": " "}
+    lines = [
+        f"{marks[model['state']]} {model['fingerprint']}  {model['created']}  {model['base']}  "
+        f"divergence {model['divergence']:.4f}"
+        for model in models
+    ]
+    app.reporter.result({"models": models}, *(lines or ["There are no models yet: `ragft run` makes one."]))
+
+
+@commands.command()
+@with_application()
+def show(app: Application, model: Model) -> None:
+    """Show what a model was made of, and the figures of its proof."""
+    found = app.registry.named(model)
+    values = {**_values(found, app.registry.current(), app.registry.previous()), "manifest": found.manifest}
+    figures = {key: value for key, value in found.figures.items() if not isinstance(value, dict)}
+    lines = [f"{key}: {value}" for key, value in {**found.manifest["parents"], **figures}.items()]
+    app.reporter.result(values, *lines, f"Folder: {found.folder}")
+
+
+@commands.command()
+@with_application()
+def deploy(app: Application, model: Model) -> None:
+    """Deploy a model; a running server takes it when it is restarted."""
+    found = app.registry.named(model)
+    _show_deployed(app, found, app.registry.deploy(found))
+
+
+@commands.command()
+@with_application()
+def rollback(app: Application) -> None:
+    """Deploy the model that served before the present one."""
+    _show_deployed(app, *app.registry.rollback())
+
+
+@commands.command()
+@with_application()
+def gc(
+    app: Application,
+    keep: Annotated[int, typer.Option(min=1, help="Newest models that stay.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and delete nothing.")] = False,
+) -> None:
+    """Delete old models, but never the deployed one and the one that served before it."""
+    removed = app.registry.gc(keep, dry_run=dry_run)
+    verb = "Would delete" if dry_run else "Deleted"
+    lines = [f"{verb} model {name}" for name in removed.models]
+    values = {"removed": list(removed.models), "freed": removed.freed, "dry_run": dry_run}
+    app.reporter.result(values, *lines, f"{verb} {len(removed.models)} models, {removed.freed / 1e6:.1f} MB")
+
+
+def deployed_line(model: Artifact, before: str | None) -> str:
+    """What is deployed now, and what was until now."""
+    replaced = f"; {before} served before, and `ragft models rollback` deploys it again" if before else ""
+    return f"Deployed: {model.fingerprint}{replaced}"
+
+
+def _show_deployed(app: Application, model: Artifact, before: str | None) -> None:
+    app.reporter.result({"deployed": model.fingerprint, "before": before}, deployed_line(model, before))
+
+
+def _values(model: Artifact, current: str | None, previous: str | None) -> dict[str, Any]:
+    figures = model.figures
+    states = {current: "deployed", previous: "previous"}
+    return {
+        "fingerprint": model.fingerprint,
+        "created": model.manifest["created"],
+        "state": states.get(model.fingerprint, ""),
+        "base": figures.get("trained_with", {}).get("model.base") or figures.get("base"),
+        "version": figures.get("version") or model.fingerprint,
+        "divergence": figures["divergence"],
+    }

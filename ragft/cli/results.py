@@ -1,0 +1,84 @@
+"""Results of stages, shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from index.refresh.refresh import RefreshReport
+    from ragft.artifacts import Artifact
+    from ragft.stages.application import Application
+
+
+def show_artifact(app: Application, artifact: Artifact, *lines: Any, **values: Any) -> None:
+    """What a stage made.
+
+    Args:
+        lines: shown to people, above the folder.
+        values: for `--json`, besides the figures.
+    """
+    app.reporter.result(
+        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures, **values},
+        *lines, f"Result: {artifact.folder}",
+    )  # fmt: skip
+
+
+def show_evaluation(app: Application, artifact: Artifact) -> None:
+    """The comparison of the setups."""
+    from ragft.evaluate.report import comparison_table
+    from ragft.evaluate.score import Comparison
+
+    comparison = Comparison.from_json(json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8")))
+    app.reporter.result(
+        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures},
+        comparison_table(comparison), f"Report: {artifact.folder / 'report.html'}",
+    )  # fmt: skip
+
+
+def show_refresh(
+    app: Application,
+    report: RefreshReport,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    remarks: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+) -> bool:
+    """Prints what a refresh did, or would do, and returns whether somebody must look after it.
+
+    Args:
+        more: values for `--json` beside those of the report.
+        remarks: lines for people beside those of the report.
+    """
+    from ragft.stages.refresh_report import (
+        counts_of,
+        document_lines,
+        estimate_line,
+        held_sentence,
+        outcome_of,
+        plan_line,
+    )
+
+    say, result = app.reporter.say, app.reporter.result
+    state = "would be published in" if dry_run else "published in" if report.published else "is up to date in"
+    if report.held:
+        state = "is held back in"
+    result(
+        {
+            "snapshot": report.snapshot_id, **outcome_of(report), "skipped": len(report.skipped),
+            "skipped_files": [{"path": item.path, "reason": item.reason} for item in report.skipped],
+            **counts_of(report), **more,
+        },
+        *(document_lines(report) if dry_run else ()),
+        plan_line(report),
+        *([estimate_line(report.estimate)] if report.estimate else []),
+        *remarks,
+        f"Snapshot {report.snapshot_id} {state} {app.index_root}",
+    )  # fmt: skip
+    if report.held:
+        say(held_sentence(report))
+    if report.refusal:
+        say(f"The refresh would be refused: {report.refusal}")
+    return bool(report.skipped or report.kept or report.held or report.refusal)

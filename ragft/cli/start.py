@@ -1,0 +1,78 @@
+"""Before the work: a new domain, a dry run, the machine, the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragft.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, Overrides, with_application
+
+if TYPE_CHECKING:
+    from ragft.stages.application import Application
+
+commands = typer.Typer()
+
+
+@commands.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the domain and of the folder to make.")],
+    as_json: AsJson = False,
+) -> None:
+    """Scaffold a domain: configuration, documents/, examples.jsonl, questions.jsonl."""
+    from ragft.cli.scaffold import scaffold
+    from ragft.console import Reporter
+
+    folder = scaffold(Path(name))
+    Reporter(as_json).result(
+        {"folder": str(folder)}, f"Made {folder}/. Next: put your documents and examples there, then\n"
+        f"  cd {folder} && ragft check && ragft run"
+    )  # fmt: skip
+
+
+@commands.command()
+@with_application()
+def check(app: Application) -> None:
+    """Dry run: configuration, data, hardware, memory and time estimate, five questions through retrieval and prompt."""
+    from ragft.stages.check import check_all
+
+    app.reporter.findings(check_all(app))
+
+
+@commands.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Versions, devices, what is missing and how to get it."""
+    from ragft.console import Reporter
+    from ragft.stages.machine import diagnose
+
+    Reporter(as_json).findings(diagnose())
+
+
+@commands.command("config")
+def config_(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Print every value of the configuration, and where it came from."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ragft.config.loading import load_with_sources
+    from ragft.console import Reporter
+
+    loaded = load_with_sources(config, overrides)
+    values = {key: {"value": value, "source": loaded.sources[key]} for key, value in loaded.values().items()}
+    table = Table("key", box=None, padding=(0, 2, 0, 0))
+    for title in ("value", "from"):
+        table.add_column(title, overflow="fold")
+    for key, row in values.items():
+        source = "" if row["source"] == "default" else str(row["source"])
+        table.add_row(key, Text(shown(row["value"])), Text(source))  # a pattern must not be read as markup
+    Reporter(as_json).result(values, table)
+
+
+def shown(value: object) -> str:
+    """A value of the configuration as one writes it in YAML; long ones by their first line."""
+    import json
+
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    first, _, rest = text.partition("\n")
+    return f"{first} ..." if rest else first

@@ -1,0 +1,49 @@
+"""`data`: the examples that teach style and format, and the questions that measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from ragft.config.section import FilePath, Section, Share
+
+
+class SplitSection(Section):
+    """How examples are split into training and validation."""
+
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.1, description="Share of the examples, by group, that is used for validation."
+    )
+
+
+class MixSection(Section):
+    """How training examples are mixed with passages of the index."""
+
+    passages: int = Field(4, ge=1, description="Passages in a training prompt; as many as `index.search.top_k`.")
+    gold_share: Share = Field(
+        0.85, description="Share of the rows with passages whose passages contain the answer; the others refuse."
+    )
+    closed_book_share: Share = Field(
+        0.1, description="Share of all rows that have no passages, as practice for the fine-tuned setup."
+    )
+    repeats: int = Field(1, ge=1, description="How often each example is used, each time with other passages.")
+    general: FilePath | None = Field(
+        None, description="JSONL of general instructions, mixed in against forgetting. Unset: none."
+    )
+    general_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Share of all rows that come from `general`."
+    )
+
+
+class DataSection(Section):
+    """The examples that teach style and format, and the questions that measure."""
+
+    examples: FilePath = Field(Path("examples.jsonl"), description="Training examples, one JSON object a line.")
+    questions: FilePath = Field(Path("questions.jsonl"), description="Evaluation questions, one JSON object a line.")
+    documents: FilePath | None = Field(
+        None, description="Folder of the documents that the examples were written from. Unset: what the index holds."
+    )
+    split: SplitSection = SplitSection()
+    mix: MixSection = MixSection()

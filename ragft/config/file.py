@@ -1,0 +1,53 @@
+"""The configuration file as a whole: what all parts share, and one section for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from ragft.config.answer import AnswerSection
+from ragft.config.data import DataSection
+from ragft.config.engine import EngineSection
+from ragft.config.evaluate import EvaluateSection
+from ragft.config.finetune import FinetuneSection
+from ragft.config.index import IndexSection
+from ragft.config.merge import MergeSection
+from ragft.config.model import ModelSection
+from ragft.config.prompt import PromptSection
+from ragft.config.section import FilePath, Section
+from ragft.config.serve import ServeSection
+
+
+class Config(Section):
+    """One application: a domain, its model, its index, its data and its endpoint."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name of the domain: lower case, digits, - _ .")
+    workspace: FilePath | None = Field(
+        None, description="Folder for all outputs. Unset: workspace/NAME in the current folder."
+    )
+    seed: int = Field(0, ge=0, description="Seeds every split, mix, initialisation and resample.")
+    model: ModelSection = ModelSection()
+    prompt: PromptSection = PromptSection()
+    answer: AnswerSection = AnswerSection()
+    index: IndexSection = IndexSection()
+    data: DataSection = DataSection()
+    finetune: FinetuneSection = FinetuneSection()
+    merge: MergeSection = MergeSection()
+    engine: EngineSection = EngineSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    serve: ServeSection = ServeSection()
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Config:
+        mix = self.data.mix
+        if mix.general_share > 0 and mix.general is None:
+            raise ValueError("data.mix.general_share is above 0 but data.mix.general names no file")
+        if mix.closed_book_share + mix.general_share > 1:
+            raise ValueError("data.mix.closed_book_share and general_share add up to more than 1")
+        return self
+
+    @property
+    def workspace_folder(self) -> Path:
+        """The folder of all outputs."""
+        return self.workspace if self.workspace is not None else Path("workspace") / self.name

@@ -1,0 +1,38 @@
+"""`finetune`: how the adapter is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ragft.config.section import Section, Share, one_of
+from ragft.finetune.methods import METHODS
+
+
+class FinetuneSection(Section):
+    """How the adapter is trained."""
+
+    method: Annotated[str, one_of(METHODS)] = Field(
+        "qlora", description=f"What is trained. {'; '.join(f'{name}: {one.trains}' for name, one in METHODS.items())}."
+    )
+    rank: int = Field(16, ge=1, le=512, description="Rank of the adapters.")
+    alpha: float | None = Field(None, gt=0, description="Scale of the adapters. Unset: twice the rank.")
+    epochs: float = Field(1.0, gt=0, description="Passes over the training rows.")
+    batch_size: int = Field(8, ge=1, description="Rows per optimiser step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    warmup_ratio: Share = Field(0.05, description="Share of the steps over which the learning rate rises.")
+    lr_scheduler: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="How the learning rate decays after the warm-up."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay of the adapters.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients with a larger norm are clipped to it.")
+    max_seq_length: int = Field(
+        1024, ge=32, description="Longest row in tokens. Drops and counts longer rows; never truncates them."
+    )
+    token_budget: int = Field(
+        2048, ge=128, description="Tokens per micro-batch; a prefix that its rows share counts once."
+    )
+    eval_count: int = Field(4, ge=1, description="Validations in a run, evenly spaced, the last one at the end.")
+    patience: int = Field(2, ge=1, description="Validations without a lower loss after which training stops early.")
+    threads: int | None = Field(None, ge=1, description="CPU threads. Unset: as many as torch takes.")

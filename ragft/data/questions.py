@@ -1,0 +1,89 @@
+"""Evaluation questions with their gold answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
+from ragft.data.sources import Source, sources_in
+from ragft.errors import UsageError
+
+FORMATS = ("house", "free")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question with its gold answers.
+
+    Attributes:
+        answers: every wording that is right; empty where the documents hold no answer.
+        sources: where the answer stands, as `document` or `document#section`.
+        answerable: False where the right answer is the declared refusal.
+        stale_answers: what was right before the documents changed.
+        format: `"house"` (or None): the answer should be in the house format; `"free"`: its format is not
+            scored.
+        tags: kinds of question, for the breakdown.
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    sources: tuple[Source, ...]
+    answerable: bool
+    stale_answers: tuple[str, ...] = ()
+    format: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+def read_questions(path: Path) -> tuple[Question, ...]:
+    """Reads evaluation questions, one JSON object a line; blank lines are skipped.
+
+    Raises:
+        UsageError: the file is missing or empty, or a line is no JSON object, lacks a field, repeats an id,
+            or is answerable without answers; the message names file and line.
+    """
+    questions, ids = list[Question](), Ids()
+    for where, values in read_objects(path, "questions", "data.questions"):
+        questions.append(_question_of(values, where))
+        ids.claim(questions[-1].id, where)
+    return tuple(questions)
+
+
+def _question_of(values: Mapping[str, Any], where: str) -> Question:
+    known = [field.name for field in dataclasses.fields(Question)]
+    refuse_misspelt_keys(values, known, where, beside_right_one=True)
+    for field in ("id", "question"):
+        if not isinstance(values.get(field), str | int) or not str(values[field]).strip():
+            raise UsageError(f"{where}: field {field!r} is missing or empty.")
+    answerable = values.get("answerable", True)
+    if not isinstance(answerable, bool):
+        raise UsageError(f"{where}: `answerable` must be true or false, not {answerable!r}.")
+    answers = texts_in(values, "answers", where)
+    if answerable and not answers:
+        raise UsageError(f"{where}: answerable but without `answers`: add some, or set `answerable: false`.")
+    rule = values.get("format")
+    if rule is not None and rule not in FORMATS:
+        raise UsageError(f"{where}: there is no format {rule!r}: choose one of {', '.join(FORMATS)}.")
+    return Question(
+        id=str(values["id"]),
+        question=str(values["question"]),
+        answers=answers,
+        sources=sources_in(values, where),
+        answerable=answerable,
+        stale_answers=texts_in(values, "stale_answers", where),
+        format=rule,
+        tags=texts_in(values, "tags", where),
+    )
+
+
+def sample(questions: tuple[Question, ...], limit: int | None, seed: int) -> tuple[Question, ...]:
+    """A seeded sample of so many questions in the order of the file; all of them where `limit` is None."""
+    if limit is None or limit >= len(questions):
+        return questions
+    places = sorted(random.Random(seed).sample(range(len(questions)), limit))
+    return tuple(questions[place] for place in places)

@@ -1,0 +1,92 @@
+"""What an adapter was trained on; it travels with the adapter, in `manifest.json` beside PEFT's files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from index.durable import write_file
+from ragft.artifacts import MANIFEST
+from ragft.errors import RagftError
+from ragft.finetune.methods import METHODS
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """The model that was trained: frozen base weights with an adapter beside them.
+
+    Attributes:
+        base: folder of the base model.
+        adapter: folder of a plain LoRA adapter in PEFT's format.
+        quantised: the adapter was trained against NF4 weights (QLoRA).
+    """
+
+    base: Path
+    adapter: Path
+    quantised: bool
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What an adapter was trained on.
+
+    Attributes:
+        base: `ragft.artifacts.hash_model` of the base model.
+        quantisation: format of the base's weights during training, see `ragft.finetune.methods.Method`.
+        template: `ragft.prompts.template_hash` of the chat template that rows were rendered with.
+    """
+
+    base: str
+    quantisation: str | None
+    template: str
+
+    def write(self, adapter: Path) -> None:
+        """Writes the manifest into an adapter's folder."""
+        content = {"kind": "adapter", "trained_on": asdict(self)}
+        write_file(adapter / MANIFEST, json.dumps(content, indent=1).encode())
+
+    @classmethod
+    def read(cls, adapter: Path) -> TrainedOn | None:
+        """Reads an adapter's manifest; None where another program, or an earlier version of this one, trained it.
+
+        Raises:
+            RagftError: the manifest cannot be read, or names a quantisation that this version does not know.
+        """
+        try:
+            content = json.loads((adapter / MANIFEST).read_text(encoding="utf-8"))
+            found = cls(**content["trained_on"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RagftError(
+                f"The manifest of the adapter in {adapter} cannot be read ({type(error).__name__}): restore it, or "
+                "delete it to merge as finetune.method says."
+            ) from error
+        if found.quantisation not in {method.quantisation for method in METHODS.values()}:
+            raise RagftError(
+                f"The adapter in {adapter} was trained on weights in {found.quantisation!r}, which this version does "
+                "not know: use the version that trained it."
+            )
+        return found
+
+    def check_matches(self, now: TrainedOn, adapter: Path) -> None:
+        """Refuses to merge an adapter onto another base, or to serve it with another template, than it was trained on.
+
+        Args:
+            now: what this configuration would train on.
+            adapter: folder of the adapter, for the message.
+
+        Raises:
+            RagftError: base or template is another one.
+        """
+        if self.base != now.base:
+            raise RagftError(
+                f"The adapter in {adapter} was trained on another base model (content hash {self.base}, not "
+                f"{now.base}): set model.base to that one."
+            )
+        if self.template != now.template:
+            raise RagftError(
+                f"The adapter in {adapter} was trained with another chat template (content hash {self.template}, not "
+                f"{now.template}): restore the base model's chat template."
+            )

