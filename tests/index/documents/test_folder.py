@@ -75,5 +75,5 @@ def test_missing_or_unreadable_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NoDocuments, match="create it or name another one"):
         read_documents(tmp_path / "nowhere")
     (tmp_path / "paper.ps").write_bytes(b"%PS")
-    with pytest.raises(NoDocuments, match=r"put files of a supported format there \(\.md.*paper\.ps: not a supported format"):
+    with pytest.raises(NoDocuments, match=r"supported format there \(\.md.*paper\.ps: not a supported format"):
         read_documents(tmp_path)
