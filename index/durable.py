@@ -18,10 +18,10 @@ TEMPORARY_SUFFIX = ".tmp"
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = False, remove: bool = False) -> Iterator[None]:
-    """Hold an exclusive lock on a file; it ends with its process, however that ends.
+    """Hold an exclusive lock on a file, made if it is missing; the lock ends with its process, however that ends.
 
     Args:
-        path: the file; it is made if it is missing, in a folder that exists.
+        path: the file, in a folder that exists.
         wait: wait until the lock is free instead of failing.
         remove: delete the file at the end of the block; it stays if the block raises.
 
@@ -43,19 +43,13 @@ def _acquire(path: Path, wait: bool) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if _names(path, descriptor):
-                return descriptor
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                    return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the previous holder removed the file, so that its lock guards nothing
-
-
-def _names(path: Path, descriptor: int) -> bool:
-    """Whether a path still leads to this open file."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    return False
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -87,11 +81,7 @@ def fsync_folder(path: Path) -> None:
 
 
 def publish_folder(temporary: Path, final: Path) -> None:
-    """Rename a finished folder once everything in it is on disk.
-
-    Args:
-        temporary: the finished folder.
-        final: its new name on the same file system; nothing, or an empty folder.
+    """Rename a finished folder to `final`, missing or an empty folder so far, once everything in it is on disk.
 
     Raises:
         OSError: the disk is full, or `final` exists. `final` is then as it was before, and `temporary` is left to the

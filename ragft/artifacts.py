@@ -26,7 +26,7 @@ from ragft.errors import RagftError
 
 MANIFEST = "manifest.json"
 
-# What an interrupted stage goes on from.
+# What an interrupted stage resumes from.
 _RESUMABLE = ("checkpoint*", "records.jsonl")
 
 
@@ -111,14 +111,9 @@ def find(root: Path, fingerprint: str) -> Artifact | None:
 
 
 def build(
-    root: Path,
-    kind: str,
-    inputs: Mapping[str, Any],
-    work: Callable[[Path], Mapping[str, Any]],
-    *,
-    packages: Iterable[str] = (),
-    parents: Mapping[str, str] | None = None,
-) -> tuple[Artifact, bool]:
+    root: Path, kind: str, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]], *,
+    packages: Iterable[str] = (), parents: Mapping[str, str] | None = None,
+) -> tuple[Artifact, bool]:  # fmt: skip
     """The artifact of these inputs: found if it exists, else made and published.
 
     Args:
@@ -173,7 +168,7 @@ def remove(artifact: Artifact) -> None:
 def sweep(root: Path, older_than: float = 86_400.0) -> list[Path]:
     """Deletes folders that killed stages left behind and that no stage would go on from; returns them.
 
-    What an interrupted training or evaluation goes on from stays, for whatever configuration it was.
+    What an interrupted training or evaluation resumes from stays, for whatever configuration it was.
 
     Args:
         root: folder of all artifacts of one kind.

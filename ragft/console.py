@@ -13,22 +13,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 Advance = Callable[[int, int, str], None]
 """Called with (done, total, note)."""
 
-PLAIN_SECONDS = 15.0
-"""How often a plain line tells of progress where there is no terminal."""
+PLAIN_SECONDS = 15.0  # between two plain lines of progress where there is no terminal
 
 
 def counted(number: int, noun: str) -> str:
@@ -117,13 +109,10 @@ def prepare_process() -> None:
     keeps the kernels of so many shapes: of the 1,024 that are its default, training on rows of ever other lengths fills
     gigabytes, and with much fewer than 256 they are made again in every step (see benchmarks/RESULTS.md).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    wanted = {"OMP_WAIT_POLICY": "passive", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "TRANSFORMERS_VERBOSITY": "error"}
+    wanted |= dict.fromkeys(("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_NO_ADVISORY_WARNINGS", "TQDM_DISABLE"), "1")
+    for name, value in {**wanted, "TOKENIZERS_PARALLELISM": "false"}.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
@@ -151,17 +140,15 @@ class Findings:
 
     @property
     def errors(self) -> list[Finding]:
-        """What must be mended before going on."""
+        """What must be corrected before going on."""
         return [row for row in self.rows if row.state == "error"]
 
     def to_json(self) -> dict[str, Any]:
         return {"findings": [asdict(row) for row in self.rows], "errors": len(self.errors)}
 
     def table(self) -> Table:
-        table = Table(show_header=False, box=None, padding=(0, 1))
-        table.add_column()
-        table.add_column()
-        table.add_column(overflow="fold")  # an end cut off would make a path worthless
+        table = Table("", "", show_header=False, box=None, padding=(0, 1))
+        table.add_column(overflow="fold")  # a path without its end would be worthless
         for row in self.rows:
             table.add_row(Text(row.state, style=_STYLE[row.state]), row.what, row.detail)
         return table
@@ -170,5 +157,5 @@ class Findings:
         """One line that counts."""
         warnings = counted(sum(row.state == "warning" for row in self.rows), "warning")
         if self.errors:
-            return f"{counted(len(self.errors), 'error')} and {warnings}: mend the errors first."
+            return f"{counted(len(self.errors), 'error')} and {warnings}: correct the errors first."
         return f"No errors, {warnings}."

@@ -97,24 +97,14 @@ def resolve_reranker(name: str, say: Callable[[str], None] = lambda _: None) -> 
 def load_encoder(
     settings: EncoderSection, say: Callable[[str], None] = lambda _: None, folder: Path | None = None
 ) -> Encoder:
-    """The encoder of a configuration, loaded; errors as for `resolve_model` and `index.encoders.encoder.Encoder`.
+    """The encoder of a configuration, or the one in a folder under the same settings, loaded.
 
-    Args:
-        settings: which encoder, and how to run it.
-        say: receives one line before something long begins.
-        folder: an encoder to load instead of the configured one, under the same settings.
+    Arguments and errors as for `resolve_model` and `index.encoders.encoder.Encoder`.
     """
     from index.encoders.encoder import Encoder
 
-    return Encoder(
-        resolve_encoder(str(folder or settings.model), say),
-        device=settings.device,
-        dtype=settings.dtype,
-        query_prefix=settings.query_prefix,
-        passage_prefix=settings.passage_prefix,
-        backend=settings.backend,
-        cache=cache_folder(),
-    )
+    source = resolve_encoder(str(folder or settings.model), say)
+    return Encoder(source, **settings.model_dump(exclude={"model", "training"}), cache=cache_folder())
 
 
 def check_model_folder(folder: Path) -> None:
@@ -135,10 +125,8 @@ def check_model_folder(folder: Path) -> None:
 
 def cache_folder() -> Path:
     """Folder of converted models: `RAGFT_CACHE`, or `ragft` in the user's cache folder."""
-    configured = os.environ.get("RAGFT_CACHE")
-    if configured:
-        return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ragft"
+    configured, users = os.environ.get("RAGFT_CACHE"), os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(configured) if configured else Path(users) / "ragft"
 
 
 def _packaged_file(name: str, packaged: PackagedModel) -> Path:
@@ -161,8 +149,7 @@ def _folder_or_hub(name: str, key: str, say: Callable[[str], None]) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder.resolve()
-    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") != 1
-    if looks_like_a_path:
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UsageError(
             f"{key} is {name!r}, which is no folder here, no packaged model ({', '.join(PACKAGED)}) and no hub id "
             "of the form owner/name."
@@ -204,11 +191,7 @@ def _convert_gguf(source: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.load_state_dict(dequantised.state_dict())
     tokenizer = AutoTokenizer.from_pretrained(**where)
-    model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        do_sample=False,
-    )
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    model.generation_config = GenerationConfig(**special, do_sample=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -98,37 +98,26 @@ class Answer:
 
 def citations_of(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
     """The passages that an answer names; numbers beyond the passages are left out."""
+    named = [(number, hits[number - 1]) for number in parse_citations(text) if 1 <= number <= len(hits)]
     return tuple(
         Citation(
-            number=number,
-            document_id=hit.document_id,
-            title=hit.title,
-            heading=" > ".join(hit.heading_path),
-            start=hit.start,
-            end=hit.end,
-            text=hit.text,
-            score=hit.score,
-            page=hit.page,
-            metadata=hit.metadata,
+            number, hit.document_id, hit.title, " > ".join(hit.heading_path), hit.start, hit.end, hit.text, hit.score,
+            hit.page, hit.metadata,
         )
-        for number in parse_citations(text)
-        if 1 <= number <= len(hits)
-        for hit in [hits[number - 1]]
-    )
+        for number, hit in named
+    )  # fmt: skip
 
 
+@dataclass
 class Retriever:
     """The live snapshot and its encoder. A refresh replaces the snapshot by one assignment; a search in flight
     finishes on the one that it began with.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, encoder: Encoder, settings: SearchSettings, reranker: Reranker | None = None
-    ) -> None:
-        self.snapshot = snapshot
-        self.encoder = encoder
-        self.settings = settings
-        self.reranker = reranker
+    snapshot: Snapshot
+    encoder: Encoder
+    settings: SearchSettings
+    reranker: Reranker | None = None
 
     @property
     def index_version(self) -> str:
@@ -164,41 +153,35 @@ class Retriever:
         return [Retrieved(tuple(hits), snapshot.id, each, stages) for hits in found]
 
 
+@dataclass(frozen=True)
 class Pipeline:
-    """The setups of one application over at most two engines and one retriever."""
+    """The setups of one application over at most two engines and one retriever.
 
-    def __init__(self, config: Config, engines: Mapping[str, Engine], retriever: Retriever | None) -> None:
-        """
-        Args:
-            engines: by `Setup.model`: `"base"`, `"tuned"` or both.
-            retriever: None where no setup retrieves.
-        """
-        self.config = config
-        self.engines = engines
-        self.retriever = retriever
+    Attributes:
+        engines: by `Setup.model`: `"base"`, `"tuned"` or both.
+        retriever: None where no setup retrieves.
+    """
+
+    config: Config
+    engines: Mapping[str, Engine]
+    retriever: Retriever | None
 
     def engine_of(self, setup: Setup) -> Engine:
         """The engine that answers for a setup."""
         return self.engines[setup.model]
 
     def render(
-        self,
-        setup: Setup,
-        question: str,
-        retrieved: Retrieved | None,
-        *,
-        history: Sequence[Message] = (),
-        following: Sequence[Message] = (),
-    ) -> Prompt:
+        self, setup: Setup, question: str, retrieved: Retrieved | None, *,
+        history: Sequence[Message] = (), following: Sequence[Message] = (),
+    ) -> Prompt:  # fmt: skip
         """The prompt for a question whose passages are known already; see `conversation` for the turns around it."""
         passages = None
         if setup.retrieval:
             if retrieved is None:
                 raise ValueError(f"setup {setup.name} needs passages")
             passages = [hit.passage for hit in retrieved.hits]
-        messages = conversation(
-            self.config.prompt.system, question, passages, history=history, following=following
-        )  # fmt: skip
+        system = self.config.prompt.system
+        messages = conversation(system, question, passages, history=history, following=following)
         return Prompt(setup, messages, retrieved if setup.retrieval else None)
 
     async def retrieve(

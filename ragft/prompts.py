@@ -92,11 +92,12 @@ def conversation(
         history: the turns before the question, oldest first.
         following: what follows the question: the answer to train on, or tool calls with their results.
     """
-    opening: list[Message] = [] if history and history[0]["role"] == "system" else [_turn("system", system)]
-    return [*opening, *history, _turn("user", user_turn(question, passages)), *following]
+    opening: list[Message] = [] if history and history[0]["role"] == "system" else [turn("system", system)]
+    return [*opening, *history, turn("user", user_turn(question, passages)), *following]
 
 
-def _turn(role: Role, content: str) -> Message:
+def turn(role: Role, content: str) -> Message:
+    """One turn of a conversation."""
     return {"role": role, "content": content}
 
 
@@ -139,9 +140,8 @@ def render_training(tokenizer: Any, messages: Sequence[Message]) -> Rendered:
 
 def _end_of_turn(tokenizer: Any, ids: Sequence[int], start: int) -> int:
     """Position of the token that ends the answer beginning at `start`."""
-    stop = tokenizer.eos_token_id
     for position in range(len(ids) - 1, start - 1, -1):
-        if ids[position] == stop:
+        if ids[position] == tokenizer.eos_token_id:
             return position
     raise RagftError(
         f"The chat template does not end an answer with {tokenizer.eos_token!r}, the tokenizer's end token, so a "

@@ -163,15 +163,10 @@ def make_server(app: Litestar) -> Any:
             self.stop()
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    seconds = math.ceil(deployment.app.config.serve.drain_seconds)
     return Server(
         uvicorn.Config(
-            app,
-            lifespan="on",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(deployment.app.config.serve.drain_seconds),
-            timeout_keep_alive=_KEEP_ALIVE,
+            app, lifespan="on", ws="none", log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=seconds, timeout_keep_alive=_KEEP_ALIVE,
         )
-    )
+    )  # fmt: skip

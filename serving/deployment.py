@@ -33,14 +33,9 @@ from serving.errors import ApiError
 
 log = logging.getLogger("ragft.serving")
 
-POLL_SECONDS = 1.0
-"""How often the endpoint looks whether another process has made another snapshot live."""
-
-WATCH_SECONDS = 5.0
-"""How often the engines are asked whether they live. A question that meets a dead one learns it at once."""
-
-GPU_MEMORY_SHARE = 0.9
-"""Share of a GPU's memory that all engines take together."""
+POLL_SECONDS = 1.0  # between two looks whether another process has made another snapshot live
+WATCH_SECONDS = 5.0  # between two looks whether the engines live; a question that meets a dead one learns it at once
+GPU_MEMORY_SHARE = 0.9  # of a GPU, for all engines together
 
 Load = Callable[[], Awaitable[Pipeline]]
 
@@ -118,11 +113,10 @@ class Deployment:
 
     async def _start(self) -> None:
         try:
-            pipeline = await self._load()
+            self._pipeline = pipeline = await self._load()
         except Exception as error:
             self._fail("loading failed", error)
             return
-        self._pipeline = pipeline
         if pipeline.retriever is not None:
             self._note(pipeline.retriever.snapshot)
             self._tasks.append(asyncio.create_task(self._follow(pipeline.retriever)))
@@ -195,15 +189,15 @@ class Deployment:
             await asyncio.sleep(POLL_SECONDS)
             with contextlib.suppress(OSError):
                 stat = (self.app.index_root / CURRENT).stat()
-                signature = (stat.st_mtime_ns, stat.st_ino)
-                if signature != seen:
-                    seen = signature
-                    try:
-                        await self._flip(retriever)
-                    except IndexFault as error:
-                        log.error("the new snapshot is not served, the old one is: %s", error)
-                    except Exception:
-                        log.exception("the new snapshot is not served, the old one is")
+                if (signature := (stat.st_mtime_ns, stat.st_ino)) == seen:
+                    continue
+                seen = signature
+                try:
+                    await self._flip(retriever)
+                except IndexFault as error:
+                    log.error("the new snapshot is not served, the old one is: %s", error)
+                except Exception:
+                    log.exception("the new snapshot is not served, the old one is")
 
     async def _flip(self, retriever: Retriever) -> None:
         """Opens the snapshot that `CURRENT` names, tries it, and serves it from then on."""
@@ -244,7 +238,7 @@ def check_deployable(app: Application) -> None:
         raise UsageError("serve.setups names no setup to deploy.")
     try:
         app.model_folders(setups)
-    except UsageError:
+    except UsageError:  # of the base model
         raise
     except RagftError as error:
         raise UsageError(f"{error} Or deploy other setups with serve.setups.") from error

@@ -23,20 +23,11 @@ log = logging.getLogger("ragft.serving")
 RETRY_AFTER = 1
 
 _TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    405: "method_not_allowed_error",
-    408: "timeout_error",
-    409: "conflict_error",
-    413: "request_too_large_error",
-    415: "unsupported_media_type_error",
-    422: "unprocessable_entity_error",
-    431: "request_too_large_error",
-    503: "service_unavailable_error",
-    507: "insufficient_storage_error",
-}
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    405: "method_not_allowed_error", 408: "timeout_error", 409: "conflict_error", 413: "request_too_large_error",
+    415: "unsupported_media_type_error", 422: "unprocessable_entity_error", 431: "request_too_large_error",
+    503: "service_unavailable_error", 507: "insufficient_storage_error",
+}  # fmt: skip
 
 
 class ApiError(Exception):

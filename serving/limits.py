@@ -52,12 +52,7 @@ class Limits:
     """Reads a request's body for the application, so that what is too large, too slow or no JSON never reaches it."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, body_timeout: float, max_requests: int) -> None:
-        """
-        Args:
-            max_body_bytes: largest body.
-            body_timeout: seconds within which a body must have arrived.
-            max_requests: requests to /v1/ that may be under way, waiting ones included.
-        """
+        """`body_timeout` in seconds; `max_requests` to /v1/ may be under way, waiting ones included."""
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._body_timeout = body_timeout

@@ -60,18 +60,12 @@ class ChunkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A slice of a document, with the headings above it.
+    """A slice of a document, `document.text[start:end]`, with the headings above it.
 
     Attributes:
-        document_id: id of the document.
-        title: title of the document.
         heading_path: the title and the headings down to the chunk's own; shortened if they are very long.
-        start: offset of the first character in the document's text.
-        end: offset after the last character.
-        text: `document.text[start:end]`.
         hash: blake3 of the passage, in hex; equal passages have equal vectors.
         page: number of the page on which it begins, from 1; None if the document has no pages.
-        metadata: metadata of the document.
         labels: callers that hold any of these may see it; empty: everybody may.
     """
 
@@ -109,17 +103,12 @@ class _Section:
 def chunk_document(
     document: Document, tokenizer: Any, max_tokens: int, overlap: int = 0, fitting: Set[str] = frozenset()
 ) -> list[Chunk]:
-    """Split a document at its headings, and sections that are longer than the window further.
+    """Split a document at its headings, and sections that are longer than the window further; in the text's order.
 
     Args:
-        document: document to split.
         tokenizer: fast tokenizer of transformers (one that returns offsets).
-        max_tokens: see `ChunkSettings`.
-        overlap: see `ChunkSettings`.
+        max_tokens, overlap: see `ChunkSettings`.
         fitting: hashes of passages known to fit into `max_tokens`; they are not measured again.
-
-    Returns:
-        Chunks in the order of the text.
 
     Raises:
         ValueError: `max_tokens` or `overlap` is out of range, or a character takes more tokens than the window has.
@@ -134,7 +123,7 @@ def chunk_document(
     long = {chunk.start for chunk, length in zip(new, lengths, strict=True) if length > max_tokens}
     if not long:
         return whole
-    starts, _ = _token_offsets(document.text, tokenizer)
+    starts = [start for start, _ in _token_offsets(document.text, tokenizer)]
     chunks: list[Chunk] = []
     for section, chunk in zip(sections, whole, strict=True):
         if chunk.start in long:
@@ -169,13 +158,13 @@ def _leading_headings(text: str, path: Sequence[str]) -> int:
     return end
 
 
-def _token_offsets(text: str, tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The offsets at which the tokens start, and those at which they end."""
+def _token_offsets(text: str, tokenizer: Any) -> list[tuple[int, int]]:
+    """Start and end of each token."""
     encoded = tokenizer(
         text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, padding=False, verbose=False
     )
-    offsets = encoded["offset_mapping"]
-    return [start for start, _ in offsets], [end for _, end in offsets]
+    offsets: list[tuple[int, int]] = encoded["offset_mapping"]
+    return offsets
 
 
 def _count_tokens(texts: Sequence[str], tokenizer: Any) -> list[int]:
@@ -192,8 +181,7 @@ def _sections(document: Document) -> list[_Section]:
     sections: list[_Section] = []
     stack: list[tuple[int, str]] = []
     start = body = 0
-    found = headings(text) if document.is_markdown else []
-    for heading in found:
+    for heading in headings(text) if document.is_markdown else ():
         if text[body : heading.start].strip():
             sections.append(_Section(_path(document.title, stack), start, heading.start))
             start = heading.start
@@ -238,10 +226,8 @@ def _shorten(path: tuple[str, ...], tokenizer: Any, limit: int) -> tuple[str, ..
 
 
 def _first_tokens(text: str, tokenizer: Any, count: int) -> str:
-    _, ends = _token_offsets(text, tokenizer)
-    if len(ends) <= count:
-        return text
-    return text[: ends[count - 1]].rstrip(_ELLIPSIS + " ") + _ELLIPSIS
+    offsets = _token_offsets(text, tokenizer)
+    return text if len(offsets) <= count else text[: offsets[count - 1][1]].rstrip(_ELLIPSIS + " ") + _ELLIPSIS
 
 
 def _split_section(
@@ -252,9 +238,6 @@ def _split_section(
     The tokens of the whole document are computed once. A slice may be a few tokens longer when tokenised on its own
     (where a word is cut in two), so its passage is measured as it will be encoded, and the section is split again with
     less room if one does not fit.
-
-    Raises:
-        ValueError: a single character takes more tokens than the window has.
     """
     room = settings.max_tokens - _count_tokens([PATH_SEPARATOR.join(section.path)], tokenizer)[0]
     while room > 0:
@@ -275,26 +258,15 @@ def _chunk(document: Document, path: tuple[str, ...], start: int, end: int) -> C
     piece = document.text[start:end]
     text = piece.strip()
     start += len(piece) - len(piece.lstrip())
+    end, page = start + len(text), document.page_at(start)
     digest = blake3(_passage(path, text).encode()).hexdigest()
-    return Chunk(
-        document.id,
-        document.title,
-        path,
-        start,
-        start + len(text),
-        text,
-        digest,
-        document.page_at(start),
-        document.metadata,
-        document.labels,
-    )
+    return Chunk(document.id, document.title, path, start, end, text, digest, page, document.metadata, document.labels)
 
 
 def _spans(text: str, section: _Section, starts: list[int], room: int, overlap: int) -> list[tuple[int, int]]:
     """Slices of at most `room` tokens that together cover the section; none is blank.
 
-    The first slice includes the heading lines at the start, which take no room because the passage does not repeat
-    them.
+    The first one includes the heading lines at the start, which take no room: the passage does not repeat them.
     """
     start = section.start + _leading_headings(text[section.start : section.end], section.path)
     cuts = [[start + match.end() for match in kind.finditer(text[start : section.end])] for kind in _BOUNDARIES]

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 from blake3 import blake3
 
@@ -56,19 +56,16 @@ class Document:
         page_starts: tuple[int, ...] = (),
         is_markdown: bool | None = None,
     ) -> Document:
-        """Create a document and compute its hash; the arguments are the attributes of the same names.
-
-        Args:
-            path: becomes the id.
-            title: None: the first level-1 heading of a Markdown text, else the file's stem.
-            is_markdown: None: decided by the suffix of the path.
+        """Create a document with the id `path` and compute its hash; by default, the suffix tells what is Markdown.
 
         Raises:
             UnicodeEncodeError: the text, title or metadata holds a lone surrogate (half a character).
         """
         if is_markdown is None:
             is_markdown = PurePosixPath(path).suffix.lower() in _MARKDOWN_SUFFIXES
-        title = title or _title(path, text, is_markdown)
+        if not title:
+            found = headings(text) if is_markdown else ()
+            title = next((heading.text for heading in found if heading.level == 1), PurePosixPath(path).stem)
         labels = tuple(sorted(set(labels)))
         content = [title, text, metadata or {}, labels, page_starts, is_markdown]
         digest = blake3(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
@@ -95,8 +92,7 @@ class Skipped:
     """A file, folder, or some rows of a file that were not read.
 
     Attributes:
-        path: path below the folder of documents.
-        reason: why it was not read.
+        path: path below the folder of documents, printable.
         by_rule: True: it is not one of the documents (another format, a link), so the index drops an older version of
             it. False: it could not be read, so the index keeps an older version.
     """
@@ -113,18 +109,11 @@ def to_json(items: Sequence[Document | Skipped]) -> bytes:
 
 def from_json(content: bytes) -> list[Document | Skipped]:
     """Restore the items that `to_json` wrote."""
-    return [_restored(item) for item in json.loads(content)]
-
-
-def _restored(item: dict[str, Any]) -> Document | Skipped:
-    if item.pop("kind") == Skipped.__name__:
-        return Skipped(**item)
-    return Document(**{**item, "labels": tuple(item["labels"]), "page_starts": tuple(item["page_starts"])})
-
-
-def _title(path: str, text: str, is_markdown: bool) -> str:
-    """The first level-1 heading of a Markdown document, or the stem of the file name."""
-    for heading in headings(text) if is_markdown else ():
-        if heading.level == 1:
-            return heading.text
-    return PurePosixPath(path).stem
+    items: list[Document | Skipped] = []
+    for item in json.loads(content):
+        if item.pop("kind") == Skipped.__name__:
+            items.append(Skipped(**item))
+        else:
+            item |= {"labels": tuple(item["labels"]), "page_starts": tuple(item["page_starts"])}
+            items.append(Document(**item))
+    return items

@@ -51,11 +51,7 @@ class ExtractedTexts:
         self._new[self._key(name, data)] = items
 
     def save(self, forget: bool = True) -> None:
-        """Write what is new; to be called under the writer's lock.
-
-        Args:
-            forget: whether to delete entries that were not recalled; only right if all files were read.
-        """
+        """Write what is new, under the writer's lock, and `forget` what was not recalled, if all files were read."""
         if not self._new and not self._path.exists():
             return
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -44,7 +44,6 @@ def read_documents(
     Hidden files and folders, and files that the patterns leave out, are ignored without being listed as skipped.
 
     Args:
-        folder: folder of documents.
         settings: which files are read, how, and their limits; None: the defaults.
         memory: cache of what was extracted from HTML, PDF and DOCX files; None: all of them are extracted.
         unchanged: decides which files need not be read and is told what the others hold; None: every file is read.
@@ -58,7 +57,7 @@ def read_documents(
     """
     folder, settings = Path(folder), settings or ReadSettings()
     refuse_missing(folder)
-    found, skipped = _visible_files(folder, _Patterns(folder, settings))
+    found, skipped = _visible_files(folder, _chosen_by_patterns(folder, settings))
     states, sides = _with_sides({name: state for name, state in found.items() if state is not None})
     names = unchanged.to_read(states) if unchanged else list(states)
     documents: list[Document] = []
@@ -82,11 +81,7 @@ def read_documents(
 
 
 def refuse_missing(folder: Path) -> None:
-    """Refuse a folder of documents that does not exist.
-
-    Raises:
-        NoDocuments: it does not.
-    """
+    """Raise `NoDocuments` if a folder of documents does not exist."""
     if not folder.is_dir():
         raise NoDocuments(f"The folder of documents {folder} does not exist; create it or name another one.")
 
@@ -96,20 +91,18 @@ def reading_of(folder: Path, settings: ReadSettings) -> str:
     return json.dumps([EXTRACTION_VERSION, str(folder.resolve()), asdict(settings)], sort_keys=True)
 
 
-def _visible_files(folder: Path, patterns: _Patterns) -> tuple[dict[str, FileState | None], list[Skipped]]:
-    """The state of every visible file by name, None if patterns leave it out; and the folders that cannot be read.
-
-    Raises:
-        NoDocuments: the folder of documents itself cannot be read.
-    """
+def _visible_files(
+    folder: Path, is_wanted: Callable[[str], bool] | None
+) -> tuple[dict[str, FileState | None], list[Skipped]]:
+    """The state of every visible file by name, None if it is not wanted; and the folders that cannot be read."""
     skipped: list[Skipped] = []
 
     def skip(name: str, error: OSError) -> None:
         if not name:
             raise NoDocuments(f"The folder of documents {folder} cannot be read ({error.strerror}); change its mode.")
-        skipped.append(Skipped(name, f"cannot be read ({error.strerror})"))
+        skipped.append(Skipped(_printable(name), f"cannot be read ({error.strerror})"))
 
-    return dict(visible_files(folder, patterns.include if patterns else None, skip)), skipped
+    return dict(visible_files(folder, is_wanted, skip)), skipped
 
 
 def _with_sides(states: Mapping[str, FileState]) -> tuple[dict[str, FileState], dict[str, list[str]]]:
@@ -134,33 +127,28 @@ def _with_unique_ids(documents: Iterable[Document]) -> tuple[list[Document], lis
     return unique, skipped
 
 
-class _Patterns:
-    """Which files are read: those that match `include`, without those that match `exclude` or the ignore file."""
-
-    def __init__(self, folder: Path, settings: ReadSettings) -> None:
-        ignore = folder / _IGNORE_FILE
-        try:
-            ignored = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
-        except (OSError, UnicodeDecodeError) as error:
-            raise IndexFault(f"The ignore file {ignore} cannot be read ({error}); save it as UTF-8.") from error
-        self._included = _matcher(settings.include, "index.documents.include")
-        self._excluded = _matcher(settings.exclude, "index.documents.exclude")
-        self._ignored = _matcher(ignored, str(ignore))
-
-    def __bool__(self) -> bool:
-        """Whether there is any pattern."""
-        return any(matcher is not None for matcher in (self._included, self._excluded, self._ignored))
-
-    def include(self, name: str) -> bool:
-        """Whether a file of this name is read."""
-        if self._included is not None and described_file(name) is None and not self._included.match_file(name):
-            return False
-        return not any(matcher is not None and matcher.match_file(name) for matcher in (self._excluded, self._ignored))
-
-
-def _matcher(patterns: Sequence[str], where: str) -> GitIgnoreSpec | None:
-    if not patterns:
+def _chosen_by_patterns(folder: Path, settings: ReadSettings) -> Callable[[str], bool] | None:
+    """Whether a file matches `include`, and neither `exclude` nor the ignore file; None if there are no patterns."""
+    ignore = folder / _IGNORE_FILE
+    try:
+        ignored = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise IndexFault(f"The ignore file {ignore} cannot be read ({error}); save it as UTF-8.") from error
+    if not (settings.include or settings.exclude or ignored):
         return None
+    included = _matcher(settings.include, "index.documents.include") if settings.include else None
+    exclusions = ((settings.exclude, "index.documents.exclude"), (ignored, str(ignore)))
+    excluded = [_matcher(patterns, where) for patterns, where in exclusions if patterns]
+
+    def is_wanted(name: str) -> bool:
+        if included is not None and described_file(name) is None and not included.match_file(name):
+            return False
+        return not any(matcher.match_file(name) for matcher in excluded)
+
+    return is_wanted
+
+
+def _matcher(patterns: Sequence[str], where: str) -> GitIgnoreSpec:
     from pathspec import GitIgnoreSpec
 
     try:
@@ -171,23 +159,16 @@ def _matcher(patterns: Sequence[str], where: str) -> GitIgnoreSpec | None:
 
 @dataclass(frozen=True)
 class _Reading:
-    """Reads the files of a folder one by one.
-
-    Attributes:
-        folder: folder of documents.
-        settings: see `read_documents`.
-        process: runs the readers of HTML, PDF and DOCX files.
-        memory: see `read_documents`.
-        sides: names of the side files of each file that has any.
-        present: names of all visible files.
-    """
+    """Reads the files of a folder one by one."""
 
     folder: Path
     settings: ReadSettings
     process: ReaderProcess
     memory: ExtractedTexts | None
     sides: Mapping[str, Sequence[str]]
+    """Names of the side files of each file that has any."""
     present: Set[str]
+    """Names of all visible files."""
 
     def items(self, name: str) -> list[Document | Skipped]:
         """The documents in a file, or the reason why it was skipped; nothing for a side file."""
@@ -220,11 +201,7 @@ class _Reading:
         return items
 
     def _properties(self, name: str) -> Properties | None:
-        """What the side file of a file says; None if it has none.
-
-        Raises:
-            Unreadable: it has two, or the one it has cannot be read or understood.
-        """
+        """What the side file of a file says; None if it has none."""
         sides = self.sides.get(name, ())
         if len(sides) > 1:
             raise Unreadable(f"it has two side files, {' and '.join(PurePosixPath(side).name for side in sides)}")
@@ -238,29 +215,20 @@ class _Reading:
             raise Unreadable(reason if side in reason else f"its side file {side}: {reason}") from None
 
     def _content(self, name: str) -> bytes:
-        """The bytes of a file.
-
-        Raises:
-            Unreadable: it is not of a supported format, leads out of the folder, is too large, or cannot be read.
-        """
+        """The bytes of a file of a supported format inside the folder; anything else raises `Unreadable`."""
         path = self.folder / name
         if path.is_symlink():
-            self._check_link(path)
+            target = path.resolve()
+            if not target.is_relative_to(self.folder.resolve()):
+                raise Unreadable("a link that leaves the folder of documents", by_rule=True)
+            if target.is_dir():
+                raise Unreadable("a link to a folder, whose files are read in their own place", by_rule=True)
         if format_of(name) is None and described_file(name) is None:
             suffix = path.suffix or "no suffix"
             raise Unreadable(f"not a supported format ({suffix}); supported are {suffixes()}", by_rule=True)
-        try:
-            path.as_posix().encode()
-        except UnicodeEncodeError:
-            raise Unreadable("the file name is not valid UTF-8; rename the file") from None
+        if _printable(str(path)) != str(path):
+            raise Unreadable("the file name is not valid UTF-8; rename the file")
         return _bytes_of_regular_file(path, self.settings.limits.file_bytes)
-
-    def _check_link(self, path: Path) -> None:
-        target = path.resolve()
-        if not target.is_relative_to(self.folder.resolve()):
-            raise Unreadable("a link that leaves the folder of documents", by_rule=True)
-        if target.is_dir():
-            raise Unreadable("a link to a folder, whose files are read in their own place", by_rule=True)
 
 
 def _bytes_of_regular_file(path: Path, limit: int) -> bytes:
@@ -281,11 +249,7 @@ def _bytes_of_regular_file(path: Path, limit: int) -> bytes:
 
 
 def _described(document: Document, properties: Properties, name: str) -> Document:
-    """A document with the properties of its side file.
-
-    They override those that the document itself states. The side file of a table applies to all rows, and the columns
-    of a row override it.
-    """
+    """A document with the properties of its side file, which override its own; the columns of a row override them."""
     if document.id == name:
         title = properties.title or document.title
         labels = document.labels if properties.labels is None else properties.labels

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 _CANDIDATE = re.compile(r"^ {0,3}(?:#|`{3}|~{3}|={2}|-{2})[^\n]*\n?", re.MULTILINE)
 """A line that may be a heading, the underline of one, or a fence. Nearly all lines are none of these."""
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|$)")
 _FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 _ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(?=[^ \t\n])")
 _UNDERLINE = re.compile(r"^ {0,3}(?:={2,}|-{2,})\s*$")
@@ -30,7 +31,8 @@ def headings(text: str) -> list[Heading]:
     """The headings of a Markdown text in order, both `# ATX` and underlined ones."""
     found: list[Heading] = []
     fence = ""
-    skip_until = _front_matter_end(text)
+    front_matter = _FRONT_MATTER.match(text)
+    skip_until = front_matter.end() if front_matter else 0
     for match in _CANDIDATE.finditer(text):
         line, start, end = match.group(), match.start(), match.end()
         if start < skip_until:
@@ -45,8 +47,9 @@ def headings(text: str) -> list[Heading]:
             found.append(Heading(len(atx.group(1)), words, start, end))
         elif _UNDERLINE.match(line):
             above = _line_above(text, start)
-            previous = text[above:start]
-            if _can_be_underlined(text[_line_above(text, above) : above], previous):
+            previous, before = text[above:start], text[_line_above(text, above) : above]
+            # Only a paragraph of one line is a heading: not the head of a table, or a list.
+            if previous.strip() and not _NOT_A_PARAGRAPH.match(previous) and not before.strip():
                 found.append(Heading(1 if "=" in line else 2, previous.strip(), above, end))
     return found
 
@@ -61,13 +64,3 @@ def _without_closing(words: str) -> str:
     words = words.strip()
     open_words = words.rstrip("#")
     return open_words.rstrip() if open_words[-1:] in (" ", "\t") else words
-
-
-def _can_be_underlined(before: str, previous: str) -> bool:
-    """Whether a line of dashes below makes it a heading: only a paragraph of one line, not a table head or a list."""
-    return bool(previous.strip()) and not _NOT_A_PARAGRAPH.match(previous) and not before.strip()
-
-
-def _front_matter_end(text: str) -> int:
-    match = re.match(r"---[ \t]*\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|$)", text)
-    return match.end() if match else 0

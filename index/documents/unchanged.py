@@ -30,12 +30,7 @@ WORTH_WRITING = 100
 """Number of files read from which on what is known is written even if no snapshot is published."""
 
 _SCHEMA = pa.schema(
-    [
-        ("name", pa.string()),
-        ("state", pa.binary()),
-        ("ids", pa.list_(pa.string())),
-        ("hashes", pa.list_(pa.string())),
-    ]
+    [("name", pa.string()), ("state", pa.binary()), ("ids", pa.list_(pa.string())), ("hashes", pa.list_(pa.string()))]
 )
 """One row per file, with the ids and hashes of all its documents."""
 
@@ -56,10 +51,8 @@ class UnchangedFiles:
         """Load what earlier refreshes learnt.
 
         Args:
-            root: folder of the index.
             reading: see `index.documents.folder.reading_of`; what was learnt with another value is ignored.
-            live: documents of the live snapshot, see `Snapshot.document_table`. A file is read unless all its
-                documents are there with the same hash.
+            live: documents of the live snapshot. A file is read unless all its documents are there with the same hash.
         """
         self.rows: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._path = root / STATES
@@ -71,12 +64,9 @@ class UnchangedFiles:
         self._files_read = 0
 
     def to_read(self, states: Mapping[str, FileState]) -> list[str]:
-        """Names of the files that must be read; sets `rows` to the documents of the others.
+        """Names of the files, among all of the folder, that must be read; sets `rows` to the documents of the others.
 
         To be called once.
-
-        Args:
-            states: every file of the folder by name.
         """
         import pyarrow.compute as pc
 
@@ -98,12 +88,9 @@ class UnchangedFiles:
         return [names[place] for place in np.flatnonzero(must_be_read).tolist()]
 
     def learn(self, name: str, state: FileState, documents: Sequence[HasContent]) -> None:
-        """Note which documents a file holds.
+        """Note which documents a file holds: all of them, at least one, and its state before it was read.
 
-        Args:
-            name: name of the file.
-            state: its state before it was read.
-            documents: all its documents, at least one. Do not call this for a file of which anything was skipped.
+        Do not call this for a file of which anything was skipped.
         """
         self._files_read += 1
         # A time in the future (the clock was set back) is not trusted either.
@@ -111,11 +98,7 @@ class UnchangedFiles:
             self._learnt.append((name, state, [item.id for item in documents], [item.hash for item in documents]))
 
     def save(self, published: bool) -> None:
-        """Write what is known for the next refresh, if that will save it enough reading.
-
-        Args:
-            published: whether a snapshot was published. If not, only many files read in vain are worth writing.
-        """
+        """Write what is known for the next refresh; if no snapshot was published, only if many files were read."""
         if not published and self._files_read < WORTH_WRITING:
             return
         columns = list(zip(*self._learnt, strict=True)) or [()] * len(_SCHEMA)

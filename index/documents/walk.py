@@ -22,9 +22,7 @@ def last_change(state: FileState) -> int:
 def visible_files(
     folder: Path, wanted: Callable[[str], bool] | None, unreadable: Callable[[str, OSError], None]
 ) -> Iterator[tuple[str, FileState | None]]:
-    """Yield every file below `folder` that is not hidden, in no particular order.
-
-    Links to folders are yielded, not followed.
+    """Yield every file below `folder` that is not hidden, in no particular order; links to folders are not followed.
 
     Args:
         folder: folder to walk.

@@ -1,1 +1,1 @@
-""""""
+"""Encoders: how texts become vectors, and how passages are scored for a question."""

@@ -22,9 +22,7 @@ from blake3 import blake3
 from index.durable import locked
 from index.encoders.encoder import Progress, TextEncoder, Vectors
 
-FOLDER = "cache"
-DAMAGED_SUFFIX = ".damaged"
-
+_FOLDER = "cache"
 _SCHEMA = 1
 _LOCK = "LOCK"
 _WRITE_TIMEOUT = 20.0
@@ -48,16 +46,10 @@ class EmbeddingsCache:
     """
 
     def __init__(self, root: Path, fingerprint: str, dimension: int, limit: int) -> None:
-        """Name a cache; `with` opens it.
-
-        Args:
-            root: folder of the index.
-            fingerprint: that of the encoder; names the file.
-            dimension: length of the vectors.
-            limit: most bytes that the caches of all encoders may take; 0 turns the cache off.
-        """
-        self.folder = root / FOLDER
-        self.path = self.folder / f"{fingerprint}.sqlite"
+        """Name a cache; `with` opens it. The caches of all encoders may take `limit` bytes; 0 turns the cache off."""
+        self._root = root
+        self._folder = root / _FOLDER
+        self._path = self._folder / f"{fingerprint}.sqlite"
         self._dimension = dimension
         self._limit = limit
         self._lock: int | None = None
@@ -67,8 +59,8 @@ class EmbeddingsCache:
     def __enter__(self) -> EmbeddingsCache:
         if self._limit:
             with self._tolerant("opened"):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
                 fcntl.flock(self._lock, fcntl.LOCK_SH)
                 self._open()
         return self
@@ -85,43 +77,37 @@ class EmbeddingsCache:
     def find(self, hashes: Sequence[str]) -> dict[str, Vectors]:
         """Known vectors by hash: each (dimension,) float32, bit for bit as it was kept."""
         found: dict[str, Vectors] = {}
-        for first in range(0, len(hashes), _HASHES_PER_QUERY):
-            part = {bytes.fromhex(item): item for item in hashes[first : first + _HASHES_PER_QUERY]}
-            with self._tolerant("read"):
-                if self._file is not None:
-                    found.update(self._find_part(self._file, part))
+        if (file := self._file) is None:
+            return found
+        with self._tolerant("read"):
+            for first in range(0, len(hashes), _HASHES_PER_QUERY):
+                part = {bytes.fromhex(item): item for item in hashes[first : first + _HASHES_PER_QUERY]}
+                marks = ",".join("?" * len(part))
+                query = f"SELECT hash, vector, seal FROM vectors WHERE hash IN ({marks})"  # noqa: S608, question marks
+                rows = [row for row in file.execute(query, list(part)) if self._is_intact(*row)]
+                with file:
+                    file.executemany(
+                        "UPDATE vectors SET used = ? WHERE hash = ? AND used < ?",
+                        [(self._session, key, self._session) for key, _, _ in rows],
+                    )
+                found.update((part[key], np.frombuffer(data, dtype=np.float32)) for key, data, _ in rows)
         return found
 
     def keep(self, hashes: Sequence[str], vectors: Vectors) -> None:
         """Keep vectors, (n, dimension) float32; they survive if the process is killed."""
-        rows = []
-        for item, vector in zip(hashes, vectors, strict=True):
-            key, data = bytes.fromhex(item), vector.tobytes()
-            rows.append((key, data, _seal(key, data), self._session))
-        with self._tolerant("written"):
-            if self._file is not None:
-                with self._file:
-                    self._file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
+        if (file := self._file) is None:
+            return
+        pairs = ((bytes.fromhex(item), vector.tobytes()) for item, vector in zip(hashes, vectors, strict=True))
+        rows = [(key, data, _seal(key, data), self._session) for key, data in pairs]
+        with self._tolerant("written"), file:
+            file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
 
-    def _find_part(self, file: sqlite3.Connection, part: dict[bytes, str]) -> dict[str, Vectors]:
-        marks = ",".join("?" * len(part))
-        rows = file.execute(
-            f"SELECT hash, vector, seal FROM vectors WHERE hash IN ({marks})",  # noqa: S608 (question marks only)
-            list(part),
-        ).fetchall()
-        intact = [
-            (key, data) for key, data, seal in rows if len(data) == 4 * self._dimension and seal == _seal(key, data)
-        ]
-        with file:
-            file.executemany(
-                "UPDATE vectors SET used = ? WHERE hash = ? AND used < ?",
-                [(self._session, key, self._session) for key, _ in intact],
-            )
-        return {part[key]: np.frombuffer(data, dtype=np.float32) for key, data in intact}
+    def _is_intact(self, key: bytes, data: bytes, seal: bytes) -> bool:
+        return len(data) == 4 * self._dimension and seal == _seal(key, data)
 
     def _open(self) -> None:
         """Open the file, create its table if missing, and number this session."""
-        file = self._file = sqlite3.connect(self.path, timeout=_WRITE_TIMEOUT)
+        file = self._file = sqlite3.connect(self._path, timeout=_WRITE_TIMEOUT)
         # `_shrink` returns freed pages to the file system; this must be set before the first table is made.
         file.execute("PRAGMA auto_vacuum = INCREMENTAL")
         file.execute("PRAGMA journal_mode = WAL")
@@ -148,34 +134,24 @@ class EmbeddingsCache:
 
     def _shrink(self, file: sqlite3.Connection) -> None:
         """Bring the folder below the limit: other encoders' files go first, then the least recently used vectors."""
-        if _size(self.folder) <= self._limit:
+        if cache_bytes(self._root) <= self._limit:
             return
-        self._delete_other_encoders()
-        self._evict(file)
-        # As a script, because `execute` takes a single step, which frees a single page.
-        file.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
-
-    def _delete_other_encoders(self) -> None:
-        """Delete the files of other encoders, oldest first, until the limit is met; none while they may be in use."""
-        others = [path for path in self.folder.glob("*.sqlite*") if not path.name.startswith(self.path.name)]
+        others = [path for path in self._folder.glob("*.sqlite*") if not path.name.startswith(self._path.name)]
         if others and self._alone():
             for path in sorted(others, key=lambda path: path.stat().st_mtime):
-                if _size(self.folder) > self._limit:
+                if cache_bytes(self._root) > self._limit:
                     path.unlink(missing_ok=True)
-
-    def _evict(self, file: sqlite3.Connection) -> None:
-        """Delete the least recently used vectors if the file alone exceeds the limit."""
-        pages, size, free = (
-            file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size", "freelist_count")
-        )
+        names = ("page_count", "page_size", "freelist_count")
+        pages, size, free = (file.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
         used = (pages - free) * size
         if used > self._limit:
             (count,) = file.execute("SELECT count(*) FROM vectors").fetchone()
             gone = count - int(count * self._limit * _KEPT_SHARE / used)
+            oldest = "SELECT hash FROM vectors ORDER BY used, rowid LIMIT ?"
             with file:
-                file.execute(
-                    "DELETE FROM vectors WHERE hash IN (SELECT hash FROM vectors ORDER BY used, rowid LIMIT ?)", (gone,)
-                )
+                file.execute(f"DELETE FROM vectors WHERE hash IN ({oldest})", (gone,))  # noqa: S608, a constant
+        # As a script, because `execute` takes a single step, which frees a single page.
+        file.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
 
     def _alone(self) -> bool:
         """Whether no other process uses the folder; if so, none can start to until this one releases its lock."""
@@ -192,9 +168,9 @@ class EmbeddingsCache:
         if self._lock is None or not self._alone():
             return
         for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        if self.path.exists():
-            self.path.replace(self.path.with_name(self.path.name + DAMAGED_SUFFIX))
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        if self._path.exists():
+            self._path.replace(self._path.with_name(self._path.name + ".damaged"))
         fcntl.flock(self._lock, fcntl.LOCK_SH)
         self._open()
 
@@ -205,12 +181,12 @@ class EmbeddingsCache:
             yield
         except (sqlite3.OperationalError, OSError) as error:
             self._close()
-            _log.warning("The cache of embeddings %s cannot be %s (%s); going on without it.", self.path, done, error)
+            _log.warning("The cache of embeddings %s cannot be %s (%s); going on without it.", self._path, done, error)
         except sqlite3.DatabaseError as error:
             self._close()
             _log.warning(
                 "The cache of embeddings %s is damaged (%s); it is set aside, and its passages are encoded again.",
-                self.path,
+                self._path,
                 error,
             )
             try:
@@ -232,10 +208,8 @@ def encode_with_cache(
     New vectors are kept every few seconds, so that an interrupted build continues where it stopped.
 
     Args:
-        root: folder of the index.
-        encoder: computes the vectors that are not known.
         passages: text by hash.
-        limit: most bytes of the cache; 0 turns it off.
+        limit: see `EmbeddingsCache`.
         progress: called with the number of passages done and the total, known ones included.
         note: called with the text of each passage that was not known.
 
@@ -244,33 +218,39 @@ def encode_with_cache(
     """
     vectors = np.empty((len(passages), encoder.dimension), dtype=np.float32)
     row = {item: number for number, item in enumerate(passages)}
+    done = 0
+
+    def advance(count: int, _: int) -> None:
+        if progress:
+            progress(done + count, len(passages))
+
     with EmbeddingsCache(root, encoder.fingerprint, encoder.dimension, limit) as cache:
         known = cache.find(list(passages))
         for item, vector in known.items():
             vectors[row[item]] = vector
         new = [item for item in passages if item not in known]
+        if known:
+            advance(len(known), 0)
         done = len(known)
-        if progress and known:
-            progress(done, len(passages))
         for part in _parts(new, _FIRST_PART if limit else len(new)):
-
-            def advance(count: int, _: int, before: int = done) -> None:
-                if progress:
-                    progress(before + count, len(passages))
-
-            encoded = encoder.encode_passages([passages[item] for item in part], advance)
+            texts = [passages[item] for item in part]
+            encoded = encoder.encode_passages(texts, advance)
             vectors[[row[item] for item in part]] = encoded
             cache.keep(part, encoded)
             done += len(part)
             if note:
-                for item in part:
-                    note(passages[item])
+                for text in texts:
+                    note(text)
     return vectors
 
 
 def cache_bytes(root: Path) -> int:
     """Size of an index's caches in bytes."""
-    return _size(root / FOLDER)
+    size = 0
+    for path in (root / _FOLDER).glob("*.sqlite*"):
+        with suppress(FileNotFoundError):  # deleted by SQLite in the meantime
+            size += path.stat().st_size
+    return size
 
 
 def clear(root: Path) -> int:
@@ -279,15 +259,15 @@ def clear(root: Path) -> int:
     Raises:
         OSError: a file cannot be deleted.
     """
-    folder = root / FOLDER
+    folder = root / _FOLDER
     if not folder.is_dir():
         return 0
     try:
         with locked(folder / _LOCK):
-            before = _size(folder)
+            before = cache_bytes(root)
             for path in folder.glob("*.sqlite*"):
                 path.unlink(missing_ok=True)
-            return before - _size(folder)
+            return before - cache_bytes(root)
     except BlockingIOError:
         return 0
 
@@ -307,11 +287,3 @@ def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
 def _seal(key: bytes, data: bytes) -> bytes:
     """Checksum of a row: SQLite does not detect flipped bits."""
     return blake3(key + data).digest(8)
-
-
-def _size(folder: Path) -> int:
-    size = 0
-    for path in folder.glob("*.sqlite*"):
-        with suppress(FileNotFoundError):  # deleted by SQLite in the meantime
-            size += path.stat().st_size
-    return size

@@ -13,7 +13,7 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from index.errors import IndexFault
 
 if TYPE_CHECKING:
     from index.encoders.bert import Ids
+
+    _Forward = Callable[[Sequence[str], Sequence[Ids]], "Vectors"]
+    """From a batch of texts and their token ids to pooled vectors, (n, hidden) float32."""
 
 Vectors = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -67,14 +70,6 @@ class TextEncoder(Protocol):
     def tokenizer(self) -> Any: ...
     def encode_passages(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors: ...
     def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
-
-
-class _Forward(NamedTuple):
-    """A forward pass: from a batch of texts and their token ids to pooled vectors, (n, hidden) float32."""
-
-    engine: str
-    note: str
-    pooled: Callable[[Sequence[str], Sequence[Ids]], Vectors]
 
 
 class Encoder:
@@ -131,9 +126,8 @@ class Encoder:
         self._window = int(model.max_seq_length or self.tokenizer.model_max_length)
         self.dimension = int(model.get_embedding_dimension())
         self.fingerprint = self._fingerprint(folder)
-        self._forward = self._proven_forward(model, folder, cache) if faster else self._library_forward(model)
-        self.engine = self._forward.engine
-        self.note = self._forward.note
+        chosen = self._proven_forward(model, folder, cache) if faster else self._library_forward(model)
+        self.engine, self.note, self._forward = chosen
         self._workers = OneThreadWorkers(torch.get_num_threads() if device == "cpu" else 0)
 
     @property
@@ -157,7 +151,7 @@ class Encoder:
         batches = batches_of_equal_cost(self.device, [len(text) for text in ids])
 
         def embed(rows: list[int]) -> Vectors:
-            return self._unit(self._forward.pooled([texts[row] for row in rows], [ids[row] for row in rows]))
+            return self._unit(self._forward([texts[row] for row in rows], [ids[row] for row in rows]))
 
         done = 0
         for rows, unit in zip(batches, self._workers.imap(embed, batches), strict=True):
@@ -184,11 +178,10 @@ class Encoder:
     def _unit(self, pooled: Vectors) -> Vectors:
         """The leading dimensions that the model is configured to give, scaled to unit length."""
         leading = pooled[:, : self.dimension]
-        lengths = np.linalg.norm(leading, axis=1, keepdims=True)
-        unit: Vectors = leading / np.maximum(lengths, 1e-12)
+        unit: Vectors = leading / np.maximum(np.linalg.norm(leading, axis=1, keepdims=True), 1e-12)
         return unit
 
-    def _proven_forward(self, model: Any, folder: Path, cache: Path | None) -> _Forward:
+    def _proven_forward(self, model: Any, folder: Path, cache: Path | None) -> tuple[str, str, _Forward]:
         """A faster forward pass if the model is covered and the proof succeeds, else the library's."""
         from index.encoders.bert import uncovered
 
@@ -197,18 +190,18 @@ class Encoder:
             run = self._faster_forward(model, folder, cache)
             flaw = self._disagreement(run, SentenceTransformerForward(model, self.device))
             if not flaw:
-                return _Forward("openvino" if self.backend == "openvino" else "bert", "", lambda _, ids: run(ids))
+                return "openvino" if self.backend == "openvino" else "bert", "", lambda _, ids: run(ids)
         if self.backend == "openvino":
             raise IndexFault(
                 f"OpenVINO cannot run the encoder {self.source}: {flaw}; set index.encoder.backend to torch."
             )
         return self._library_forward(model, f"The encoder runs through sentence-transformers: {flaw}.")
 
-    def _library_forward(self, model: Any, note: str = "") -> _Forward:
+    def _library_forward(self, model: Any, note: str = "") -> tuple[str, str, _Forward]:
         import torch
 
         forward = SentenceTransformerForward(model.to(getattr(torch, self.dtype)), self.device)
-        return _Forward("sentence-transformers", note, lambda texts, _: forward(texts))
+        return "sentence-transformers", note, lambda texts, _: forward(texts)
 
     def _faster_forward(self, model: Any, folder: Path, cache: Path | None) -> Callable[[Sequence[Ids]], Vectors]:
         """The forward pass of the chosen backend, with weights of its own: the model need not be kept."""

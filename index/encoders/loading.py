@@ -20,11 +20,7 @@ _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
 def from_hub(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
-    """Folder of a model of the Hugging Face hub, which is fetched only if the local hub cache lacks it.
-
-    Args:
-        name: id of the model, such as `sentence-transformers/all-MiniLM-L6-v2`.
-        say: receives one line before something is fetched.
+    """Folder of a model of the Hugging Face hub; what the local hub cache lacks is fetched, after a line to `say`.
 
     Raises:
         ValueError: the model cannot be fetched; the message is the name of the error.
@@ -47,8 +43,6 @@ def load(kind: str, folder: Path, device: str, dtype: str) -> Any:
 
     Args:
         kind: its class in sentence-transformers: `SentenceTransformer` or `CrossEncoder`.
-        folder: holds the model.
-        device: torch device to load it to.
         dtype: number format of its weights, by its name in torch.
 
     Raises:
@@ -71,11 +65,10 @@ def load(kind: str, folder: Path, device: str, dtype: str) -> Any:
 
 def file_hashes(folder: Path) -> dict[str, str]:
     """blake3 of weights, tokenizer and configuration files by their path in the folder, sorted by path."""
-    files = sorted({path for pattern in _MODEL_FILES for path in folder.rglob(pattern)})
-    return {
-        path.relative_to(folder).as_posix(): blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
-        for path in files
-    }
+    hashes = {}
+    for path in sorted({path for pattern in _MODEL_FILES for path in folder.rglob(pattern)}):
+        hashes[path.relative_to(folder).as_posix()] = blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+    return hashes
 
 
 def converted_once(folder: Path, convert: Callable[[Path], None]) -> Path:

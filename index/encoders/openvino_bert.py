@@ -55,11 +55,7 @@ class OpenVinoBert:
         self._compiled = core.compile_model(
             graph,
             "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": precision,
-                "NUM_STREAMS": str(threads),
-                "INFERENCE_NUM_THREADS": str(threads),
-            },
+            {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": str(threads), "INFERENCE_NUM_THREADS": str(threads)},
         )
         self._of_thread = threading.local()
 

@@ -15,25 +15,16 @@ _Out = TypeVar("_Out")
 
 
 class OneThreadWorkers:
-    """A pool of workers that compute with one of torch's threads each; safe to call from several threads.
-
-    Attributes:
-        count: number of workers.
-    """
+    """A pool of workers that compute with one of torch's threads each; safe to call from several threads."""
 
     def __init__(self, count: int, min_parallel: int = 1) -> None:
-        """
-        Args:
-            count: number of workers; with 0 the calling thread computes.
-            min_parallel: for fewer items, or with fewer workers, the calling thread computes with all its threads.
-        """
+        """With fewer items or fewer workers (`count`) than `min_parallel`, the calling thread uses all its threads."""
         import torch
 
         self.count = count
         self._min_parallel = min_parallel
-        self._pool = (
-            ThreadPoolExecutor(count, "one-thread", torch.set_num_threads, (1,)) if count >= min_parallel else None
-        )
+        in_parallel = count >= min_parallel
+        self._pool = ThreadPoolExecutor(count, "one-thread", torch.set_num_threads, (1,)) if in_parallel else None
 
     def map(self, work: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
         """`work` of every item, in the order of the items; raises the first error."""
@@ -53,6 +44,5 @@ class OneThreadWorkers:
             torch.set_num_threads(torch.get_num_threads())
 
     def close(self) -> None:
-        """End the workers."""
         if self._pool is not None:
             self._pool.shutdown()

@@ -24,11 +24,7 @@ in hardware, it took a quarter of the time of one; on Zen 3, which does not, 65 
 
 
 def native_format(device: str = "cpu") -> FloatFormat:
-    """bfloat16 where the device multiplies it in hardware, else float32.
-
-    Args:
-        device: torch device: `cpu`, `cuda`, `cuda:1`.
-    """
+    """bfloat16 where the torch device multiplies it in hardware, else float32."""
     if device.startswith("cuda"):
         import torch
 

@@ -43,22 +43,16 @@ class CrossEncoderReranker:
     """A cross-encoder of sentence-transformers with one score; safe to call from several threads."""
 
     def __init__(self, source: str | Path, device: str = "cpu", dtype: str = "float32") -> None:
-        """Load the model; nothing is fetched, and none of the model's code is run.
-
-        Args:
-            source: folder with weights in safetensors.
-            device: torch device that runs the model.
-            dtype: number format, by its name in torch.
+        """Load the model from a folder; nothing is fetched, and none of the model's code is run.
 
         Raises:
-            IndexFault: the folder holds no such model, or one that gives several scores.
+            IndexFault: the folder holds no such model in safetensors, or one that gives several scores.
         """
         import torch
 
         folder = Path(source)
         self.source = str(source)
         self.device = device
-        self.dtype = dtype
         self._model = _load(folder, device, dtype)
         self._tokenizer = self._model.tokenizer
         limit = self._model.max_seq_length
@@ -67,7 +61,8 @@ class CrossEncoderReranker:
         # encodes.
         self._tokenizing = threading.Lock()
         self._workers = OneThreadWorkers(torch.get_num_threads() if device == "cpu" else 0)
-        self.fingerprint = self._fingerprint(folder)
+        parts = {"files": file_hashes(folder), "dtype": dtype, "window": self._window}
+        self.fingerprint = blake3(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def scores(self, query: str, passages: Sequence[str]) -> RerankScores:
         """How well each passage answers the query: (passages,) float64, larger is better.
@@ -92,8 +87,7 @@ class CrossEncoderReranker:
             encoded = self._tokenizer(
                 [query] * len(passages), list(passages), truncation=False, padding=False, verbose=False
             )["input_ids"]
-        lengths = [min(len(ids), self._window) for ids in encoded]
-        return batches_of_equal_cost(self.device, lengths)
+        return batches_of_equal_cost(self.device, [min(len(ids), self._window) for ids in encoded])
 
     def _forward(self, pairs: list[tuple[str, str]]) -> RerankScores:
         import torch
@@ -109,11 +103,6 @@ class CrossEncoderReranker:
             # In float64, because a sigmoid in float32 rounds all good scores to the same number.
             found: RerankScores = self._model.activation_fn(logits.double()).cpu().numpy()
         return found
-
-    def _fingerprint(self, folder: Path) -> str:
-        """blake3 over everything that affects the scores, wherever the folder lies."""
-        parts = {"files": file_hashes(folder), "dtype": self.dtype, "window": self._window}
-        return blake3(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _load(folder: Path, device: str, dtype: str) -> Any:

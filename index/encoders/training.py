@@ -43,7 +43,6 @@ class Recipe:
     """How the encoder is trained.
 
     Attributes:
-        epochs: passes over the rows.
         batch_size: rows per step; the passages of the other rows in a batch serve as negatives, too.
         learning_rate: peak learning rate of AdamW; it decays linearly.
         warmup_ratio: share of the steps over which the learning rate rises.
@@ -67,10 +66,8 @@ def train(
     Args:
         encoder: its prefixes, dtype and device apply.
         source: folder of its weights.
-        rows: what to train on; at least one.
+        rows: at least one.
         folder: the trained encoder; appears only when it is complete.
-        recipe: hyperparameters.
-        progress: called after every step.
     """
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer
@@ -85,9 +82,7 @@ def train(
         model=model,
         args=_arguments(encoder, recipe, unfinished),
         train_dataset=Dataset.from_dict(_columns(encoder, rows)),
-        loss=CachedMultipleNegativesRankingLoss(
-            model, scale=SCALE, similarity_fct=_cosines, mini_batch_size=_ROWS_AT_ONCE
-        ),
+        loss=CachedMultipleNegativesRankingLoss(model, SCALE, _cosines, mini_batch_size=_ROWS_AT_ONCE),
         callbacks=[_reporting(progress)],
     )
     trainer.remove_callback(PrinterCallback)

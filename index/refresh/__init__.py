@@ -1,1 +1,1 @@
-""""""
+"""Keeping an index up to date with its documents."""

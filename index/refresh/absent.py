@@ -33,10 +33,7 @@ def _skip_of(document: str, skips: Mapping[str, Skipped]) -> Skipped | None:
 def staying(entry: DocumentEntry, recut: bool) -> DocumentEntry:
     """The entry for a document whose older version stays.
 
-    Args:
-        entry: the entry of the older version.
-        recut: whether the other documents are cut by new settings. The entry is marked then, so that a refresh that
-            can read the document cuts it, too.
+    If the others are cut by new settings (`recut`), it is marked: a refresh that can read the document cuts it, too.
     """
     return replace(entry, hash=_OLDER_CUT + entry.hash) if recut and not is_of_older_cut(entry.hash) else entry
 
@@ -47,11 +44,10 @@ def is_of_older_cut(hash: str) -> bool:  # noqa: A002
 
 
 def too_many(removed: Sequence[str], base: Snapshot, documents: pa.Table, allowed: float) -> str | None:
-    """Why so many documents may not vanish at once; None if they may.
+    """Why so many documents of the live snapshot `base` may not vanish at once; None if they may.
 
     Args:
         removed: ids of the documents that are no longer in the folder.
-        base: the live snapshot, which holds them.
         documents: documents of the new snapshot; one that is among them under another id only moved.
         allowed: largest share of the indexed documents that may vanish.
     """

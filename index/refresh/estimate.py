@@ -22,17 +22,12 @@ SAMPLE = 16
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Time that encoding takes.
-
-    Attributes:
-        seconds: time for all passages together.
-        characters_per_second: the rate that it follows from.
-        basis: source of the rate: `last refresh`, `sample` (a few passages were encoded), or `nothing to encode`.
-    """
+    """Time that encoding all passages takes, and the rate that it follows from."""
 
     seconds: float
     characters_per_second: float
     basis: str
+    """Source of the rate: `last refresh`, `sample` (a few passages were encoded), or `nothing to encode`."""
 
 
 def estimate(root: Path, encoder: TextEncoder, passages: Sequence[str]) -> Estimate:

@@ -32,8 +32,6 @@ class RefreshPlan:
         added: documents that are not in the index yet.
         changed: documents whose content or chunking settings changed.
         removed: indexed documents that are no longer in the folder.
-        unchanged: indexed documents that stay as they are.
-        chunks_to_embed: number of passages to encode.
         chunks_reused: number of chunks of added and changed documents whose vectors are known.
         kept: indexed documents whose file cannot be read now, so that the older version stays.
     """
@@ -56,8 +54,7 @@ class Changes:
     """A plan with what it takes to carry it out.
 
     Attributes:
-        plan: what is done with which documents.
-        chunks: chunks of added and changed documents, in the order of document and position.
+        chunks: those of added and changed documents, in the order of document and position.
         known: for each passage hash whose vector is stored, the segment and row that hold it.
         documents: documents of the new snapshot, like `Snapshot.document_table`.
         kept: the skip of each document of `plan.kept`, by id.
@@ -89,7 +86,6 @@ def changes(
         standing: (n,) rows of its document table that are known to be unchanged; empty if its chunking settings differ
             from `settings`.
         documents: all other documents of the folder that can be read; if an id is in both, this one counts.
-        settings: how documents are to be cut.
         encoder: its tokenizer measures the chunks.
         skipped: what could not be read.
     """
@@ -117,7 +113,7 @@ def changes(
         kept=tuple(found.kept),
     )
     chunks.sort(key=lambda chunk: (chunk.document_id, chunk.start, chunk.end))
-    return Changes(plan, chunks, known, found.documents(), found.kept)
+    return Changes(plan, chunks, known, found.documents, found.kept)
 
 
 @dataclass(frozen=True)
@@ -130,13 +126,9 @@ class _Comparison:
     """Ids of the changed documents whose older version was cut by the same settings."""
     removed: tuple[str, ...]
     kept: dict[str, Skipped]
-    older: list[DocumentEntry]
     unchanged: pa.Table
-
-    def documents(self) -> pa.Table:
-        """All documents of the new snapshot."""
-        new = document_table([*self.added, *self.changed, *self.older])
-        return pa.concat_tables([self.unchanged, new]).sort_by("id").combine_chunks()
+    documents: pa.Table
+    """All documents of the new snapshot."""
 
 
 def _compare(
@@ -168,15 +160,11 @@ def _compare(
                 cut_alike.add(document.id)
     missing = [DocumentEntry(**entry) for entry in live.filter(pa.array(~present)).to_pylist()]
     kept = unreadable({entry.id for entry in missing}, skipped)
-    return _Comparison(
-        added,
-        changed,
-        cut_alike,
-        removed=tuple(entry.id for entry in missing if entry.id not in kept),
-        kept=kept,
-        older=[staying(entry, recut) for entry in missing if entry.id in kept],
-        unchanged=live.filter(pa.array(stays)),
-    )
+    unchanged = live.filter(pa.array(stays))
+    older = [staying(entry, recut) for entry in missing if entry.id in kept]
+    new = pa.concat_tables([unchanged, document_table([*added, *changed, *older])]).sort_by("id").combine_chunks()
+    removed = tuple(entry.id for entry in missing if entry.id not in kept)
+    return _Comparison(added, changed, cut_alike, removed, kept, unchanged, new)
 
 
 def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, documents: pa.Table) -> str:

@@ -44,7 +44,6 @@ class RefreshReport:
         snapshot_id: id of the snapshot of these documents. It is live now, unless it was held back; after a dry run, it
             is the one that a refresh would publish.
         published: whether `CURRENT` was replaced.
-        plan: what was done, or would be.
         skipped: files that could not be read and of which the index has no older version.
         seconds: wall time of each step, by name.
         kept: documents (by id) whose file could not be read, so that their older version stays.
@@ -67,7 +66,6 @@ class RefreshReport:
 
     @property
     def held(self) -> bool:
-        """Whether the gate held the snapshot back."""
         return self.verdict is not None and not self.verdict.passed
 
 
@@ -78,7 +76,6 @@ class RefreshSettings:
     Attributes:
         max_tokens: longest passage in the encoder's tokens; None: as many as the encoder reads.
         overlap: tokens that neighbouring chunks of one section share.
-        reading: which files are read, and how.
         vectors: how new segments store their vectors.
         allow_removal: largest share of the indexed documents that may vanish in one refresh; moved ones do not count.
         keep_snapshots: number of the newest snapshots that stay, besides the live one and the one before it; None: all.
@@ -129,10 +126,7 @@ def refresh(
     """Publish a snapshot of a folder of documents; the first refresh builds the index.
 
     Args:
-        root: folder of the index.
-        folder: folder of the documents.
         encoder: the encoder that built the index, or any encoder for a rebuild.
-        settings: how the index is built and kept up to date; None: the defaults.
         dry_run: write nothing, and report what would be done.
         rebuild: encode everything again beside the live snapshot, and then publish. Older versions of documents that
             cannot be read are lost.
@@ -175,7 +169,6 @@ class _Findings:
     target: str
     """Id of the snapshot of these documents."""
     refusal: str | None
-    """Why the refresh must be refused; None if it need not be."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +188,6 @@ class _Refresh:
     clock: Timings = field(default_factory=Timings)
 
     def foretell(self) -> RefreshReport:
-        """The dry run."""
         found = self.look()
         with self.clock.stage("estimate"):
             expected = estimate(self.root, self.encoder, list(found.changes.new_passages().values()))
@@ -297,7 +289,7 @@ class _Refresh:
         # Texts of files that were not read were not asked for, but must not be forgotten.
         found.extracted.save(forget=not len(found.unchanged.rows))
         keep = self.settings.keep_snapshots
-        return prune(self.root, keep).removed if published and keep is not None else ()
+        return prune(self.root, keep) if published and keep is not None else ()
 
     def report(self, found: _Findings) -> RefreshReport:
         """The report of a refresh that has published nothing so far."""

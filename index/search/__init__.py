@@ -1,1 +1,1 @@
-""""""
+"""Searching a snapshot."""

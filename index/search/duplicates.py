@@ -58,11 +58,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """All repetitions among some passages.
+    """Groups of passages that repeat each other word for word, and of passages that nearly do.
 
-    Attributes:
-        exact: groups of passages that repeat each other word for word.
-        near: groups of passages that nearly do; a group of `exact` is represented by its first passage.
+    A group of `exact` is represented in `near` by its first passage.
     """
 
     exact: tuple[Group, ...]
@@ -79,19 +77,13 @@ def passage_key(heading_path: Sequence[str], text: str) -> bytes:
     body = _normal(text)
     if len(_WORD.findall(body)) < SPEAKS_FOR_ITSELF:
         body = "\0".join([*(_normal(heading) for heading in heading_path), body])
-    digest: bytes = blake3(body.encode()).digest()
-    return digest
+    return bytes(blake3(body.encode()).digest())
 
 
 def find_duplicates(chunks: Iterable[Chunk], near: float = NEAR) -> Duplicates:
-    """The repetitions among chunks.
+    """The repetitions among chunks in the order of document and position, in the order of their first chunks.
 
-    Args:
-        chunks: chunks in the order of document and position.
-        near: least similarity of near repetitions, above 0.5 and at most 1.
-
-    Returns:
-        Groups in the order of their first chunks.
+    `near` is the least similarity of near repetitions, above 0.5 and at most 1.
     """
     groups: dict[bytes, list[str]] = {}
     texts: list[str] = []

@@ -31,17 +31,12 @@ NEAR_DUPLICATE = 0.95
 
 @dataclass(frozen=True)
 class Pair:
-    """A question and the chunks that answer it.
-
-    Attributes:
-        id: id of the question.
-        question: text of the question.
-        gold: ids of the chunks of each source of the answer; none is empty.
-    """
+    """A question and the chunks that answer it."""
 
     id: str
     question: str
     gold: tuple[frozenset[str], ...]
+    """Ids of the chunks of each source of the answer; none is empty."""
 
 
 def mine(
@@ -54,8 +49,6 @@ def mine(
     cosine. If there are too few such hits, random passages are added.
 
     Args:
-        snapshot: snapshot to mine.
-        encoder: the encoder that built it.
         pairs: questions with their gold chunks, all of which the snapshot holds.
         negatives: number of negatives in each row.
         seed: seeds the choice of random passages.
@@ -79,10 +72,9 @@ def mine(
             hard = _hard(corpus, others, vectors[best], float(vectors[best] @ vector))[:negatives]
             wrong = [(hit.chunk_id, hit.passage) for hit in hard]
             wrong += [corpus.any_but(gold, draw) for _ in range(negatives - len(hard))]
+            positive = options[best]
             ids, passages = zip(*wrong, strict=True)
-            rows.append(
-                TrainingRow(pair.id, pair.question, options[best], corpus.passage(options[best]), ids, passages)
-            )
+            rows.append(TrainingRow(pair.id, pair.question, positive, corpus.passage(positive), ids, passages))
     return rows
 
 

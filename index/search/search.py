@@ -6,8 +6,10 @@ row lies, ties are broken by document and position, and no tie is cut at the edg
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -36,18 +38,13 @@ class Hit:
 
     Attributes:
         chunk_id: `document_id#start-end`; the same in every snapshot that holds the chunk.
-        document_id: id of its document.
-        title: title of the document.
         heading_path: headings above the chunk, the title first.
-        start: offset of its first character in the document.
-        end: offset after its last character.
-        text: that slice of the document.
+        text: the characters `start:end` of the document.
         passage: heading path and text, as a model reads them.
         score: the score that hits are ranked by: the reranker's, else the fused one or that of the only ranking.
         dense_score: cosine of query and passage; None in lexical mode.
         lexical_score: BM25, 0 if no term occurs; None in dense mode.
         page: page that the chunk begins on, from 1; None if the document has no pages.
-        metadata: metadata of the document.
         rerank_score: score of the reranker; None without one.
     """
 
@@ -81,15 +78,10 @@ def search(
     """The best chunks for each query, best first; safe to call from several threads.
 
     Args:
-        snapshot: snapshot to search.
-        encoder: the encoder that built the snapshot.
         queries: questions; a blank one finds nothing.
-        settings: how to search; None: the defaults.
         filter: filter that chunks must pass, in addition to that of the settings.
         labels: labels of the caller, who finds chunks without labels and chunks with one of these; None finds all. What
             a caller may not see takes no part in the search and leaves no trace in ranks and scores.
-        reranker: reranks the best candidates; None: no reranking.
-        timings: collects the time of each stage.
 
     Raises:
         EncoderMismatch: another encoder built the snapshot.
@@ -102,9 +94,8 @@ def search(
         view = snapshot.view(labels, both(settings.filter, filter))
     if not asked or not view.count:
         return results
-    texts = [queries[place] for place in asked]
-    task = _Search(snapshot, view, settings, reranker, timings)
-    for place, hits in zip(asked, task.run(encoder, texts), strict=True):
+    found = _Search(snapshot, view, settings, reranker, timings).run(encoder, [queries[place] for place in asked])
+    for place, hits in zip(asked, found, strict=True):
         results[place] = hits
     return results
 
@@ -121,7 +112,7 @@ class _Search:
 
     def run(self, encoder: TextEncoder, texts: Sequence[str]) -> list[list[Hit]]:
         if self.settings.mode == "lexical":
-            return [self._answer(text, None, None) for text in texts]
+            return [self._answer(text, None, {}) for text in texts]
         with self.timings.stage("encode"):
             vectors = encoder.encode_queries(texts)
         with self.timings.stage("dense"):
@@ -132,18 +123,17 @@ class _Search:
     def _depth(self) -> int:
         return self.settings.depth(self.reranker is not None)
 
-    def _answer(self, text: str, vector: Vectors | None, dense: dict[int, float] | None) -> list[Hit]:
+    def _answer(self, text: str, vector: Vectors | None, dense: dict[int, float]) -> list[Hit]:
         """The hits of one query.
 
         Args:
-            text: the query.
-            vector: its vector, (dimension,) float32; None in lexical mode.
-            dense: cosine of each row of its dense ranking, best first; None in lexical mode.
+            vector: (dimension,) float32; None in lexical mode.
+            dense: cosine of each row of the dense ranking, best first.
         """
         settings, snapshot, stage = self.settings, self.snapshot, self.timings.stage
         rankings: list[tuple[float, Iterable[int]]] = []
         lexical = None
-        if dense is not None:
+        if vector is not None:
             rankings.append((settings.weights[0], dense))
         if settings.mode != "dense":
             with stage("lexical"):
@@ -155,9 +145,7 @@ class _Search:
             if settings.collapse:
                 best = _distinct(snapshot, best, kept)
         with stage("hits"):
-            cosines = None
-            if vector is not None and dense is not None:
-                cosines = _cosines(snapshot, vector, [row for row, _ in best], dense)
+            cosines = dense if vector is None else _cosines(snapshot, vector, [row for row, _ in best], dense)
             hits = _hits(snapshot, best, settings.mode, cosines, lexical)
         if self.reranker is not None:
             with stage("rerank"):
@@ -200,9 +188,8 @@ def _ranking(
 ) -> dict[int, float] | None:
     """The cosines of the best rows of all segments, best first; None if a wider search is needed to break ties.
 
-    Args:
-        found: the best rows of each segment, numbered within it.
-        width: number of rows that each segment was asked for; None if all visible rows were found.
+    `found` are the best rows of each segment, numbered within it. `width` is the number of rows that each segment was
+    asked for, None if all visible rows were found.
     """
     rows = np.concatenate([first + local for first, local in zip(snapshot.offsets, found, strict=False)])
     parts = [segment.vectors.scores(vector, local) for segment, local in zip(snapshot.segments, found, strict=True)]
@@ -216,25 +203,16 @@ def _ranking(
     return dict(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
 
 
-def _cosines(snapshot: Snapshot, vector: Vectors, rows: list[int], known: dict[int, float]) -> list[float]:
-    """The cosine of a query with each row, computed only where it is not known."""
-    if unknown := [row for row in rows if row not in known]:
-        scores = _dense_scores(snapshot, vector, np.array(unknown, dtype=np.int64))
-        known = known | dict(zip(unknown, scores.tolist(), strict=True))
-    return [known[row] for row in rows]
-
-
-def _dense_scores(snapshot: Snapshot, vector: Vectors, rows: Rows) -> Scores:
-    """The cosines of a query with rows of any segments: (len(rows),) float64."""
-    if len(snapshot.segments) == 1:
-        return snapshot.segments[0].vectors.scores(vector, rows)
-    scores = np.empty(len(rows), dtype=np.float64)
-    place = np.searchsorted(snapshot.offsets, rows, side="right") - 1
-    for number in np.unique(place):
-        mine = place == number
-        local = rows[mine] - snapshot.offsets[number]
-        scores[mine] = snapshot.segments[number].vectors.scores(vector, local)
-    return scores
+def _cosines(snapshot: Snapshot, vector: Vectors, rows: list[int], known: dict[int, float]) -> dict[int, float]:
+    """The known cosines of a query, and those with the other rows."""
+    unknown: dict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        if row not in known:
+            unknown[snapshot.locate(row)[0]].append(row)
+    for segment, missing in unknown.items():
+        scores = snapshot.segments[segment].vectors.scores(vector, np.array(missing) - snapshot.offsets[segment])
+        known = known | dict(zip(missing, scores.tolist(), strict=True))
+    return known
 
 
 def _lexical_ranking(snapshot: Snapshot, scores: Scores, depth: int) -> Rows:
@@ -266,8 +244,7 @@ def _fuse(
 def _distinct(snapshot: Snapshot, best: Sequence[tuple[int, float]], k: int) -> list[tuple[int, float]]:
     """The first `k` rows that do not repeat one above them word for word.
 
-    Repetitions are removed here and not in the index, so that every caller finds a copy that it may see, and a refresh
-    stays incremental.
+    The index keeps repetitions, so that every caller finds a copy that it may see, and a refresh stays incremental.
     """
     seen: set[bytes] = set()
     kept: list[tuple[int, float]] = []
@@ -296,19 +273,14 @@ def _order(snapshot: Snapshot, rows: Rows, scores: Scores) -> Rows:
 
 
 def _hits(
-    snapshot: Snapshot,
-    best: Sequence[tuple[int, float]],
-    mode: str,
-    cosines: list[float] | None,
-    lexical_scores: Scores | None,
+    snapshot: Snapshot, best: Sequence[tuple[int, float]], mode: str, cosines: dict[int, float], lexical: Scores | None
 ) -> list[Hit]:
-    rows = [row for row, _ in best]
-    dense = cosines if cosines is not None else [None] * len(rows)
-    lexical = lexical_scores[rows].tolist() if lexical_scores is not None else [None] * len(rows)
     hits = []
-    for (row, fused), dense_score, lexical_score in zip(best, dense, lexical, strict=True):
+    for row, fused in best:
         chunk = snapshot.chunk_at(row)
-        score = {"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode]
+        dense_score = cosines.get(row)
+        lexical_score = None if lexical is None else float(lexical[row])
+        score: Any = {"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode]
         hit = Hit(
             chunk_id=chunk.id, document_id=chunk.document_id, title=chunk.title, heading_path=chunk.heading_path,
             start=chunk.start, end=chunk.end, text=chunk.text, passage=chunk.passage, score=score,

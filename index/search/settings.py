@@ -16,7 +16,6 @@ class SearchSettings:
 
     Attributes:
         k: passages to return for a query; fewer if fewer are visible, or if no term occurs in lexical mode.
-        mode: one of `MODES`.
         candidates: passages of each ranking that are fused; a single ranking is read only as far as necessary.
         weights: weights of the dense and the lexical ranking in the fusion.
         rrf_k: constant of reciprocal rank fusion (Cormack et al., 2009); larger values flatten the advantage of top

@@ -1,1 +1,1 @@
-""""""
+"""How an index lies on disk: segments, snapshots, and what is done with them."""

@@ -51,7 +51,7 @@ def build(kind: str, vectors: Vectors, recall: float, seed: int, progress: Progr
         seed: seeds the centres and the sample.
         progress: called with the rows done and the number of all rows.
     """
-    index, parameters = _graph(vectors) if kind == HNSW else _lists(vectors, seed)
+    index, parameters = _empty(kind, vectors, seed)
     for first in range(0, len(vectors), _STEP):
         index.add(vectors[first : first + _STEP])
         if progress:
@@ -64,24 +64,18 @@ def build(kind: str, vectors: Vectors, recall: float, seed: int, progress: Progr
     return index, VectorsEntry(kind, parameters, round(reached, 4))
 
 
-def _graph(vectors: Vectors) -> tuple[Any, dict[str, int]]:
+def _empty(kind: str, vectors: Vectors, seed: int) -> tuple[Any, dict[str, int]]:
+    """A graph without vectors, or lists whose centres are trained, and the parameters of either."""
     import faiss
 
     library: Any = faiss  # its stubs describe the C++ signatures, not the Python ones
-    index = library.IndexHNSWSQ(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = EF_CONSTRUCTION
-    return index, {"m": NEIGHBOURS, "ef_construction": EF_CONSTRUCTION}
-
-
-def _lists(vectors: Vectors, seed: int) -> tuple[Any, dict[str, int]]:
-    import faiss
-
-    library: Any = faiss
-    dimension = vectors.shape[1]
+    dimension, half, metric = vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    if kind == HNSW:
+        index = library.IndexHNSWSQ(dimension, half, NEIGHBOURS, metric)
+        index.hnsw.efConstruction = EF_CONSTRUCTION
+        return index, {"m": NEIGHBOURS, "ef_construction": EF_CONSTRUCTION}
     count = max(1, min(len(vectors) // 39, int(4 * len(vectors) ** 0.5)))  # FAISS asks for 39 vectors for each centre
-    index = library.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(dimension), dimension, count, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
-    )
+    index = library.IndexIVFScalarQuantizer(faiss.IndexFlatIP(dimension), dimension, count, half, metric, False)
     index.cp.seed = seed
     index.cp.max_points_per_centroid = 64  # four times as fast as FAISS' 256, and as good once calibrated
     index.cp.spherical = True
@@ -106,30 +100,24 @@ def sample_queries(vectors: Vectors, seed: int) -> Vectors:
 
 def _calibrate(kind: str, index: Any, vectors: Vectors, recall: float, seed: int) -> tuple[int, float]:
     """The smallest ef_search (of a graph) or nprobe (of lists) that reaches the recall, and the recall reached."""
+    import faiss
+
+    library: Any = faiss
+    graph, lists = library.SearchParametersHNSW, library.SearchParametersIVF
     queries = sample_queries(vectors, seed)
     nearest = min(NEAREST, len(vectors))
     if kind == HNSW:
         truth = index.storage.search(queries, nearest)[1]
     else:
-        truth = _found(kind, index, queries, nearest, index.nlist)
+        truth = index.search(queries, nearest, params=lists(nprobe=index.nlist))[1]
     ef_search, reached = 1, 0.0
     for ef_search in _EF_SEARCH if kind == HNSW else _nprobes(index.nlist):
-        found = _found(kind, index, queries, nearest, ef_search)
+        params = graph(efSearch=ef_search) if kind == HNSW else lists(nprobe=ef_search)
+        found = index.search(queries, nearest, params=params)[1]
         reached = float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean())
         if reached >= recall:
             break
     return ef_search, reached
-
-
-def _found(kind: str, index: Any, queries: Vectors, nearest: int, ef_search: int) -> Any:
-    import faiss
-
-    library: Any = faiss
-    if kind == HNSW:
-        params = library.SearchParametersHNSW(efSearch=ef_search)
-    else:
-        params = library.SearchParametersIVF(nprobe=ef_search)
-    return index.search(queries, nearest, params=params)[1]
 
 
 def _nprobes(lists: int) -> Iterator[int]:

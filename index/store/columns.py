@@ -19,12 +19,15 @@ from index.store.filters import Expression, FieldTest
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]
 
+_COLUMNS = {"document": "document_id", "title": "title", "page": "page"}
+
 
 class Columns:
     """The columns of a segment that filters and labels look at, each decoded once, at its first use."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
+        self._decoded: dict[str, tuple[list[Value | None], Codes]] = {}
 
     def select(self, expression: Expression) -> Mask:
         """The rows that pass a filter: (rows,) bool."""
@@ -52,22 +55,12 @@ class Columns:
 
     def _column(self, test: FieldTest) -> tuple[list[Value | None], Codes]:
         """The distinct values of a field, and for each row the number of its value."""
-        if test.pseudo:
-            return {"document": self._documents, "title": self._titles, "page": self._pages}[test.field]
-        contents, codes = self._metadata
-        return [content.get(test.field) for content in contents], codes
-
-    @cached_property
-    def _documents(self) -> tuple[list[Value | None], Codes]:
-        return _encoded(self._table["document_id"])
-
-    @cached_property
-    def _titles(self) -> tuple[list[Value | None], Codes]:
-        return _encoded(self._table["title"])
-
-    @cached_property
-    def _pages(self) -> tuple[list[Value | None], Codes]:
-        return _encoded(self._table["page"])
+        if not test.pseudo:
+            contents, codes = self._metadata
+            return [content.get(test.field) for content in contents], codes
+        if test.field not in self._decoded:
+            self._decoded[test.field] = _encoded(self._table[_COLUMNS[test.field]])
+        return self._decoded[test.field]
 
     @cached_property
     def _metadata(self) -> tuple[list[dict[str, Any]], Codes]:

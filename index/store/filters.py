@@ -41,12 +41,7 @@ Labels = frozenset[str] | None
 Scalar = str | int | float | bool
 Test = Callable[[Value | None], bool]
 
-_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-}
+_ORDERS = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 _WHERE = re.compile(r"\s*([^=<>!~]+?)\s*(>=|<=|!=|=|>|<|~)\s*(.*?)\s*", re.DOTALL)
 _WHERE_OPERATORS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "~": "glob"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -60,17 +55,12 @@ class FilterError(IndexFault):
 
 @dataclass(frozen=True, slots=True)
 class FieldTest:
-    """A test of one field.
-
-    Attributes:
-        field: name of a metadata field (without `metadata.`), or one of `PSEUDO_FIELDS`.
-        pseudo: whether `field` is one of `PSEUDO_FIELDS`.
-        passes: tells whether a value passes; None stands for a missing field.
-    """
+    """A test of one field: a metadata field, without `metadata.`, or one of `PSEUDO_FIELDS` (then `pseudo`)."""
 
     field: str
     pseudo: bool
     passes: Test
+    """Tells whether a value passes; None stands for a missing field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +76,7 @@ Expression = FieldTest | Combination
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter; equal to another one with the same JSON.
-
-    Attributes:
-        text: JSON of the filter, keys sorted.
-        expression: the parsed form, which is evaluated.
-    """
+    """A parsed filter; equal to another one with the same JSON (`text`, keys sorted)."""
 
     text: str
     expression: Expression = field(compare=False, repr=False)
@@ -102,14 +87,10 @@ class Filter:
 
 
 def parse_filter(value: object) -> Filter:
-    """Parse a filter from decoded JSON.
+    """Parse a filter from decoded JSON; raises FilterError if it cannot be understood.
 
-    Args:
-        value: `{field: value}`, `{field: {operator: value, ...}}`, `{"not": filter}`, `{"and": [filters]}` or
-            `{"or": [filters]}`. All keys of an object must hold; an empty object always holds.
-
-    Raises:
-        FilterError: the filter cannot be understood.
+    It is `{field: value}`, `{field: {operator: value, ...}}`, `{"not": filter}`, `{"and": [filters]}` or
+    `{"or": [filters]}`. All keys of an object must hold; an empty object always holds.
     """
     expression = _Parser().parse(value, 1)
     return Filter(json.dumps(value, sort_keys=True, ensure_ascii=False), expression)
@@ -118,12 +99,8 @@ def parse_filter(value: object) -> Filter:
 def parse_where(conditions: Sequence[str]) -> Filter | None:
     """Parse the conditions of a command line, all of which must hold; None if there are none.
 
-    Args:
-        conditions: `field=value`, `!=`, `>=`, `<=`, `>`, `<`, `field~pattern`, or a filter in JSON. A value that reads
-            as a number or as true or false equals that value and also the same text.
-
-    Raises:
-        FilterError: a condition cannot be understood.
+    A condition is `field=value`, `!=`, `>=`, `<=`, `>`, `<`, `field~pattern`, or a filter in JSON. A value that reads
+    as a number or as true or false equals that value and also the same text. Raises FilterError for any other.
     """
     if not conditions:
         return None
@@ -143,8 +120,7 @@ def both(first: Filter | None, second: Filter | None) -> Filter | None:
 def parse_labels(text: str) -> Labels:
     """Parse access labels, as in `staff,finance`; `*` stands for all labels, an empty text for none.
 
-    Raises:
-        FilterError: a label is empty or holds white space.
+    Raises FilterError if a label is empty or holds white space.
     """
     if not text.strip():
         return frozenset()
@@ -189,13 +165,11 @@ class _Parser:
             self._tests += 1
             if self._tests > _MAX_TESTS:
                 raise FilterError(f"The filter holds more than {_MAX_TESTS} tests; use `in` for many values.")
-            pseudo = name in PSEUDO_FIELDS
-            found.append(FieldTest(name.removeprefix("metadata."), pseudo, _test(name, kind, value)))
+            found.append(FieldTest(name.removeprefix("metadata."), name in PSEUDO_FIELDS, _test(name, kind, value)))
         return found
 
 
 def _test(name: str, kind: object, value: object) -> Test:
-    """The test that an operator of a field stands for."""
     if kind == "exists":
         if not isinstance(value, bool):
             raise FilterError(f"'exists' of {name!r} in a filter takes true or false, not {_shown(value)}.")
@@ -216,7 +190,8 @@ def _test(name: str, kind: object, value: object) -> Test:
     if kind in _ORDERS:
         if not _is_scalar(value) or isinstance(value, bool):
             raise FilterError(f"{kind!r} of {name!r} in a filter takes a number or a text, not {_shown(value)}.")
-        return _any(_ordered(_ORDERS[str(kind)], value))
+        compare, wanted = _ORDERS[str(kind)], _kind(value)
+        return _any(lambda found: _kind(found) == wanted and compare(found, value))
     raise FilterError(
         f"Filters have no operator {_shown(kind)} (used for {name!r}); use one of {', '.join(OPERATORS)}."
     )
@@ -241,11 +216,6 @@ def _equal_to(name: str, kind: str, values: Sequence[object]) -> Callable[[Scala
             )
         wanted.add((_kind(value), value))
     return lambda found: (_kind(found), found) in wanted
-
-
-def _ordered(compare: Callable[[Any, Any], bool], value: Scalar) -> Callable[[Scalar], bool]:
-    kind = _kind(value)
-    return lambda found: _kind(found) == kind and compare(found, value)
 
 
 def _kind(value: Scalar) -> str:

@@ -26,11 +26,7 @@ _LOCK = "LOCK"
 
 
 def current_id(root: Path) -> str:
-    """The id of the live snapshot.
-
-    Raises:
-        NoSnapshot: nothing has been built in this folder.
-    """
+    """The id of the live snapshot; raises NoSnapshot if nothing has been built in this folder."""
     try:
         return (Path(root) / CURRENT).read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
@@ -55,7 +51,6 @@ def read_manifest(root: Path, snapshot: str) -> Manifest:
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Write or replace the manifest of a snapshot."""
     write_file(manifest_path(root, manifest.id), manifest.to_bytes())
 
 
@@ -83,12 +78,7 @@ def readable_manifests(root: Path) -> Iterator[Manifest]:
 def writing(root: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock of the one writer. It ends with its process, so no stale lock is ever left.
 
-    Args:
-        root: folder of the index; it is made if it is missing.
-        wait: wait for another writer instead of failing.
-
-    Raises:
-        IndexBusy: another writer holds the lock.
+    A missing folder is made. Unless told to wait for another writer, raises IndexBusy if there is one.
     """
     root.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:

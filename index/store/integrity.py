@@ -29,8 +29,7 @@ def check_files(root: Path, files: Mapping[str, FileEntry], check: Check) -> Non
     """Compare the sizes of files, and their checksums as far as `check` says.
 
     Raises:
-        OSError: a file is missing or cannot be read.
-        ValueError: a file differs.
+        OSError, ValueError: a file cannot be read, or differs.
     """
     for name, entry in files.items():
         path = root / name

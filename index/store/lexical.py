@@ -51,12 +51,9 @@ _PART = re.compile(r"(?:\bv)?(\d+(?:\.\d+)+)|([^\W_]+)", re.UNICODE)
 _HAS_LETTER = re.compile(r"[^\W\d_]", re.UNICODE)
 # What marks a compound as a name; words that a hyphen or a slash joins are only words.
 _OF_A_NAME = re.compile(r"[\d._+#]")
-_POSSESSIVE = "'s"
 
 
-class _Stemmers(threading.local):
-    """One stemmer for each thread, because threads must not share one."""
-
+class _Stemmers(threading.local):  # because threads must not share a stemmer
     def __init__(self) -> None:
         self.english = Stemmer.Stemmer("english")
 
@@ -89,7 +86,7 @@ def _terms(word: str) -> Sequence[str]:
 @lru_cache(maxsize=1 << 16)
 def _stems(term: str) -> tuple[str, ...]:
     """The terms that a compound or word counts as; cached, because words repeat."""
-    term = term.removesuffix(_POSSESSIVE)
+    term = term.removesuffix("'s")
     parts = [version or word for version, word in _PART.findall(term)] if _HAS_LETTER.search(term) else [term]
     stems = tuple(_stemmers.english.stemWords(parts))
     if parts == [term]:
@@ -132,7 +129,7 @@ class Postings:
 
     @cached_property
     def terms(self) -> list[str]:
-        """The terms, sorted; decoded at their first use, because a refresh seldom needs those of old segments."""
+        """The terms, sorted; decoded only when used, because a refresh seldom needs those of old segments."""
         return self.text.tobytes().decode().split("\n") if len(self.text) else []
 
     @cached_property
@@ -165,21 +162,15 @@ class Postings:
         pairs, counts = np.unique(terms * len(passages) + rows, return_counts=True)
         lengths = np.bincount(rows, minlength=len(passages))
         terms, rows = np.divmod(pairs, max(len(passages), 1))
-        return cls(
-            _lines(vocabulary),
-            _starts(np.bincount(terms, minlength=len(vocabulary))),
-            rows.astype(np.int32),
-            counts.astype(np.int32),
-            lengths.astype(np.int32),
-        )
+        starts = _starts(np.bincount(terms, minlength=len(vocabulary)))
+        return cls(_lines(vocabulary), starts, *(column.astype(np.int32) for column in (rows, counts, lengths)))
 
     @classmethod
     def merge(cls, parts: Sequence[tuple[Postings, npt.NDArray[np.int64]]]) -> Postings:
         """The postings of chosen rows of several segments.
 
-        Args:
-            parts: postings, each with a map from its rows to the new ones: (rows,) int64, -1 to leave a row out.
-                Together the maps give every new row exactly once.
+        Each of the postings comes with a map from its rows to the new ones: (rows,) int64, -1 to leave a row out.
+        Together the maps give every new row exactly once.
         """
         vocabulary = sorted(set().union(*(postings.terms for postings, _ in parts)))
         places = {term: place for place, term in enumerate(vocabulary)}
@@ -198,33 +189,20 @@ class Postings:
         place, row = np.divmod(pairs[order], max(size, 1))
         sizes = np.bincount(place, minlength=len(vocabulary))
         used = np.flatnonzero(sizes)  # drops terms that only removed rows held
-        return cls(
-            _lines([vocabulary[place] for place in used]),
-            _starts(sizes[used]),
-            row.astype(np.int32),
-            count[order].astype(np.int32),
-            lengths,
-        )
+        text = _lines([vocabulary[place] for place in used])
+        return cls(text, _starts(sizes[used]), row.astype(np.int32), count[order].astype(np.int32), lengths)
 
     def write(self, path: Path) -> None:
         """Write one Arrow IPC file, which can be mapped: one row with a list in each column."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        table = pa.table(
-            {
-                name: pa.LargeListArray.from_arrays(pa.array([0, len(values)], type=pa.int64()), pa.array(values))
-                for name, values in arrays.items()
-            }
-        )
+        arrays = [pa.array(getattr(self, name)) for name in _ARRAYS]
+        ends = [pa.array([0, len(values)], type=pa.int64()) for values in arrays]
+        table = pa.table(list(map(pa.LargeListArray.from_arrays, ends, arrays)), names=_ARRAYS)
         with path.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
 
     @classmethod
     def read(cls, path: Path) -> Postings:
-        """Map a file that `write` wrote.
-
-        Raises:
-            ValueError, KeyError, OSError: the file is missing or damaged.
-        """
+        """Map a file that `write` wrote; raises ValueError, KeyError or OSError if it is missing or damaged."""
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         arrays = {name: table[name].chunk(0).values.to_numpy(zero_copy_only=True) for name in _ARRAYS}
         if len(arrays["starts"]) == 0 or arrays["starts"][-1] != len(arrays["rows"]):
@@ -246,16 +224,16 @@ def _lines(terms: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 
 def _starts(sizes: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    starts = np.zeros(len(sizes) + 1, dtype=np.int64)
-    np.cumsum(sizes, out=starts[1:])
-    return starts
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
 class Bm25:
-    """BM25 over the live rows of several segments, counted at the first use; safe to use from several threads."""
+    """BM25 over the live rows of several segments, counted at the first use; safe to use from several threads.
+
+    Takes the postings of each segment, and its mask of live rows: (rows,) bool.
+    """
 
     def __init__(self, segments: Sequence[tuple[Postings, Live]]) -> None:
-        """Take the postings of each segment, and its mask of live rows: (rows,) bool."""
         self._segments = list(segments)
         self._offsets = _starts([len(live) for _, live in self._segments])
 
@@ -264,7 +242,7 @@ class Bm25:
         return sum(int(live.sum()) for _, live in self._segments)
 
     @cached_property
-    def _relative_lengths(self) -> npt.NDArray[np.float64]:
+    def _relative_lengths(self) -> Scores:
         """Lengths of all rows relative to the mean length of the live ones: (rows,) float64."""
         total = sum(int(postings.lengths[live].sum()) for postings, live in self._segments)
         mean = total / self._live_count if total else 1.0
@@ -273,15 +251,11 @@ class Bm25:
     def scores(self, query: str, k1: float = K1, b: float = B) -> Scores:
         """BM25 (Robertson and Zaragoza, 2009) of every row, segment after segment.
 
-        A term that the query repeats counts once; see `query_terms`.
+        (rows,) float64, 0 where no term occurs or the row is removed. A term that the query repeats counts once.
 
         Args:
-            query: text to look for.
             k1: term saturation; 0 ignores how often a term occurs in a row.
             b: length normalisation, from 0 to 1; 0 ignores the length of a row.
-
-        Returns:
-            (rows,) float64, 0 where no term occurs or the row is removed.
         """
         scores = np.zeros(int(self._offsets[-1]), dtype=np.float64)
         # Terms are summed in one order, so that equal passages get equal scores to the last bit.

@@ -38,13 +38,9 @@ from index.store.writer import compacted, sweep
 
 @dataclass(frozen=True, slots=True)
 class CompactReport:
-    """What compacting did.
+    """What compacting did: the number of segments before, and of removed rows that were dropped.
 
-    Attributes:
-        snapshot_id: id of the live snapshot; it stays, because the content stays.
-        published: whether anything was written.
-        segments: number of segments before.
-        removed: number of removed rows that were dropped.
+    The id of the live snapshot stays, because the content stays.
     """
 
     snapshot_id: str
@@ -59,8 +55,7 @@ class GcReport:
 
     Attributes:
         removed: ids of the snapshots, oldest first.
-        damaged: file names of the manifests that could not be read.
-        kept: number of snapshots that stay.
+        damaged: file names of manifests that could not be read.
         freed: bytes of files that no other snapshot names and, if it was to be deleted, of the cache of embeddings.
     """
 
@@ -75,8 +70,6 @@ class Verification:
     """The result of reading all files of a snapshot.
 
     Attributes:
-        id: id of the snapshot.
-        is_current: whether it is the live one.
         files: number of files read.
         bytes: their total size.
         damaged: files that are missing or differ from their checksums.
@@ -97,20 +90,10 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotDiff:
-    """The differences between two snapshots.
+    """The differences between the snapshots with the ids `before` and `after`.
 
-    Attributes:
-        before: id of the first snapshot.
-        after: id of the second snapshot.
-        added: ids of the documents that only `after` has, sorted.
-        changed: ids of the documents whose content differs, sorted.
-        removed: ids of the documents that only `before` has, sorted.
-        unchanged: number of documents with the same content in both.
-        chunks_added: number of passages that only `after` has; a passage counts once for each document.
-        chunks_removed: number of passages that only `before` has.
-        chunks_unchanged: number of passages that both have.
-        same_encoder: whether one encoder made the vectors of both.
-        same_settings: whether the documents of both were cut with the same settings.
+    Documents are ids, sorted; `unchanged` is their number. A passage counts once for each document that holds it.
+    `same_settings` tells whether the documents of both were cut with the same settings.
     """
 
     before: str
@@ -127,11 +110,7 @@ class SnapshotDiff:
 
 
 def rollback(root: Path, id: str | None = None) -> str:  # noqa: A002
-    """Make an earlier snapshot the live one, and return its id.
-
-    Args:
-        root: folder of the index.
-        id: id of the snapshot; None: the one before the live one.
+    """Make an earlier snapshot the live one, by default the one before the live one, and return its id.
 
     Raises:
         NoSnapshot: there is nothing to go back to, or no snapshot of this id.
@@ -178,7 +157,6 @@ def compact(
     """Rewrite the live snapshot as one segment without removed rows; searches find the same, sooner.
 
     Args:
-        root: folder of the index.
         vector_settings: how the vectors are stored from now on; None: the defaults.
         wait: wait for another writer instead of failing.
         building: called with the rows done while a graph or lists are built.
@@ -218,7 +196,6 @@ def gc(
     The live snapshot and the one before it always stay.
 
     Args:
-        root: folder of the index.
         keep: number of the newest snapshots that stay, in the order of writing, not of the clock.
         older_than_days: delete only snapshots that were written longer ago than this; None: of any age.
         cache: delete the cache of embeddings too; passages that come back later are encoded again.
@@ -239,17 +216,15 @@ def gc(
     with writing(root, wait):
         report = _to_delete(root, keep, older_than_days, damaged=True)
         _delete(root, report)
-        sweep(root)
         return replace(report, freed=report.freed + (clear(root) if cache else 0))
 
 
-def prune(root: Path, keep: int) -> GcReport:
-    """Like `gc`, under a lock that the caller holds; leaves manifests that cannot be read."""
+def prune(root: Path, keep: int) -> tuple[str, ...]:
+    """Like `gc`, under a lock that the caller holds; leaves manifests that cannot be read, and returns removed ids."""
     report = _to_delete(root, keep, None, damaged=False)
     if report.removed:
         _delete(root, report)
-        sweep(root)
-    return report
+    return report.removed
 
 
 def _to_delete(root: Path, keep: int, older_than_days: float | None, *, damaged: bool) -> GcReport:
@@ -258,14 +233,13 @@ def _to_delete(root: Path, keep: int, older_than_days: float | None, *, damaged:
     live = read_manifest(root, current_id(root))
     protected = {live.id, live.parent}
     infos = list_snapshots(root)
-    old = [info for info in infos[:-keep] if info.id not in protected and _is_older(info, older_than_days)]
-    gone = {info.id for info in old}
+    old = [info.id for info in infos[:-keep] if info.id not in protected and _is_older(info, older_than_days)]
     files: dict[bool, dict[str, FileEntry]] = {True: {}, False: {}}
     for manifest in readable_manifests(root):
-        files[manifest.id in gone].update(manifest.files)
+        files[manifest.id in old].update(manifest.files)
     readable = {info.id for info in infos} | protected
     return GcReport(
-        removed=tuple(info.id for info in old),
+        removed=tuple(old),
         damaged=tuple(path.name for path in manifest_paths(root) if path.stem not in readable) if damaged else (),
         kept=len(infos) - len(old),
         freed=sum(entry.bytes for name, entry in files[True].items() if name not in files[False]),
@@ -277,19 +251,14 @@ def _is_older(info: SnapshotInfo, days: float | None) -> bool:
 
 
 def _delete(root: Path, report: GcReport) -> None:
-    """Delete manifests; that is on disk before any file that they name is deleted."""
     for name in (*report.damaged, *(f"{removed}.json" for removed in report.removed)):
         (root / SNAPSHOTS / name).unlink(missing_ok=True)
-    if report.removed or report.damaged:
-        fsync_folder(root / SNAPSHOTS)
+    fsync_folder(root / SNAPSHOTS)  # before any file that the manifests name is deleted
+    sweep(root)
 
 
 def verify(root: Path, id: str | None = None) -> Verification:  # noqa: A002
-    """Read every file of a snapshot and compare it with its checksum.
-
-    Args:
-        root: folder of the index.
-        id: id of the snapshot; None: the live one.
+    """Read every file of a snapshot, by default the live one, and compare it with its checksum.
 
     Raises:
         NoSnapshot: there is no live snapshot, or none of this id.
@@ -299,10 +268,7 @@ def verify(root: Path, id: str | None = None) -> Verification:  # noqa: A002
 
 
 def verify_all(root: Path) -> list[Verification]:
-    """Read every file of all snapshots, shared files once.
-
-    Returns:
-        The oldest snapshot first, those whose manifests cannot be read last.
+    """Verify all snapshots, reading shared files once: the oldest first, those with unreadable manifests last.
 
     Raises:
         NoSnapshot: nothing has been built in this folder.
@@ -326,17 +292,14 @@ def _verified(root: Path, ids: Sequence[str]) -> Iterator[Verification]:
         differing = set(damaged_files(root, new))
         known |= {(name, entry): name not in differing for name, entry in new.items()}
         damaged = tuple(name for name, entry in manifest.files.items() if not known[name, entry])
-        reason = f"{', '.join(damaged)} differ from their checksums" if damaged else _unopenable(root, id)
+        reason = f"{', '.join(damaged)} differ from their checksums" if damaged else None
+        if not damaged:
+            try:
+                Snapshot.open(root, id)
+            except (CorruptSnapshot, NoSnapshot) as error:
+                reason = str(error)
         size = sum(entry.bytes for entry in manifest.files.values())
         yield Verification(id, id == live, len(manifest.files), size, damaged, reason)
-
-
-def _unopenable(root: Path, id: str) -> str | None:  # noqa: A002
-    try:
-        Snapshot.open(root, id)
-    except (CorruptSnapshot, NoSnapshot) as error:
-        return str(error)
-    return None
 
 
 def diff(root: Path, before: str, after: str) -> SnapshotDiff:
@@ -369,7 +332,6 @@ def diff(root: Path, before: str, after: str) -> SnapshotDiff:
 
 
 def _passages(snapshot: Snapshot) -> Counter[tuple[str, bytes]]:
-    """How often each passage occurs in each document."""
     found: Counter[tuple[str, bytes]] = Counter()
     for segment in snapshot.segments:
         rows = segment.table.select(["document_id", "hash"]).take(np.flatnonzero(segment.live))

@@ -21,24 +21,18 @@ MAX_REMOVED = 0.5
 
 
 def segments_to_merge(live: Sequence[int], rows: Sequence[int], added: int) -> set[int]:
-    """The numbers of the segments to merge with the new rows or, if there are none, with each other.
+    """The numbers of the segments to merge with the `added` new rows or, if there are none, with each other.
 
-    Args:
-        live: number of live rows of each segment; one without any is dropped, not merged.
-        rows: number of all rows of each segment.
-        added: number of new rows.
+    `live` and `rows` are the numbers of live and of all rows of each segment. One without live rows is dropped.
     """
-    chosen = {
-        place for place in range(len(live)) if live[place] and rows[place] - live[place] > MAX_REMOVED * rows[place]
-    }
-    while True:
-        size = added + sum(live[place] for place in chosen)
-        if not size:
-            return chosen
-        peers = {place for place in range(len(live)) if live[place] and _tier(live[place]) <= _tier(size)} - chosen
-        if not peers or len(peers) + 1 < FANOUT:
-            return chosen
+    filled = [place for place in range(len(live)) if live[place]]
+    chosen = {place for place in filled if rows[place] - live[place] > MAX_REMOVED * rows[place]}
+    while size := added + sum(live[place] for place in chosen):
+        peers = {place for place in filled if _tier(live[place]) <= _tier(size)} - chosen
+        if len(peers) + 1 < FANOUT:
+            break
         chosen |= peers
+    return chosen
 
 
 def _tier(size: int) -> int:

@@ -21,7 +21,10 @@ class RowReader:
 
     def __init__(self, table: pa.Table) -> None:
         """Find the buffers of the columns; nothing is copied if each column is one chunk, as in files of ours."""
-        columns = {name: _whole(table[name]) for name in table.column_names}
+        columns = {
+            name: column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
         self._document_ids = _Texts(columns["document_id"])
         self._titles = _Texts(columns["title"])
         self._heading_paths = _Lists(columns["heading_path"])
@@ -34,7 +37,6 @@ class RowReader:
         self._labels = _Lists(columns["labels"])
 
     def chunk(self, row: int) -> Chunk:
-        """The chunk at a row."""
         return Chunk(
             document_id=self._document_ids[row],
             title=self._titles[row],
@@ -51,10 +53,6 @@ class RowReader:
     def place(self, row: int) -> tuple[str, int, int]:
         """What rows are ordered by: document, start and end."""
         return self._document_ids[row], self._starts[row], self._ends[row]
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _values(array: pa.Array, width: int) -> memoryview:
@@ -82,9 +80,8 @@ class _Numbers:
 
 class _Texts:
     def __init__(self, array: pa.Array) -> None:
-        self._starts = (
-            _values(array, 8).cast("q") if pa.types.is_large_string(array.type) else _values(array, 4).cast("i")
-        )
+        large = pa.types.is_large_string(array.type)
+        self._starts = _values(array, 8).cast("q") if large else _values(array, 4).cast("i")
         self._data = _bytes(array.buffers()[2])
 
     def __getitem__(self, row: int) -> str:

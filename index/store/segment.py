@@ -27,20 +27,11 @@ ROWS_FILE = "rows.arrow"
 POSTINGS_FILE = "postings.arrow"
 SEGMENT_FILES = (VECTORS_FILE, ROWS_FILE, POSTINGS_FILE)
 
-_SCHEMA = pa.schema(
-    [
-        ("document_id", pa.string()),
-        ("title", pa.string()),
-        ("heading_path", pa.list_(pa.string())),
-        ("start", pa.int64()),
-        ("end", pa.int64()),
-        ("text", pa.large_string()),
-        ("hash", pa.binary(32)),
-        ("page", pa.int32()),
-        ("metadata", pa.string()),
-        ("labels", pa.list_(pa.string())),
-    ]
-)
+_SCHEMA = pa.schema([
+    ("document_id", pa.string()), ("title", pa.string()), ("heading_path", pa.list_(pa.string())),
+    ("start", pa.int64()), ("end", pa.int64()), ("text", pa.large_string()), ("hash", pa.binary(32)),
+    ("page", pa.int32()), ("metadata", pa.string()), ("labels", pa.list_(pa.string())),
+])  # fmt: skip
 
 
 def write_segment(
@@ -51,18 +42,12 @@ def write_segment(
     vector_settings: VectorSettings | None = None,
     progress: Progress | None = None,
 ) -> VectorsEntry:
-    """Write the files of a segment; the caller publishes the folder.
+    """Write the files of a segment into a folder that the caller publishes; see also `write_vectors`.
 
     Args:
-        folder: existing folder to write into.
         rows: the chunks, as `rows_of_chunks` gives them.
         vectors: (rows, dimension) float32, rows of unit length.
         postings: those of the rows' passages.
-        vector_settings: how the vectors are stored; None: the defaults.
-        progress: called with the rows done while a graph or lists are built.
-
-    Returns:
-        What the manifest says of the vectors.
     """
     entry = write_vectors(folder / VECTORS_FILE, vectors, vector_settings, progress)
     postings.write(folder / POSTINGS_FILE)
@@ -74,21 +59,10 @@ def rows_of_chunks(chunks: Sequence[Chunk]) -> pa.Table:
     """The table of a segment: one row for each chunk, without vectors and terms."""
     metadata = {id(chunk.metadata): chunk.metadata for chunk in chunks}  # the chunks of one document share theirs
     as_json = {key: json.dumps(value, ensure_ascii=False, sort_keys=True) for key, value in metadata.items()}
-    return pa.table(
-        {
-            "document_id": [chunk.document_id for chunk in chunks],
-            "title": [chunk.title for chunk in chunks],
-            "heading_path": [list(chunk.heading_path) for chunk in chunks],
-            "start": [chunk.start for chunk in chunks],
-            "end": [chunk.end for chunk in chunks],
-            "text": [chunk.text for chunk in chunks],
-            "hash": [bytes.fromhex(chunk.hash) for chunk in chunks],
-            "page": [chunk.page for chunk in chunks],
-            "metadata": [as_json[id(chunk.metadata)] for chunk in chunks],
-            "labels": [list(chunk.labels) for chunk in chunks],
-        },
-        schema=_SCHEMA,
-    )
+    columns = {name: [getattr(chunk, name) for chunk in chunks] for name in _SCHEMA.names}
+    columns["hash"] = [bytes.fromhex(chunk.hash) for chunk in chunks]
+    columns["metadata"] = [as_json[id(chunk.metadata)] for chunk in chunks]
+    return pa.table(columns, schema=_SCHEMA)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -107,11 +81,7 @@ class Segment:
     """A segment on disk under the mask of one snapshot; read-only, safe to use from several threads."""
 
     def __init__(self, folder: Path, live: Live) -> None:
-        """Map the files.
-
-        Args:
-            folder: folder of the segment.
-            live: (rows,) bool, False for rows that were removed later.
+        """Map the files; `live`: (rows,) bool, False for rows that were removed later.
 
         Raises:
             ValueError: the files do not agree with each other or with `live`.
@@ -130,12 +100,10 @@ class Segment:
 
     @cached_property
     def reader(self) -> RowReader:
-        """Reads single rows."""
         return RowReader(self.table)
 
     @cached_property
     def columns(self) -> Columns:
-        """Selects rows by filters and labels."""
         return Columns(self.table)
 
     def rows_of(self, documents: set[str]) -> Live:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from index.documents.chunking import Chunk, ChunkSettings
+from index.documents.chunking import Chunk
 from index.documents.document import HasContent
 from index.encoders.encoder import TextEncoder
 from index.errors import CorruptSnapshot, EncoderMismatch, NoSnapshot
@@ -31,7 +31,6 @@ from index.store.folder import (
     readable_manifests,
 )
 from index.store.integrity import Check, check_files
-from index.store.lexical import Bm25
 from index.store.manifest import Manifest, SegmentEntry
 from index.store.segment import Segment, read_table
 from index.store.vectors import Live
@@ -57,9 +56,8 @@ class DocumentEntry:
 def document_table(documents: Sequence[HasContent]) -> pa.Table:
     """Documents as columns `id`, `title` and `hash`, one row for each, in the order given."""
     columns = ("id", "title", "hash")
-    return pa.table(
-        {name: pa.array([getattr(document, name) for document in documents], type=pa.string()) for name in columns}
-    )
+    texts = [[getattr(document, name) for document in documents] for name in columns]
+    return pa.table(texts, schema=pa.schema([(name, pa.string()) for name in columns]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +83,29 @@ class Snapshot:
         """Use `Snapshot.open`."""
         self.root = root
         self.manifest = manifest
+        self.id = manifest.id
+        self.encoder_fingerprint = manifest.encoder_fingerprint
+        self.settings = manifest.settings
+        self.document_count = manifest.documents
+        self.chunk_count = manifest.chunks
         self.segments = [
             Segment(root / SEGMENTS / entry.name, _read_live(root, entry.tombstones, entry.rows))
             for entry in manifest.segments
         ]
-        self.offsets = np.zeros(len(self.segments) + 1, dtype=np.int64)
-        np.cumsum([len(segment) for segment in self.segments], out=self.offsets[1:])
+        self.offsets = np.cumsum([0, *(len(segment) for segment in self.segments)], dtype=np.int64)
         self._firsts: list[int] = self.offsets.tolist()
-        self._documents = read_table(root / manifest.documents_file)
+        self.document_table = read_table(root / manifest.documents_file)
+        """The documents as columns `id` (ascending), `title` and `hash`, to compare all of them at once."""
         self._views = Views(self.segments)
+        self.bm25 = self._views.unrestricted.bm25
+        """BM25 over all live rows."""
 
     @classmethod
     def open(cls, root: Path, id: str | None = None, check: Check = "auto") -> Snapshot:  # noqa: A002
-        """Open a snapshot.
+        """Open a snapshot, the live one if `id` is None.
 
         Every file is mapped or read here, so that an open snapshot stays whole when its files are deleted. If a writer
         replaces or deletes it during the attempt, it is opened again.
-
-        Args:
-            root: folder of the index.
-            id: id of the snapshot; None: the live one.
-            check: which files are compared with their checksums; see `Check`.
 
         Raises:
             NoSnapshot: there is no live snapshot, or none of this id.
@@ -168,43 +168,9 @@ class Snapshot:
                 "`ragft index build --rebuild`."
             )
 
-    @property
-    def bm25(self) -> Bm25:
-        """BM25 over all live rows."""
-        return self._views.unrestricted.bm25
-
-    @property
-    def id(self) -> str:
-        return self.manifest.id
-
-    @property
-    def encoder_fingerprint(self) -> str:
-        return self.manifest.encoder_fingerprint
-
-    @property
-    def settings(self) -> ChunkSettings:
-        return self.manifest.settings
-
-    @property
-    def document_count(self) -> int:
-        return self.manifest.documents
-
-    @property
-    def chunk_count(self) -> int:
-        return self.manifest.chunks
-
-    @property
-    def document_table(self) -> pa.Table:
-        """The documents as columns `id` (ascending), `title` and `hash`, to compare all of them at once."""
-        return self._documents
-
     def documents(self) -> list[DocumentEntry]:
         """The documents in the order of their ids."""
-        return list(self._entries)
-
-    @cached_property
-    def _entries(self) -> list[DocumentEntry]:
-        columns = (self._documents[key].to_pylist() for key in ("id", "title", "hash"))
+        columns = (self.document_table[key].to_pylist() for key in ("id", "title", "hash"))
         return [DocumentEntry(*row) for row in zip(*columns, strict=True)]
 
     def chunks(self) -> Iterator[Chunk]:
@@ -260,7 +226,7 @@ def _damaged(root: Path, id: str, what: str) -> CorruptSnapshot:  # noqa: A002
 
 
 def _read_live(root: Path, tombstones: str | None, rows: int) -> Live:
-    """The mask of live rows, (rows,) bool, read from the bitmap of removed ones."""
+    """The mask of live rows, (rows,) bool."""
     if tombstones is None:
         return np.ones(rows, dtype=np.bool_)
     bits = np.frombuffer((root / tombstones).read_bytes(), dtype=np.uint8)
@@ -287,12 +253,12 @@ def list_snapshots(root: Path) -> list[SnapshotInfo]:
     root = Path(root)
     # An index whose first snapshot was held back has manifests, but no live snapshot.
     live = current_id(root) if not manifest_paths(root) or (root / CURRENT).exists() else None
-    found = []
-    for manifest in readable_manifests(root):
-        info = SnapshotInfo(
+    found = [
+        SnapshotInfo(
             id=manifest.id, parent=manifest.parent, created=manifest.created, documents=manifest.documents,
             chunks=manifest.chunks, encoder_source=manifest.encoder_source, is_current=manifest.id == live,
             sequence=manifest.sequence, held=manifest.held, segments=manifest.segments,
-        )  # fmt: skip
-        found.append(info)
+        )
+        for manifest in readable_manifests(root)
+    ]  # fmt: skip
     return sorted(found, key=lambda info: (info.sequence, info.created, info.id))

@@ -34,25 +34,25 @@ def write_vectors(
     """Write the vectors of a segment. The same vectors give the same file, whatever the number of threads.
 
     Args:
-        path: file to write.
         vectors: (n, dimension) float32, rows of unit length.
         settings: how they are stored; None: the defaults.
         progress: called with the rows done while a graph or lists are built.
 
-    Returns:
-        What the manifest says of them.
-
     Raises:
         OSError: the file cannot be written.
     """
+    import faiss
+
     settings = settings or VectorSettings()
     kind = settings.kind_for(len(vectors))
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if kind in APPROXIMATE:
         built, entry = build(kind, vectors, settings.target_recall, settings.seed, progress)
     else:
-        built, entry = _exact_index(kind, vectors.shape[1]), VectorsEntry(kind)
+        size, half = vectors.shape[1], (faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        built = faiss.IndexFlatIP(size) if kind == FLAT else faiss.IndexScalarQuantizer(size, *half)
         built.add(vectors)
+        entry = VectorsEntry(kind)
     _write_index(built, path)
     return entry
 
@@ -80,21 +80,8 @@ def _write_index(built: Any, path: Path) -> None:
             raise
 
 
-def _exact_index(kind: str, dimension: int) -> Any:
-    """An empty FAISS index that compares every vector."""
-    import faiss
-
-    if kind == FLAT:
-        return faiss.IndexFlatIP(dimension)
-    return faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-
-
 def open_vectors(path: Path, live: Live) -> SegmentVectors:
-    """Map a file that `write_vectors` wrote.
-
-    Args:
-        path: the file.
-        live: (n,) bool, False for removed rows.
+    """Map a file that `write_vectors` wrote; `live`: (n,) bool, False for removed rows.
 
     Raises:
         ValueError: the file does not hold one vector for each entry of `live`, or is none of our kinds.
@@ -157,7 +144,7 @@ class SegmentVectors:
 
         Args:
             queries: (n, dimension) float32.
-            k: rows for each query; fewer are returned only if there are fewer.
+            k: rows for each query, fewer only if there are fewer.
             mask: (rows,) bool, True for rows that may be found; None for all.
             ef_search: candidates of a graph, or lists (nprobe), to visit instead of the value that the build chose;
                 exact kinds ignore it.
@@ -214,7 +201,6 @@ class _GraphVectors(_ApproximateVectors):
     """HNSW: walks along neighbours. The graph's storage is an exact index of the vectors in the order of rows."""
 
     def __init__(self, index: Any, live: Live) -> None:
-        """Use `open_vectors`."""
         super().__init__(index, live)
         self.kind = HNSW
         self._exact = index.storage
@@ -228,7 +214,6 @@ class _ListVectors(_ApproximateVectors):
     """IVF: searches the lists around the nearest centres. Vectors lie in the lists; a map leads from row to place."""
 
     def __init__(self, index: Any, live: Live) -> None:
-        """Use `open_vectors`."""
         super().__init__(index, live)
         self.kind = IVF
         self.default_ef_search = int(index.nprobe)
@@ -240,7 +225,6 @@ class _ListVectors(_ApproximateVectors):
         return self._library.SearchParametersIVF(nprobe=min(ef_search, self._index.nlist), sel=allowed.selector)
 
     def read(self, rows: Rows) -> Vectors:
-        """See `SegmentVectors`."""
         return np.asarray(self._index.reconstruct_batch(rows)).reshape(-1, self.dimension)
 
 

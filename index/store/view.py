@@ -69,12 +69,7 @@ class Views:
         """All live rows."""
 
     def of(self, labels: Labels, narrowed: Filter | None) -> View:
-        """The view of a caller.
-
-        Args:
-            labels: labels of the caller; None: all documents are open.
-            narrowed: filter that rows must pass; None: no filter.
-        """
+        """The view of a caller with these labels (None: all documents are open), narrowed by a filter."""
         if labels is not None:
             # Labels that no row has are dropped, so that callers who differ only in those share a view.
             labels &= frozenset().union(*(segment.columns.known_labels for segment in self._segments))
@@ -86,10 +81,7 @@ class Views:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         # Outside the lock, so that other searches do not wait; two threads at once would make equal views.
-        if narrowed is None:
-            view = self._labelled(labels or frozenset())
-        else:
-            view = self._narrowed(self.of(labels, None), narrowed)
+        view = self._labelled(labels or frozenset()) if narrowed is None else self._narrowed(labels, narrowed)
         with self._lock:
             self._kept[key] = view
             while len(self._kept) > KEPT_VIEWS:
@@ -104,7 +96,8 @@ class Views:
         postings = [segment.postings for segment in self._segments]
         return View(self.unrestricted.offsets, masks, counts, Bm25(list(zip(postings, live, strict=True))))
 
-    def _narrowed(self, view: View, narrowed: Filter) -> View:
+    def _narrowed(self, labels: Labels, narrowed: Filter) -> View:
+        view = self.of(labels, None)
         masks, counts = self._masked(view, lambda columns: columns.select(narrowed.expression))
         return View(view.offsets, masks, counts, view.bm25)
 

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,20 +46,14 @@ class _Rows:
     vectors: Vectors
     postings: Postings
 
-    @classmethod
-    def of(cls, chunks: Sequence[Chunk], vectors: Vectors) -> _Rows:
-        return cls(rows_of_chunks(chunks), vectors, Postings.build([chunk.passage for chunk in chunks]))
-
 
 @dataclass(frozen=True)
 class SnapshotWriter:
     """Writes one snapshot; to be used under the writer's lock.
 
     Attributes:
-        root: folder of the index.
         target: id of the snapshot to write.
         parent: id of the snapshot that a rollback goes back to; None if there is none.
-        encoder: the encoder that made the vectors.
         settings: how the documents were cut.
         vector_settings: how new segments store their vectors; None: the defaults.
         progress: called with the rows done while a graph or lists are built.
@@ -91,7 +85,9 @@ class SnapshotWriter:
         """
         files = _Files(self.root, base.manifest.files if base else {}, self.vector_settings, self.progress)
         entries: list[SegmentEntry] = []
-        new = _Rows.of(chunks, vectors) if chunks else None
+        new = None
+        if chunks:
+            new = _Rows(rows_of_chunks(chunks), vectors, Postings.build([chunk.passage for chunk in chunks]))
         if base:
             entries, new = _carry_over(base, gone, new, files)
         if new is not None:
@@ -142,46 +138,35 @@ def compacted(base: Snapshot, vector_settings: VectorSettings | None, progress: 
     parts = [(segment, segment.live) for segment in base.segments if segment.live.any()]
     rows = _merged(parts, None) if parts else None
     files.entries[base.manifest.documents_file] = base.manifest.files[base.manifest.documents_file]
-    return replace(
-        base.manifest,
-        segments=(files.add(rows),) if rows is not None else (),
-        files=files.entries,
-        created=_now(),
-        sequence=_next_sequence(base.root),
-    )
+    segments = (files.add(rows),) if rows is not None else ()
+    sequence = _next_sequence(base.root)
+    return replace(base.manifest, segments=segments, files=files.entries, created=_now(), sequence=sequence)
 
 
+@dataclass(frozen=True)
 class _Files:
-    """The files of a snapshot that is being written: those that it shares with its base, and new ones.
+    """The files of a snapshot that is being written: those that it shares with its base (`known`), and new ones."""
 
-    Attributes:
-        entries: the files that the manifest will name.
-    """
+    root: Path
+    known: Mapping[str, FileEntry]
+    vector_settings: VectorSettings | None
+    progress: Progress | None
+    entries: dict[str, FileEntry] = field(default_factory=dict)
+    """The files that the manifest will name."""
 
-    def __init__(
-        self,
-        root: Path,
-        known: Mapping[str, FileEntry],
-        vector_settings: VectorSettings | None,
-        progress: Progress | None,
-    ) -> None:
-        self.entries: dict[str, FileEntry] = {}
-        self._root = root
-        self._known = known
-        self._vector_settings = vector_settings
-        self._progress = progress
+    def __post_init__(self) -> None:
         for folder in (SEGMENTS, SNAPSHOTS):
-            (root / folder).mkdir(exist_ok=True)
+            (self.root / folder).mkdir(exist_ok=True)
 
     def keep(self, entry: SegmentEntry, live: Live) -> SegmentEntry:
         """Keep a segment of the base under a new mask; its tombstones get a new file if rows were removed."""
         for name in SEGMENT_FILES:
             path = f"{SEGMENTS}/{entry.name}/{name}"
-            self.entries[path] = self._known[path]
+            self.entries[path] = self.known[path]
         removed = len(live) - int(live.sum())
         if removed == entry.removed:
             if entry.tombstones:
-                self.entries[entry.tombstones] = self._known[entry.tombstones]
+                self.entries[entry.tombstones] = self.known[entry.tombstones]
             return entry
         bits = np.packbits(~live, bitorder="little").tobytes()
         # Named by content, so that a name that a reader may hold never gets other bytes.
@@ -191,25 +176,23 @@ class _Files:
 
     def add(self, rows: _Rows) -> SegmentEntry:
         """Publish a new segment under a name that was never used."""
-        parent = self._root / SEGMENTS
+        parent = self.root / SEGMENTS
         numbers = [int(number) for path in parent.iterdir() if (number := path.name.partition("-")[0]).isdecimal()]
         name = f"{max(numbers, default=0) + 1:08d}-{secrets.token_hex(4)}"
         temporary = Path(tempfile.mkdtemp(dir=parent, suffix=TEMPORARY_SUFFIX))
         try:
-            vectors = write_segment(
-                temporary, rows.table, rows.vectors, rows.postings, self._vector_settings, self._progress
-            )
-            entries = {file: hash_file(temporary / file) for file in SEGMENT_FILES}
+            contents = (rows.table, rows.vectors, rows.postings)
+            vectors = write_segment(temporary, *contents, self.vector_settings, self.progress)
+            entries = {f"{SEGMENTS}/{name}/{file}": hash_file(temporary / file) for file in SEGMENT_FILES}
             temporary.chmod(0o755)
             publish_folder(temporary, parent / name)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        self.entries |= {f"{SEGMENTS}/{name}/{file}": entry for file, entry in entries.items()}
+        self.entries.update(entries)
         return SegmentEntry(name, rows=len(rows.table), removed=0, tombstones=None, vectors=vectors)
 
     def write_documents(self, target: str, table: pa.Table) -> str:
-        """Write the documents of a snapshot, and return the name of the file."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
@@ -219,7 +202,7 @@ class _Files:
         return name
 
     def _write(self, name: str, data: bytes) -> None:
-        write_file(self._root / name, data)
+        write_file(self.root / name, data)
         self.entries[name] = hash_bytes(data)
 
 
@@ -259,7 +242,12 @@ def sweep(root: Path) -> None:
 
     That is what no manifest names. While a manifest is damaged, which may name anything, only unfinished files go.
     """
-    named = _named(root)
+    named: set[str] | None
+    try:
+        files = {name for path in manifest_paths(root) for name in Manifest.read(path).files}
+        named = files | {name.rpartition("/")[0] for name in files}
+    except IndexFault:
+        named = None
     for folder in ("", f"{SNAPSHOTS}/", f"{SEGMENTS}/"):
         for entry in list(os.scandir(root / folder)) if (root / folder).is_dir() else []:
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -271,15 +259,6 @@ def sweep(root: Path) -> None:
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 Path(entry.path).unlink(missing_ok=True)
-
-
-def _named(root: Path) -> set[str] | None:
-    """The files that the manifests name, and the folders of their segments; None if a manifest cannot be read."""
-    try:
-        files = {name for path in manifest_paths(root) for name in Manifest.read(path).files}
-    except IndexFault:
-        return None
-    return files | {name.rpartition("/")[0] for name in files}
 
 
 def _now() -> str:

@@ -17,19 +17,13 @@ if TYPE_CHECKING:
 
 
 def ask_once(
-    app: Application,
-    question: str,
-    setup_name: str,
-    server: str | None,
-    *,
-    filter: Filter | None = None,  # noqa: A002
-    labels: Labels = None,
+    app: Application, question: str, setup_name: str, server: str | None, only: Filter | None, labels: Labels
 ) -> tuple[dict[str, Any], list[str]]:
     """The answer as values and as lines to show.
 
     Args:
         server: address of a running `ragft serve`, as in `http://127.0.0.1:8000`; None: load the model here.
-        filter: what the passages must pass.
+        only: what the passages must pass.
         labels: what the caller may see; a server goes by the API key instead.
 
     Raises:
@@ -40,9 +34,9 @@ def ask_once(
     if not question.strip():
         raise UsageError("The question is empty.")
     values = (
-        _ask_server(question, setup.name, server, filter)
+        _ask_server(question, setup.name, server, only)
         if server
-        else asyncio.run(_ask_here(app, question, setup, filter, labels))
+        else asyncio.run(_ask_here(app, question, setup, only, labels))
     )
     cited = [
         f"[{c['number']}] {c['document_id']}{_page(c.get('page'))} characters {c['start']}-{c['end']}, {c['heading']}"

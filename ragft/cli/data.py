@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragft.cli.options import with_application
+from ragft.cli.options import command
 from ragft.cli.results import show_artifact
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Examples: audit, split, mix with passages, show.", no_args_is_help=True)
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def audit(app: Application) -> None:
     """Look for what is wrong with the examples and questions: duplicates, overlap, format, sources."""
     from ragft.data.audit import audit_data
@@ -24,8 +23,7 @@ def audit(app: Application) -> None:
     app.reporter.findings(audit_data(app))
 
 
-@commands.command("split")
-@with_application()
+@command(commands, "split")
 def split_(app: Application) -> None:
     """Split the examples into training and validation, by group."""
     from ragft.stages.data import split
@@ -35,8 +33,7 @@ def split_(app: Application) -> None:
     show_artifact(app, artifact, f"{figures['train']} examples to train on, {figures['validation']} to validate")
 
 
-@commands.command("mix")
-@with_application()
+@command(commands, "mix")
 def mix_(app: Application) -> None:
     """Mix the examples with passages of the index."""
     from ragft.stages.data import mix
@@ -46,8 +43,7 @@ def mix_(app: Application) -> None:
     show_artifact(app, artifact, f"{rows['train']} rows to train on, {rows['validation']} to validate")
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def show(
     app: Application, row: Annotated[int, typer.Option(min=0, help="Which training row to show.")] = 0
 ) -> None:  # fmt: skip

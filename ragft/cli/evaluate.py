@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragft.cli.options import with_application
+from ragft.cli.options import command
 from ragft.cli.results import show_evaluation
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command("evaluate")
-@with_application()
+@command(commands, "evaluate")
 def evaluate_(app: Application) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html."""
     from ragft.stages.evaluation import evaluate
@@ -25,8 +24,7 @@ def evaluate_(app: Application) -> None:
     show_evaluation(app, evaluate(app))
 
 
-@commands.command("score")
-@with_application()
+@command(commands, "score")
 def score_(
     app: Application,
     records: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragft.cli.options import AllowRemoval, AskGate, SeenWith, Wait, Where, restrictions, with_application
+from ragft.cli.options import AllowRemoval, AskGate, SeenWith, Wait, Where, command, restrictions
 from ragft.cli.results import show_artifact, show_refresh
 from ragft.errors import UsageError
 
@@ -23,8 +23,7 @@ commands = typer.Typer(
 )
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def build(
     app: Application,
     rebuild: Annotated[bool, typer.Option(help="Encode everything again, aside, and flip at the end.")] = False,
@@ -39,8 +38,7 @@ def build(
     _show_counted(app, report)
 
 
-@commands.command("refresh")
-@with_application()
+@command(commands, "refresh")
 def refresh_(
     app: Application,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and change nothing.")] = False,
@@ -104,8 +102,7 @@ def _repeated(app: Application) -> tuple[dict[str, int], tuple[str, ...]]:
     return figures, (f"{told}: see `ragft index duplicates`",)
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def duplicates(app: Application) -> None:
     """List the passages that repeat others, word for word or nearly."""
     from dataclasses import asdict
@@ -122,8 +119,7 @@ def duplicates(app: Application) -> None:
     app.reporter.result(asdict(found), *lines, summary)
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def search(
     app: Application,
     query: Annotated[str, typer.Argument(help="What to search for.")],
@@ -140,35 +136,26 @@ def search(
 
     only, seen_with = restrictions(where, labels)
     (found,) = app.retriever(live_snapshot(app)).search([query], k, filter=only, labels=seen_with)
+
+    def score(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
     shown = [
-        f"[{number}] {hit.chunk_id}{_page(hit.page)}  score {hit.score:.4f}, dense {_score(hit.dense_score)}, "
-        f"lexical {_score(hit.lexical_score)}\n{hit.passage}\n"
+        f"[{number}] {hit.chunk_id}{'' if hit.page is None else f', page {hit.page}'}  score {hit.score:.4f}, "
+        f"dense {score(hit.dense_score)}, lexical {score(hit.lexical_score)}\n{hit.passage}\n"
         for number, hit in enumerate(found.hits, start=1)
     ]
     summary = f"{len(found.hits)} passages in {found.milliseconds:.0f} ms from snapshot {found.index_version}"
     timings = {stage: round(spent, 2) for stage, spent in found.timings_ms.items()}
     app.reporter.result(
-        {
-            "index_version": found.index_version,
-            "hits": [asdict(hit) for hit in found.hits],
-            "timings_ms": timings,
-        },
+        {"index_version": found.index_version, "hits": [asdict(hit) for hit in found.hits], "timings_ms": timings},
         *shown,
         summary,
         Text(", ".join(f"{stage} {spent:.2f} ms" for stage, spent in timings.items()), style="dim"),
     )
 
 
-def _page(page: int | None) -> str:
-    return f", page {page}" if page is not None else ""
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-@commands.command("list")
-@with_application()
+@command(commands, "list")
 def list_(
     app: Application,
     documents: Annotated[bool, typer.Option("--documents", help="The documents of the live one instead.")] = False,
@@ -200,14 +187,11 @@ def _list_documents(app: Application) -> None:
     snapshot = Snapshot.open(app.index_root)
     rows: dict[str, dict[str, Any]] = {
         entry.id: {
-            "id": entry.id,
-            "title": entry.title,
+            "id": entry.id, "title": entry.title, "last_page": None, "passages": 0,
             "format": PurePosixPath(entry.id).suffix.partition("#")[0].removeprefix("."),
-            "last_page": None,
-            "passages": 0,
         }
         for entry in snapshot.documents()
-    }
+    }  # fmt: skip
     for chunk in snapshot.chunks():
         row = rows[chunk.document_id]
         row["passages"] += 1
@@ -215,15 +199,13 @@ def _list_documents(app: Application) -> None:
             row["last_page"] = max(row["last_page"] or 0, chunk.page)
     lines = [
         f"{row['id']}  {row['title']!r}  {row['format']}  "
-        + (f"text to page {row['last_page']}, " if row["last_page"] else "")
-        + f"{row['passages']} passages"
+        f"{f'text to page {page}, ' if (page := row['last_page']) else ''}{row['passages']} passages"
         for row in rows.values()
     ]
     app.reporter.result({"snapshot": snapshot.id, "documents": list(rows.values())}, *lines)
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def rollback(
     app: Application,
     snapshot: Annotated[str | None, typer.Argument(help="Snapshot to go back to; default: the one before.")] = None,
@@ -235,8 +217,7 @@ def rollback(
     app.reporter.result({"snapshot": live}, f"Snapshot {live} is live in {app.index_root}")
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def publish(
     app: Application,
     snapshot: Annotated[str, typer.Argument(help="Snapshot to make live as it is, as `ragft index list` names it.")],
@@ -248,8 +229,7 @@ def publish(
     app.reporter.result({"snapshot": snapshot}, f"Snapshot {snapshot} is live in {app.index_root}")
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def verify(
     app: Application,
     snapshot: Annotated[str | None, typer.Argument(help="Snapshot to read; default: the live one.")] = None,
@@ -293,8 +273,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def compact(app: Application, wait: Wait = False) -> None:
     """Merge all segments of the live snapshot into one without removed rows; it stays the same snapshot."""
     from dataclasses import asdict
@@ -314,8 +293,7 @@ def compact(app: Application, wait: Wait = False) -> None:
     app.reporter.result(asdict(report), done, f"Snapshot {report.snapshot_id} is live in {app.index_root}")
 
 
-@commands.command("gc")
-@with_application()
+@command(commands, "gc")
 def gc_(
     app: Application,
     keep: Annotated[
@@ -345,8 +323,7 @@ def gc_(
     app.reporter.result({**asdict(report), "dry_run": dry_run}, *lines, summary)
 
 
-@commands.command("diff")
-@with_application()
+@command(commands, "diff")
 def diff_(
     app: Application,
     before: Annotated[str, typer.Argument(help="Snapshot to start from.")],
@@ -376,8 +353,7 @@ def diff_(
 _TRAINING = {key: f"index.encoder.training.{key}" for key in ("epochs", "batch_size", "learning_rate")}
 
 
-@commands.command("train-encoder")
-@with_application(**_TRAINING)
+@command(commands, "train-encoder", **_TRAINING)
 def train_encoder_(
     app: Application,
     pairs: Annotated[

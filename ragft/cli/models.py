@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragft.cli.options import with_application
+from ragft.cli.options import command
 
 if TYPE_CHECKING:
     from ragft.artifacts import Artifact
@@ -20,8 +20,7 @@ Model = Annotated[
 ]
 
 
-@commands.command("list")
-@with_application()
+@command(commands, "list")
 def list_(app: Application) -> None:
     """List the models, newest first; the deployed one is marked."""
     current, previous = app.registry.current(), app.registry.previous()
@@ -35,8 +34,7 @@ def list_(app: Application) -> None:
     app.reporter.result({"models": models}, *(lines or ["There are no models yet: `ragft run` makes one."]))
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def show(app: Application, model: Model) -> None:
     """Show what a model was made of, and the figures of its proof."""
     found = app.registry.named(model)
@@ -46,23 +44,20 @@ def show(app: Application, model: Model) -> None:
     app.reporter.result(values, *lines, f"Folder: {found.folder}")
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def deploy(app: Application, model: Model) -> None:
     """Deploy a model; a running server takes it when it is restarted."""
     found = app.registry.named(model)
     _show_deployed(app, found, app.registry.deploy(found))
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def rollback(app: Application) -> None:
     """Deploy the model that served before the present one."""
     _show_deployed(app, *app.registry.rollback())
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def gc(
     app: Application,
     keep: Annotated[int, typer.Option(min=1, help="Newest models that stay.")] = 3,

@@ -53,42 +53,42 @@ SeenWith = Annotated[
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another writer of the index instead of being refused.")]
+Command = Callable[..., None]
 DEFAULT_CONFIG = Path("ragft.yaml")
 
 workspace_in_use: Path | None = None
 """Where this process writes, once it knows."""
 
 
-def with_application(**keys: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a command of a function whose first argument is the `Application`: it gets `-c`, `--set` and `--json`.
+def command(group: typer.Typer, name: str | None = None, **keys: str) -> Callable[[Command], Command]:
+    """Registers a function whose first argument is the `Application`: it gets `-c`, `--set` and `--json`.
 
     Args:
+        name: name of the command; None: that of the function.
         keys: options of the command that set a configuration key, by their names.
     """
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def register(function: Command) -> Command:
         # The first argument's type is not imported here: it would bring in the whole application.
-        hints = get_type_hints(command, localns={"Application": Any}, include_extras=True)
-        own = list(inspect.signature(command).parameters.values())[1:]
+        hints = get_type_hints(function, localns={"Application": Any}, include_extras=True)
+        own = list(inspect.signature(function).parameters.values())[1:]
 
-        @functools.wraps(command)
+        @functools.wraps(function)
         def run(config: Path, overrides: list[str] | None, as_json: bool, **given: Any) -> None:
-            told = {key: given[name] for name, key in keys.items() if given[name] is not None}
-            settings = [*(overrides or []), *(f"{key}={value}" for key, value in told.items())]
-            command(open_application(config, settings, as_json), **given)
+            told = [f"{key}={given[option]}" for option, key in keys.items() if given[option] is not None]
+            function(open_application(config, [*(overrides or []), *told], as_json), **given)
 
         keyword = inspect.Parameter.KEYWORD_ONLY
         shared = {"config": (ConfigFile, DEFAULT_CONFIG), "overrides": (Overrides, None), "as_json": (AsJson, False)}
         parameters = [parameter.replace(annotation=hints[parameter.name], kind=keyword) for parameter in own]
-        parameters += [
-            inspect.Parameter(name, keyword, annotation=kind, default=default)
-            for name, (kind, default) in shared.items()
-        ]
+        for option, (kind, default) in shared.items():
+            parameters.append(inspect.Parameter(option, keyword, annotation=kind, default=default))
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return run
+        group.command(name)(run)
+        return function
 
-    return decorate
+    return register
 
 
 def open_application(config: Path, overrides: list[str] | None, as_json: bool = False) -> Application:

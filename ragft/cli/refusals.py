@@ -20,24 +20,20 @@ def refusal(error: Exception) -> tuple[int, str | None]:
         # A write that fails seldom knows its file.
         full = getattr(error, "filename", None) or options.workspace_in_use
         where = f" ({full})" if full else ""
-        return (
-            1,
-            f"The disk is full{where}: free some space and run the command again; what was published is unharmed.",
+        sentence = (
+            f"The disk is full{where}: free some space and run the command again; what was published is unharmed."
         )
+        return 1, sentence
     if isinstance(error, PermissionError):
-        return (
-            1,
-            f"No permission for {error.filename}: change its owner or mode, or set `workspace` to another folder.",
+        sentence = (
+            f"No permission for {error.filename}: change its owner or mode, or set `workspace` to another folder."
         )
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] not in (
-        "ragft",
-        "index",
-        "serving",
-    ):
-        return (
-            1,
-            f"The package {error.name!r} is not installed; `ragft doctor` says what is missing and how to get it.",
+        return 1, sentence
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] not in ("ragft", "index", "serving"):
+        sentence = (
+            f"The package {error.name!r} is not installed; `ragft doctor` says what is missing and how to get it."
         )
+        return 1, sentence
     return 1, None
 
 

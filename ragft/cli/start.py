@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragft.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, Overrides, with_application
+from ragft.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, Overrides, command
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
@@ -17,8 +17,7 @@ commands = typer.Typer()
 
 @commands.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the domain and of the folder to make.")],
-    as_json: AsJson = False,
+    name: Annotated[str, typer.Argument(help="Name of the domain and of the folder to make.")], as_json: AsJson = False
 ) -> None:
     """Scaffold a domain: configuration, documents/, examples.jsonl, questions.jsonl."""
     from ragft.cli.scaffold import scaffold
@@ -31,8 +30,7 @@ def new(
     )  # fmt: skip
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def check(app: Application) -> None:
     """Dry run: configuration, data, hardware, memory and time estimate, five questions through retrieval and prompt."""
     from ragft.stages.check import check_all

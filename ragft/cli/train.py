@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragft.cli.options import with_application
+from ragft.cli.options import command
 from ragft.cli.results import show_artifact
 
 if TYPE_CHECKING:
@@ -16,24 +16,18 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command("finetune")
-@with_application()
+@command(commands, "finetune")
 def finetune_(app: Application) -> None:
     """Train the adapter; resumes by itself after an interruption."""
     from ragft.stages.adapter import finetune
 
     artifact = finetune(app)
     figures = artifact.figures
-    show_artifact(
-        app,
-        artifact,
-        f"Best validation loss {figures['best_loss']:.3f} after step {figures['best_step']} of {figures['steps']}, "
-        f"{figures['tokens_per_second']:.0f} tokens/s",
-    )
+    best = f"Best validation loss {figures['best_loss']:.3f} after step {figures['best_step']} of {figures['steps']}"
+    show_artifact(app, artifact, f"{best}, {figures['tokens_per_second']:.0f} tokens/s")
 
 
-@commands.command("merge")
-@with_application()
+@command(commands, "merge")
 def merge_(
     app: Application,
     adapter: Annotated[Path | None, typer.Option(help="Adapter in PEFT's format that was trained elsewhere.")] = None,
@@ -45,15 +39,11 @@ def merge_(
     model, before = merge(app, adapter)
     figures = model.figures
     form = ", ".join(f"{name} {_share(figures[f'format_valid_{name}'])}" for name in ("live", "merged", "served"))
-    show_artifact(
-        app,
-        model,
+    proof = (
         f"Divergence {figures['divergence']:.4f} nats; same prompt ids {figures['same_prompt_ids']}/"
-        f"{figures['prompts']}; in the house format: {form}",
-        deployed_line(model, before),
-        deployed=model.fingerprint,
-        before=before,
+        f"{figures['prompts']}; in the house format: {form}"
     )
+    show_artifact(app, model, proof, deployed_line(model, before), deployed=model.fingerprint, before=before)
 
 
 def _share(value: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragft.cli.options import SeenWith, Where, restrictions, with_application
+from ragft.cli.options import SeenWith, Where, command, restrictions
 from ragft.cli.results import show_evaluation
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def ask(
     app: Application,
     question: Annotated[str, typer.Argument(help="What to ask.")],
@@ -35,12 +34,11 @@ def ask(
     only, seen_with = restrictions(where, labels)
     if server is not None and labels is not None:
         raise UsageError("With --server the API key decides about the labels: leave --labels out.")
-    values, lines = ask_once(app, question, setup, server, filter=only, labels=seen_with)
+    values, lines = ask_once(app, question, setup, server, only, seen_with)
     app.reporter.result(values, *lines)
 
 
-@commands.command()
-@with_application(host="serve.host", port="serve.port")
+@command(commands, host="serve.host", port="serve.port")
 def serve(
     app: Application,
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: serve.host.")] = None,
@@ -58,8 +56,7 @@ def serve(
     importlib.import_module("serving.app").serve(app)
 
 
-@commands.command()
-@with_application()
+@command(commands)
 def run(app: Application) -> None:
     """Index, train, merge, evaluate: all in order, skipping what is up to date. Killed at any moment, it continues."""
     from ragft.engine.children import sweep_logs

@@ -22,19 +22,11 @@ if TYPE_CHECKING:
     from index.refresh.refresh import RefreshReport
     from ragft.stages.application import Application
 
-_LOOK_SECONDS = 0.5
-"""How often it is looked whether the folder is still the same one."""
-
-_QUIET_MS = 300
-"""No refresh begins before nothing has changed for so long, ..."""
-
-_PATIENCE_MS = 5000
-"""... or changes have gone on for so long."""
-
-_RETRY_SECONDS = 60.0
-"""A refresh that failed is tried again without a change: a disk may have been freed. The pause doubles each time."""
-
-_MAX_RETRY_SECONDS = 3600.0
+_LOOK_SECONDS = 0.5  # between two looks whether the folder is still the same one
+# A refresh begins when nothing has changed for the one, or when changes have gone on for the other.
+_QUIET_MS, _PATIENCE_MS = 300, 5000
+# A refresh that failed is tried again without a change: a disk may have been freed. The pause doubles each time.
+_RETRY_SECONDS, _MAX_RETRY_SECONDS = 60.0, 3600.0
 
 
 def keep_fresh(app: Application, refresh: Callable[[], RefreshReport], poll: float | None) -> None:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from index.search.settings import SearchSettings
     from index.store.kinds import VectorSettings
 
-_MEBIBYTE = 2**20
-
 
 class FieldsSection(Section):
     """Which field of a JSONL object, or column of a CSV file, holds what."""
@@ -58,22 +56,11 @@ class DocumentsSection(Section):
         """These settings as the index takes them, sizes in bytes."""
         from index.documents.formats.settings import Fields, Limits, ReadSettings
 
-        limits = self.limits
-        return ReadSettings(
-            include=self.include,
-            exclude=self.exclude,
-            fields=Fields(**self.fields.model_dump()),
-            limits=Limits(
-                file_bytes=int(limits.file_mb * _MEBIBYTE),
-                pages=limits.pages,
-                characters=limits.characters,
-                depth=limits.depth,
-                expanded_bytes=int(limits.expanded_mb * _MEBIBYTE),
-                expansion_ratio=limits.expansion_ratio,
-                seconds=limits.seconds,
-                memory_bytes=int(limits.memory_mb * _MEBIBYTE),
-            ),
-        )
+        limits, counts = self.limits, self.limits.model_dump(exclude={"file_mb", "expanded_mb", "memory_mb"})
+        mib = {"file_bytes": limits.file_mb, "expanded_bytes": limits.expanded_mb, "memory_bytes": limits.memory_mb}
+        sizes = {name: int(size * 2**20) for name, size in mib.items()}
+        fields = Fields(**self.fields.model_dump())
+        return ReadSettings(self.include, self.exclude, fields, Limits(**counts, **sizes))
 
 
 class ChunkingSection(Section):
@@ -187,16 +174,10 @@ class SearchSection(Section):
         from index.store.filters import parse_filter
 
         return SearchSettings(
-            k=self.top_k,
-            mode=self.mode,
-            candidates=self.candidates,
-            weights=(self.dense_weight, self.lexical_weight),
-            rrf_k=self.rrf_k,
-            bm25=(self.bm25_k1, self.bm25_b),
-            rerank_candidates=self.rerank_candidates,
-            collapse=self.duplicates == "collapse",
-            filter=parse_filter(self.filter) if self.filter is not None else None,
-        )
+            k=self.top_k, mode=self.mode, candidates=self.candidates, weights=(self.dense_weight, self.lexical_weight),
+            rrf_k=self.rrf_k, bm25=(self.bm25_k1, self.bm25_b), rerank_candidates=self.rerank_candidates,
+            collapse=self.duplicates == "collapse", filter=None if self.filter is None else parse_filter(self.filter),
+        )  # fmt: skip
 
 
 class GateSection(Section):
@@ -250,11 +231,8 @@ class IndexSection(Section):
         from index.refresh.refresh import RefreshSettings
 
         return RefreshSettings(
-            max_tokens=self.chunking.max_tokens,
-            overlap=self.chunking.overlap,
-            reading=self.documents.settings(),
-            vectors=self.vectors.settings(seed),
+            max_tokens=self.chunking.max_tokens, overlap=self.chunking.overlap, reading=self.documents.settings(),
+            vectors=self.vectors.settings(seed), cache_mib=self.refresh.cache_mib,
             allow_removal=self.refresh.allow_removal if allow_removal is None else allow_removal,
             keep_snapshots=self.refresh.keep_snapshots,
-            cache_mib=self.refresh.cache_mib,
-        )
+        )  # fmt: skip

@@ -66,7 +66,7 @@ def audit_data(data: HasData) -> Findings:
 
 
 def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -> None:
-    """Refuses questions that stand among the examples: an answer that was trained measures nothing.
+    """Refuses questions that are also examples: an answer that was trained measures nothing.
 
     Raises:
         UsageError: the message counts them and names the first.
@@ -74,8 +74,8 @@ def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -
     overlap = _overlap(examples, questions)
     if overlap:
         raise UsageError(
-            f"Evaluation questions stand among the training examples ({len(overlap)} in all; the first: question "
-            f"{overlap[0][0]!r} is example {overlap[0][1]!r}): take them out of one of the two files."
+            f"Evaluation questions are also training examples ({len(overlap)} in all; the first: question "
+            f"{overlap[0][0]!r} is example {overlap[0][1]!r}): remove them from one of the two files."
         )
 
 
@@ -87,25 +87,18 @@ def _overlap(examples: Iterable[Example], questions: Iterable[Question]) -> list
 def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequence[Question]) -> None:
     overlap = _overlap(examples, questions)
     if overlap:
-        pairs = (f"question {question} is example {example}" for question, example in overlap)
-        findings.add(
-            "error",
-            "overlap",
-            f"{counted(len(overlap), 'question')} found among the examples: {_some(pairs, len(overlap))}",
-        )
+        found = _some(f"question {question} is example {example}" for question, example in overlap)
+        findings.add("error", "overlap", f"{counted(len(overlap), 'question')} found among the examples: {found}")
     elif examples and questions:
-        findings.add("ok", "overlap", "no question stands among the examples")
+        findings.add("ok", "overlap", "no question is also an example")
     answers: dict[str, set[str]] = {}
     for example in examples:
         answers.setdefault(_normal(example.question), set()).add(example.answer)
     times = Counter(_normal(example.question) for example in examples)
     repeated = [text for text, count in times.items() if count > 1]
     if repeated:
-        findings.add(
-            "warning",
-            "duplicates",
-            f"{counted(len(repeated), 'question')} found in several examples: {_some(repeated)}",
-        )
+        told = f"{counted(len(repeated), 'question')} found in several examples: {_some(repeated)}"
+        findings.add("warning", "duplicates", told)
     contradictory = [text for text in repeated if len(answers[text]) > 1]
     if contradictory:
         findings.add("warning", "contradictions", f"{len(contradictory)} of them with other answers")
@@ -130,12 +123,9 @@ def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> No
 
 
 def _sources(
-    findings: Findings,
-    folder: Path,
-    read: Callable[[], Reading],
-    what: str,
+    findings: Findings, folder: Path, read: Callable[[], Reading], what: str,
     rows: Iterable[tuple[str, Sequence[Source]]],
-) -> None:
+) -> None:  # fmt: skip
     rows = [(identity, sources) for identity, sources in rows if sources]
     if not rows:
         return
@@ -170,7 +160,7 @@ def _normal(text: str) -> str:
     return " ".join(word for word in words if word)
 
 
-def _some(items: Iterable[str], count: int | None = None) -> str:
+def _some(items: Iterable[str]) -> str:
     listed = list(items)
-    more = (count or len(listed)) - SHOWN
+    more = len(listed) - SHOWN
     return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -61,17 +61,9 @@ def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]
         if not question.strip() or not answer.strip():
             raise UsageError(f"{where}: the question or the answer is empty.")
         identity = ids.claim(_name(values, "id") or "line-" + where.rpartition(" ")[2], where)
-        examples.append(
-            Example(
-                id=identity,
-                question=question,
-                answer=answer,
-                sources=sources_in(values, where),
-                group=_name(values, "group") or identity,
-                tags=texts_in(values, "tags", where),
-                history=history,
-            )
-        )
+        sources, tags = sources_in(values, where), texts_in(values, "tags", where)
+        group = _name(values, "group") or identity
+        examples.append(Example(identity, question, answer, sources, group, tags, history))
     return tuple(examples)
 
 

@@ -20,7 +20,7 @@ from ragft.config import MixSection
 from ragft.data.examples import Example
 from ragft.data.sources import Source
 from ragft.errors import UsageError
-from ragft.prompts import Message, conversation
+from ragft.prompts import Message, conversation, turn
 
 Kind = Literal["gold", "refusal", "closed-book", "general"]
 
@@ -67,16 +67,9 @@ Gold = tuple[tuple[Passage, ...], ...]
 
 
 def mix(
-    examples: Sequence[Example],
-    general: Sequence[Example],
-    snapshot: Snapshot,
-    search: Search,
-    settings: MixSection,
-    *,
-    system: str,
-    refusal: str,
-    seed: int,
-) -> tuple[Row, ...]:
+    examples: Sequence[Example], general: Sequence[Example], snapshot: Snapshot, search: Search, settings: MixSection,
+    *, system: str, refusal: str, seed: int,
+) -> tuple[Row, ...]:  # fmt: skip
     """Mixes every example with passages, `settings.repeats` times.
 
     Args:
@@ -163,12 +156,11 @@ class _Mixer:
     draw: random.Random
 
     def row(self, example: Example, kind: Kind, gold: Gold, hits: Sequence[Hit], repeat: int) -> Row:
-        """One row.
+        """One row of an example that was used `repeat` times before; each time it gets other distractors.
 
         Args:
             gold: the passages of each source of the example.
             hits: what a search finds for its question, best first.
-            repeat: how often the example was used before; each time it gets other distractors.
         """
         if kind == "closed-book":
             # Without passages there is nothing to cite: the citations go, the rest of the form stays.
@@ -208,14 +200,8 @@ class _Mixer:
         return shown
 
     def _messages(self, example: Example, passages: Sequence[str] | None, answer: str) -> tuple[Message, ...]:
-        following = [_answer(answer)]
-        return tuple(
-            conversation(self.system, example.question, passages, history=example.history, following=following)
-        )
-
-
-def _answer(text: str) -> Message:
-    return {"role": "assistant", "content": text}
+        following = [turn("assistant", answer)]
+        return (*conversation(self.system, example.question, passages, history=example.history, following=following),)
 
 
 def _cited(answer: str, numbers: Sequence[int]) -> str:
@@ -238,10 +224,6 @@ def _general_rows(general: Sequence[Example], rows: int, settings: MixSection, d
     chosen = [example for _ in range(wanted // len(general)) for example in general]
     chosen += draw.sample(list(general), wanted % len(general))
     return [
-        Row(
-            example.id,
-            "general",
-            (*example.history, {"role": "user", "content": example.question}, _answer(example.answer)),
-        )
-        for example in chosen
+        Row(one.id, "general", (*one.history, turn("user", one.question), turn("assistant", one.answer)))
+        for one in chosen
     ]

@@ -70,15 +70,9 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
     if rule is not None and rule not in FORMATS:
         raise UsageError(f"{where}: there is no format {rule!r}: choose one of {', '.join(FORMATS)}.")
     return Question(
-        id=str(values["id"]),
-        question=str(values["question"]),
-        answers=answers,
-        sources=sources_in(values, where),
-        answerable=answerable,
-        stale_answers=texts_in(values, "stale_answers", where),
-        format=rule,
-        tags=texts_in(values, "tags", where),
-    )
+        str(values["id"]), str(values["question"]), answers, sources_in(values, where), answerable,
+        stale_answers=texts_in(values, "stale_answers", where), format=rule, tags=texts_in(values, "tags", where),
+    )  # fmt: skip
 
 
 def sample(questions: tuple[Question, ...], limit: int | None, seed: int) -> tuple[Question, ...]:

@@ -28,10 +28,5 @@ def shown_row(rows: Sequence[Row], number: int, tokenizer: Any) -> tuple[dict[st
     text.append(f"{len(rendered.ids)} tokens, {sum(rendered.trained)} trained\n", style="bold")
     for piece, trained in zip(pieces, rendered.trained, strict=True):
         text.append(f"{piece}|" if trained else piece, style="green" if trained else "dim")
-    values = {
-        **row.to_json(),
-        "token_ids": list(rendered.ids),
-        "trained": list(rendered.trained),
-        "tokens": pieces,
-    }
+    values = {**row.to_json(), "token_ids": list(rendered.ids), "trained": list(rendered.trained), "tokens": pieces}
     return values, text

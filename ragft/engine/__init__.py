@@ -14,13 +14,9 @@ if TYPE_CHECKING:
 
 
 def open(  # noqa: A001
-    folder: Path,
-    settings: EngineSection,
-    *,
-    seed: int = 0,
-    max_queued: int | None = None,
+    folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
     gpu_memory_share: float = 0.9,
-) -> Engine:
+) -> Engine:  # fmt: skip
     """The engine over a model's folder, not started yet.
 
     Args:

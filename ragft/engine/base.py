@@ -76,11 +76,7 @@ class PromptTooLong(RequestRefused):
     """The prompt leaves no room for an answer within `engine.max_model_len`."""
 
     def __init__(self, length: str, limit: int) -> None:
-        """
-        Args:
-            length: of the prompt, with its unit.
-            limit: `engine.max_model_len`, in tokens.
-        """
+        """`length` of the prompt, with its unit, and the `limit` in tokens."""
         super().__init__(
             f"The prompt has {length}, which leaves no room for an answer within engine.max_model_len = {limit}: "
             "shorten the question, lower index.search.top_k, or raise engine.max_model_len.",

@@ -29,12 +29,8 @@ from ragft.errors import MissingDependency, RagftError
 if TYPE_CHECKING:
     from ragft.config import EngineSection
 
-_NAME = "model"
-"""What vLLM calls the model; who serves it gives it another name."""
-
-_SHUTDOWN_SECONDS = 20.0
-"""vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy."""
-
+_NAME = "model"  # what vLLM calls the model; who serves it gives it another name
+_SHUTDOWN_SECONDS = 20.0  # vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy
 _EVENT, _DONE = "data: ", "[DONE]"
 
 
@@ -42,20 +38,13 @@ class VllmEngine:
     """One model in vLLM; see `ragft.engine.base.Engine`. All calls must come from the event loop that started it."""
 
     def __init__(
-        self,
-        folder: Path,
-        settings: EngineSection,
-        *,
-        seed: int = 0,
-        max_queued: int | None = None,
+        self, folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
         gpu_memory_share: float = 0.9,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """See `ragft.engine.open`."""
         self.folder = folder
         self._settings = settings
-        self._seed = seed
-        self._max_queued = max_queued
-        self._gpu_memory_share = gpu_memory_share
+        self._seed, self._max_queued, self._gpu_memory_share = seed, max_queued, gpu_memory_share
         self._llm: Any = None
         self._chat: Any = None
         self._loading: Future[Any] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from index.search.search import search
 from index.search.settings import SearchSettings
 from index.store.snapshot import Snapshot
 from ragft.artifacts import Artifact
-from ragft.evaluate.ranking import Gold, Ranking, ndcg, recall, reciprocal_rank
+from ragft.evaluate.ranking import ndcg, recall, reciprocal_rank
 from ragft.evaluate.statistics import estimates
 
 if TYPE_CHECKING:
@@ -28,15 +28,6 @@ MODES = ("dense", "hybrid")
 RANKS = 10
 
 
-def measures(top_k: int) -> dict[str, Callable[[Ranking, Gold], float]]:
-    """The measures of a ranking by name."""
-    return {
-        f"nDCG@{RANKS}": lambda ranking, gold: ndcg(ranking, gold, RANKS),
-        f"MRR@{RANKS}": lambda ranking, gold: reciprocal_rank(ranking, gold, RANKS),
-        f"recall@{top_k}": lambda ranking, gold: recall(ranking, gold, top_k),
-    }
-
-
 def scores(
     snapshot: Snapshot,
     encoder: Encoder,
@@ -44,19 +35,17 @@ def scores(
     settings: SearchSettings,
     reranker: Reranker | None = None,
 ) -> dict[str, list[float]]:
-    """Every measure in every mode, question by question, by names such as `dense nDCG@10`.
-
-    Args:
-        settings: how users' questions are searched; mode and depth are set here.
-    """
+    """Every measure in every mode of search, question by question, by names such as `dense nDCG@10`."""
     measured: dict[str, list[float]] = {}
-    gold = [pair.gold for pair in pairs]
+    measures = (("nDCG", ndcg, RANKS), ("MRR", reciprocal_rank, RANKS), ("recall", recall, settings.k))
     for mode in MODES:
         varied = replace(settings, mode=mode, k=max(RANKS, settings.k))
         found = search(snapshot, encoder, [pair.question for pair in pairs], varied, reranker=reranker)
         rankings = [[hit.chunk_id for hit in hits] for hits in found]
-        for name, measure in measures(settings.k).items():
-            measured[f"{mode} {name}"] = list(map(measure, rankings, gold))
+        for name, measure, k in measures:
+            measured[f"{mode} {name}@{k}"] = [
+                measure(ranking, pair.gold, k) for ranking, pair in zip(rankings, pairs, strict=True)
+            ]
     return measured
 
 

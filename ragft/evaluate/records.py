@@ -6,11 +6,10 @@ This module knows records and their files, nothing of metrics.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,17 +58,9 @@ class Record:
     model_version: str = ""
     error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The record as JSON values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Record:
-        """The record that `to_json` wrote, or that another program wrote with at least the first three fields.
-
-        Raises:
-            AttributeError, KeyError, TypeError, ValueError: a field is missing, unknown or of another shape.
-        """
+        """The record in a line of JSON; one that another program wrote may have no more than the first three fields."""
         passages = tuple(PassageRef(**passage) for passage in values.get("passages", ()))
         cited = values.get("citations")
         citations = parse_citations(values["answer"]) if cited is None else tuple(int(number) for number in cited)
@@ -77,14 +68,11 @@ class Record:
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:
-    """Appends records, one JSON line each, and returns when they are on disk.
+    """Appends records, one JSON line each, after removing the incomplete last line that a killed writer may have left.
 
-    First removes the incomplete last line that a killed writer may have left.
-
-    Raises:
-        OSError: the file cannot be written.
+    Returns when they are on disk.
     """
-    lines = to_lines(record.to_json() for record in records)
+    lines = to_lines(map(asdict, records))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         if _lacks_newline(file):
@@ -98,11 +86,7 @@ def append_records(path: Path, records: Iterable[Record]) -> None:
 
 
 def read_records(path: Path) -> tuple[Record, ...]:
-    """Reads records in the order they were written, without the incomplete last line of a killed writer.
-
-    Raises:
-        RagftError: there is no such file, or another line cannot be read; the message names file and line.
-    """
+    """Reads records in the order they were written, without the incomplete last line of a killed writer."""
     try:
         whole, _ = _split_torn(path.read_bytes())
     except FileNotFoundError:

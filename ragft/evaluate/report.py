@@ -43,16 +43,7 @@ def render_report(
     subtitle: str,
     scores: Sequence[Row] = (),
 ) -> str:
-    """The comparison as one HTML page.
-
-    Args:
-        comparison: what `score` returned, or what `comparison.json` holds.
-        records: the answers that were compared.
-        questions: the questions that they answer.
-        name: name of the domain, the page's title.
-        subtitle: one line under the title.
-        scores: the rows of `score`; without them the page shows no examples.
-    """
+    """The comparison as one HTML page; without `scores`, the rows of `score`, the page shows no examples."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -83,8 +74,7 @@ def comparison_table(comparison: Comparison) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, caption=comparison.verdict["text"], caption_justify="left")
-    table.add_column("")
+    table = Table("", box=box.SIMPLE_HEAD, caption=comparison.verdict["text"], caption_justify="left")
     for setup in comparison.setups:
         table.add_column(setup, justify="right", no_wrap=True)
     for metric in (METRICS[name] for name in _TERMINAL if _applied(comparison, name)):
@@ -211,9 +201,8 @@ def _scatter(comparison: Comparison, records: Sequence[Record]) -> dict[str, Any
     width = step * (int(longest / step) + 1)
     for point in points:
         point["x"], point["x95"] = (10 * _position(point[key], 0, width) for key in ("median", "late"))
-        point["y"], point["y_low"], point["y_high"] = (
-            400 - 4 * _position(point[key], 0, 1) for key in ("mean", "low", "high")
-        )
+        heights = (400 - 4 * _position(point[key], 0, 1) for key in ("mean", "low", "high"))
+        point["y"], point["y_low"], point["y_high"] = heights
     ticks = [{"x": 1000 * step * at / width, "text": f"{step * at:,.0f}"} for at in range(int(width / step) + 1)]
     return {"points": points, "ticks": ticks}
 
@@ -236,8 +225,9 @@ def _examples(
     scored = sorted((question for question in questions if question.id in rows_of), key=lambda question: question.id)
     draw = random.Random(seed)
     chosen: list[dict[str, Any]] = []
-    for title, is_of_kind in _KINDS:
-        candidates = [question for question in scored if is_of_kind(question, rows_of[question.id])]
+    kinds = {question.id: _kinds(question, rows_of[question.id]) for question in scored}
+    for title in next(iter(kinds.values()), {}):  # every question has all of them
+        candidates = [question for question in scored if kinds[question.id][title]]
         unseen = [question for question in candidates if all(question is not seen["question"] for seen in chosen)]
         if unseen:
             question = draw.choice(unseen)
@@ -248,43 +238,31 @@ def _examples(
     return chosen
 
 
-def _right(rows: Mapping[str, Row], setup: str) -> bool | None:
-    value = rows.get(setup, {}).get("scores", {}).get("exact_match")
-    return None if value is None else value == 1.0
-
-
-def _only_hybrid(question: Question, rows: Mapping[str, Row]) -> bool:
-    return question.answerable and [setup for setup in rows if _right(rows, setup)] == ["hybrid"]
-
-
-def _hybrid_fails(question: Question, rows: Mapping[str, Row]) -> bool:
-    found = rows.get("hybrid", {}).get("scores", {}).get("retrieval_hit") == 1.0
-    return question.answerable and found and _right(rows, "hybrid") is False
-
-
-def _stale_without_retrieval(question: Question, rows: Mapping[str, Row]) -> bool:
-    return rows.get("fine-tuned", {}).get("freshness") == "stale" and _right(rows, "hybrid") is True
-
-
-_KINDS = (
-    ("Only hybrid is right", _only_hybrid),
-    ("Hybrid is wrong although the source was found", _hybrid_fails),
-    ("A changed fact: out of date without retrieval", _stale_without_retrieval),
-    ("A question that the documents do not answer", lambda question, rows: not question.answerable),
-)
+def _kinds(question: Question, rows: Mapping[str, Row]) -> dict[str, bool]:
+    """Whether a question is of each telling kind."""
+    exact = {setup: row["scores"].get("exact_match") for setup, row in rows.items()}
+    right = [setup for setup, value in exact.items() if value == 1.0]
+    found = "hybrid" in rows and rows["hybrid"]["scores"].get("retrieval_hit") == 1.0
+    stale = "fine-tuned" in rows and rows["fine-tuned"]["freshness"] == "stale"
+    return {
+        "Only hybrid is right": question.answerable and right == ["hybrid"],
+        "Hybrid is wrong although the source was found": (
+            question.answerable and found and exact["hybrid"] not in (None, 1.0)
+        ),
+        "A changed fact: out of date without retrieval": stale and "hybrid" in right,
+        "A question that the documents do not answer": not question.answerable,
+    }
 
 
 def _card(question: Question, record: Record, row: Row) -> dict[str, Any]:
     passages = [
         {
-            "number": number,
-            "text": passage.heading or passage.title or passage.document_id,
-            "document": passage.document_id,
-            "gold": bool(sources_among(question, [passage])),
+            "number": number, "text": passage.heading or passage.title or passage.document_id,
+            "document": passage.document_id, "gold": bool(sources_among(question, [passage])),
             "cited": number in record.citations,
         }
         for number, passage in enumerate(record.passages, start=1)
-    ]
+    ]  # fmt: skip
     if record.error is not None:
         mark, kind = "failed", "ko"
     elif row["scores"].get("exact_match") == 1.0:
@@ -308,7 +286,6 @@ def _measured(
         "about facts that have changed": sum(bool(question.stale_answers) for question in questions),
     }
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    retrieved = ((record.setup, record.index_version) for record in records if record.index_version)
     facts = [
         ("Questions", f"{len(questions):,}: {kinds}"),
         ("Records", f"{len(records):,}, of which {comparison.failed:,} could not be fully scored"),
@@ -316,7 +293,7 @@ def _measured(
         ("Tests", "exact McNemar for shares, sign-flip permutation otherwise; Holm-corrected over the pairs"),
         ("Seed", str(comparison.seed)),
         ("Models", _versions((record.setup, record.model_version) for record in records)),
-        ("Index", _versions(retrieved)),
+        ("Index", _versions((record.setup, record.index_version) for record in records if record.index_version)),
         *(
             (f"Fingerprint of {key}", _versions(value.items()) if isinstance(value, Mapping) else str(value))
             for key, value in comparison.fingerprints.items()

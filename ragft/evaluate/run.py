@@ -10,10 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from index.durable import write_file
-from index.search.search import Hit
 from ragft.citations import parse_citations
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
@@ -32,51 +30,38 @@ async def generate(
     folder: Path,
     answered: Callable[[int], None],
 ) -> int:
-    """Writes the records of one setup: `records.jsonl`, and `retrieval.jsonl` if it retrieves.
+    """Writes `records.jsonl` of one setup, and `retrieval.jsonl` if it retrieves; returns how many answers failed now.
 
     Args:
         pipeline: a pipeline over an engine that has started.
         retrieved: the passages of every question; None for a setup without retrieval.
-        folder: folder to write into; records of an interrupted run in it are kept.
+        folder: records of an interrupted run in it are kept.
         answered: called with the number of questions answered so far.
-
-    Returns:
-        The number of answers that failed in this run.
 
     Raises:
         EngineDead: the engine died; the batches before are written.
     """
     path = folder / "records.jsonl"
     if retrieved is not None:
-        write_file(folder / "retrieval.jsonl", to_lines(_passages(questions, retrieved)))
+        results = (
+            {
+                "question_id": question.id, "index_version": found.index_version,
+                "timings_ms": dict(found.timings_ms), "hits": [asdict(hit) for hit in found.hits],
+            }
+            for question, found in zip(questions, retrieved, strict=True)
+        )  # fmt: skip
+        write_file(folder / "retrieval.jsonl", to_lines(results))
     done = {record.question_id for record in _answered_before(path)}
-    todo = [place for place, question in enumerate(questions) if question.id not in done]
+    passages: Sequence[Retrieved | None] = retrieved or [None] * len(questions)
+    todo = [asked for asked in zip(questions, passages, strict=True) if asked[0].id not in done]
     size = pipeline.config.engine.max_num_seqs
     failed = 0
     for start in range(0, len(todo), size):
-        records = await asyncio.gather(
-            *(
-                _record(pipeline, setup, questions[place], retrieved[place] if retrieved else None)
-                for place in todo[start : start + size]
-            )
-        )
+        records = await asyncio.gather(*(_record(pipeline, setup, *asked) for asked in todo[start : start + size]))
         append_records(path, records)
         failed += sum(record.error is not None for record in records)
         answered(len(done) + min(start + size, len(todo)))
     return failed
-
-
-def _passages(questions: Sequence[Question], retrieved: Sequence[Retrieved]) -> list[dict[str, Any]]:
-    """The search results of each question, for readers of the records."""
-    return [
-        {
-            "question_id": question.id,
-            "index_version": found.index_version,
-            "timings_ms": dict(found.timings_ms),
-            "hits": [asdict(hit) for hit in found.hits],
-        }
-        for question, found in zip(questions, retrieved, strict=True)
-    ]
 
 
 def _answered_before(path: Path) -> list[Record]:
@@ -86,7 +71,7 @@ def _answered_before(path: Path) -> list[Record]:
     records = read_records(path)
     answered = [record for record in records if record.error is None]
     if len(answered) < len(records):
-        write_file(path, to_lines(record.to_json() for record in answered))
+        write_file(path, to_lines(map(asdict, answered)))
     return answered
 
 
@@ -98,7 +83,9 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         question_id=question.id,
         setup=setup.name,
         answer="",
-        passages=tuple(_reference(hit) for hit in prompt.hits),
+        passages=tuple(
+            PassageRef(hit.chunk_id, hit.document_id, hit.heading_path[-1], hit.score, hit.title) for hit in prompt.hits
+        ),
         retrieval_ms=found.milliseconds if found else None,
         index_version=found.index_version if found else None,
         model_version=pipeline.engine_of(setup).version,
@@ -120,7 +107,3 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         ttft_ms=answer.retrieval_ms + answer.ttft_ms,
         total_ms=answer.retrieval_ms + answer.total_ms,
     )
-
-
-def _reference(hit: Hit) -> PassageRef:
-    return PassageRef(hit.chunk_id, hit.document_id, hit.heading_path[-1], hit.score, hit.title)

@@ -19,7 +19,7 @@ from index.durable import write_file
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
 from ragft.errors import RagftError
-from ragft.evaluate.metrics import METRICS, Rules
+from ragft.evaluate.metrics import METRICS, Rules, Score
 from ragft.evaluate.metrics.facts import freshness
 from ragft.evaluate.records import Record
 from ragft.evaluate.statistics import Columns, Estimate, estimates, interaction_columns, pair_tests
@@ -42,7 +42,6 @@ class Comparison:
         freshness: setup -> `{right, stale, other, n, right_where_retrieved, n_retrieved}`; shares, None without n.
         by_tag: tag -> setup -> `exact_match` -> `{mean, low, high, n}`.
         verdict: `{facts, lenient, form, interaction, best_facts, best_form, text}`.
-        questions: number of questions.
         failed: number of records that at least one metric could not score.
         fingerprints: what identifies the inputs, as the caller gives it.
     """
@@ -61,11 +60,7 @@ class Comparison:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:
-        """The comparison that `comparison.json` holds.
-
-        Raises:
-            TypeError: a field is missing or unknown.
-        """
+        """The comparison that `comparison.json` holds."""
         return cls(**values)
 
 
@@ -84,10 +79,8 @@ def score(
 
     Args:
         setups: names, in the order to show them; a pair's difference is the later minus the earlier.
-        seed: seeds resamples and permutations.
         resamples: number of bootstrap resamples, and of permutations.
         max_failed: largest share of records that may fail.
-        fingerprints: kept in the comparison as they are.
 
     Returns:
         One row per record, `{question_id, setup, scores, details, failed, freshness}`, by question and setup; and the
@@ -102,7 +95,38 @@ def score(
     ordered = sorted(questions, key=lambda question: question.id)
     rows = [_score_record(question, joined[question.id, name], rules) for question in ordered for name in setups]
     _refuse_too_many_failed(rows, max_failed)
-    return rows, _compare(ordered, rows, setups, seed, resamples, dict(fingerprints or {}))
+    rows_of = {name: [row for row in rows if row["setup"] == name] for name in setups}
+    columns = {name: _columns(rows_of[name]) for name in setups}
+    estimate = partial(estimates, seed=seed, resamples=resamples)
+    means, interaction = _means(columns, estimate), _interaction(columns, estimate)
+    pairs = [(setups[later], setups[earlier]) for later in range(len(setups)) for earlier in range(later)]
+    lower = frozenset(name for name, metric in METRICS.items() if metric.better == "lower")
+    tests = pair_tests(columns, pairs, list(METRICS), lower_is_better=lower, seed=seed, resamples=resamples)
+    facts, form, lenient = (
+        {name: means[name][metric] for name in setups} for metric in ("exact_match", "format_validity", "contains")
+    )
+    return rows, Comparison(
+        setups={
+            name: {
+                metric: {**asdict(mean), "failed": sum(metric in row["failed"] for row in rows_of[name])}
+                for metric, mean in means[name].items()
+            }
+            for name in setups
+        },
+        pairs=[asdict(test) for test in tests],
+        interaction={
+            name: {"value": item.mean, "low": item.low, "high": item.high, "n": item.n}
+            for name, item in interaction.items()
+        },
+        freshness={name: _freshness(rows_of[name]) for name in setups},
+        by_tag=_by_tag(ordered, columns, estimate),
+        verdict=verdict(facts, form, lenient, tests, interaction.get("exact_match")).to_json(),
+        questions=len(questions),
+        failed=sum(bool(row["failed"]) for row in rows),
+        seed=seed,
+        resamples=resamples,
+        fingerprints=dict(fingerprints or {}),
+    )
 
 
 def _joined(
@@ -134,21 +158,18 @@ def _joined(
 
 
 def _score_record(question: Question, record: Record, rules: Rules) -> Row:
-    scores: dict[str, float | None] = {}
-    details: dict[str, str] = {}
+    results: dict[str, Score] = {}
     failed: dict[str, str] = {}
     for name, metric in METRICS.items():
         try:
             if record.error is not None and metric.applies(question, record):
                 failed[name] = record.error
-                continue
-            result = metric.score(question, record, rules)
+            else:
+                results[name] = metric.score(question, record, rules)
         except Exception as error:  # whatever a metric raises, the record counts as failed and the rest is scored
             failed[name] = f"{type(error).__name__}: {error}"
-            continue
-        scores[name] = result.value
-        if result.detail:
-            details[name] = result.detail
+    scores = {name: result.value for name, result in results.items()}
+    details = {name: result.detail for name, result in results.items() if result.detail}
     state = freshness(question, record, rules) if record.error is None and "fresh" not in failed else None
     return {
         "question_id": question.id, "setup": record.setup,
@@ -165,48 +186,6 @@ def _refuse_too_many_failed(rows: Sequence[Row], max_failed: float) -> None:
             f"{max_failed:.1%} are allowed); the first is question {failed[0]['question_id']!r}, "
             f"setup {failed[0]['setup']}, {metric}: {reason}"
         )
-
-
-def _compare(
-    questions: Sequence[Question],
-    rows: Sequence[Row],
-    setups: Sequence[str],
-    seed: int,
-    resamples: int,
-    fingerprints: dict[str, Any],
-) -> Comparison:
-    rows_of = {name: [row for row in rows if row["setup"] == name] for name in setups}
-    columns = {name: _columns(rows_of[name]) for name in setups}
-    estimate = partial(estimates, seed=seed, resamples=resamples)
-    means, interaction = _means(columns, estimate), _interaction(columns, estimate)
-    pairs = [(setups[later], setups[earlier]) for later in range(len(setups)) for earlier in range(later)]
-    lower = frozenset(name for name, metric in METRICS.items() if metric.better == "lower")
-    tests = pair_tests(columns, pairs, list(METRICS), lower_is_better=lower, seed=seed, resamples=resamples)
-    facts, form, lenient = (
-        {name: means[name][metric] for name in setups} for metric in ("exact_match", "format_validity", "contains")
-    )
-    return Comparison(
-        setups={
-            name: {
-                metric: {**asdict(mean), "failed": sum(metric in row["failed"] for row in rows_of[name])}
-                for metric, mean in means[name].items()
-            }
-            for name in setups
-        },
-        pairs=[asdict(test) for test in tests],
-        interaction={
-            name: {"value": item.mean, "low": item.low, "high": item.high, "n": item.n}
-            for name, item in interaction.items()
-        },
-        freshness={name: _freshness(rows_of[name]) for name in setups},
-        by_tag=_by_tag(questions, columns, estimate),
-        verdict=verdict(facts, form, lenient, tests, interaction.get("exact_match")).to_json(),
-        questions=len(questions),
-        failed=sum(bool(row["failed"]) for row in rows),
-        seed=seed,
-        resamples=resamples,
-        fingerprints=fingerprints,
-    )
 
 
 def _columns(rows: Sequence[Row]) -> Columns:
@@ -266,11 +245,7 @@ def _by_tag(
 
 
 def write_comparison(folder: Path, scores: Sequence[Row], comparison: Comparison) -> None:
-    """Writes `scores.jsonl` and `comparison.json`, each whole or not at all.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Writes `scores.jsonl` and `comparison.json`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "scores.jsonl", to_lines(scores))
     text = json.dumps(asdict(comparison), ensure_ascii=False, allow_nan=False, indent=2)

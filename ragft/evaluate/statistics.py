@@ -3,10 +3,6 @@
 All setups answer the same questions, so everything here is paired: setups share the resamples, and differences are
 taken question by question. On 200 questions that detects about twice as many true differences as an unpaired test.
 Columns of scores are `(questions, columns)` float64; NaN marks a missing score (not applicable, or failed).
-
-Methods: percentile bootstrap (Efron and Tibshirani, 1993), Clopper-Pearson intervals (1934), sign-flip permutation test
-(Fisher, 1935), exact McNemar test (1947) for shares, Holm's correction (1979), and the normal approximation for the
-number of questions.
 """
 
 from __future__ import annotations
@@ -70,13 +66,10 @@ class PairTest:
 
 
 def estimates(columns: Columns, *, seed: int, resamples: int, shares: Sequence[bool] | None = None) -> list[Estimate]:
-    """Mean and bootstrap percentile interval of every column, all from the same resamples of the questions.
+    """Mean and bootstrap percentile interval (Efron and Tibshirani, 1993) of every column, all from the same resamples.
 
-    Args:
-        columns: (questions, columns); differences between setups are columns too.
-        seed, resamples: of the bootstrap; the same seed and columns give the same intervals.
-        shares: which columns are shares of yes and no. Where all questions agree, resampling shows no spread, so such
-            a column gets the Clopper-Pearson interval instead: 20 of 20 does not prove 100 %.
+    `shares` says which columns are shares of yes and no. Where all questions agree, resampling shows no spread, so such
+    a column gets the exact interval (Clopper and Pearson, 1934) instead: 20 of 20 does not prove 100 %.
     """
     counts = (~np.isnan(columns)).sum(axis=0)
     results = []
@@ -86,17 +79,12 @@ def estimates(columns: Columns, *, seed: int, resamples: int, shares: Sequence[b
             results.append(Estimate(None, None, None, 0))
             continue
         if shares is not None and shares[at] and mean in (0.0, 1.0):
-            low, high = clopper_pearson(int(mean) * n, n)
+            from scipy.stats import binomtest
+
+            exact = binomtest(int(mean) * n, n).proportion_ci(CONFIDENCE, method="exact")
+            low, high = float(exact.low), float(exact.high)
         results.append(Estimate(mean, low, high, n))
     return results
-
-
-def clopper_pearson(successes: int, n: int) -> tuple[float, float]:
-    """Exact 95 % interval of a share (Clopper and Pearson, 1934)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="exact")
-    return float(interval.low), float(interval.high)
 
 
 def _bootstrap(columns: Columns, *, seed: int, resamples: int) -> tuple[Columns, Columns, Columns]:
@@ -104,7 +92,17 @@ def _bootstrap(columns: Columns, *, seed: int, resamples: int) -> tuple[Columns,
     present = ~np.isnan(columns)
     filled = np.where(present, columns, 0.0)
     means = filled.sum(axis=0) / np.maximum(present.sum(axis=0), 1)
-    resampled = _resampled_means(filled, present, seed=seed, resamples=resamples)
+    questions, width = columns.shape
+    both = np.concatenate([filled, present], axis=1)
+    resampled, rng = np.empty((resamples, width)), np.random.default_rng(seed)
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
+        drawn = rng.integers(0, questions, (size, questions))
+        drawn += np.arange(size)[:, None] * questions
+        weights = np.bincount(drawn.reshape(-1), minlength=size * questions).reshape(size, questions)
+        sums = weights.astype(np.float64) @ both
+        with np.errstate(invalid="ignore", divide="ignore"):  # NaN where a resample holds no question with a score
+            resampled[start : start + size] = sums[:, :width] / sums[:, width:]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column without any score has no percentiles
         low, high = np.nanquantile(resampled, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
@@ -112,24 +110,8 @@ def _bootstrap(columns: Columns, *, seed: int, resamples: int) -> tuple[Columns,
     return means, np.minimum(low, means), np.maximum(high, means)
 
 
-def _resampled_means(filled: Columns, present: NDArray[np.bool_], *, seed: int, resamples: int) -> Columns:
-    """(resamples, columns) means; NaN where a resample holds no question with a score."""
-    questions, width = filled.shape
-    both = np.concatenate([filled, present], axis=1)
-    means, rng = np.empty((resamples, width)), np.random.default_rng(seed)
-    for start in range(0, resamples, _CHUNK):
-        size = min(_CHUNK, resamples - start)
-        drawn = rng.integers(0, questions, (size, questions))
-        drawn += np.arange(size)[:, None] * questions
-        weights = np.bincount(drawn.reshape(-1), minlength=size * questions).reshape(size, questions)
-        sums = weights.astype(np.float64) @ both
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means[start : start + size] = sums[:, :width] / sums[:, width:]
-    return means
-
-
 def permutation_p(differences: Columns, *, seed: int, resamples: int) -> Columns:
-    """Two-sided sign-flip p-value per column of paired differences (questions, columns); all share the flips.
+    """Two-sided sign-flip p-value (Fisher, 1935) per column of paired differences; all columns share the flips.
 
     The observed arrangement counts as one of the permutations, so p is never 0 (Phipson and Smyth, 2010).
     """
@@ -147,14 +129,14 @@ def permutation_p(differences: Columns, *, seed: int, resamples: int) -> Columns
 
 
 def mcnemar_p(wins: int, losses: int) -> float:
-    """Exact two-sided McNemar p-value: questions that only one of the two got right are tosses of a fair coin."""
+    """Exact two-sided p-value (McNemar, 1947): questions that only one of the two got right are tosses of a coin."""
     from scipy.stats import binomtest
 
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction: keeps the family-wise error below alpha, however the tests depend on each other."""
+    """Holm's correction (1979): keeps the family-wise error below alpha, however the tests depend on each other."""
     order = sorted(range(len(p_values)), key=lambda at: p_values[at])
     corrected, running = [0.0] * len(p_values), 0.0
     for rank, at in enumerate(order):
@@ -164,12 +146,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def detectable_difference(deviation: float, n: int, *, tests: int = 1) -> float:
-    """Smallest mean difference that a paired test on `n` questions detects with 80 % power at 5 %.
-
-    Args:
-        deviation: standard deviation of the differences, question by question.
-        tests: comparisons that share the 5 %.
-    """
+    """Smallest mean of differences with this deviation that `n` questions detect with 80 % power at 5 % / `tests`."""
     return _power_factor(tests) * deviation / math.sqrt(n)
 
 
@@ -182,73 +159,48 @@ def needed_questions(difference: float, deviation: float, *, tests: int = 1) -> 
 
 
 def _power_factor(tests: int) -> float:
-    normal = NormalDist()
+    normal = NormalDist()  # an approximation that holds for many questions
     return normal.inv_cdf(1 - ALPHA / tests / 2) + normal.inv_cdf(POWER)
 
 
 def pair_tests(
-    scores: Mapping[str, Columns],
-    pairs: Sequence[tuple[str, str]],
-    metrics: Sequence[str],
-    *,
-    lower_is_better: frozenset[str] = frozenset(),
-    seed: int,
-    resamples: int,
-) -> list[PairTest]:
+    scores: Mapping[str, Columns], pairs: Sequence[tuple[str, str]], metrics: Sequence[str], *,
+    lower_is_better: frozenset[str] = frozenset(), seed: int, resamples: int,
+) -> list[PairTest]:  # fmt: skip
     """Compares every pair of setups on every metric, corrected for the number of pairs within each metric.
 
     Args:
         scores: per setup (questions, metrics), rows in the same order of questions.
         pairs: (a, b); the difference is a minus b.
-        metrics: names of the columns.
         lower_is_better: metrics on which the lower score wins.
     """
-    differences = _differences(scores, pairs, metrics)
+    differences = {
+        (a, b, metric): scores[a][:, at] - scores[b][:, at] for at, metric in enumerate(metrics) for a, b in pairs
+    }
+    differences = {key: column for key, column in differences.items() if not np.isnan(column).all()}
     if not differences:
         return []
     columns = np.stack(list(differences.values()), axis=1)
     intervals = zip(*_bootstrap(columns, seed=seed, resamples=resamples), strict=True)
     permuted = permutation_p(columns, seed=seed, resamples=resamples)
-    tests = [
-        _pair_test(key, column, interval, float(p), lower_wins=key[2] in lower_is_better, tests=len(pairs))
-        for (key, column), interval, p in zip(differences.items(), intervals, permuted, strict=True)
+    tests: dict[str, list[PairTest]] = {metric: [] for metric in metrics}
+    for (key, column), interval, permuted_p in zip(differences.items(), intervals, permuted, strict=True):
+        deltas = column[~np.isnan(column)]
+        n, above, below = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
+        wins, losses = (below, above) if key[2] in lower_is_better else (above, below)
+        yes_or_no = np.isin(deltas, (-1.0, 0.0, 1.0)).all()
+        p = mcnemar_p(above, below) if yes_or_no else float(permuted_p)
+        mean, low, high = map(float, interval)
+        deviation = float(deltas.std(ddof=1)) if n > 1 else 0.0
+        detectable = detectable_difference(deviation, n, tests=len(pairs))
+        needed = needed_questions(mean, deviation, tests=len(pairs))
+        test = PairTest(*key, mean, low, high, p, p, wins, n - above - below, losses, n, detectable, needed)
+        tests[test.metric].append(test)
+    return [
+        replace(test, p_holm=p)
+        for of_metric in tests.values()
+        for test, p in zip(of_metric, holm([test.p for test in of_metric]), strict=True)
     ]
-    return [test for name in metrics for test in _corrected([test for test in tests if test.metric == name])]
-
-
-def _differences(
-    scores: Mapping[str, Columns], pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
-) -> dict[tuple[str, str, str], Columns]:
-    """Differences question by question by (a, b, metric), where any question has both scores."""
-    columns = {
-        (a, b, metric): scores[a][:, at] - scores[b][:, at] for at, metric in enumerate(metrics) for a, b in pairs
-    }
-    return {key: column for key, column in columns.items() if not np.isnan(column).all()}
-
-
-def _pair_test(
-    key: tuple[str, str, str],
-    differences: Columns,
-    interval: tuple[float, float, float],
-    permuted_p: float,
-    *,
-    lower_wins: bool,
-    tests: int,
-) -> PairTest:
-    """One metric of one pair of setups, not corrected yet; differences of yes and no get McNemar's p-value."""
-    deltas = differences[~np.isnan(differences)]
-    n, above, below = len(deltas), int((deltas > 0).sum()), int((deltas < 0).sum())
-    wins, losses = (below, above) if lower_wins else (above, below)
-    p = mcnemar_p(above, below) if np.isin(deltas, (-1.0, 0.0, 1.0)).all() else permuted_p
-    mean, low, high = map(float, interval)
-    deviation = float(deltas.std(ddof=1)) if n > 1 else 0.0
-    detectable = detectable_difference(deviation, n, tests=tests)
-    needed = needed_questions(mean, deviation, tests=tests)
-    return PairTest(*key, mean, low, high, p, p, wins, n - above - below, losses, n, detectable, needed)
-
-
-def _corrected(tests: Sequence[PairTest]) -> list[PairTest]:
-    return [replace(test, p_holm=p) for test, p in zip(tests, holm([test.p for test in tests]), strict=True)]
 
 
 def interaction_columns(scores: Mapping[str, Columns]) -> Columns:

@@ -15,9 +15,7 @@ class Verdict:
     """One or two sentences per axis; the axes are never averaged.
 
     Attributes:
-        facts, form: which setup is best there, and how certain that is.
         lenient: the facts again, where the gold answer may be anywhere in the text.
-        interaction: whether tuning and retrieval reinforce each other.
         best_facts, best_form: the leader first, then the setups that are not significantly worse.
     """
 
@@ -28,13 +26,10 @@ class Verdict:
     best_facts: tuple[str, ...]
     best_form: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return " ".join(text for text in (self.facts, self.lenient, self.form, self.interaction) if text)
-
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON values, with the whole text."""
-        best = {"best_facts": list(self.best_facts), "best_form": list(self.best_form)}
-        return {**asdict(self), **best, "text": str(self)}
+        text = " ".join(part for part in (self.facts, self.lenient, self.form, self.interaction) if part)
+        return {**asdict(self), "best_facts": list(self.best_facts), "best_form": list(self.best_form), "text": text}
 
 
 def verdict(
@@ -44,11 +39,10 @@ def verdict(
     tests: Sequence[PairTest],
     interaction: Estimate | None,
 ) -> Verdict:
-    """Says which setup is best on facts (exact match) and on form (format validity), and what remains open.
+    """Says which setup is best, and what remains open.
 
     Args:
         facts, form, lenient: exact match, format validity, and containing the answer, by setup.
-        tests: the pair tests of these metrics; others are ignored.
         interaction: of exact match; None where not all four setups were compared.
     """
     facts_text, best_facts = _axis_verdict("facts", "exact_match", facts, tests)
@@ -67,7 +61,8 @@ def _axis_verdict(
     if not order:
         return f"On {axis}, nothing could be scored.", ()
     leader, *others = order
-    reached = f"{percent(order[leader].mean)} {metric.replace('_', ' ')} ({_interval(order[leader])})"
+    low, high = 100 * (order[leader].low or 0.0), 100 * (order[leader].high or 0.0)
+    reached = f"{percent(order[leader].mean)} {metric.replace('_', ' ')} ({low:.1f} to {high:.1f})"
     against = {name: test for name in others if (test := _test_of(tests, metric, leader, name))}
     if not against:
         return f"On {axis}, {leader} reaches {reached}; there is no other setup to compare it with.", (leader,)
@@ -147,10 +142,6 @@ def p_text(p: float) -> str:
 def signed(share: float | None) -> str:
     """A difference of shares in points with its sign, or `–` for none."""
     return "–" if share is None else f"{100 * share:+.1f}".replace("-", "−")
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{100 * (estimate.low or 0.0):.1f} to {100 * (estimate.high or 0.0):.1f}"
 
 
 def _listed(names: Sequence[str], last: str = "or") -> str:

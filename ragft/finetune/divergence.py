@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -35,8 +36,7 @@ class Divergence:
         divergence: mean KL divergence of the merged from the live model's next-token distributions, nats per token.
         divergence_max: the largest one of a single token.
         top1_agreement: share of the positions at which both prefer the same token.
-        live_ids: answers of the live model, per prompt, without the end token.
-        merged_ids: answers of the merged model, per prompt, without the end token.
+        live_ids, merged_ids: the answer of each model to every prompt, without the end token.
     """
 
     divergence: float
@@ -52,10 +52,8 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
     Only one model is in memory at a time; of the live one, the dequantised weights are kept while it answers.
 
     Args:
-        live: base and adapter.
         merged: folder that `merge` wrote, or any model with the same vocabulary.
         prompts: token ids, each ending where the answer begins.
-        max_tokens: longest answer.
 
     Raises:
         RagftError: no prompts, or the adapter does not fit.
@@ -85,14 +83,7 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
 
 @dataclass(frozen=True)
 class Greedy:
-    """Greedy decoding of the same prompts by any model.
-
-    Attributes:
-        prompts: token ids, each ending where the answer begins.
-        stops: ids that end an answer.
-        max_tokens: longest answer, its end token included.
-        workers: decode several groups of prompts in parallel.
-    """
+    """Greedy decoding of the same prompts by any model: up to `max_tokens`, of which one of `stops` may be the last."""
 
     prompts: Sequence[Sequence[int]]
     stops: Sequence[int]
@@ -100,22 +91,16 @@ class Greedy:
     workers: OneThreadWorkers
 
     def answers(self, model: nn.Module) -> list[list[int]]:
-        """Continuations with their end token, in the order of `prompts`.
-
-        Prompts of similar length are decoded together.
-        """
+        """Continuations with their end token, in the order of `prompts`; similar lengths are decoded together."""
         order = sorted(range(len(self.prompts)), key=lambda number: len(self.prompts[number]))
-        groups = [order[start : start + _PROMPTS_AT_ONCE] for start in range(0, len(order), _PROMPTS_AT_ONCE)]
-
-        def answer(numbers: Sequence[int]) -> list[list[int]]:
-            return self._together(model, [self.prompts[number] for number in numbers])
-
-        found = dict(zip(order, chain.from_iterable(self.workers.map(answer, groups)), strict=True))
-        return [found[number] for number in range(len(self.prompts))]
+        ordered = [self.prompts[number] for number in order]
+        groups = [ordered[start : start + _PROMPTS_AT_ONCE] for start in range(0, len(order), _PROMPTS_AT_ONCE)]
+        answers = chain.from_iterable(self.workers.map(partial(self._together, model), groups))
+        return [answer for _, answer in sorted(zip(order, answers, strict=True))]
 
     @torch.inference_mode()
     def _together(self, model: nn.Module, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Continuations of prompts that are decoded step by step together, after reading their shared prefix once."""
+        """Continuations of prompts that are decoded together, after reading their shared prefix once."""
         # Each prompt's last token must be read to continue from it.
         shared = common_prefix(prompt[:-1] for prompt in prompts)
         longest, padding = max(map(len, prompts)), self.stops[0]
@@ -131,16 +116,9 @@ class Greedy:
             model(input_ids=ids[:1, :shared], past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache.batch_repeat_interleave(len(prompts))
         generated = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            past_key_values=cache,
-            max_new_tokens=self.max_tokens,
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            eos_token_id=list(self.stops),
-            pad_token_id=padding,
-        )
+            input_ids=ids, attention_mask=mask, past_key_values=cache, max_new_tokens=self.max_tokens, do_sample=False,
+            num_beams=1, repetition_penalty=1.0, eos_token_id=list(self.stops), pad_token_id=padding,
+        )  # fmt: skip
         return [self._through_stop(row[longest:]) for row in generated.tolist()]
 
     def _through_stop(self, ids: list[int]) -> list[int]:

@@ -14,13 +14,7 @@ from ragft.finetune.methods import METHODS
 
 @dataclass(frozen=True)
 class LiveModel:
-    """The model that was trained: frozen base weights with an adapter beside them.
-
-    Attributes:
-        base: folder of the base model.
-        adapter: folder of a plain LoRA adapter in PEFT's format.
-        quantised: the adapter was trained against NF4 weights (QLoRA).
-    """
+    """A base model and a LoRA adapter in PEFT's format; `quantised` where it was trained against NF4 weights."""
 
     base: Path
     adapter: Path
@@ -42,7 +36,6 @@ class TrainedOn:
     template: str
 
     def write(self, adapter: Path) -> None:
-        """Writes the manifest into an adapter's folder."""
         content = {"kind": "adapter", "trained_on": asdict(self)}
         write_file(adapter / MANIFEST, json.dumps(content, indent=1).encode())
 
@@ -71,14 +64,10 @@ class TrainedOn:
         return found
 
     def check_matches(self, now: TrainedOn, adapter: Path) -> None:
-        """Refuses to merge an adapter onto another base, or to serve it with another template, than it was trained on.
+        """Refuses an adapter that was trained on another base or template than this configuration would train on now.
 
         Args:
-            now: what this configuration would train on.
             adapter: folder of the adapter, for the message.
-
-        Raises:
-            RagftError: base or template is another one.
         """
         if self.base != now.base:
             raise RagftError(

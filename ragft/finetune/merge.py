@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
 
 from ragft.errors import RagftError
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import load_adapter
-from ragft.finetune.fast.lora import adapted, replace
+from ragft.finetune.fast.lora import adapted
 from ragft.finetune.lineage import LiveModel
 
 # Weights are written from memory; files of other formats can run code and are not copied.
@@ -29,8 +28,7 @@ def merge(live: LiveModel, folder: Path, *, onto: Literal["trained", "original"]
     """Writes the base model with the adapter added as safetensors that vLLM and transformers load.
 
     Args:
-        live: base and adapter.
-        folder: where the model is written; must be empty or missing. Tokenizer and chat template are the base's.
+        folder: must be empty or missing. Tokenizer, chat template and licence are copied from the base.
         onto: `trained`: the weights that the adapter was trained against; `original`: the base's own. The same where
             the adapter was trained without quantisation.
 
@@ -42,15 +40,10 @@ def merge(live: LiveModel, folder: Path, *, onto: Literal["trained", "original"]
     model = decoder.load(live.base, torch.bfloat16, attention_name="eager")
     load_adapter(model, live.adapter, quantise=live.quantised and onto == "trained")
     for name, layer in list(adapted(model)):
-        replace(model, name, layer.merged(torch.bfloat16))
-    _write(model, live.base, folder)
-
-
-def _write(model: nn.Module, base: Path, folder: Path) -> None:
-    """Saves weights and configuration, and copies the base's other files: tokenizer, template, licence."""
+        model.set_submodule(name, layer.merged(torch.bfloat16))
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)
-    for path in sorted(base.iterdir()):
+    for path in sorted(live.base.iterdir()):  # tokenizer, template, licence
         if path.is_file() and path.suffix not in _NOT_COPIED and path.name not in _WRITTEN:
             shutil.copyfile(path, folder / path.name)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-_FAST = "ragft.finetune.fast.trainer"
-
 
 @dataclass(frozen=True)
 class Method:
@@ -18,14 +16,12 @@ class Method:
         trainer: module whose `train` trains it; imported when a training begins.
     """
 
-    name: str
     trains: str
     quantisation: Literal["nf4"] | None = None
-    trainer: str = _FAST
+    trainer: str = "ragft.finetune.fast.trainer"
 
 
-_TABLE = (
-    Method("qlora", "low-rank adapters on a base in double-quantised NF4", quantisation="nf4"),
-    Method("lora", "low-rank adapters on a 16-bit base"),
-)
-METHODS = {method.name: method for method in _TABLE}
+METHODS = {
+    "qlora": Method("low-rank adapters on a base in double-quantised NF4", quantisation="nf4"),
+    "lora": Method("low-rank adapters on a 16-bit base"),
+}

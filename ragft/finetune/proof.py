@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +35,7 @@ _MEASURES = ("divergence", "divergence_max", "top1_agreement")
 
 @dataclass(frozen=True)
 class ProvenPrompt:
-    """What the three models answered to one prompt.
-
-    Attributes:
-        same_prompt_ids: whether vLLM rendered the prompt to the token ids that training renders it to.
-    """
+    """What the three models answered to one prompt, and whether vLLM rendered it to the token ids of training."""
 
     live: str
     merged: str
@@ -50,13 +45,7 @@ class ProvenPrompt:
 
 @dataclass(frozen=True)
 class Proof:
-    """How a merged model compares with the live one.
-
-    Attributes:
-        model_version: version of the merged model.
-        measures: divergence and agreement, see `ragft.finetune.divergence.Divergence`.
-        prompts: the answers, per prompt.
-    """
+    """How a merged model compares with the live one; `measures` are those of `ragft.finetune.divergence.Divergence`."""
 
     model_version: str
     measures: dict[str, float]
@@ -84,11 +73,7 @@ class Proof:
 
     @classmethod
     def read(cls, model: Artifact) -> Proof:
-        """Reads the proof of a published model.
-
-        Raises:
-            RagftError: its answers cannot be read.
-        """
+        """Reads the proof of a published model."""
         try:
             lines = (model.folder / _ANSWERS).read_bytes().splitlines()
             prompts = tuple(ProvenPrompt(**json.loads(line)) for line in lines)
@@ -112,11 +97,8 @@ def prove(
     """Asks the live model, the merged one, and the merged one in an engine, and compares their answers.
 
     Args:
-        live: base and adapter.
-        merged: folder of the merged model.
         conversations: held-out prompts, each ending with the user's turn.
         engine: opened over `merged`, not started yet; closed at the end.
-        max_tokens: longest answer.
         say: called with a sentence when a comparison begins.
 
     Raises:
@@ -130,9 +112,14 @@ def prove(
     tokenizer = AutoTokenizer.from_pretrained(merged, local_files_only=True)
     prompts = [render_prompt(tokenizer, conversation) for conversation in conversations]
     version = hash_model(merged)
-    with _loading_beside(engine, merged):
+    if sum(path.stat().st_size for path in merged.glob("*.safetensors")) <= LOADED_BESIDE_BYTES:
+        engine.preload()
+    try:
         say(f"Comparing the live and the merged model on {len(prompts)} held-out prompts")
         found = compare(live, merged, prompts, max_tokens=max_tokens)
+    except BaseException:
+        asyncio.run(engine.close())
+        raise
     return_free_memory()
     say("Comparing the merged model with vLLM")
     served = asyncio.run(_served(engine, conversations, max_tokens))
@@ -140,27 +127,11 @@ def prove(
     def text(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(ids, skip_special_tokens=True))
 
-    answers = zip(found.live_ids, found.merged_ids, served, prompts, strict=True)
-    return Proof(
-        version,
-        {name: getattr(found, name) for name in _MEASURES},
-        tuple(
-            ProvenPrompt(text(live_ids), text(merged_ids), answer.text, list(answer.prompt_token_ids) == prompt)
-            for live_ids, merged_ids, answer, prompt in answers
-        ),
+    proven = tuple(
+        ProvenPrompt(text(live_ids), text(merged_ids), answer.text, list(answer.prompt_token_ids) == prompt)
+        for live_ids, merged_ids, answer, prompt in zip(found.live_ids, found.merged_ids, served, prompts, strict=True)
     )
-
-
-@contextmanager
-def _loading_beside(engine: Engine, model: Path) -> Iterator[None]:
-    """Loads a small model into its engine during the block; closes the engine if the block fails."""
-    if sum(path.stat().st_size for path in model.glob("*.safetensors")) <= LOADED_BESIDE_BYTES:
-        engine.preload()
-    try:
-        yield
-    except BaseException:
-        asyncio.run(engine.close())
-        raise
+    return Proof(version, {name: getattr(found, name) for name in _MEASURES}, proven)
 
 
 async def _served(engine: Engine, conversations: Sequence[Sequence[Message]], max_tokens: int) -> list[Completion]:
@@ -174,11 +145,7 @@ async def _served(engine: Engine, conversations: Sequence[Sequence[Message]], ma
 
 
 def check_proof(figures: dict[str, Any], limits: MergeSection) -> None:
-    """Refuses a merge whose figures are beyond the limits.
-
-    Raises:
-        RagftError: the message names the figure, its limit and what to do.
-    """
+    """Refuses a merge whose figures are beyond the limits; the RagftError names figure, limit and what to do."""
     if not figures["divergence"] <= limits.max_divergence:  # written so that NaN is refused
         raise RagftError(
             f"The merged model diverges from the live one by {figures['divergence']:.4f} nats per token, more than "

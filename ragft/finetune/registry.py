@@ -20,16 +20,12 @@ from ragft.data.jsonl import to_lines
 from ragft.errors import RagftError, UsageError
 
 _CURRENT, _HISTORY, _LOCK = "CURRENT", "deployments.jsonl", "LOCK"
+_TRAINED_WITH = ("model.base", "prompt.system", "answer.refusal")
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What a garbage collection deleted, or would delete.
-
-    Attributes:
-        models: their fingerprints, oldest first.
-        freed: bytes.
-    """
+    """What a garbage collection deleted, or would delete: fingerprints, oldest first, and bytes."""
 
     models: tuple[str, ...]
     freed: int
@@ -59,11 +55,7 @@ class Registry:
         return found[0]
 
     def deployed(self) -> Artifact:
-        """The model that was deployed last.
-
-        Raises:
-            RagftError: there is none yet.
-        """
+        """The model that was deployed last; a RagftError where there is none yet."""
         current = self.current()
         artifact = find(self.root, current) if current is not None else None
         if artifact is None:
@@ -89,7 +81,7 @@ class Registry:
         """Deploys a model; a running server takes it when it is restarted.
 
         Returns:
-            The fingerprint of the model that was deployed until now; None if there was none, or if it is the same.
+            The fingerprint of the model that this one replaces; None if there was none, or if it is the same.
         """
         with locked(self.root / _LOCK, wait=True):
             before = self.current()
@@ -132,8 +124,7 @@ class Registry:
 
     def differences(self, model: Artifact, config: Config) -> list[str]:
         """The keys of `trained_with` whose values differ between a model and a configuration."""
-        before = _trained_with(model)
-        now = trained_with(config)
+        before, now = _trained_with(model), trained_with(config)
         return [key for key, value in now.items() if key in before and not _same(key, before[key], value, model)]
 
     def _history(self) -> list[dict[str, Any]]:
@@ -143,18 +134,15 @@ class Registry:
 
 def trained_with(config: Config) -> dict[str, str]:
     """The values that a model answers best with, by their keys: those it was trained with. Its manifest holds them."""
-    return {
-        "model.base": config.model.base,
-        "prompt.system": config.prompt.system,
-        "answer.refusal": config.answer.refusal,
-    }
+    values = (config.model.base, config.prompt.system, config.answer.refusal)
+    return dict(zip(_TRAINED_WITH, values, strict=True))
 
 
 def _trained_with(model: Artifact) -> dict[str, str]:
     """`trained_with` as a model's manifest has it, or one of an earlier version."""
     figures, prompt = model.figures, model.manifest["inputs"].get("prompt", {})
     earlier = (figures.get("base"), prompt.get("system"), prompt.get("refusal"))
-    known = zip(("model.base", "prompt.system", "answer.refusal"), earlier, strict=True)
+    known = zip(_TRAINED_WITH, earlier, strict=True)
     return figures.get("trained_with") or {key: value for key, value in known if value is not None}
 
 

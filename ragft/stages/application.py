@@ -84,7 +84,7 @@ class Application:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The index's encoder, loaded."""
+        """The index's encoder."""
         return self.load_encoder(self.encoder_folder)
 
     def load_encoder(self, folder: Path) -> Encoder:
@@ -219,11 +219,8 @@ class Application:
 
     def encoder_hashes(self) -> dict[str, str | None]:
         """The contents of encoder and reranker, without loading them."""
-        reranker = self.reranker_folder
-        return {
-            "encoder": hash_folder(self.encoder_folder, ["**/*"]),
-            "reranker": hash_folder(reranker, ["**/*"]) if reranker is not None else None,
-        }
+        folders = {"encoder": self.encoder_folder, "reranker": self.reranker_folder}
+        return {name: folder if folder is None else hash_folder(folder, ["**/*"]) for name, folder in folders.items()}
 
     def sweep(self) -> list[Path]:
         """Deletes what killed runs left in the workspace and no stage would continue from; returns it."""

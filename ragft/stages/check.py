@@ -29,11 +29,8 @@ def check_all(app: Application) -> Findings:
     look_at_hardware(findings)
     passages, top_k = config.data.mix.passages, config.index.search.top_k
     if passages != top_k:
-        findings.add(
-            "warning",
-            "passages",
-            f"training shows {passages} (data.mix.passages), serving {top_k} (index.search.top_k)",
-        )
+        unequal = f"training shows {passages} (data.mix.passages), serving {top_k} (index.search.top_k)"
+        findings.add("warning", "passages", unequal)
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if not findings.errors:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from index.search.search import Hit
     from ragft.data.mix import Row
 
+# Distractors are mined from this many times as many hits as a prompt holds, so that gold passages leave enough.
 MINING_DEPTH = 4
-"""Distractors are mined from this many times as many hits as a prompt holds, so that gold passages leave enough."""
-
 PARTS = ("train", "validation")
 
 

@@ -34,9 +34,7 @@ from ragft.stages.application import Application, Inputs
 from ragft.stages.index import refresh, training_snapshot
 from ragft.stages.inputs import ENCODER
 
-FEWEST = 20
-"""With fewer questions neither the training nor the comparison could mean anything."""
-
+FEWEST = 20  # with fewer questions neither the training nor the comparison could mean anything
 _LOCATED_IN = 5  # hits among which the passage of a pair is looked for
 
 
@@ -58,8 +56,7 @@ class Known:
 def train_encoder(app: Application, pairs_file: Path | None = None) -> Artifact:
     """The encoder trained on the domain, with the comparison on held-out questions among its figures.
 
-    Args:
-        pairs_file: JSONL of pairs instead of the examples; see `read_pairs`.
+    `pairs_file` is read instead of the examples; see `read_pairs`.
 
     Raises:
         UsageError: there are no pairs, too few, or search does not use the encoder.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from index.durable import write_file
 from index.errors import NoSnapshot
 from index.store.folder import current_id
 from ragft.artifacts import Artifact, hash_file
@@ -88,23 +89,15 @@ def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
 
 
 def _comparison(
-    app: Application,
-    questions: Sequence[Question],
-    answers: Sequence[Record],
-    setups: Sequence[str],
+    app: Application, questions: Sequence[Question], answers: Sequence[Record], setups: Sequence[str],
     values: dict[str, Any],
-) -> Artifact:
-    """Scores records, compares the setups and writes the report.
-
-    Args:
-        values: what identifies records and questions.
-    """
+) -> Artifact:  # fmt: skip
+    """Scores records, compares the setups and writes the report; `values` identify records and questions."""
     config = app.config
     metrics = {name: metric.version for name, metric in METRICS.items()}
     decided = Inputs((EVALUATION,), {**values, "metrics": metrics, "statistics": STATISTICS_VERSION}, {})
 
     def work(folder: Path) -> dict[str, Any]:
-        from index.durable import write_file
         from ragft.evaluate.report import render_report
 
         scores, comparison = score_records(

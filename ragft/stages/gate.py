@@ -14,11 +14,8 @@ from ragft.data.sources import Source
 from ragft.pipeline import Retriever
 from ragft.stages.application import Application
 
-LOOK_TO = 50
-"""How far down the ranking a lost source is looked for: how far it fell says what to correct."""
-
-TOLD = 20
-"""Lost questions that are told one by one."""
+LOOK_TO = 50  # how far down the ranking a lost source is looked for: how far it fell says what to correct
+TOLD = 20  # lost questions that are told one by one
 
 
 def gate_of(app: Application) -> Gate | None:
@@ -100,13 +97,13 @@ class _Judgement:
         ]
 
     def _falls(self, questions: Sequence[GoldenQuestion]) -> tuple[str, ...]:
-        told = [self._fall(question) for question in questions[:TOLD]]
-        return (*told, *([f"And {len(questions) - TOLD} more golden questions."] if len(questions) > TOLD else []))
+        more = [f"And {len(questions) - TOLD} more golden questions."] if len(questions) > TOLD else []
+        return (*(self._fall(question) for question in questions[:TOLD]), *more)
 
     def _fall(self, question: GoldenQuestion) -> str:
         """Where the sources of a question were, and where they are."""
-        ranks = [self._ranks(retriever, question) if retriever else None for retriever in (self.live, self.candidate)]
-        then, now = ranks[0], ranks[1] or {}
+        then = self._ranks(self.live, question) if self.live else None
+        now = self._ranks(self.candidate, question)
         told = [
             f"{source} {f'{_placed(then[source])} before' if then else 'could not be looked for before'} and "
             f"{_placed(now[source])} now"

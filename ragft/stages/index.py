@@ -18,19 +18,10 @@ if TYPE_CHECKING:
 
 
 def refresh(
-    app: Application,
-    *,
-    dry_run: bool = False,
-    rebuild: bool = False,
-    root: Path | None = None,
-    documents: Path | None = None,
-    ask_gate: bool = True,
-    allow_removal: bool = False,
-    check_content: bool = False,
-    wait: bool = False,
-    encoder: Encoder | None = None,
-    reporter: Reporter | None = None,
-) -> RefreshReport:
+    app: Application, *, dry_run: bool = False, rebuild: bool = False, check_content: bool = False, wait: bool = False,
+    ask_gate: bool = True, allow_removal: bool = False, root: Path | None = None, documents: Path | None = None,
+    encoder: Encoder | None = None, reporter: Reporter | None = None,
+) -> RefreshReport:  # fmt: skip
     """Brings an index up to date with its folder of documents, by default the live one; says what was skipped.
 
     Args:
@@ -51,23 +42,17 @@ def refresh(
     config, reporter = app.config, reporter or app.reporter
     folder = documents or config.index.documents.folder
     refuse_missing(folder)  # before the seconds that an encoder takes to load
+    settings = config.index.refresh_settings(
+        config.seed, allow_removal=1.0 if allow_removal or root is not None else None
+    )  # fmt: skip
     gate = gate_of(app) if ask_gate and root is None and not dry_run else None
     with reporter.progress("Encoding passages") as advance:
         report = refresh(
-            root or app.index_root,
-            folder,
-            encoder or app.encoder,
-            config.index.refresh_settings(
-                config.seed, allow_removal=1.0 if allow_removal or root is not None else None
-            ),
-            dry_run=dry_run,
-            rebuild=rebuild,
-            check_content=check_content,
-            wait=wait,
+            root or app.index_root, folder, encoder or app.encoder, settings,
+            dry_run=dry_run, rebuild=rebuild, check_content=check_content, wait=wait, gate=gate,
             progress=lambda done, total: advance(done, total, "passages"),
-            gate=gate,
             building=lambda done, total: advance(done, total, "vectors linked"),
-        )
+        )  # fmt: skip
     for remark in remarks_on(report):
         reporter.say(remark)
     return report

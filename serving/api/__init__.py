@@ -1,1 +1,1 @@
-""""""
+"""The routes of the endpoint, one module per group."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post
 
 from index.documents.document import Skipped
+from ragft.artifacts import package_versions
 from ragft.stages.refresh_report import counts_of, held_sentence, outcome_of
-from serving.api.chat_request import decode_object
+from serving.api.bodies import read_body
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError
 
 
 class RefreshRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How to refresh; which folder is the configuration's business, never a request's."""
+    """How to refresh; the folder comes from the configuration, never from a request."""
 
     dry_run: bool = False
     gate: bool = True
@@ -25,14 +25,11 @@ class RefreshRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 @post("/admin/index/refresh", opt={"scope": "admin"}, status_code=200)
 async def refresh_index(request: Request[Any, Any, Any], deployment: Deployed) -> Response[dict[str, Any]]:
-    """Reads the configured documents anew and serves the result; answers what was done, or would be.
+    """Refreshes the index from the configured documents and serves it; answers what was done, or would be.
 
     Where the gate holds the new snapshot back, the answer is 422 with the error and all that is answered otherwise.
     """
-    try:
-        asked = msgspec.convert(decode_object(await request.body() or b"{}"), RefreshRequest)
-    except msgspec.ValidationError as error:
-        raise ApiError(400, f"The body is not valid: {str(error)[:200]}.") from None
+    asked = await read_body(request, RefreshRequest, empty=b"{}")
     report = await deployment.refresh_index(
         dry_run=asked.dry_run, ask_gate=asked.gate, allow_removal=asked.allow_removal
     )
@@ -63,12 +60,5 @@ async def versions(deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
         "index_version": pipeline.retriever.index_version if pipeline.retriever is not None else None,
         "index_history": deployment.history,
         "started": deployment.started,
-        "ragft": _installed("ragft"),
+        "ragft": package_versions(["ragft"]).get("ragft"),
     }
-
-
-def _installed(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

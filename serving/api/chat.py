@@ -18,7 +18,8 @@ from litestar.response import Stream
 
 from ragft.engine.base import Completion
 from ragft.pipeline import Prompt, citations_of
-from serving.api.chat_request import Asked, decode_object, read_request
+from serving.api.bodies import decode_object
+from serving.api.chat_request import Asked, read_request
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError, as_api_error, request_id_of
 from serving.limits import until_disconnect

@@ -12,52 +12,26 @@ from typing import Any, cast
 
 import msgspec
 
-from index.store.filters import Filter, FilterError, parse_filter
+from index.store.filters import Filter
 from ragft.prompts import Message
 from ragft.setups import SETUPS, Setup
+from serving.api.bodies import check_top_k, read_filter
 from serving.errors import ApiError
 
 # What OpenAI's clients send, and the sampling fields that vLLM adds to them.
 FORWARDED = frozenset(
     [
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "top_logprobs",
-        "max_tokens",
-        "max_completion_tokens",
-        "n",
-        "presence_penalty",
-        "response_format",
-        "seed",
-        "stop",
-        "stream",
-        "stream_options",
-        "temperature",
-        "top_p",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "user",
-        "top_k",
-        "min_p",
-        "repetition_penalty",
-        "stop_token_ids",
-        "include_stop_str_in_output",
-        "ignore_eos",
-        "min_tokens",
-        "skip_special_tokens",
-        "allowed_token_ids",
-        "bad_words",
-        "structured_outputs",
-        "return_token_ids",
+        "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "n",
+        "presence_penalty", "response_format", "seed", "stop", "stream", "stream_options", "temperature", "top_p",
+        "tools", "tool_choice", "parallel_tool_calls", "user", "top_k", "min_p", "repetition_penalty", "stop_token_ids",
+        "include_stop_str_in_output", "ignore_eos", "min_tokens", "skip_special_tokens", "allowed_token_ids",
+        "bad_words", "structured_outputs", "return_token_ids",
     ]
-)
+)  # fmt: skip
 # Sent by clients, without a meaning here.
 IGNORED = frozenset({"metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
 MAX_CHOICES = 16
 MAX_MESSAGES = 1000
-MAX_TOP_K = 100
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,23 +73,6 @@ class Asked:
     choices: int
 
 
-def decode_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body.
-
-    Raises:
-        ApiError: 400: no UTF-8, no JSON, nested too deeply, or no object.
-    """
-    try:
-        value = msgspec.json.decode(body)
-    except RecursionError:
-        raise ApiError(400, "The body is nested too deeply.") from None
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise ApiError(400, f"The body is not JSON: {str(error)[:200]}.") from None
-    if not isinstance(value, dict):
-        raise ApiError(400, "The body is not a JSON object.")
-    return value
-
-
 def read_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> Asked:
     """Reads a chat completion request.
 
@@ -143,15 +100,9 @@ def read_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> Asked:
         raise ApiError(400, f"n must be a whole number from 1 to {MAX_CHOICES}.", "n")
     ragft = _options(body.get("ragft"))
     return Asked(
-        setup=setup,
-        question=question,
-        history=[*system, *turns[:place]],
-        following=turns[place + 1 :],
-        ragft=ragft,
-        filter=read_filter(ragft.filter, "ragft.filter"),
-        options=options,
-        choices=choices,
-    )
+        setup, question, history=[*system, *turns[:place]], following=turns[place + 1 :], ragft=ragft,
+        filter=read_filter(ragft.filter, "ragft.filter"), options=options, choices=choices,
+    )  # fmt: skip
 
 
 def deployed_setup(model: Any, deployed: Sequence[Setup]) -> Setup:
@@ -207,25 +158,3 @@ def _options(value: Any) -> Options:
         raise ApiError(400, f"The field 'ragft' is not valid: {str(error)[:200]}.", "ragft") from None
     check_top_k(options.top_k, "ragft.top_k")
     return options
-
-
-def check_top_k(top_k: int | None, field: str) -> None:
-    """Refuses a number of passages that is out of range.
-
-    Raises:
-        ApiError: 400.
-    """
-    if top_k is not None and not 1 <= top_k <= MAX_TOP_K:
-        raise ApiError(400, f"{field} must be from 1 to {MAX_TOP_K}.", field)
-
-
-def read_filter(value: Any, field: str) -> Filter | None:
-    """The filter in a field of a request; None where there is none.
-
-    Raises:
-        ApiError: 400: with what is wrong in it.
-    """
-    try:
-        return parse_filter(value) if value is not None else None
-    except FilterError as error:
-        raise ApiError(400, str(error)[:500], field) from None

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from litestar import Request, post
 
-from serving.api.chat_request import check_top_k, decode_object, read_filter
+from serving.api.bodies import check_top_k, read_body, read_filter
 from serving.deployment import Ready
 from serving.errors import ApiError
 from serving.security import CallerLabels
@@ -31,21 +31,14 @@ class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
 @post("/v1/retrieve", opt={"scope": "retrieve"}, status_code=200)
 async def retrieve(request: Request[Any, Any, Any], pipeline: Ready, labels: CallerLabels) -> dict[str, Any]:
     """The best passages for a query that the caller may see, and the version of the index that they come from."""
-    try:
-        asked = msgspec.convert(decode_object(await request.body()), RetrieveRequest)
-    except msgspec.ValidationError as error:
-        raise ApiError(400, f"The body is not valid: {str(error)[:200]}.") from None
+    asked = await read_body(request, RetrieveRequest)
     check_top_k(asked.top_k, "top_k")
     if not asked.query.strip():
         raise ApiError(400, "The query is empty.", "query")
     if pipeline.retriever is None:
         raise ApiError(404, "No deployed setup retrieves, so there is no index to search.")
     (found,) = await asyncio.to_thread(
-        pipeline.retriever.search,
-        [asked.query],
-        asked.top_k,
-        filter=read_filter(asked.filter, "filter"),
-        labels=labels,
+        pipeline.retriever.search, [asked.query], asked.top_k, filter=read_filter(asked.filter, "filter"), labels=labels
     )
     return {
         "index_version": found.index_version,

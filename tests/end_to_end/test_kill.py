@@ -55,7 +55,7 @@ def test_finetune_killed_at_random_moments_ends_like_an_undisturbed_one(
     ended = small.ragft("finetune")
     assert ended.status == 0, ended.err
     expected = results(undisturbed.small)
-    assert len(expected) == 2 + 4 + 1
+    assert len(expected) == 3 + 4 + 1
     assert results(small) == expected
     assert small.ragft("index", "verify").status == 0
     unfinished = [path for path in (small.workspace / "adapters").iterdir() if path.name.startswith(".")]
@@ -75,7 +75,7 @@ def test_interrupted_training_says_so_in_a_sentence_and_goes_on_where_it_was(
     ended = finish(process, 60)
     assert ended.status == 130
     assert ended.out == ""
-    assert ended.err.splitlines()[-1] == "Interrupted. Nothing is lost: the same command goes on from here."
+    assert ended.err.splitlines()[-1] == "Interrupted. Nothing is lost: the same command continues from here."
     assert "Traceback" not in ended.err and "Aborted" not in ended.err
     (growing,) = adapters.glob(".*.growing")
     add_seconds(growing / "checkpoint.safetensors", 10_000)

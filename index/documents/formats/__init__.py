@@ -28,18 +28,14 @@ EXTRACTION_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A file format.
-
-    Attributes:
-        module: module of its reader, imported when the first such file is read.
-        is_isolated: whether the reader runs in a separate process.
-    """
+    """A file format: the module of its reader, and whether that runs in a separate process."""
 
     module: str
     is_isolated: bool = False
 
     @property
     def read(self) -> Reader:
+        """The reader, whose module is imported when the first such file is read."""
         reader: Reader = importlib.import_module(self.module).read
         return reader
 
@@ -52,19 +48,9 @@ _DOCX = Format("index.documents.formats.docx", is_isolated=True)
 _TABLE = Format("index.documents.formats.tables")
 
 FORMATS = {
-    ".md": _MARKDOWN,
-    ".markdown": _MARKDOWN,
-    ".txt": _TEXT,
-    ".html": _HTML,
-    ".htm": _HTML,
-    ".xhtml": _HTML,
-    ".pdf": _PDF,
-    ".docx": _DOCX,
-    ".jsonl": _TABLE,
-    ".ndjson": _TABLE,
-    ".csv": _TABLE,
-    ".tsv": _TABLE,
-}
+    ".md": _MARKDOWN, ".markdown": _MARKDOWN, ".txt": _TEXT, ".html": _HTML, ".htm": _HTML, ".xhtml": _HTML,
+    ".pdf": _PDF, ".docx": _DOCX, ".jsonl": _TABLE, ".ndjson": _TABLE, ".csv": _TABLE, ".tsv": _TABLE,
+}  # fmt: skip
 
 
 def format_of(name: str) -> Format | None:

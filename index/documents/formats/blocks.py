@@ -82,11 +82,8 @@ class MarkdownText:
             return
         if self._parts:
             is_close = (is_item and self._in_list) or (is_paragraph and self._is_kept)
-            self._add("\n" if is_close else "\n\n")
+            text = ("\n" if is_close else "\n\n") + text
         self._in_list, self._is_kept = is_item, False
-        self._add(text)
-
-    def _add(self, text: str) -> None:
         self._length += len(text)
         if self._length > self._most:
             raise Unreadable(f"more than {self._most} characters of text")

@@ -46,11 +46,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
 
 
 def _check_archive(data: bytes, limits: Limits) -> None:
-    """Refuse a zip bomb before any of it is unpacked; `zipfile` never unpacks more than a part declares.
-
-    Raises:
-        Unreadable: the file is not a zip archive, is encrypted, or unpacks to more than the limits allow.
-    """
+    """Refuse a zip bomb before any of it is unpacked; `zipfile` never unpacks more than a part declares."""
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise Unreadable("encrypted, or an old .doc file; save it as DOCX without a password")
     try:
@@ -108,12 +104,11 @@ class _Writer:
         # Rows and cells of tables inside this one belong to the cell that holds them.
         rows = [row for row in element.iter(_W + "tr") if _nearest(row, "tbl") is element]
         texts = [[_cell_text(cell) for cell in row.iter(_W + "tc") if _nearest(cell, "tr") is row] for row in rows]
-        if texts and all(len(cells) == 1 for cells in texts):  # a frame around text
+        if all(len(cells) == 1 for cells in texts):  # a frame around text
             for cells in texts:
                 self.out.paragraph(cells[0])
         else:
-            has_header = bool(rows) and rows[0].find(f"{_W}trPr/{_W}tblHeader") is not None
-            self.out.table(texts, has_header)
+            self.out.table(texts, has_header=rows[0].find(f"{_W}trPr/{_W}tblHeader") is not None)
 
     def _style(self, element: Any) -> str:
         """The English name of a paragraph's style, as Word stores it; empty if it has none."""

@@ -67,9 +67,8 @@ def _marked(data: bytes) -> str | None:
             try:
                 return data[len(mark) :].decode(encoding)
             except UnicodeDecodeError as error:
-                place = len(mark) + error.start
                 declared = f"{encoding.upper()}, which its byte order mark declares,"
-                raise Unreadable(f"not valid {declared} at byte offset {place}") from None
+                raise Unreadable(f"not valid {declared} at byte offset {len(mark) + error.start}") from None
     return None
 
 
@@ -95,21 +94,14 @@ def _guess(data: bytes) -> str | None:
     """The text in the most probable legacy encoding; None if none is probable enough."""
     from charset_normalizer import from_bytes
 
-    matches = [
-        match
-        for match in from_bytes(data[:_SAMPLE], cp_isolation=_CANDIDATES, enable_fallback=False)
-        if match.chaos <= _MOST_NOISE
-        and match.coherence >= _LEAST_LANGUAGE
-        and _SYMBOL_IN_A_WORD.search(str(match)) is None
-    ]
+    guesses = from_bytes(data[:_SAMPLE], cp_isolation=_CANDIDATES, enable_fallback=False)
+    fitting = [match for match in guesses if match.chaos <= _MOST_NOISE and match.coherence >= _LEAST_LANGUAGE]
+    matches = [match for match in fitting if _SYMBOL_IN_A_WORD.search(str(match)) is None]
     if not matches:
         return None
     best = matches[0]
-    near = [
-        match
-        for match in matches
-        if match.chaos <= best.chaos + _NOISE_MARGIN and match.coherence >= best.coherence - _LANGUAGE_MARGIN
-    ]
+    chaos, coherence = best.chaos + _NOISE_MARGIN, best.coherence - _LANGUAGE_MARGIN
+    near = [match for match in matches if match.chaos <= chaos and match.coherence >= coherence]
     is_common = any(_COMMON in (match.encoding, *match.could_be_from_charset) for match in near)
     if len(near) > 1 and not is_common:
         return None

@@ -66,10 +66,8 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     text = _Page(settings, keep_surroundings=False).read(root) or _Page(settings, keep_surroundings=True).read(root)
     if not text:
         raise Unreadable("no text")
-    title = None
-    element = tree.css_first("title")
-    if element is not None and not re.search(r"^# ", text, re.MULTILINE):
-        title = " ".join(element.text().split())
+    element = None if re.search(r"^# ", text, re.MULTILINE) else tree.css_first("title")
+    title = " ".join(element.text().split()) if element is not None else None
     return [Document.of(name, text, title=title, is_markdown=True)]
 
 
@@ -90,11 +88,7 @@ class _Page:
         """Marker of an item whose text has not begun yet."""
 
     def read(self, root: LexborNode) -> str:
-        """The text of the page; empty if it has none.
-
-        Raises:
-            Unreadable: the page is nested too deeply, or too long.
-        """
+        """The text of the page; empty if it has none."""
         # If a page names its main part, the sections around that part are layout.
         names_main = root.css_first("main, [role=main]") is not None
         self.parts_of_text = ("article", "main") if names_main else ("article", "main", "section")
@@ -122,12 +116,19 @@ class _Page:
             return False
         if not node.is_element_node or self._is_dropped(node, tag):
             return False
-        if tag in _HEADINGS or tag == "pre" or (tag == "table" and _is_data(node)):
-            self._flush()
-            self._write_block(node, tag)
-            return False
-        self._open(tag)
-        return True
+        if tag not in _HEADINGS and tag != "pre" and not (tag == "table" and _is_data(node)):
+            self._open(tag)
+            return True
+        self._flush()
+        if tag == "pre":
+            self.out.code(_preformatted(node))
+        elif tag == "table":
+            self._write_table(node)
+        elif _is_in_box(node):
+            self.out.paragraph(_inline_text(node))
+        else:
+            self.out.heading(_HEADINGS[tag], _inline_text(node))
+        return False
 
     def _inline_piece(self, node: LexborNode, tag: str) -> str:
         if tag == "br":
@@ -137,16 +138,6 @@ class _Page:
         # An image inside a link is a logo or a button: its text says where the link leads.
         is_kept = self.keep_surroundings or not _is_inside(node, ("a",))
         return _spaced(node.attributes.get("alt") or "") if is_kept else ""
-
-    def _write_block(self, node: LexborNode, tag: str) -> None:
-        if tag == "pre":
-            self.out.code(_preformatted(node))
-        elif tag == "table":
-            self._write_table(node)
-        elif _is_in_box(node):
-            self.out.paragraph(_inline_text(node))
-        else:
-            self.out.heading(_HEADINGS[tag], _inline_text(node))
 
     def _open(self, tag: str) -> None:
         if tag in _BLOCKS:
@@ -178,7 +169,7 @@ class _Page:
         if tag == "form":  # some sites wrap the whole page in one
             return node.css_first(_CONTENT) is None
         if tag in ("header", "footer"):
-            return not _is_inside(node, self.parts_of_text) and not _holds_only_title(node, tag)
+            return not _is_inside(node, self.parts_of_text) and not (tag == "header" and _holds_only_title(node))
         if tag == "aside":
             return not node.css_matches(_NOTES) and node.css_first(_NOTES) is None
         if tag in _SURROUNDINGS or (attributes.get("role") or "").lower() in _ROLES:
@@ -242,12 +233,11 @@ def _is_in_box(heading: LexborNode) -> bool:
     return False
 
 
-def _holds_only_title(header: LexborNode, tag: str) -> bool:
+def _holds_only_title(header: LexborNode) -> bool:
     """Whether a header holds the only level-1 heading of the page, and no menu."""
-    if tag == "footer" or header.css_first("h1") is None or header.css_first("nav, ul, form") is not None:
-        return False
     root = header.parser.root
-    return root is not None and len(root.css("h1")) == 1
+    has_title = header.css_first("h1") is not None and header.css_first("nav, ul, form") is None
+    return has_title and root is not None and len(root.css("h1")) == 1
 
 
 def _is_inside(node: LexborNode, tags: tuple[str, ...]) -> bool:
@@ -290,10 +280,5 @@ def _is_never(text: LexborNode, end: LexborNode) -> bool:
 
 
 def _preformatted(node: LexborNode) -> str:
-    parts = []
-    for inner in node.traverse(include_text=True):
-        if inner.is_text_node:
-            parts.append(inner.text_content or "")
-        elif inner.tag == "br":
-            parts.append("\n")
-    return "".join(parts)
+    nodes = (inner for inner in node.traverse(include_text=True) if inner.is_text_node or inner.tag == "br")
+    return "".join("\n" if inner.tag == "br" else inner.text_content or "" for inner in nodes)

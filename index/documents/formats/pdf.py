@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, combinations
 from typing import Any, NamedTuple
 
 import pypdfium2 as pdfium
@@ -66,7 +65,12 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     Raises:
         Unreadable: the file is damaged, encrypted, without text, or beyond a limit.
     """
-    pdf = _opened(data)
+    try:
+        pdf = pdfium.PdfDocument(data)
+    except pdfium.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise Unreadable("encrypted: it opens only with a password; save a copy without one") from None
+        raise Unreadable(f"damaged ({error})") from None
     try:
         if len(pdf) > settings.limits.pages:
             raise Unreadable(f"{len(pdf)} pages, more than {settings.limits.pages}")
@@ -80,15 +84,6 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     starts = [min(start, len(text)) for start in accumulate((len(part) for part in parts[:-1]), initial=0)]
     by_author = title if title.isprintable() and not _NO_TITLE.search(title) else None
     return [Document.of(name, text, title=by_author, page_starts=tuple(starts), is_markdown=bool(outline))]
-
-
-def _opened(data: bytes) -> Any:
-    try:
-        return pdfium.PdfDocument(data)
-    except pdfium.PdfiumError as error:
-        if "password" in str(error).lower():
-            raise Unreadable("encrypted: it opens only with a password; save a copy without one") from None
-        raise Unreadable(f"damaged ({error})") from None
 
 
 def _outline(pdf: Any) -> dict[int, dict[str, int]]:
@@ -111,11 +106,7 @@ def _normal(text: str) -> str:
 
 
 def _page_texts(pdf: Any, outline: dict[int, dict[str, int]], limits: Limits) -> list[str]:
-    """The text of each page; empty for pages without text.
-
-    Raises:
-        Unreadable: a page is damaged, no page has text, or the text is longer than the limit.
-    """
+    """The text of each page; empty for pages without text."""
     pages: list[str] = []
     room = limits.characters
     for number in range(len(pdf)):
@@ -131,11 +122,7 @@ def _page_texts(pdf: Any, outline: dict[int, dict[str, int]], limits: Limits) ->
 
 
 def _page_blocks(pdf: Any, number: int) -> list[list[_Line]]:
-    """The blocks of a page in reading order.
-
-    Raises:
-        Unreadable: the page is damaged.
-    """
+    """The blocks of a page in reading order."""
     try:
         page = pdf[number]
         blocks = _blocks(_lines(page))
@@ -150,11 +137,12 @@ def _block_text(block: Sequence[_Line], titles: dict[str, int] | None) -> str:
     """The text of a block: Markdown whose headings are the lines in `titles`; plain text if that is None."""
     rows: list[str] = []
     for line in block:
-        level = titles.get(_normal(line.text)) if titles is not None else None
-        if level is not None:
+        if titles is None:
+            rows.append(line.text)
+        elif (level := titles.get(_normal(line.text))) is not None:
             rows.append(f"\n{'#' * min(level, 6)} {line.text}\n")
         else:
-            rows.append(escaped(line.text) if titles is not None else line.text)
+            rows.append(escaped(line.text))
     return _HYPHENATED.sub("", "\n".join(rows)).strip("\n")
 
 
@@ -210,51 +198,33 @@ def _in_reading_order(blocks: list[list[_Line]]) -> list[list[_Line]]:
     """
     if not 1 < len(blocks) <= _MOST_BLOCKS:
         return blocks
-    page = _Layout([_Box.around([line.box for line in block]) for block in blocks])
-    return blocks if page.is_drawn_downwards() else [blocks[number] for number in page.reading_order()]
+    boxes = [_Box.around([line.box for line in block]) for block in blocks]
+    if not any(box.shares_column(later) and later.is_above(box) for box, later in combinations(boxes, 2)):
+        return blocks
+    numbers = range(len(boxes))
+    before = {b: {a for a in numbers if a != b and _precedes(boxes, a, b)} for b in numbers}
+    order: list[int] = []
+    waiting = set(numbers)
+    while waiting:
+        ready = [number for number in waiting if not before[number] & waiting]
+        # Blocks that overlap may wait for each other; then the topmost goes first.
+        chosen = max(ready or waiting, key=lambda number: (boxes[number].top, -boxes[number].left))
+        order.append(chosen)
+        waiting.remove(chosen)
+    return [blocks[number] for number in order]
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The boxes of a page's blocks, numbered as they are drawn."""
+def _precedes(boxes: Sequence[_Box], a: int, b: int) -> bool:
+    """Whether block `a` is above `b` in the same column, or in a column to the left of it.
 
-    boxes: Sequence[_Box]
-
-    def is_drawn_downwards(self) -> bool:
-        """Whether no block is drawn before another that stands above it in the same column."""
-        return not any(
-            box.shares_column(later) and later.is_above(box)
-            for number, box in enumerate(self.boxes)
-            for later in self.boxes[number + 1 :]
-        )
-
-    def reading_order(self) -> list[int]:
-        """The numbers of the blocks, each after those that precede it."""
-        boxes, numbers = self.boxes, range(len(self.boxes))
-        before = {b: {a for a in numbers if a != b and self._precedes(a, b)} for b in numbers}
-        order: list[int] = []
-        waiting = set(numbers)
-        while waiting:
-            ready = [number for number in waiting if not before[number] & waiting]
-            # Blocks that overlap may wait for each other; then the topmost goes first.
-            chosen = max(ready or waiting, key=lambda number: (boxes[number].top, -boxes[number].left))
-            order.append(chosen)
-            waiting.remove(chosen)
-        return order
-
-    def _precedes(self, a: int, b: int) -> bool:
-        """Whether block `a` is above `b` in the same column, or in a column to the left of it."""
-        first, second = self.boxes[a], self.boxes[b]
-        return (first.shares_column(second) and first.is_above(second)) or self._is_left_of(a, b)
-
-    def _is_left_of(self, a: int, b: int) -> bool:
-        """Whether block `a` is left of `b`, and no block between their heights (a heading, say) spans both columns."""
-        first, second = self.boxes[a], self.boxes[b]
-        if first.right > second.left:
-            return False
-        low, high = min(first.bottom, second.bottom), max(first.top, second.top)
-        return not any(
-            low < box.bottom and box.top < high and box.shares_column(first) and box.shares_column(second)
-            for number, box in enumerate(self.boxes)
-            if number not in (a, b)
-        )
+    A block between their heights that spans both columns (a heading, say) ends the columns.
+    """
+    first, second = boxes[a], boxes[b]
+    if first.shares_column(second):
+        return first.is_above(second)
+    low, high = min(first.bottom, second.bottom), max(first.top, second.top)
+    return first.right <= second.left and not any(
+        low < box.bottom and box.top < high and box.shares_column(first) and box.shares_column(second)
+        for number, box in enumerate(boxes)
+        if number not in (a, b)
+    )

@@ -19,7 +19,7 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from index.documents.document import Document, Skipped, from_json, to_json
 from index.documents.formats import format_of
@@ -81,10 +81,9 @@ class ReaderProcess:
     def _end(self, child: subprocess.Popen[bytes]) -> str:
         """Wait for a child to end, and kill it if it does not; return how it ended, in words."""
         self._child = None
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        for pipe in filter(None, (child.stdin, child.stdout)):
+            with contextlib.suppress(OSError):
+                pipe.close()
         try:
             status = child.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -98,17 +97,16 @@ class ReaderProcess:
 
 
 def _start(settings: ReadSettings) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", _CHILD, json.dumps(asdict(settings)), str(Path(__file__).parents[2])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    package = str(Path(__file__).parents[2])
+    command = [sys.executable, "-P", "-c", _CHILD, json.dumps(asdict(settings)), package]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def serve() -> None:
     """Read files for the parent until it closes the pipe; the main function of the child."""
-    settings = _settings(json.loads(sys.argv[1]))
+    content = json.loads(sys.argv[1])
+    fields = Fields(**content["fields"] | {"metadata": tuple(content["fields"]["metadata"])})
+    settings = ReadSettings(fields=fields, limits=Limits(**content["limits"]))
     requests = sys.stdin.buffer
     # Output of native libraries must not get between the replies, so it goes to standard error.
     replies = os.fdopen(os.dup(1), "wb")
@@ -150,9 +148,7 @@ def _limit_memory(allowance: int) -> None:
 
 
 def _send(pipe: IO[bytes], head: bytes, body: bytes) -> None:
-    pipe.write(_LENGTHS.pack(len(head), len(body)))
-    pipe.write(head)
-    pipe.write(body)
+    pipe.writelines((_LENGTHS.pack(len(head), len(body)), head, body))
     pipe.flush()
 
 
@@ -164,10 +160,3 @@ def _receive(pipe: IO[bytes]) -> tuple[bytes, bytes] | None:
     first, second = _LENGTHS.unpack(lengths)
     head, body = pipe.read(first), pipe.read(second)
     return (head, body) if len(head) + len(body) == first + second else None
-
-
-def _settings(content: dict[str, Any]) -> ReadSettings:
-    fields = content["fields"]
-    return ReadSettings(
-        fields=Fields(**{**fields, "metadata": tuple(fields["metadata"])}), limits=Limits(**content["limits"])
-    )

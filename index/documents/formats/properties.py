@@ -33,7 +33,6 @@ class Properties:
     """What front matter or a side file says about a document.
 
     Attributes:
-        title: None if not given.
         labels: None if not given; empty if everybody may see the document.
         metadata: everything else, flat.
     """
@@ -85,11 +84,7 @@ def side_file(name: str, text: str) -> Properties:
 
 
 def _load_yaml(text: str, what: str) -> Any:
-    """Plain YAML values. Aliases are refused, because a few of them can expand to gigabytes.
-
-    Raises:
-        Unreadable: the text is not valid YAML, or too long.
-    """
+    """Plain YAML values. Aliases are refused, because a few of them can expand to gigabytes."""
     if len(text) > _MOST_CHARACTERS:
         raise Unreadable(f"{what} has more than {_MOST_CHARACTERS} characters")
     try:
@@ -109,20 +104,13 @@ class _Loader(yaml.SafeLoader):
 
 
 def _properties(content: Mapping[Any, Any], what: str) -> Properties:
-    """Separate `title` and `labels` of a mapping from the metadata.
-
-    Raises:
-        Unreadable: the title or the labels are not valid.
-    """
+    """Separate `title` and `labels` of a mapping from the metadata."""
     title = content.get("title")
     if title is not None and not isinstance(title, str | int | float):
         raise Unreadable(f"{what} has a title that is not text")
     rest = {key: value for key, value in content.items() if key not in ("title", "labels")}
-    return Properties(
-        " ".join(str(title).split()) or None if title is not None else None,
-        labels_of(content["labels"], what) if "labels" in content else None,
-        flat(rest),
-    )
+    labels = labels_of(content["labels"], what) if "labels" in content else None
+    return Properties(" ".join(str(title).split()) or None if title is not None else None, labels, flat(rest))
 
 
 def labels_of(value: object, what: str) -> tuple[str, ...]:

@@ -8,11 +8,7 @@ _MEGABYTE = 2**20
 
 
 class Unreadable(Exception):
-    """A file cannot be read; the message is the reason, as its user sees it.
-
-    Attributes:
-        by_rule: see `Skipped`.
-    """
+    """A file cannot be read; the message is the reason, as its user sees it. `by_rule`: see `Skipped`."""
 
     def __init__(self, reason: str, *, by_rule: bool = False) -> None:
         super().__init__(reason)
@@ -24,7 +20,6 @@ class Limits:
     """How much one file may cost. A file beyond any of these limits is listed as skipped.
 
     Attributes:
-        file_bytes: largest file.
         pages: most pages of a PDF.
         characters: most characters extracted from a file.
         depth: deepest nesting of elements in an HTML file.

@@ -88,23 +88,19 @@ def _document(name: str, number: int, row: object, fields: Fields) -> Document:
     if not isinstance(text, str) or not text.strip():
         raise Unreadable(f"no text in the field {fields.text!r}")
     identity = f"{name}#{_id(row.get(fields.id), fields.id, number)}"
-    title = row.get(fields.title)
-    labels = row.get(fields.labels)
+    title, labels = row.get(fields.title), row.get(fields.labels)
+    title = " ".join(str(title).split()) if isinstance(title, str | int | float) else ""
     try:
         return Document.of(
             identity,
             text.replace("\r\n", "\n").replace("\r", "\n"),
-            title=_title(title) or identity,
+            title=title or identity,
             labels=labels_of(labels, "the row") if labels is not None else (),
             metadata=flat({key: row[key] for key in fields.metadata if row.get(key) not in (None, "")}),
             is_markdown=False,
         )
     except UnicodeEncodeError:
         raise Unreadable("half a character (a lone surrogate)") from None
-
-
-def _title(value: Any) -> str | None:
-    return " ".join(str(value).split()) if isinstance(value, str | int | float) else None
 
 
 def _id(value: Any, field: str, number: int) -> str:

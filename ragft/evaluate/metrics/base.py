@@ -30,7 +30,6 @@ class Rules:
     Attributes:
         format: matches a whole answer in the house format; None: format is not scored.
         value: its first group is the exact value in an answer; None: the value is the whole answer.
-        refusal: the exact answer to give where the documents hold none.
     """
 
     format: re.Pattern[str] | None = None
@@ -63,8 +62,8 @@ class Metric:
 
     Attributes:
         axis: what it is about; axes are never averaged with each other.
-        better: which direction is good; None where it is reported, not judged.
-        applies: whether it can be asked of a record; where not, the score is None.
+        better: None where it is reported, not judged.
+        applies: where not, the score is None.
         version: raised whenever the same record would get another score.
     """
 
@@ -78,11 +77,7 @@ class Metric:
     version: int = 1
 
     def score(self, question: Question, record: Record, rules: Rules) -> Score:
-        """Scores one record.
-
-        Raises:
-            Exception: whatever the scorer raises; ValueError where its value is not finite.
-        """
+        """Scores one record; raises what the scorer raises, and a ValueError where its value is not finite."""
         if not self.applies(question, record):
             return NOT_APPLICABLE
         score = self.scorer(question, record, rules)
@@ -92,11 +87,6 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
-
-
-def always(question: Question, record: Record) -> bool:
-    """Applies to every record."""
-    return True
 
 
 def answerable(question: Question, record: Record) -> bool:
@@ -110,20 +100,10 @@ def unanswerable(question: Question, record: Record) -> bool:
 
 
 def metric(
-    name: str,
-    *,
-    axis: Axis,
-    title: str = "",
-    applies: Condition = always,
-    better: Better | None = "higher",
-    unit: Unit = "share",
-    version: int = 1,
-) -> Callable[[Scorer], Scorer]:
-    """Registers a function as a metric.
-
-    Raises:
-        ValueError: another metric has this name.
-    """
+    name: str, *, axis: Axis, title: str = "", applies: Condition = lambda question, record: True,
+    better: Better | None = "higher", unit: Unit = "share", version: int = 1,
+) -> Callable[[Scorer], Scorer]:  # fmt: skip
+    """Registers a function as a metric."""
 
     def register(scorer: Scorer) -> Scorer:
         if name in METRICS:

@@ -1,37 +1,24 @@
-"""Cost metrics: time and tokens, as they were measured when the record was written."""
+"""Cost metrics: milliseconds and tokens, as they were measured when the record was written."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from ragft.data.questions import Question
-from ragft.evaluate.metrics.base import Rules, Score, metric
+from ragft.evaluate.metrics.base import Rules, Score, Unit, metric
 from ragft.evaluate.records import Record
 
 
-@metric("latency_ms", axis="cost", title="latency", better="lower", unit="ms")
-def latency_ms(question: Question, record: Record, rules: Rules) -> Score:
-    """Milliseconds from the question to the complete answer."""
-    return Score(record.total_ms)
+def _measured(question: Question, record: Record, rules: Rules, *, field: str) -> Score:
+    return Score(getattr(record, field))
 
 
-@metric("ttft_ms", axis="cost", title="first token", better="lower", unit="ms")
-def ttft_ms(question: Question, record: Record, rules: Rules) -> Score:
-    """Milliseconds to the first token."""
-    return Score(record.ttft_ms)
-
-
-@metric("retrieval_ms", axis="cost", title="search", better="lower", unit="ms")
-def retrieval_ms(question: Question, record: Record, rules: Rules) -> Score:
-    """Milliseconds spent on search."""
-    return Score(record.retrieval_ms)
-
-
-@metric("prompt_tokens", axis="cost", better="lower", unit="tokens")
-def prompt_tokens(question: Question, record: Record, rules: Rules) -> Score:
-    """Tokens of the prompt."""
-    return Score(record.prompt_tokens)
-
-
-@metric("answer_tokens", axis="cost", better="lower", unit="tokens")
-def answer_tokens(question: Question, record: Record, rules: Rules) -> Score:
-    """Tokens of the answer."""
-    return Score(record.answer_tokens)
+_TABLE: tuple[tuple[str, str, Unit, str], ...] = (
+    ("latency_ms", "latency", "ms", "total_ms"),
+    ("ttft_ms", "first token", "ms", "ttft_ms"),
+    ("retrieval_ms", "search", "ms", "retrieval_ms"),
+    ("prompt_tokens", "prompt tokens", "tokens", "prompt_tokens"),
+    ("answer_tokens", "answer tokens", "tokens", "answer_tokens"),
+)
+for _name, _title, _unit, _field in _TABLE:
+    metric(_name, axis="cost", title=_title, better="lower", unit=_unit)(partial(_measured, field=_field))

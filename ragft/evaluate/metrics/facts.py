@@ -49,19 +49,15 @@ def token_f1(question: Question, record: Record, rules: Rules) -> Score:
 @metric("rouge_l", axis="facts", title="ROUGE-L", applies=answerable)
 def rouge_l(question: Question, record: Record, rules: Rules) -> Score:
     """F-measure of the longest common subsequence of tokens with the closest gold answer (Lin, 2004)."""
-    said = tokens(value_of(record.answer, rules))
-    return Score(max((_rouge_l(said, tokens(gold)) for gold in question.answers), default=0.0))
-
-
-@metric("abstention", axis="facts", title="refuses the unanswerable", applies=unanswerable)
-def abstention(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where an unanswerable question was refused."""
-    return Score(float(is_refusal(record.answer, rules)))
+    said, golds = tokens(value_of(record.answer, rules)), map(tokens, question.answers)
+    measures = (_harmonic(longest_common_subsequence(said, gold), said, gold) for gold in golds)
+    return Score(max(measures, default=0.0))
 
 
 @metric("false_refusal", axis="facts", applies=answerable, better="lower")
-def false_refusal(question: Question, record: Record, rules: Rules) -> Score:
-    """1 where an answerable question was refused."""
+@metric("abstention", axis="facts", title="refuses the unanswerable", applies=unanswerable)
+def refusal(question: Question, record: Record, rules: Rules) -> Score:
+    """1 where the question was refused: right where it is unanswerable, wrong where it is answerable."""
     return Score(float(is_refusal(record.answer, rules)))
 
 
@@ -95,7 +91,7 @@ def stale(question: Question, record: Record, rules: Rules) -> Score:
 
 def f1_of(said: Sequence[str], gold: Sequence[str]) -> float:
     """F1 of two bags of tokens."""
-    return _harmonic(sum((Counter(said) & Counter(gold)).values()), len(said), len(gold))
+    return _harmonic(sum((Counter(said) & Counter(gold)).values()), said, gold)
 
 
 def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
@@ -111,12 +107,8 @@ def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
     return len(one) - row.bit_count()
 
 
-def _rouge_l(said: Sequence[str], gold: Sequence[str]) -> float:
-    return _harmonic(longest_common_subsequence(said, gold), len(said), len(gold))
-
-
-def _harmonic(common: int, said: int, gold: int) -> float:
-    return 2 * common / (said + gold) if common else 0.0
+def _harmonic(common: int, said: Sequence[str], gold: Sequence[str]) -> float:
+    return 2 * common / (len(said) + len(gold)) if common else 0.0
 
 
 def _equals_any(value: str, golds: Sequence[str]) -> bool:

@@ -7,10 +7,6 @@ from ragft.evaluate.metrics.base import NOT_APPLICABLE, Rules, Score, metric
 from ragft.evaluate.records import Record
 
 
-def _in_house_format(question: Question, record: Record) -> bool:
-    return question.format != "free"
-
-
 def format_valid(answer: str, rules: Rules) -> bool | None:
     """Whether an answer is in the house format or is the exact refusal; None where no format is declared."""
     if rules.format is None:
@@ -19,7 +15,7 @@ def format_valid(answer: str, rules: Rules) -> bool | None:
     return bool(rules.format.fullmatch(answer)) or answer == rules.refusal.strip()
 
 
-@metric("format_validity", axis="form", applies=_in_house_format)
+@metric("format_validity", axis="form", applies=lambda question, record: question.format != "free")
 def format_validity(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the whole answer matches the house format or is the exact refusal."""
     valid = format_valid(record.answer, rules)

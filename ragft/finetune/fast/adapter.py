@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ragft.errors import RagftError
 from ragft.finetune.fast.lora import LoraDelta, attach, target_linears
@@ -23,49 +22,28 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
 # Settings under which an adapter is more than y + scale · B A x, with the values that mean "not used".
 _BEYOND_PLAIN: dict[str, tuple[Any, ...]] = {
-    "use_dora": (None, False),
-    "lora_bias": (None, False),
-    "fan_in_fan_out": (None, False),
-    "use_qalora": (None, False),
-    "bias": (None, "none"),
-    "modules_to_save": (None, []),
+    **dict.fromkeys(("use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"), (None, False)),
+    **dict.fromkeys(("modules_to_save", "layer_replication", "target_parameters"), (None, [])),
     "alpha_pattern": (None, {}),
-    "layer_replication": (None, []),
     "trainable_token_indices": (None, [], {}),
-    "target_parameters": (None, []),
+    "bias": (None, "none"),
     # Other initialisations change the base weights, so that the adapter does not fit the unchanged ones.
     "init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal"),
 }
 
 
-def save_adapter(
-    matrices: Mapping[str, torch.Tensor], folder: Path, base_name: str, *, rank: int, alpha: float
-) -> None:
-    """Writes an adapter into `folder`, over an older one.
-
-    Args:
-        matrices: float32, named as by `ragft.finetune.fast.lora.matrices`.
-        folder: folder of the adapter, in an existing one.
-        base_name: what the adapter's configuration names as its base model.
-        rank: rank of the matrices.
-        alpha: their product is scaled by alpha / rank.
-    """
+def save_adapter(matrices: Mapping[str, Tensor], folder: Path, base_name: str, *, rank: int, alpha: float) -> None:
+    """Writes `lora.matrices` (float32), whose products are scaled by alpha / rank, over an older one in `folder`."""
     values, modules = {}, set()
     for name, matrix in matrices.items():
         layer, _, letter = name.rpartition(".")
         values[f"{_PREFIX}{layer}.lora_{letter}.weight"] = matrix.detach().contiguous()
         modules.add(layer.rpartition(".")[2])
     config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_name,
-        "r": rank,
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": sorted(modules),
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_name, "r": rank,
+        "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "target_modules": sorted(modules),
         "inference_mode": True,
-    }
+    }  # fmt: skip
     folder.mkdir(exist_ok=True)
     save_file(values, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -77,17 +55,20 @@ def load_adapter(model: nn.Module, folder: Path, *, quantise: bool, cache: bool 
     Raises:
         RagftError: the adapter is not plain LoRA, or does not fit the model.
     """
-    adapter = _read_adapter(folder)
-    _check_fits(adapter, model, folder)
+    adapter, linears = _read_adapter(folder), target_linears(model)
+    for name, delta in adapter.items():
+        wanted = (delta.B.shape[0], delta.A.shape[1])
+        here = tuple(linears[name].weight.shape) if name in linears else "no linear layer"
+        if here != wanted:
+            raise RagftError(
+                f"The adapter in {folder} does not fit this model: it changes {name!r} as {wanted}, which is {here} "
+                "here; use the base model that it was trained on."
+            )
     attach(model, adapter, quantise=quantise, cache=cache)
 
 
 def _read_adapter(folder: Path) -> dict[str, LoraDelta]:
-    """The deltas in `folder` by the name of the layer that they change.
-
-    Raises:
-        RagftError: the folder holds no adapter, or one that is more than plain LoRA.
-    """
+    """The deltas in `folder` by the name of the layer that they change."""
     config = _plain_config(folder)
     try:
         tensors = load_file(folder / WEIGHTS)
@@ -112,19 +93,6 @@ def _read_adapter(folder: Path) -> dict[str, LoraDelta]:
     if not adapter:
         raise RagftError(f"The adapter in {folder} is empty: {WEIGHTS} holds no LoRA matrices.")
     return adapter
-
-
-def _check_fits(adapter: dict[str, LoraDelta], model: nn.Module, folder: Path) -> None:
-    """Refuses an adapter whose layers or shapes are not those of the model; the message has both shapes."""
-    linears = target_linears(model)
-    for name, delta in adapter.items():
-        wanted = (delta.B.shape[0], delta.A.shape[1])
-        here = tuple(linears[name].weight.shape) if name in linears else "no linear layer"
-        if here != wanted:
-            raise RagftError(
-                f"The adapter in {folder} does not fit this model: it changes {name!r} as {wanted}, which is {here} "
-                "here; use the base model that it was trained on."
-            )
 
 
 def _plain_config(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
@@ -43,9 +43,7 @@ class _PackedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float
-    ) -> torch.Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
         kv_heads, tokens, width = key.shape
         q = query.view(kv_heads, -1, tokens, width)
         groups = q.shape[1]
@@ -65,7 +63,7 @@ class _PackedAttention(torch.autograd.Function):
         return out.view(tokens, -1, width)
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *weights = ctx.saved_tensors
         kv_heads, tokens, width = key.shape
         q = query.view(kv_heads, -1, tokens, width)
@@ -91,23 +89,16 @@ class _PackedAttention(torch.autograd.Function):
         return d_query.view_as(query), d_key.to(key.dtype), d_value.to(value.dtype), None, None
 
 
-def _keys(tensor: torch.Tensor, first: int, end: int, prefix: int) -> torch.Tensor:
+def _keys(tensor: Tensor, first: int, end: int, prefix: int) -> Tensor:
     """The keys (or values) that a block's queries see: (key heads, prefix + end - first, width)."""
     own = tensor[:, first:end]
     return torch.cat((tensor[:, :prefix], own), 1) if prefix else own
 
 
 def _packed(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    layout: Layout | None = None,
-    **others: Any,
-) -> tuple[torch.Tensor, None]:
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    scaling: float | None = None, dropout: float = 0.0, layout: Layout | None = None, **others: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
     """Attention for training, as transformers calls it: (1, heads, T, width) queries to a (1, T, heads, width) result.
 
     `layout` is a keyword that the model's forward passes on; it replaces `attention_mask`. A model whose attention
@@ -125,14 +116,9 @@ def _packed(
 
 
 def _grouped(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    **others: Any,
-) -> tuple[torch.Tensor, None]:
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    scaling: float, **others: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
     """Attention for generation, as transformers calls it: (B, heads, T, width) to (B, T, heads, width).
 
     Keys and values are not copied for each query head that shares them, which took a third of the time of an answer.

@@ -19,15 +19,12 @@ import torch
 
 from ragft.prompts import Rendered
 
+Rows = Sequence[Rendered]
+
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows lie in a packed sequence.
-
-    Attributes:
-        prefix: number of tokens that all rows share and that come first, once; may be 0.
-        remainders: number of tokens of each row after the prefix, in order.
-    """
+    """Rows in one sequence: `prefix` tokens that all share (may be 0), then `remainders[i]` further ones of row i."""
 
     prefix: int
     remainders: tuple[int, ...]
@@ -35,14 +32,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows packed into one sequence of T tokens with K trained ones.
+    """Rows packed into one sequence of T tokens with K trained ones; all tensors are int64.
 
     Attributes:
-        ids: (1, T) int64 token ids.
-        positions: (1, T) int64 positions of the tokens in their own rows.
-        layout: which tokens attend to which.
-        predicting: (K,) int64 indices into the sequence of the positions that predict a trained token.
-        targets: (K,) int64 the tokens that they predict.
+        ids: (1, T).
+        positions: (1, T) positions of the tokens in their own rows.
+        predicting: (K,) indices into the sequence of the positions that predict a trained token.
+        targets: (K,) the tokens that they predict.
     """
 
     ids: torch.Tensor
@@ -53,7 +49,7 @@ class MicroBatch:
 
 
 def trained_tokens(row: Rendered) -> int:
-    """Number of tokens that the loss is taken over: the flagged ones except the first, which nothing predicts."""
+    """Number of tokens that the loss is taken over: the trained ones except the first, which nothing predicts."""
     return sum(row.trained[1:])
 
 
@@ -64,7 +60,7 @@ def epoch_batches(rows: int, batch_size: int, *, seed: int, epoch: int) -> list[
     return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
 
 
-def shares(rows: Sequence[Rendered], count: int) -> list[list[Rendered]]:
+def shares(rows: Rows, count: int) -> list[list[Rendered]]:
     """Divides rows among at most `count` workers: longest first, each to the worker with the fewest tokens so far.
 
     The shares depend on `rows` and `count` only, so that the same number of workers gives the same bits.
@@ -78,7 +74,7 @@ def shares(rows: Sequence[Rendered], count: int) -> list[list[Rendered]]:
     return [share for share in dealt if share]
 
 
-def micro_batches(rows: Sequence[Rendered], budget: int) -> list[MicroBatch]:
+def micro_batches(rows: Rows, budget: int) -> list[MicroBatch]:
     """Packs rows by length into sequences of at most `budget` tokens; a longer row gets a sequence of its own.
 
     Each row must have a trained token. The result depends on the rows and the budget only.
@@ -92,13 +88,11 @@ def micro_batches(rows: Sequence[Rendered], budget: int) -> list[MicroBatch]:
     return [pack(group) for group in groups]
 
 
-def pack(rows: Sequence[Rendered]) -> MicroBatch:
+def pack(rows: Rows) -> MicroBatch:
     """Lays `rows` into one sequence behind the longest untrained prefix that all of them share."""
     prefix = _untrained_prefix(rows) if len(rows) > 1 else 0
-    ids: list[int] = list(rows[0].ids[:prefix])
-    positions = list(range(prefix))
-    predicting: list[int] = []
-    targets: list[int] = []
+    ids, positions = list(rows[0].ids[:prefix]), list(range(prefix))
+    predicting, targets = list[int](), list[int]()
     for row in rows:
         offset = len(ids) - prefix
         for position in range(max(prefix, 1), len(row.ids)):
@@ -108,13 +102,9 @@ def pack(rows: Sequence[Rendered]) -> MicroBatch:
                 targets.append(row.ids[position])
         ids.extend(row.ids[prefix:])
         positions.extend(range(prefix, len(row.ids)))
-    return MicroBatch(
-        ids=torch.tensor([ids]),
-        positions=torch.tensor([positions]),
-        layout=Layout(prefix, tuple(len(row.ids) - prefix for row in rows)),
-        predicting=torch.tensor(predicting, dtype=torch.int64),
-        targets=torch.tensor(targets, dtype=torch.int64),
-    )
+    layout = Layout(prefix, tuple(len(row.ids) - prefix for row in rows))
+    trained = (torch.tensor(numbers, dtype=torch.int64) for numbers in (predicting, targets))
+    return MicroBatch(torch.tensor([ids]), torch.tensor([positions]), layout, *trained)
 
 
 def common_prefix(sequences: Iterable[Sequence[int]]) -> int:
@@ -123,10 +113,10 @@ def common_prefix(sequences: Iterable[Sequence[int]]) -> int:
     return next((place for place, tokens in enumerate(columns) if len(set(tokens)) > 1), len(columns))
 
 
-def _untrained_prefix(rows: Sequence[Rendered]) -> int:
+def _untrained_prefix(rows: Rows) -> int:
     """Number of tokens that all rows begin with before any has a trained one; never a whole row."""
     return common_prefix(row.ids[: (*row.trained[:-1], True).index(True)] for row in rows)
 
 
-def _packed_tokens(rows: Sequence[Rendered]) -> int:
+def _packed_tokens(rows: Rows) -> int:
     return sum(len(row.ids) for row in rows) - (len(rows) - 1) * _untrained_prefix(rows)

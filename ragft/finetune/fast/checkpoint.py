@@ -17,13 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from index.durable import write_file
-from ragft.prompts import Rendered
+from ragft.finetune.fast.batching import Rows
 
 # Raise this when a run's arithmetic or the file's layout changes: runs then ignore older checkpoints and start over.
 FORMAT = 2
 
 
-def fingerprint(model_folder: Path, rows: list[Rendered], validation: list[Rendered], about: dict[str, Any]) -> str:
+def fingerprint(model_folder: Path, rows: Rows, validation: Rows, about: dict[str, Any]) -> str:
     """Hash of everything that decides a run: base weights, rows in their order, and `about` (settings, seed, dtype)."""
     digest = blake3(json.dumps({"format": FORMAT, **about}, sort_keys=True).encode())
     for path in sorted([*model_folder.glob("*.safetensors"), model_folder / "config.json"]):
@@ -35,14 +35,7 @@ def fingerprint(model_folder: Path, rows: list[Rendered], validation: list[Rende
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The checkpoint of one run.
-
-    Attributes:
-        path: the file.
-        run: fingerprint of the run.
-        parameters: the adapters that are trained, by name.
-        optimizer: AdamW over `parameters`.
-    """
+    """The checkpoint of the run with the fingerprint `run`, whose AdamW is over `parameters`."""
 
     path: Path
     run: str
@@ -50,7 +43,7 @@ class Checkpoint:
     optimizer: torch.optim.Optimizer
 
     def write(self, state: dict[str, Any], best: dict[str, torch.Tensor]) -> None:
-        """Writes the file: the run as it is, its counters as JSON values, and its best adapters so far, by name."""
+        """Writes the run as it is, its counters as JSON values, and its best adapters so far, by name."""
         tensors: dict[str, torch.Tensor] = {"rng": torch.get_rng_state()}
         for name, parameter in self.parameters.items():
             tensors[f"adapter:{name}"] = parameter.detach()

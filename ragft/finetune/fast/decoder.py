@@ -21,20 +21,12 @@ def compute_dtype() -> torch.dtype:
 
 
 def load(folder: Path, dtype: torch.dtype, *, attention_name: str) -> nn.Module:
-    """Loads a model in evaluation mode (dropout off), from local safetensors files alone and without remote code.
-
-    Raises:
-        RagftError: the model cannot be loaded.
-    """
+    """Loads a model in evaluation mode (dropout off), from local safetensors files alone and without remote code."""
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            attn_implementation=attention_name,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
+            str(folder), dtype=dtype, attn_implementation=attention_name,
+            local_files_only=True, use_safetensors=True, trust_remote_code=False,
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         raise RagftError(f"The model in {folder} cannot be loaded: {' '.join(str(error).split())}") from None
     return model.eval()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ragft.errors import RagftError
 from ragft.finetune.fast.nf4 import Nf4Weight, round_trip
@@ -21,16 +21,10 @@ from ragft.finetune.fast.nf4 import Nf4Weight, round_trip
 
 @dataclass(frozen=True)
 class LoraDelta:
-    """One layer's adapter: the layer's weight changes by scale · B A.
+    """One layer's adapter: its weight changes by scale · B A, where A is (rank, in) and B (out, rank), both float32."""
 
-    Attributes:
-        A: (rank, in) float32.
-        B: (out, rank) float32.
-        scale: alpha / rank, unless the adapter's configuration defines it otherwise.
-    """
-
-    A: torch.Tensor
-    B: torch.Tensor
+    A: Tensor
+    B: Tensor
     scale: float
 
 
@@ -38,7 +32,7 @@ class _LowRankProduct(torch.autograd.Function):
     """y = x Wᵀ + bias + scale · (x Aᵀ) Bᵀ with W and bias frozen."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, A: torch.Tensor, B: torch.Tensor, layer: LoraLinear) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, layer: LoraLinear) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         a, b = A.to(x.dtype), B.to(x.dtype)
         low = rows @ a.t()
@@ -50,7 +44,7 @@ class _LowRankProduct(torch.autograd.Function):
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, a, b = ctx.saved_tensors
         dy = dy.reshape(-1, dy.shape[-1])
         d_low = (dy @ b).mul_(ctx.layer.scale)
@@ -65,31 +59,22 @@ class _LowRankProduct(torch.autograd.Function):
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer with a trainable low-rank addition.
-
-    Args:
-        linear: the layer to replace; its weight is kept, or quantised and released.
-        delta: initial values of the adapter.
-        quantise: keep the weight in NF4.
-        cache: keep a dequantised copy of an NF4 weight.
-    """
+    """A frozen linear layer, in NF4 with `quantise`, and a trainable low-rank addition that begins with `delta`."""
 
     def __init__(self, linear: nn.Linear, delta: LoraDelta, *, quantise: bool, cache: bool) -> None:
         super().__init__()
-        frozen = linear.weight.detach()
-        self.scale = delta.scale
-        self.bias: torch.Tensor | None = None if linear.bias is None else linear.bias.detach()
-        self._frozen: torch.Tensor | Nf4Weight = Nf4Weight(frozen, cache=cache) if quantise else frozen
-        self.A = nn.Parameter(delta.A)
-        self.B = nn.Parameter(delta.B)
+        frozen, self.scale = linear.weight.detach(), delta.scale
+        self.bias: Tensor | None = None if linear.bias is None else linear.bias.detach()
+        self._frozen: Tensor | Nf4Weight = Nf4Weight(frozen, cache=cache) if quantise else frozen
+        self.A, self.B = nn.Parameter(delta.A), nn.Parameter(delta.B)
 
-    def weight(self, dtype: torch.dtype) -> torch.Tensor:
+    def weight(self, dtype: torch.dtype) -> Tensor:
         """The frozen weight, as training sees it: (out, in) in `dtype`."""
         if isinstance(self._frozen, Nf4Weight):
             return self._frozen.dequantize(dtype)
         return self._frozen.to(dtype)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return _LowRankProduct.apply(x, self.A, self.B, self)
 
     def merged(self, dtype: torch.dtype) -> nn.Linear:
@@ -116,23 +101,15 @@ def target_linears(model: nn.Module) -> dict[str, nn.Linear]:
             "dense base model."
         )
     head = model.get_output_embeddings()
-    found = {
-        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head
-    }
+    linears = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    found = {name: linear for name, linear in linears if linear is not head}
     if not found:
         raise RagftError(f"{config.model_type} has no linear layers to adapt; choose a Llama-like base model.")
     return found
 
 
 def initial_adapter(model: nn.Module, rank: int, alpha: float, *, seed: int) -> dict[str, LoraDelta]:
-    """A fresh adapter for every target layer, by its name; with it, the model computes what it computed before.
-
-    Args:
-        model: a causal language model of transformers.
-        rank: rank of the adapters.
-        alpha: the adapters' products are scaled by alpha / rank.
-        seed: seeds A; B is zero.
-    """
+    """A fresh adapter for every target layer, by its name. B is zero: the model computes what it computed before."""
     generator = torch.Generator().manual_seed(seed)
     adapter = {}
     for name, linear in target_linears(model).items():
@@ -143,26 +120,18 @@ def initial_adapter(model: nn.Module, rank: int, alpha: float, *, seed: int) -> 
 
 
 def attach(model: nn.Module, adapter: Mapping[str, LoraDelta], *, quantise: bool, cache: bool = False) -> None:
-    """Freezes a model and puts a `LoraLinear` in the place of each adapted layer.
+    """Freezes a model and replaces, in place, each layer that has a delta by a `LoraLinear`.
 
     Args:
-        model: a causal language model of transformers; changed in place.
-        adapter: deltas by the name of the layer.
         quantise: put the weights of all target layers into NF4 as QLoRA does, those without an adapter too.
         cache: keep dequantised copies of the adapted layers' weights.
     """
     model.requires_grad_(False)
     for name, linear in target_linears(model).items():
         if name in adapter:
-            replace(model, name, LoraLinear(linear, adapter[name], quantise=quantise, cache=cache))
+            model.set_submodule(name, LoraLinear(linear, adapter[name], quantise=quantise, cache=cache))
         elif quantise:
             linear.weight.data = round_trip(linear.weight.data)
-
-
-def replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    """Replaces the layer called `name`."""
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
 
 
 def matrices(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 CHUNK = 256
 """Positions whose logits exist at the same time."""
@@ -18,9 +19,7 @@ class _CrossEntropySum(torch.autograd.Function):
     """Sum of token losses through a frozen head; the gradient is computed in the forward pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, head: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         total = torch.zeros((), dtype=torch.float32)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for start in range(0, len(targets), CHUNK):
@@ -40,15 +39,13 @@ class _CrossEntropySum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream.to(gradient.dtype), None, None, None
 
 
-def cross_entropy_sum(
-    hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, *, bias: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Summed negative log-likelihood in nats, differentiable in `hidden` alone.
+def cross_entropy_sum(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """Summed negative log-likelihood in nats, a float32 scalar that is differentiable in `hidden` alone.
 
     A sum and not a mean, so that the micro-batches of an optimiser step can be divided by the trained tokens of the
     whole step; with a mean per micro-batch, a token's weight would depend on what it is packed with.
@@ -58,8 +55,5 @@ def cross_entropy_sum(
         head: (vocabulary, width), the frozen output embedding; tied or not.
         targets: (positions,) int64, the tokens to predict.
         bias: (vocabulary,) of the head, if it has one.
-
-    Returns:
-        A float32 scalar.
     """
     return _CrossEntropySum.apply(hidden, head, bias, targets)

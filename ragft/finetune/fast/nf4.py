@@ -18,8 +18,7 @@ class Nf4Weight:
 
     Args:
         weight: (out, in), any floating dtype. Equal values give equal packed bytes in any dtype.
-        cache: keep the dequantised copy after its first use. Costs the memory of the 16-bit weight and saves about 1 %
-            of a training step.
+        cache: keep the dequantised copy after its first use.
     """
 
     def __init__(self, weight: torch.Tensor, *, cache: bool = False) -> None:

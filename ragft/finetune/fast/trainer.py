@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,12 +20,11 @@ from ragft.config import FinetuneSection
 from ragft.errors import RagftError
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import save_adapter
-from ragft.finetune.fast.batching import MicroBatch, epoch_batches, micro_batches, shares, trained_tokens
+from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.checkpoint import Checkpoint, fingerprint
 from ragft.finetune.fast.lora import attach, initial_adapter, matrices, target_linears
 from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.methods import METHODS
-from ragft.prompts import Rendered
 
 CHECKPOINT_SECONDS = 60.0
 """Longest training time that an interruption can cost."""
@@ -41,12 +39,10 @@ CACHED_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """What a progress callback learns after each optimiser step.
+    """What a progress callback learns after each optimiser step; losses are nats per trained token.
 
     Attributes:
-        step: optimiser steps done, of `steps` that are planned.
-        train_loss: nats per trained token of this step's batch.
-        validation_loss: nats per trained token, if this step ended with a validation.
+        validation_loss: of the validation after this step; None if there was none.
         tokens_per_second: real tokens of the rows per second of training so far.
     """
 
@@ -59,13 +55,11 @@ class TrainProgress:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One validation.
+    """One validation, after so many optimiser steps; losses are nats per trained token.
 
     Attributes:
-        step: optimiser steps done.
-        train_loss: nats per trained token since the previous entry.
-        validation_loss: nats per trained token of the validation rows; None without such rows.
-        learning_rate: learning rate of the last step.
+        train_loss: of the batches since the previous entry.
+        validation_loss: None without validation rows.
     """
 
     step: int
@@ -85,15 +79,12 @@ class TrainReport:
 
     Attributes:
         adapter: folder of the best adapter, in PEFT's format.
-        steps: optimiser steps done, in `epochs` passes over the `rows` used.
         rows_left_out: training rows dropped because they are too long or have no trained token.
         tokens: real tokens trained on, a shared prefix counted once per row.
-        trained_tokens: tokens that the loss was taken over.
         tokens_per_second: `tokens` per second of optimiser steps, validations not counted.
         seconds: time of steps, validations and checkpoints, over all interruptions.
         peak_memory_mib: largest resident memory of this process so far.
-        best_step: the step whose adapter was kept.
-        best_loss: its validation loss, or its training loss without validation rows.
+        best_loss: validation loss of the adapter that was kept, or its training loss without validation rows.
         stopped_early: patience ran out before the last step.
     """
 
@@ -128,11 +119,6 @@ class _State:
     recent_tokens: int = 0
     history: list[HistoryEntry] = field(default_factory=list)
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> _State:
-        """Restores what `asdict` made of a state."""
-        return cls(**{**values, "history": [HistoryEntry(**entry) for entry in values["history"]]})
-
     @property
     def best(self) -> HistoryEntry:
         """The first entry with the lowest validation loss; without validation rows, the last entry."""
@@ -147,8 +133,8 @@ class _State:
 
 def train(
     model_folder: Path,
-    train_rows: Sequence[Rendered],
-    validation_rows: Sequence[Rendered],
+    train_rows: Rows,
+    validation_rows: Rows,
     settings: FinetuneSection,
     *,
     seed: int,
@@ -158,11 +144,9 @@ def train(
     """Trains an adapter, resuming by itself when `folder` holds a checkpoint of the same run.
 
     Args:
-        model_folder: base model, as safetensors.
-        train_rows: rows to train on. Rows longer than `settings.max_seq_length` or without a trained token are
-            dropped and counted, never truncated.
+        train_rows: those longer than `settings.max_seq_length` or without a trained token are dropped and counted,
+            never truncated.
         validation_rows: rows that decide which adapter is best; without any, the last one is.
-        settings: rank, rates and sizes.
         seed: seeds the adapter's initial values and the order of the rows.
         folder: receives `checkpoint.safetensors` while training and `adapter/` at the end. A checkpoint of
             other rows, settings, seed or base weights is replaced.
@@ -195,13 +179,7 @@ class _Run:
     """A training run, between two of its optimiser steps."""
 
     def __init__(
-        self,
-        model_folder: Path,
-        rows: list[Rendered],
-        validation: list[Rendered],
-        settings: FinetuneSection,
-        seed: int,
-        folder: Path,
+        self, model_folder: Path, rows: Rows, validation: Rows, settings: FinetuneSection, seed: int, folder: Path
     ) -> None:
         self.rows, self.settings, self.seed, self.folder = rows, settings, seed, folder
         self.base_name = str(model_folder)
@@ -240,7 +218,8 @@ class _Run:
         self.state, self.best = _State(), dict[str, torch.Tensor]()
         torch.manual_seed(self.seed)
         if found := self.checkpoint.restore():
-            self.state, self.best = _State.from_json(found[0]), found[1]
+            values, self.best = found
+            self.state = _State(**{**values, "history": [HistoryEntry(**entry) for entry in values["history"]]})
         self.saved = time.monotonic()
 
     @property
@@ -263,7 +242,10 @@ class _Run:
         validation = self._validate(rate) if state.step in self.validate_at else None
         state.seconds += time.monotonic() - start
         if state.step in self.validate_at or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-            self._save()
+            saving = time.monotonic()
+            self.checkpoint.write(asdict(state), self.best)
+            self.saved = time.monotonic()
+            state.seconds += self.saved - saving
         return TrainProgress(state.step, self.steps, loss, validation, state.tokens / state.step_seconds)
 
     def _step(self, rate: float) -> float:
@@ -281,8 +263,7 @@ class _Run:
                 parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
         self._check_finite(state.step + 1, total, norm.item())
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
         state.step += 1
@@ -299,7 +280,7 @@ class _Run:
                 f"finetune.learning_rate (it is {self.settings.learning_rate:g})."
             )
 
-    def _gradient(self, rows: Sequence[Rendered]) -> tuple[float, list[torch.Tensor]]:
+    def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
         """Summed loss of some rows and its gradient with respect to the adapters, in the order of `parameters`.
 
         Returned instead of accumulated in `.grad`, which several threads must not share.
@@ -312,10 +293,9 @@ class _Run:
             gradients = [old.add_(new) for old, new in zip(gradients, found, strict=True)] if gradients else list(found)
         return total, gradients
 
+    @torch.no_grad()  # on what the workers call, because each thread has its own gradient mode
     def _loss(self, batch: MicroBatch) -> float:
-        """Summed loss of a micro-batch, without a gradient."""
-        with torch.no_grad():  # each thread has its own gradient mode
-            return decoder.summed_loss(self.model, batch).item()
+        return decoder.summed_loss(self.model, batch).item()
 
     def _validate(self, rate: float) -> float | None:
         """Records a history entry and keeps the adapter if it is the best so far."""
@@ -331,12 +311,6 @@ class _Run:
         if state.worse == 0:
             self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         return validation
-
-    def _save(self) -> None:
-        start = time.monotonic()
-        self.checkpoint.write(asdict(self.state), self.best)
-        self.saved = time.monotonic()
-        self.state.seconds += self.saved - start
 
     def report(self, rows_left_out: int, validation_rows_left_out: int) -> TrainReport:
         """Writes the best adapter and says what the run did."""
@@ -372,5 +346,5 @@ def learning_rate(settings: FinetuneSection, step: int, steps: int) -> float:
     return settings.learning_rate * fall[settings.lr_scheduler]
 
 
-def _usable(rows: Sequence[Rendered], max_seq_length: int) -> list[Rendered]:
+def _usable(rows: Rows, max_seq_length: int) -> Rows:
     return [row for row in rows if len(row.ids) <= max_seq_length and trained_tokens(row) > 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -69,6 +70,26 @@ def test_links_that_leave_the_folder_are_skipped_and_others_read(tmp_path: Path)
     assert [document.id for document in documents] == ["a.md", "link.md"]
     assert {item.path for item in skipped} == {"leak.md", "folder"}
     assert all("leaves the folder" in item.reason for item in skipped)
+
+
+def test_unreadable_folder_whose_name_is_not_utf8_is_skipped_with_a_printable_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.md").write_text("text")
+    closed = tmp_path / os.fsdecode(b"caf\xe9")
+    closed.mkdir()
+    opened = os.open
+
+    def refusing(path: str, flags: int, mode: int = 0o777) -> int:
+        if path == f"{closed}/":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr("index.documents.walk.os.open", refusing)  # `chmod` does not stop root
+    documents, skipped = read_documents(tmp_path)
+    assert [document.id for document in documents] == ["a.md"]
+    assert [(item.path, item.reason) for item in skipped] == [("'caf\\udce9'", "cannot be read (Permission denied)")]
+    skipped[0].path.encode()
 
 
 def test_missing_or_unreadable_folder_says_what_to_do(tmp_path: Path) -> None:

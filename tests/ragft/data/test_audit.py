@@ -47,7 +47,7 @@ def test_different_questions_are_not_taken_for_one(first: str, second: str) -> N
 
 
 def test_overlap_is_refused_where_it_counts() -> None:
-    with pytest.raises(UsageError, match=r"questions stand among .*1 in all; the first: question 'q' is example 'e'"):
+    with pytest.raises(UsageError, match=r"questions are also .*1 in all; the first: question 'q' is example 'e'"):
         refuse_overlap([Example("e", "When?", "a")], [Question("q", "when", ("a",), (), True)])
 
 
@@ -124,4 +124,4 @@ def test_audit_ends_with_1_where_there_are_errors(domain: Domain, ragft: Ragft) 
     assert values["errors"] == 1
     assert [row["what"] for row in values["findings"] if row["state"] == "error"] == ["overlap"]
     shown = ragft("data", "audit", "-c", domain.config)
-    assert "1 error and 0 warnings: mend the errors first." in shown.out
+    assert "1 error and 0 warnings: correct the errors first." in shown.out

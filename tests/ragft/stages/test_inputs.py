@@ -119,6 +119,7 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.labels": ["staff"],
     "evaluate.limit": 2,
     "engine.backend": "vllm",
+    "finetune.method": "lora",
     "serve.setups": ["rag-only"],
 }  # fmt: skip
 
