@@ -8,6 +8,8 @@ KIND := $(if $(GPU),gpu,cpu)
 RUN  := $(VENV)/bin
 export VENV
 export OMP_WAIT_POLICY = passive
+# The thousands of modules of torch and transformers are compiled once, and not again by every process.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: setup demo test test-fast lint benchmark clean help
 

@@ -36,6 +36,7 @@ def half_written(desk: Path) -> list[Path]:
     return [path for path in desk.rglob("*") if path.suffix == ".tmp" or path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_named_and_the_others_indexed(desk: Path, tmp_path: Path) -> None:
     documents = desk / "documents"
     (documents / "picture.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
@@ -102,6 +103,7 @@ def test_encoder_with_other_weights_than_the_indexs_is_refused_and_the_index_sta
     assert half_written(desk) == []
 
 
+@pytest.mark.slow
 def test_model_folder_without_a_tokenizer_is_refused_before_training(desk: Path, tmp_path: Path) -> None:
     bare = tmp_path / "model"
     bare.mkdir()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import errno
 import fcntl
-import importlib.metadata
 import json
 import os
 import time
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragft import artifacts
 from ragft.artifacts import (
     MANIFEST,
     artifacts_in,
@@ -237,13 +237,7 @@ def test_version_of_a_model_is_its_content_which_its_manifest_remembers(tmp_path
 
 def test_versions_of_the_named_packages_are_part_of_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"torch": "2.1", "vllm": "0.3"}
-
-    def version(name: str) -> str:
-        if name not in installed:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return installed[name]
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(artifacts, "_installed_version", installed.get)
     before = {names: fingerprint_of("mix", {}, names) for names in (("torch",), ("torch", "vllm"), ("torch", "peft"))}
     assert before["torch",] == before["torch", "peft"] != before["torch", "vllm"]
     installed["vllm"] = "0.4"
