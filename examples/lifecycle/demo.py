@@ -81,7 +81,7 @@ def serving(port: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
             port = 0
     console.print(f"[bold]$ ragft serve --port {port} -c {CONFIG}[/]")
     server = subprocess.Popen(
-        [RAGFT, "serve", "--port", str(port), "-c", CONFIG], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [RAGFT, "serve", "--port", str(port), "-c", CONFIG], stderr=subprocess.PIPE, text=True, process_group=0
     )
     lines: Queue[str] = Queue()
     assert server.stderr is not None

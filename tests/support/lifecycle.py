@@ -34,11 +34,15 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def start(*arguments: object, cwd: Path, **extra: str) -> subprocess.Popen[str]:
-    """`ragft ARGUMENTS` as the leader of a process group of its own."""
+    """`ragft ARGUMENTS` as the leader of a process group of its own, in the session of the tests.
+
+    Linux shares a processor between sessions (autogroups), and its kernel 6.18 can leave a session without any of a
+    core that another one keeps busy: `import torch`, which binds itself to each core in turn, then never ends.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "ragft", *map(str, arguments)],
         cwd=cwd, env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, preexec_fn=hear_interrupts,
+        process_group=0, preexec_fn=hear_interrupts,
     )  # fmt: skip
 
 

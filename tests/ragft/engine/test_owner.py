@@ -41,7 +41,7 @@ def program(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     script.write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, process_group=0
     )
     yield process
     with contextlib.suppress(ProcessLookupError):
