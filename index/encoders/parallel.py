@@ -19,12 +19,10 @@ class OneThreadWorkers:
 
     def __init__(self, count: int, min_parallel: int = 1) -> None:
         """With fewer items or fewer workers (`count`) than `min_parallel`, the calling thread uses all its threads."""
-        import torch
-
         self.count = count
         self._min_parallel = min_parallel
         in_parallel = count >= min_parallel
-        self._pool = ThreadPoolExecutor(count, "one-thread", torch.set_num_threads, (1,)) if in_parallel else None
+        self._pool = ThreadPoolExecutor(count, "one-thread", _take_one_thread) if in_parallel else None
 
     def map(self, work: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
         """`work` of every item, in the order of the items; raises the first error."""
@@ -46,3 +44,11 @@ class OneThreadWorkers:
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def _take_one_thread() -> None:
+    import torch
+
+    # A thread's first computation takes over what the process has set by then, so it must have been before.
+    torch.get_num_threads()
+    torch.set_num_threads(1)

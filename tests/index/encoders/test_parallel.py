@@ -38,6 +38,19 @@ def test_workers_compute_with_one_thread_each_and_the_caller_keeps_its_own() -> 
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_worker_that_computes_late_still_uses_one_thread() -> None:
+    both = threading.Barrier(2)
+
+    def late(number: int) -> int:
+        both.wait(60)
+        return torch.get_num_threads() if number else 0
+
+    with closing(OneThreadWorkers(2)) as workers:
+        assert workers.map(late, [0, 0]) == [0, 0]
+        assert workers.map(late, [1, 1]) == [1, 1]
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(("count", "items"), [(2, 1), (1, 5), (0, 5)])
 def test_too_few_items_or_workers_are_left_to_the_calling_thread(count: int, items: int) -> None:
     with closing(OneThreadWorkers(count, min_parallel=2)) as workers:
