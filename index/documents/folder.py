@@ -108,10 +108,10 @@ def _visible_files(
 def _with_sides(states: Mapping[str, FileState]) -> tuple[dict[str, FileState], dict[str, list[str]]]:
     """The state of each file combined with those of its side files; and the names of its side files, if it has any."""
     combined, sides = dict(states), dict[str, list[str]]()
-    for side in sorted(states):
-        if (name := described_file(side)) is not None and name in states:
-            sides.setdefault(name, []).append(side)
-            combined[name] = combined[name] + states[side] if combined[name] and states[side] else b""
+    described = {side: name for side in states if (name := described_file(side)) is not None and name in states}
+    for side, name in sorted(described.items()):
+        sides.setdefault(name, []).append(side)
+        combined[name] = combined[name] + states[side] if combined[name] and states[side] else b""
     return combined, sides
 
 

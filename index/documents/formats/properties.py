@@ -44,7 +44,9 @@ class Properties:
 
 def described_file(name: str) -> str | None:
     """Name of the file that the side file of this name describes; None if it is not the name of a side file."""
-    return next((name.removesuffix(suffix) for suffix in _SIDE_SUFFIXES if name.endswith(suffix)), None)
+    if not name.endswith(_SIDE_SUFFIXES):  # asked of every file of a folder
+        return None
+    return next(name.removesuffix(suffix) for suffix in _SIDE_SUFFIXES if name.endswith(suffix))
 
 
 def front_matter(text: str) -> tuple[Properties, str]:
