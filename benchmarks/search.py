@@ -93,12 +93,10 @@ def measure(
         begin = time.process_time()
         search(snapshot, encoder, corpus.queries[:1], SearchSettings(k=K))
         first.append(time.process_time() - begin)
-    runs: dict[str, Callable[[str, Vectors], object]] = {
-        "floor": lambda text, vector: floor.search(vector, K),
-        "dense": lambda text, vector: search(snapshot, encoder, [text], SearchSettings(k=K, mode="dense")),
-        "lexical": lambda text, vector: search(snapshot, encoder, [text], SearchSettings(k=K, mode="lexical")),
-        "hybrid": lambda text, vector: search(snapshot, encoder, [text], SearchSettings(k=K)),
-    }
+    runs: dict[str, Callable[[str, Vectors], object]] = {"floor": lambda text, vector: floor.search(vector, K)}
+    for mode in ("dense", "lexical", "hybrid"):
+        settings = SearchSettings(k=K, mode=mode)
+        runs[mode] = lambda text, vector, settings=settings: search(snapshot, encoder, [text], settings)
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number, text in enumerate(corpus.queries[:queries]):
         vector = corpus.query_vectors[number : number + 1]
