@@ -139,6 +139,8 @@ def _words(annotation: Any) -> str:
         return f"list of {_words(arguments[0])}"
     if origin is dict:
         return "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
     if hasattr(annotation, "__metadata__"):
         return _words(annotation.__origin__)
     return _NAMES[annotation]

@@ -10,7 +10,7 @@ Knows files, text, vectors and the durability of what it writes. Knows nothing o
 serving. Importing it is cheap: FAISS, torch and sentence-transformers are loaded when they are first used.
 """
 
-from index.documents.chunking import Chunk, ChunkSettings, chunk_document
+from index.documents.chunking import Chunk, Chunker, ChunkSettings, chunk_document
 from index.documents.document import Document, Skipped
 from index.documents.folder import read_documents
 from index.documents.formats.settings import Fields, Limits, ReadSettings
@@ -41,6 +41,7 @@ from index.timings import Timings
 __all__ = [
     "Chunk",
     "ChunkSettings",
+    "Chunker",
     "CorruptSnapshot",
     "CrossEncoderReranker",
     "Document",

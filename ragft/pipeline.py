@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from index.documents.document import Metadata
 from index.encoders.encoder import Encoder
 from index.encoders.reranker import Reranker
+from index.search.long_queries import note_on_length
 from index.search.search import Hit, search
 from index.search.settings import SearchSettings
 from index.store.filters import Filter, Labels
@@ -34,12 +37,14 @@ class Retrieved:
     Attributes:
         milliseconds: of the whole search; of several questions at once, each one's share.
         timings_ms: of its stages, as `index.timings.STAGES` names them.
+        notes: what whoever asked should know about the search, a sentence each.
     """
 
     hits: tuple[Hit, ...]
     index_version: str
     milliseconds: float
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,14 @@ class Prompt:
     """A question ready for an engine.
 
     Attributes:
-        retrieved: None for a setup without retrieval.
+        retrieved: None for a setup without retrieval; its hits are those whose passages are in the prompt.
+        passages_dropped: number of the last passages found that are not, because the prompt would have been too long.
     """
 
     setup: Setup
     messages: list[Message]
     retrieved: Retrieved | None
+    passages_dropped: int = 0
 
     @property
     def hits(self) -> tuple[Hit, ...]:
@@ -78,7 +85,13 @@ class Citation:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a user gets, with the versions of all that it came from."""
+    """What a user gets, with the versions of all that it came from.
+
+    Attributes:
+        hits: the passages in the prompt.
+        passages_dropped: see `Prompt`.
+        notes: see `Retrieved`.
+    """
 
     text: str
     setup: str
@@ -92,6 +105,8 @@ class Answer:
     retrieval_ms: float
     ttft_ms: float
     total_ms: float
+    passages_dropped: int = 0
+    notes: tuple[str, ...] = ()
     prompt_token_ids: tuple[int, ...] = field(repr=False, default=())
     token_ids: tuple[int, ...] = field(repr=False, default=())
 
@@ -150,7 +165,14 @@ class Retriever:
         count = max(1, len(questions))
         each = (time.perf_counter() - begin) * 1000 / count
         stages = {stage: spent / count for stage, spent in timings.milliseconds.items()}
-        return [Retrieved(tuple(hits), snapshot.id, each, stages) for hits in found]
+        return [
+            Retrieved(tuple(hits), snapshot.id, each, stages, self._notes(question, settings))
+            for question, hits in zip(questions, found, strict=True)
+        ]
+
+    def _notes(self, question: str, settings: SearchSettings) -> tuple[str, ...]:
+        note = None if settings.mode == "lexical" else note_on_length(self.encoder, question)
+        return () if note is None else (note,)
 
 
 @dataclass(frozen=True)
@@ -172,17 +194,42 @@ class Pipeline:
 
     def render(
         self, setup: Setup, question: str, retrieved: Retrieved | None, *,
-        history: Sequence[Message] = (), following: Sequence[Message] = (),
+        history: Sequence[Message] = (), following: Sequence[Message] = (), tools: Any = None,
     ) -> Prompt:  # fmt: skip
-        """The prompt for a question whose passages are known already; see `conversation` for the turns around it."""
-        passages = None
-        if setup.retrieval:
-            if retrieved is None:
-                raise ValueError(f"setup {setup.name} needs passages")
-            passages = [hit.passage for hit in retrieved.hits]
-        system = self.config.prompt.system
-        messages = conversation(system, question, passages, history=history, following=following)
-        return Prompt(setup, messages, retrieved if setup.retrieval else None)
+        """The prompt for a question whose passages are known already; it loses its last passages if it would not fit.
+
+        Counting its tokens takes milliseconds; may be called from any thread.
+
+        Args:
+            history, following: see `conversation`.
+            tools: see `Engine.prompt_length`.
+        """
+        turns = partial(conversation, self.config.prompt.system, question, history=history, following=following)
+        if not setup.retrieval:
+            return Prompt(setup, turns(), None)
+        if retrieved is None:
+            raise ValueError(f"setup {setup.name} needs passages")
+        passages = [hit.passage for hit in retrieved.hits]
+        kept = self._fitting(setup, len(passages), lambda count: turns(passages[:count]), tools)
+        shown = replace(retrieved, hits=retrieved.hits[:kept])
+        return Prompt(setup, turns(passages[:kept]), shown, len(passages) - kept)
+
+    def _fitting(
+        self, setup: Setup, count: int, assemble: Callable[[int], Sequence[Message]], tools: Any
+    ) -> int:  # fmt: skip
+        """How many of `count` passages leave room for an answer, of half the window where that is short.
+
+        All of them if the engine is not there to be asked. None may be too many still: the engine then refuses.
+        """
+        engine, settings = self.engines.get(setup.model), self.config.engine
+        if engine is None or not count:
+            return count
+        room = settings.max_model_len - min(settings.max_tokens, settings.max_model_len // 2)
+
+        def length(passages: int) -> int:
+            return engine.prompt_length(assemble(passages), tools)
+
+        return count if length(count) <= room else max(0, bisect_right(range(count), room, key=length) - 1)
 
     async def retrieve(
         self,
@@ -227,6 +274,8 @@ class Pipeline:
             retrieval_ms=retrieved.milliseconds if retrieved else 0.0,
             ttft_ms=completion.ttft_ms,
             total_ms=completion.total_ms,
+            passages_dropped=prompt.passages_dropped,
+            notes=retrieved.notes if retrieved else (),
             prompt_token_ids=completion.prompt_token_ids,
             token_ids=completion.token_ids,
         )

@@ -106,10 +106,16 @@ def template_hash(tokenizer: Any) -> str:
     return hashlib.sha256(_template_of(tokenizer).encode()).hexdigest()[:16]
 
 
-def render_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """Token ids of a conversation that the model is to continue with the assistant's turn."""
+def render_prompt(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> list[int]:
+    """Token ids of a conversation that the model is to continue with the assistant's turn.
+
+    Args:
+        tools: what the model may call, as in OpenAI's requests; None: nothing.
+    """
     _template_of(tokenizer)
-    encoded = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True, return_dict=True)
+    encoded = tokenizer.apply_chat_template(
+        list(messages), tools=tools, add_generation_prompt=True, tokenize=True, return_dict=True
+    )
     return [int(token) for token in encoded["input_ids"]]
 
 

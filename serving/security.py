@@ -105,7 +105,7 @@ def digest_of(key: bytes) -> str:
 
 
 def _parse_line(line: str, where: str) -> tuple[str, Caller]:
-    parts = line.split()
+    parts = line.split(maxsplit=2)  # labels may hold spaces
     labelled = len(parts) == 3 and parts[2].startswith("labels=")
     if not (len(parts) == 2 or labelled) or not re.fullmatch(r"[0-9a-fA-F]{64}", parts[1]):
         raise UsageError(

@@ -1,40 +1,48 @@
-"""Splits documents into chunks that fit the encoder's window.
+"""Splits documents into chunks that fit the encoder's window, and a prompt of the model that reads them.
 
-Knows documents and a tokenizer, nothing of vectors. Three promises hold for every text: a chunk is a slice of its
-document, no passage is longer than the window, and no visible character is left out.
+Knows documents and tokenizers, nothing of vectors. Three promises hold for every text: a chunk is a slice of its
+document, no passage is longer than any of the measures allows, and no visible character is left out.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from blake3 import blake3
 
 from index.documents.document import Document, Metadata
+from index.documents.lengths import (
+    Characters,
+    EncoderLength,
+    EncoderTokens,
+    Measure,
+    ModelTokenizer,
+    ModelTokens,
+)
 from index.documents.markdown import headings
+from index.documents.sections import RULES, Section, Surroundings, has_body, section_headings, sections
+from index.documents.windows import Ruler, Windows
 
-CHUNKER_VERSION = 1
+__all__ = ["CHUNKER_VERSION", "Chunk", "ChunkSettings", "Chunker", "Cut", "chunk_document", "section_headings"]
+
+CHUNKER_VERSION = 2
 """Increased whenever documents are split differently; a refresh splits documents of another version again."""
 
 SMALLEST_WINDOW = 32
 """Smallest `max_tokens`; in fewer, a heading path and one long word may not fit together."""
 
+CHARACTERS_PER_TOKEN = 16
+"""Characters that a passage may have for each of its `max_tokens`: several times what known words take."""
+
+MODEL_TOKENS_PER_TOKEN = 2
+"""Tokens of the model that a passage may have for each of its `max_tokens`, unless the settings say otherwise."""
+
 PATH_SEPARATOR = " > "
 _ELLIPSIS = "…"
-
-_BOUNDARIES = (
-    re.compile(r"\n[ \t]*\n\s*"),  # paragraph
-    re.compile(r"\n(?=[ \t]*(?:[-*+]|\d+[.)])[ \t])"),  # list item
-    re.compile(r"\n+"),  # line, including table rows
-    re.compile(r"[.!?…]['\")\]]*\s+|[。！？]"),  # sentence
-    re.compile(r"\s+"),  # word
-)
-"""Where a section may be split, the best kinds first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +50,18 @@ class ChunkSettings:
     """How documents are split; part of what identifies a snapshot.
 
     Attributes:
-        max_tokens: longest passage in tokens, including special tokens and the heading path.
+        max_tokens: longest passage in tokens of the encoder, including special tokens and the heading path.
         overlap: tokens that consecutive chunks of a section share.
+        max_characters: longest passage in characters; None: `CHARACTERS_PER_TOKEN` for each of `max_tokens`.
+        max_model_tokens: longest passage in tokens of the model that reads it; None: its tokens are not counted.
+        model_tokenizer: fingerprint of the tokenizer that counts them.
     """
 
     max_tokens: int
     overlap: int = 0
+    max_characters: int | None = None
+    max_model_tokens: int | None = None
+    model_tokenizer: str = ""
 
     def __post_init__(self) -> None:
         if self.max_tokens < SMALLEST_WINDOW:
@@ -56,6 +70,10 @@ class ChunkSettings:
             raise ValueError(
                 f"overlap is {self.overlap}; it must lie between 0 and a quarter of max_tokens ({self.max_tokens // 4})"
             )
+        for name in ("max_characters", "max_model_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < self.max_tokens:
+                raise ValueError(f"{name} is {value}; it must be at least max_tokens ({self.max_tokens})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,8 @@ class Chunk:
         hash: blake3 of the passage, in hex; equal passages have equal vectors.
         page: number of the page on which it begins, from 1; None if the document has no pages.
         labels: callers that hold any of these may see it; empty: everybody may.
+        lead: what the passage repeats from above the slice: the column names of a table that was split, or the list
+            items above a nested one; empty if there is nothing to repeat.
     """
 
     document_id: str
@@ -79,6 +99,7 @@ class Chunk:
     page: int | None = None
     metadata: Metadata = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    lead: str = ""
 
     @property
     def id(self) -> str:
@@ -87,223 +108,260 @@ class Chunk:
 
     @property
     def passage(self) -> str:
-        """The text that is encoded, searched and shown to a model: the heading path, then the text below it."""
-        return _passage(self.heading_path, self.text)
+        """The text that is encoded, searched and shown to a model: heading path, lead, and the text below them."""
+        return _passage(self.heading_path, self.lead, self.text)
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
-    """The text under one heading, including the heading line: `text[start:end]`."""
+class Cut:
+    """A document as it was split.
 
-    path: tuple[str, ...]
-    start: int
-    end: int
+    Attributes:
+        chunks: in the text's order.
+        unknown: number of the measured passages that consist mostly of words which the encoder does not know.
+    """
+
+    chunks: list[Chunk]
+    unknown: int = 0
 
 
 def chunk_document(
     document: Document, tokenizer: Any, max_tokens: int, overlap: int = 0, fitting: Set[str] = frozenset()
 ) -> list[Chunk]:
-    """Split a document at its headings, and sections that are longer than the window further; in the text's order.
+    """Split a document by the encoder's tokens and by characters; see `Chunker.cut`.
 
     Args:
         tokenizer: fast tokenizer of transformers (one that returns offsets).
         max_tokens, overlap: see `ChunkSettings`.
-        fitting: hashes of passages known to fit into `max_tokens`; they are not measured again.
 
     Raises:
-        ValueError: `max_tokens` or `overlap` is out of range, or a character takes more tokens than the window has.
+        ValueError: as `ChunkSettings` and `Chunker.cut`.
     """
-    settings = ChunkSettings(max_tokens, overlap)
-    sections = _with_short_paths(_sections(document), tokenizer, max_tokens // 4)
-    # Most sections fit whole. Measuring all of them in one call, and computing token offsets only if a section must be
-    # split, keeps the tokenizer's cost per call off the common path.
-    whole = [_chunk(document, section.path, section.start, section.end) for section in sections]
-    new = [chunk for chunk in whole if chunk.hash not in fitting]
-    lengths = _count_tokens([chunk.passage for chunk in new], tokenizer)
-    long = {chunk.start for chunk, length in zip(new, lengths, strict=True) if length > max_tokens}
-    if not long:
-        return whole
-    starts = [start for start, _ in _token_offsets(document.text, tokenizer)]
-    chunks: list[Chunk] = []
-    for section, chunk in zip(sections, whole, strict=True):
-        if chunk.start in long:
-            chunks.extend(_split_section(document, section, starts, tokenizer, settings))
-        else:
-            chunks.append(chunk)
-    return chunks
+    return Chunker(tokenizer, ChunkSettings(max_tokens, overlap)).cut(document, fitting).chunks
 
 
-def section_headings(document: Document) -> list[str]:
-    """The heading of each section in reading order, or the document's title for a section without its own."""
-    return [section.path[-1] for section in _sections(document)]
+@dataclass(frozen=True)
+class Chunker:
+    """Splits documents.
+
+    Attributes:
+        tokenizer: the encoder's: a fast tokenizer of transformers (one that returns offsets).
+        model: the tokenizer that counts `settings.max_model_tokens`; None if they are not counted.
+    """
+
+    tokenizer: Any
+    settings: ChunkSettings
+    model: ModelTokenizer | None = None
+
+    def cut(self, document: Document, fitting: Set[str] = frozenset()) -> Cut:
+        """Split a document at its headings, and sections that are longer than the window further.
+
+        Args:
+            fitting: hashes of passages known to fit; they are not measured again.
+
+        Raises:
+            ValueError: a character takes more tokens than the window has.
+        """
+        parts = _with_short_paths(sections(document), self._measures)
+        # Most sections fit whole. Measuring all of them in one call, and computing token offsets only if a section must
+        # be split, keeps the tokenizer's cost per call off the common path.
+        whole = [_chunk(document, part.path, part.start, part.end) for part in parts]
+        new = [chunk for chunk in whole if chunk.hash not in fitting]
+        lengths = self._encoder.lengths([chunk.passage for chunk in new])
+        long = self._too_long(new, lengths)
+        unknown = sum(
+            length.is_mostly_unknown for chunk, length in zip(new, lengths, strict=True) if chunk.start not in long
+        )
+        if not long:
+            return Cut(whole, unknown)
+        splitter = _Splitter(document, self.settings.overlap, self._encoder, self._measures)
+        chunks: list[Chunk] = []
+        for part, chunk in zip(parts, whole, strict=True):
+            if chunk.start in long:
+                found = splitter.split(part)
+                unknown += found.unknown
+                chunks.extend(found.chunks)
+            else:
+                chunks.append(chunk)
+        return Cut(chunks, unknown)
+
+    def _too_long(self, chunks: Sequence[Chunk], lengths: Sequence[EncoderLength]) -> set[int]:
+        """The starts of the chunks that do not fit; `lengths` are those of their passages."""
+        encoder, *others = self._measures
+        long = {chunk.start for chunk, length in zip(chunks, lengths, strict=True) if length.tokens > encoder.limit}
+        for measure in others:
+            rest = [chunk for chunk in chunks if chunk.start not in long]
+            found = measure.excess([chunk.passage for chunk in rest], measure.limit)
+            long |= {chunk.start for chunk, excess in zip(rest, found, strict=True) if excess > 0}
+        return long
+
+    @cached_property
+    def _encoder(self) -> EncoderTokens:
+        return EncoderTokens(self.tokenizer, self.settings.max_tokens)
+
+    @cached_property
+    def _measures(self) -> list[Measure]:
+        """All that a passage must fit, the encoder first."""
+        settings = self.settings
+        found: list[Measure] = [
+            self._encoder, Characters(settings.max_characters or CHARACTERS_PER_TOKEN * settings.max_tokens)
+        ]  # fmt: skip
+        if self.model is not None and settings.max_model_tokens is not None:
+            found.append(ModelTokens(self.model, settings.max_model_tokens))
+        return found
 
 
 @lru_cache(maxsize=4096)
-def _passage(path: tuple[str, ...], text: str) -> str:
+def _passage(path: tuple[str, ...], lead: str, text: str) -> str:
     """See `Chunk.passage`. Cached, because a refresh asks for it four times: to measure, hash, encode and index it."""
     body = text[_leading_headings(text, path) :].strip()
-    return PATH_SEPARATOR.join(path) + ("\n" + body if body else "")
+    return "\n".join(part for part in (PATH_SEPARATOR.join(path), lead, body) if part)
 
 
 def _leading_headings(text: str, path: Sequence[str]) -> int:
     """Number of characters at the start of a text that only repeat headings of the path."""
     end = 0
     # Possessive, so that a long first line is not backtracked through for every hit of every search.
-    if not text.lstrip().startswith("#") and not re.match(r"\s*[^\n]++\n {0,3}[=-]{2}", text):
+    if not text.lstrip().lstrip(RULES).startswith("#") and not re.match(r"\s*[^\n]++\n {0,3}[=-]{2}", text):
         return end
     for heading in headings(text):
-        if heading.text not in path or text[end : heading.start].strip():
+        if heading.text not in path or has_body(text[end : heading.start]):
             break
         end = heading.end
     return end
 
 
-def _token_offsets(text: str, tokenizer: Any) -> list[tuple[int, int]]:
-    """Start and end of each token."""
-    encoded = tokenizer(
-        text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, padding=False, verbose=False
-    )
-    offsets: list[tuple[int, int]] = encoded["offset_mapping"]
-    return offsets
-
-
-def _count_tokens(texts: Sequence[str], tokenizer: Any) -> list[int]:
-    """Length of each text in tokens, including special tokens."""
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), truncation=False, padding=False, verbose=False)
-    return [len(ids) for ids in encoded["input_ids"]]
-
-
-def _sections(document: Document) -> list[_Section]:
-    """The document split at its headings; the heading line of a section without a body goes to a neighbour."""
-    text = document.text
-    sections: list[_Section] = []
-    stack: list[tuple[int, str]] = []
-    start = body = 0
-    for heading in headings(text) if document.is_markdown else ():
-        if text[body : heading.start].strip():
-            sections.append(_Section(_path(document.title, stack), start, heading.start))
-            start = heading.start
-        while stack and stack[-1][0] >= heading.level:
-            stack.pop()
-        stack.append((heading.level, heading.text))
-        body = heading.end
-    if text[body:].strip() or not sections:
-        sections.append(_Section(_path(document.title, stack), start, len(text)))
-    else:
-        sections[-1] = replace(sections[-1], end=len(text))
-    return sections
-
-
-def _path(title: str, stack: Sequence[tuple[int, str]]) -> tuple[str, ...]:
-    return (title, *(heading for _, heading in stack if heading != title))
-
-
-def _with_short_paths(sections: list[_Section], tokenizer: Any, limit: int) -> list[_Section]:
-    lengths = _count_tokens([PATH_SEPARATOR.join(section.path) for section in sections], tokenizer)
+def _with_short_paths(found: Sequence[Section], measures: Sequence[Measure]) -> list[Section]:
+    """The sections, their heading paths shortened to a quarter of what a passage may have."""
+    joined = [PATH_SEPARATOR.join(section.path) for section in found]
+    long: set[int] = set()
+    for measure in measures:
+        excess = measure.excess(joined, measure.limit // 4)
+        long.update(number for number, length in enumerate(excess) if length > 0)
     return [
-        section if length <= limit else replace(section, path=_shorten(section.path, tokenizer, limit))
-        for section, length in zip(sections, lengths, strict=True)
+        replace(section, path=_shortened(section.path, PATH_SEPARATOR, measures, 4)) if number in long else section
+        for number, section in enumerate(found)
     ]
 
 
-def _shorten(path: tuple[str, ...], tokenizer: Any, limit: int) -> tuple[str, ...]:
-    """Drop headings from the middle, then the ends of those that remain, until the path fits."""
+def _shortened(parts: tuple[str, ...], separator: str, measures: Sequence[Measure], share: int) -> tuple[str, ...]:
+    """Drop parts from the middle, then the ends of those that remain, until they take one `share`th of a passage."""
 
-    def fits(parts: Sequence[str]) -> bool:
-        return _count_tokens([PATH_SEPARATOR.join(parts)], tokenizer)[0] <= limit
+    def fit(tried: Sequence[str]) -> bool:
+        text = separator.join(tried)
+        return all(measure.excess([text], measure.limit // share)[0] <= 0 for measure in measures)
 
-    while len(path) > 2 and not fits(path):
-        path = (path[0], *path[2:])
-    room = limit
-    while not fits(path):
+    while len(parts) > 2 and not fit(parts):
+        parts = (parts[0], *parts[2:])
+    encoder = measures[0]
+    room = encoder.limit // share
+    while not fit(parts):
         if room == 1:  # a single word of many tokens
             return (_ELLIPSIS,)
         room = room * 3 // 4
-        path = tuple(_first_tokens(part, tokenizer, max(1, room // len(path))) for part in path)
-    return path
+        parts = tuple(_beginning(part, encoder, max(1, room // len(parts))) for part in parts)
+    return parts
 
 
-def _first_tokens(text: str, tokenizer: Any, count: int) -> str:
-    offsets = _token_offsets(text, tokenizer)
-    return text if len(offsets) <= count else text[: offsets[count - 1][1]].rstrip(_ELLIPSIS + " ") + _ELLIPSIS
+def _beginning(text: str, encoder: Measure, count: int) -> str:
+    """The first tokens of a text, and a sign that it goes on."""
+    starts = encoder.starts(text)
+    return text if len(starts) <= count else text[: starts[count]].rstrip(_ELLIPSIS + " ") + _ELLIPSIS
 
 
-def _split_section(
-    document: Document, section: _Section, starts: list[int], tokenizer: Any, settings: ChunkSettings
-) -> list[Chunk]:
-    """Split a section that is longer than the window.
-
-    The tokens of the whole document are computed once. A slice may be a few tokens longer when tokenised on its own
-    (where a word is cut in two), so its passage is measured as it will be encoded, and the section is split again with
-    less room if one does not fit.
-    """
-    room = settings.max_tokens - _count_tokens([PATH_SEPARATOR.join(section.path)], tokenizer)[0]
-    while room > 0:
-        spans = _spans(document.text, section, starts, room, settings.overlap)
-        chunks = [_chunk(document, section.path, start, end) for start, end in spans]
-        excess = max(_count_tokens([chunk.passage for chunk in chunks], tokenizer)) - settings.max_tokens
-        if excess <= 0:
-            return chunks
-        room -= excess
-    raise ValueError(
-        f"{document.id} cannot be split into passages of {settings.max_tokens} tokens at character {section.start}; "
-        "raise max_tokens"
-    )
-
-
-def _chunk(document: Document, path: tuple[str, ...], start: int, end: int) -> Chunk:
+def _chunk(document: Document, path: tuple[str, ...], start: int, end: int, lead: str = "") -> Chunk:
     """The chunk of a slice, without white space at its ends."""
     piece = document.text[start:end]
     text = piece.strip()
     start += len(piece) - len(piece.lstrip())
     end, page = start + len(text), document.page_at(start)
-    digest = blake3(_passage(path, text).encode()).hexdigest()
-    return Chunk(document.id, document.title, path, start, end, text, digest, page, document.metadata, document.labels)
+    digest = blake3(_passage(path, lead, text).encode()).hexdigest()
+    return Chunk(
+        document.id, document.title, path, start, end, text, digest, page, document.metadata, document.labels, lead
+    )
 
 
-def _spans(text: str, section: _Section, starts: list[int], room: int, overlap: int) -> list[tuple[int, int]]:
-    """Slices of at most `room` tokens that together cover the section; none is blank.
+@dataclass(frozen=True)
+class _Splitter:
+    """Splits the sections of one document that are longer than a passage may be."""
 
-    The first one includes the heading lines at the start, which take no room: the passage does not repeat them.
-    """
-    start = section.start + _leading_headings(text[section.start : section.end], section.path)
-    cuts = [[start + match.end() for match in kind.finditer(text[start : section.end])] for kind in _BOUNDARIES]
-    spans: list[tuple[int, int]] = []
-    end = start
-    while True:
-        first = bisect_left(starts, start)
-        # Tokens may share a character (bytes of an emoji), so the window grows until it holds a whole one.
-        after = first + room
-        while after < len(starts) and starts[after] <= start:
-            after += 1
-        limit = starts[after] if after < len(starts) else section.end
-        if limit >= section.end:
-            spans.append((start, section.end))
-            break
-        end = _best_cut(cuts, start, end, limit)
-        spans.append((start, end))
-        start = _overlapped(cuts[-1], starts, first, end, overlap)
-    spans[0] = (section.start, spans[0][1])
-    return [(start, end) for start, end in spans if text[start:end].strip()]
+    document: Document
+    overlap: int
+    encoder: EncoderTokens
+    measures: Sequence[Measure]
+    starts: dict[int, Sequence[int]] = field(default_factory=dict)
+    costs: dict[tuple[str, int], int] = field(default_factory=dict)
 
+    def split(self, section: Section) -> Cut:
+        """Split a section by what it is too long in, the model's tokens only where a passage has too many of them.
 
-def _overlapped(words: list[int], starts: list[int], first: int, end: int, overlap: int) -> int:
-    """Start of the slice after `end`: at a word, at most `overlap` tokens and half a slice before `end`."""
-    beyond = bisect_left(starts, end)
-    back = min(overlap, (beyond - first) // 2)
-    if not back:
-        return end
-    place = bisect_left(words, starts[beyond - back])
-    return min(words[place], end) if place < len(words) else end
+        A slice may be a few tokens longer when tokenised on its own (where a word is cut in two), so its passage is
+        measured as it will be read, and the section is split again with less room if one does not fit.
 
+        Raises:
+            ValueError: there is no room left.
+        """
+        path = PATH_SEPARATOR.join(section.path) + "\n"
+        rooms = {number: measure.limit - measure.count([path])[0] for number, measure in enumerate(self.measures[:2])}
+        while min(rooms.values()) > 0:
+            chunks = self._slices(section, rooms)
+            passages = [chunk.passage for chunk in chunks]
+            lengths = self.encoder.lengths(passages)
+            excess = [max(length.tokens for length in lengths) - self.encoder.limit]
+            excess += [max(measure.excess(passages, measure.limit)) for measure in self.measures[1:]]
+            if max(excess) <= 0:
+                return Cut(chunks, sum(length.is_mostly_unknown for length in lengths))
+            for number, (measure, length) in enumerate(zip(self.measures, excess, strict=True)):
+                if number not in rooms and length > 0:
+                    rooms[number] = measure.limit - measure.count([path])[0]
+                elif length > 0:
+                    rooms[number] -= length
+        raise ValueError(
+            f"{self.document.id} cannot be split into passages of {self.encoder.limit} tokens at character "
+            f"{section.start}; raise max_tokens"
+        )
 
-def _best_cut(cuts: list[list[int]], start: int, done: int, limit: int) -> int:
-    """The last boundary beyond `done` in the second half of the window, of the best kind that has one; else its end."""
-    least = max(done, start + (limit - start) // 2)
-    for positions in cuts:
-        place = bisect_right(positions, limit) - 1
-        if place >= 0 and positions[place] > least:
-            return positions[place]
-    return limit
+    def _slices(self, section: Section, rooms: Mapping[int, int]) -> list[Chunk]:
+        """The section in slices that have these rooms, by the numbers of their measures.
+
+        The first one includes the heading lines at the start, which take no room: the passage does not repeat them.
+        """
+        text = self.document.text
+        rulers = [Ruler(self._starts_of(number), room) for number, room in rooms.items()]
+
+        def taken(place: int) -> list[int]:
+            lead = self._lead(section, place)
+            return [self._cost(lead, number) if lead else 0 for number in rooms]
+
+        start = section.start + _leading_headings(text[section.start : section.end], section.path)
+        spans = Windows(text, rulers, self.overlap, taken).spans(start, section.end)
+        spans[0] = (section.start, spans[0][1])
+        return [
+            _chunk(self.document, section.path, start, end, self._lead(section, start))
+            for start, end in spans
+            if text[start:end].strip()
+        ]
+
+    def _lead(self, section: Section, place: int) -> str:
+        """What a passage from this place on repeats, shortened to half of what a passage may have."""
+        text = self.document.text
+        while place < section.end and text[place].isspace():
+            place += 1
+        lead = self._surroundings.lead(section, place)
+        return "\n".join(_shortened(lead, "\n", self.measures, 2)) if lead else ""
+
+    @cached_property
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self.document)
+
+    def _starts_of(self, number: int) -> Sequence[int]:
+        """Where the units of a measure begin in the whole document; computed once."""
+        if number not in self.starts:
+            self.starts[number] = self.measures[number].starts(self.document.text)
+        return self.starts[number]
+
+    def _cost(self, lead: str, number: int) -> int:
+        """How much room of a measure a lead takes; counted once."""
+        if (lead, number) not in self.costs:
+            self.costs[lead, number] = self.measures[number].count([lead + "\n"])[0]
+        return self.costs[lead, number]

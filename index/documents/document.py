@@ -15,9 +15,9 @@ from index.documents.markdown import headings
 
 _MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
 
-Value = str | int | float | bool | list[str]
+Value = str | int | float | bool | list[str | int | float | bool]
 Metadata = Mapping[str, Value]
-"""Flat JSON values; lists hold strings only."""
+"""Flat JSON values; lists hold no lists or objects."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class ExtractedTexts:
 
     def __init__(self, root: Path, settings: ReadSettings) -> None:
         self._path = root / EXTRACTED_FILE
-        context = [EXTRACTION_VERSION, asdict(settings.fields), asdict(settings.limits)]
+        read_with = asdict(settings)
+        context = [EXTRACTION_VERSION, *(read_with[name] for name in ("fields", "fields_by_file", "limits"))]
         self._context = json.dumps(context, sort_keys=True).encode()
         self._used: set[bytes] = set()
         self._new: dict[bytes, list[Document | Skipped]] = {}

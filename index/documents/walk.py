@@ -20,14 +20,20 @@ def last_change(state: FileState) -> int:
 
 
 def visible_files(
-    folder: Path, wanted: Callable[[str], bool] | None, unreadable: Callable[[str, OSError], None]
+    folder: Path,
+    wanted: Callable[[str], bool] | None,
+    unreadable: Callable[[str, OSError], None],
+    entered: Callable[[str], bool] = lambda name: True,
 ) -> Iterator[tuple[str, FileState | None]]:
     """Yield every file below `folder` that is not hidden, in no particular order; links to folders are not followed.
+
+    A hidden file that may be meant as a side file (see `index.documents.side_files`) is yielded as not wanted.
 
     Args:
         folder: folder to walk.
         wanted: decides by its name whether the state of a file is asked for; None: it is for every file.
         unreadable: called for each folder that cannot be read, with its name.
+        entered: decides by its name whether a folder below `folder` is looked into.
 
     Yields:
         The file's path below the folder, with forward slashes, and its state; None if it is not wanted.
@@ -46,9 +52,12 @@ def visible_files(
                 for entry in entries:
                     name = prefix + entry.name
                     if entry.name.startswith("."):
+                        if "meta" in entry.name.lower() and not entry.is_dir(follow_symlinks=False):
+                            yield name, None
                         continue
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(name + "/")
+                        if entered(name):
+                            waiting.append(name + "/")
                     else:
                         yield name, _state(entry) if wanted is None or wanted(name) else None
         except OSError as error:
@@ -57,7 +66,12 @@ def visible_files(
             os.close(parent)
 
 
-def _state(entry: os.DirEntry[str]) -> FileState:
+def state_of(path: Path) -> FileState:
+    """The state of one file, as the walk finds it."""
+    return _state(path)
+
+
+def _state(entry: os.DirEntry[str] | Path) -> FileState:
     try:
         stat = entry.stat()
     except OSError:

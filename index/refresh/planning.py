@@ -6,7 +6,7 @@ Only documents that were read are looked at one by one; unchanged ones stay colu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from blake3 import blake3
 
-from index.documents.chunking import Chunk, ChunkSettings, chunk_document
+from index.documents.chunking import Chunk, Chunker, ChunkSettings
 from index.documents.document import Document, Skipped
 from index.encoders.encoder import TextEncoder
 from index.errors import NoSnapshot
@@ -22,6 +22,7 @@ from index.refresh.absent import is_of_older_cut, staying, unreadable
 from index.store.manifest import FORMAT
 from index.store.segment import Segment
 from index.store.snapshot import DocumentEntry, Snapshot, document_table
+from index.store.terms import Analysis
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Changes:
         known: for each passage hash whose vector is stored, the segment and row that hold it.
         documents: documents of the new snapshot, like `Snapshot.document_table`.
         kept: the skip of each document of `plan.kept`, by id.
+        unknown: for each added or changed document that has any, the number of its new passages that consist mostly of
+            words which the encoder does not know.
     """
 
     plan: RefreshPlan
@@ -65,6 +68,7 @@ class Changes:
     known: dict[str, tuple[Segment, int]]
     documents: pa.Table
     kept: dict[str, Skipped]
+    unknown: dict[str, int] = field(default_factory=dict)
 
     def new_passages(self) -> dict[str, str]:
         """The passages to encode, each once, by hash."""
@@ -75,8 +79,7 @@ def changes(
     base: Snapshot | None,
     standing: npt.NDArray[np.int64],
     documents: Sequence[Document],
-    settings: ChunkSettings,
-    encoder: TextEncoder,
+    chunker: Chunker,
     skipped: Sequence[Skipped],
 ) -> Changes:
     """Compare a folder with a snapshot.
@@ -84,21 +87,17 @@ def changes(
     Args:
         base: the snapshot; None to start from nothing.
         standing: (n,) rows of its document table that are known to be unchanged; empty if its chunking settings differ
-            from `settings`.
+            from those of `chunker`.
         documents: all other documents of the folder that can be read; if an id is in both, this one counts.
-        encoder: its tokenizer measures the chunks.
         skipped: what could not be read.
     """
     segments = base.segments if base else []
-    recut = base is not None and base.settings != settings
+    recut = base is not None and base.settings != chunker.settings
     found = _compare(base.document_table if base else document_table([]), standing, documents, skipped, recut)
     # Most sections of a changed document are unchanged, and measuring them again would take longer than all the rest.
     fitting = set().union(*(segment.hashes_of(found.cut_alike) for segment in segments)) if found.cut_alike else set()
-    chunks = [
-        chunk
-        for document in (*found.added, *found.changed)
-        for chunk in chunk_document(document, encoder.tokenizer, settings.max_tokens, settings.overlap, fitting)
-    ]
+    cuts = {document.id: chunker.cut(document, fitting) for document in (*found.added, *found.changed)}
+    chunks = [chunk for cut in cuts.values() for chunk in cut.chunks]
     wanted = sorted({chunk.hash for chunk in chunks})
     known: dict[str, tuple[Segment, int]] = {}
     for segment in segments:
@@ -113,7 +112,8 @@ def changes(
         kept=tuple(found.kept),
     )
     chunks.sort(key=lambda chunk: (chunk.document_id, chunk.start, chunk.end))
-    return Changes(plan, chunks, known, found.documents, found.kept)
+    unknown = {name: cut.unknown for name, cut in cuts.items() if cut.unknown}
+    return Changes(plan, chunks, known, found.documents, found.kept, unknown)
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,12 @@ def _compare(
     return _Comparison(added, changed, cut_alike, removed, kept, unchanged, new)
 
 
-def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, documents: pa.Table) -> str:
+def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, analysis: Analysis, documents: pa.Table) -> str:
     """The id of the snapshot of these documents (like `Snapshot.document_table`), whatever the index held before."""
     import pyarrow.compute as pc
 
-    digest = blake3(f"{FORMAT}\0{encoder.fingerprint}\0{settings.max_tokens}\0{settings.overlap}\0".encode())
+    terms = f"{analysis.version} {analysis.language}"
+    digest = blake3("\0".join(map(str, (FORMAT, terms, encoder.fingerprint, *astuple(settings), ""))).encode())
     lines = pc.binary_join_element_wise(documents["id"], documents["hash"], "\0").to_pylist()
     digest.update("\n".join(lines).encode())
     return str(digest.hexdigest()[:16])

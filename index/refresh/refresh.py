@@ -7,17 +7,18 @@ replaces `CURRENT`, so whatever stops it before that leaves the index as it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from index.documents.chunking import ChunkSettings
+from index.documents.chunking import MODEL_TOKENS_PER_TOKEN, Chunker, ChunkSettings
 from index.documents.document import Skipped
 from index.documents.extracted import ExtractedTexts
 from index.documents.folder import read_documents, reading_of
 from index.documents.formats.settings import ReadSettings
+from index.documents.lengths import ModelTokenizer
 from index.documents.unchanged import UnchangedFiles
 from index.encoders.cache import encode_with_cache
 from index.encoders.encoder import Progress, TextEncoder, Vectors
@@ -32,6 +33,7 @@ from index.store.maintenance import prune
 from index.store.manifest import Manifest
 from index.store.segment import Segment
 from index.store.snapshot import Snapshot, document_table
+from index.store.terms import AUTO, Analysis
 from index.store.writer import SnapshotWriter, sweep
 from index.timings import Timings
 
@@ -51,6 +53,8 @@ class RefreshReport:
         estimate: after a dry run, how long encoding will take.
         refusal: after a dry run, why the refresh would be refused; None if it would not.
         pruned: ids of the old snapshots that were deleted because of `keep_snapshots`.
+        unknown: for each added or changed document that has any, the number of its new passages that consist mostly of
+            words which the encoder does not know: dense search hardly finds them.
     """
 
     snapshot_id: str
@@ -63,6 +67,7 @@ class RefreshReport:
     estimate: Estimate | None = None
     refusal: str | None = None
     pruned: tuple[str, ...] = ()
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:
@@ -76,11 +81,15 @@ class RefreshSettings:
     Attributes:
         max_tokens: longest passage in the encoder's tokens; None: as many as the encoder reads.
         overlap: tokens that neighbouring chunks of one section share.
+        max_characters: longest passage in characters; None: see `ChunkSettings`.
+        max_model_tokens: longest passage in tokens of the model that reads it; None: twice `max_tokens`.
+        model: the tokenizer that counts them; None: they are not counted.
         vectors: how new segments store their vectors.
         allow_removal: largest share of the indexed documents that may vanish in one refresh; moved ones do not count.
         keep_snapshots: number of the newest snapshots that stay, besides the live one and the one before it; None: all.
         cache_mib: most MiB of vectors kept from older snapshots and interrupted builds, so that their passages are
             not encoded again (not even by a rebuild with the same encoder); 0 keeps none.
+        language: which language words are stemmed in; see `index.store.terms.Analysis`.
     """
 
     max_tokens: int | None = None
@@ -90,6 +99,14 @@ class RefreshSettings:
     allow_removal: float = 1.0
     keep_snapshots: int | None = None
     cache_mib: int = 0
+    language: str = AUTO
+    max_characters: int | None = None
+    max_model_tokens: int | None = None
+    model: ModelTokenizer | None = None
+
+    def analysis(self) -> Analysis:
+        """How passages become the terms of lexical search."""
+        return Analysis(self.language)
 
     def chunking(self, encoder: TextEncoder) -> ChunkSettings:
         """How documents are cut for this encoder.
@@ -103,8 +120,13 @@ class RefreshSettings:
                 f"index.chunking.max_tokens is {self.max_tokens}, but the encoder {encoder.source} reads only {window} "
                 "tokens and would silently drop the rest; lower it or choose another encoder."
             )
+        longest = window if self.max_tokens is None else self.max_tokens
         try:
-            return ChunkSettings(window if self.max_tokens is None else self.max_tokens, self.overlap)
+            settings = ChunkSettings(longest, self.overlap, self.max_characters)
+            if self.model is None:
+                return settings
+            limit = MODEL_TOKENS_PER_TOKEN * longest if self.max_model_tokens is None else self.max_model_tokens
+            return replace(settings, max_model_tokens=limit, model_tokenizer=self.model.fingerprint)
         except ValueError as error:
             raise IndexFault(f"Documents cannot be cut with index.chunking: {error}.") from error
 
@@ -222,8 +244,9 @@ class _Refresh:
             extracted = ExtractedTexts(self.root, reading)
             documents, skipped = read_documents(self.folder, reading, extracted, unchanged)
         with self.clock.stage("plan"):
-            work = changes(base, unchanged.rows, documents, self.chunking, self.encoder, skipped)
-            target = snapshot_id(self.encoder, self.chunking, work.documents)
+            chunker = Chunker(self.encoder.tokenizer, self.chunking, self.settings.model)
+            work = changes(base, unchanged.rows, documents, chunker, skipped)
+            target = snapshot_id(self.encoder, self.chunking, self.settings.analysis(), work.documents)
             allowed = self.settings.allow_removal
             refusal = too_many(work.plan.removed, base, work.documents, allowed) if base else None
         return _Findings(base, unchanged, extracted, skipped, work, target, refusal)
@@ -247,7 +270,7 @@ class _Refresh:
         """Write everything but the manifest; nothing if the snapshot is known from before."""
         writer = SnapshotWriter(
             self.root, found.target, _parent(self.root, found.target), self.encoder, self.chunking,
-            self.settings.vectors, self.building,
+            self.settings.vectors, self.building, self.settings.analysis(),
         )  # fmt: skip
         if known is not None:
             return writer.bring_back(known)
@@ -296,7 +319,9 @@ class _Refresh:
         work = found.changes
         kept = tuple(Skipped(name, item.reason) for name, item in work.kept.items())
         skipped = tuple(item for item in found.skipped if item not in work.kept.values())
-        return RefreshReport(found.target, False, work.plan, skipped, self.clock.seconds, kept)
+        return RefreshReport(
+            found.target, False, work.plan, skipped, self.clock.seconds, kept, unknown=work.unknown
+        )  # fmt: skip
 
 
 def _copy_known(work: Changes, vectors: Vectors) -> None:

@@ -17,6 +17,7 @@ from index.documents.document import Metadata
 from index.encoders.encoder import TextEncoder, Vectors
 from index.encoders.reranker import Reranker
 from index.search.duplicates import passage_key
+from index.search.long_queries import encode_queries
 from index.search.settings import SearchSettings
 from index.store.filters import Filter, Labels, both
 from index.store.lexical import Scores
@@ -78,7 +79,8 @@ def search(
     """The best chunks for each query, best first; safe to call from several threads.
 
     Args:
-        queries: questions; a blank one finds nothing.
+        queries: questions; a blank one finds nothing. Of one that is longer than the encoder's window, nothing is
+            lost: see `index.search.long_queries`.
         filter: filter that chunks must pass, in addition to that of the settings.
         labels: labels of the caller, who finds chunks without labels and chunks with one of these; None finds all. What
             a caller may not see takes no part in the search and leaves no trace in ranks and scores.
@@ -114,7 +116,7 @@ class _Search:
         if self.settings.mode == "lexical":
             return [self._answer(text, None, {}) for text in texts]
         with self.timings.stage("encode"):
-            vectors = encoder.encode_queries(texts)
+            vectors = encode_queries(encoder, texts)
         with self.timings.stage("dense"):
             rankings = _dense_rankings(self.snapshot, self.view, vectors, self._depth)
         return [self._answer(*query) for query in zip(texts, vectors, rankings, strict=True)]

@@ -4,24 +4,24 @@
 
 Knows values and patterns, nothing of segments or searches; `columns` knows which rows have which values.
 
-A field that a passage does not have fails every test but `{"exists": false}`. A value of another type fails, too: the
-number 2024 is not the text "2024", and neither is greater than the other. A list (such as tags) passes if any of its
-entries does.
+A field that a passage does not have fails every test but `{"exists": false}`. A value of another type fails, too,
+unless it is text that is nothing but a number or a truth value: `values` says which. A list (such as tags) passes if
+any of its entries does.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import json
-import math
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
 from index.documents.document import Value
+from index.documents.formats.labels import fault_of_label, label_name
 from index.errors import IndexFault
+from index.store.values import ORDERS, Scalar, equal_to, is_scalar, ordered
 
 PSEUDO_FIELDS = ("document", "title", "page")
 """Fields beside the metadata; a metadata field of one of these names is written `metadata.title`."""
@@ -38,10 +38,8 @@ _MAX_VALUES = 10_000
 Labels = frozenset[str] | None
 """A caller sees documents without labels, and those with any of these; None: all documents."""
 
-Scalar = str | int | float | bool
 Test = Callable[[Value | None], bool]
 
-_ORDERS = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 _WHERE = re.compile(r"\s*([^=<>!~]+?)\s*(>=|<=|!=|=|>|<|~)\s*(.*?)\s*", re.DOTALL)
 _WHERE_OPERATORS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "~": "glob"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -118,16 +116,16 @@ def both(first: Filter | None, second: Filter | None) -> Filter | None:
 
 
 def parse_labels(text: str) -> Labels:
-    """Parse access labels, as in `staff,finance`; `*` stands for all labels, an empty text for none.
+    """Parse a caller's access labels, as in `staff,human resources`; `*` stands for all, an empty text for none.
 
-    Raises FilterError if a label is empty or holds white space.
+    Raises FilterError if one is blank or cannot be the label of a document (see `index.documents.formats.labels`).
     """
     if not text.strip():
         return frozenset()
-    labels = [label.strip() for label in text.split(",")]
+    labels = [label_name(label) for label in re.split("[,;]", text)]
     for label in labels:
-        if not label or re.search(r"\s", label):
-            raise FilterError(f"The labels {text!r} are not `label[,label]`: none may be empty or hold a space.")
+        if label != EVERYTHING and (fault := fault_of_label(label)) is not None:
+            raise FilterError(f"The labels {text!a} are not `label[,label]`: {fault}.")
     return None if EVERYTHING in labels else frozenset(labels)
 
 
@@ -187,11 +185,10 @@ def _test(name: str, kind: object, value: object) -> Test:
             raise FilterError(f"'glob' of {name!r} in a filter takes a text, not {_shown(value)}.")
         pattern = re.compile(fnmatch.translate(value))
         return _any(lambda found: isinstance(found, str) and pattern.match(found) is not None)
-    if kind in _ORDERS:
-        if not _is_scalar(value) or isinstance(value, bool):
+    if kind in ORDERS:
+        if not is_scalar(value) or isinstance(value, bool):
             raise FilterError(f"{kind!r} of {name!r} in a filter takes a number or a text, not {_shown(value)}.")
-        compare, wanted = _ORDERS[str(kind)], _kind(value)
-        return _any(lambda found: _kind(found) == wanted and compare(found, value))
+        return _any(ordered(str(kind), value))
     raise FilterError(
         f"Filters have no operator {_shown(kind)} (used for {name!r}); use one of {', '.join(OPERATORS)}."
     )
@@ -207,24 +204,15 @@ def _any(passes: Callable[[Scalar], bool]) -> Test:
 
 
 def _equal_to(name: str, kind: str, values: Sequence[object]) -> Callable[[Scalar], bool]:
-    wanted: set[tuple[str, Scalar]] = set()
+    wanted: list[Scalar] = []
     for value in values:
-        if not _is_scalar(value):
+        if not is_scalar(value):
             hint = '; to find a missing field, use {"exists": false}' if value is None else ""
             raise FilterError(
                 f"{kind!r} of {name!r} in a filter takes a text, a number, true or false, not {_shown(value)}{hint}."
             )
-        wanted.add((_kind(value), value))
-    return lambda found: (_kind(found), found) in wanted
-
-
-def _kind(value: Scalar) -> str:
-    """The type of a value as filters see it: in Python true equals 1, in a filter it does not."""
-    return "text" if isinstance(value, str) else "truth" if isinstance(value, bool) else "number"
-
-
-def _is_scalar(value: object) -> TypeGuard[Scalar]:
-    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+        wanted.append(value)
+    return equal_to(wanted)
 
 
 def _shown(value: object) -> str:

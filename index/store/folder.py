@@ -16,21 +16,35 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from index.durable import locked, write_file
-from index.errors import IndexBusy, IndexFault, NoSnapshot
+from index.errors import CorruptSnapshot, IndexBusy, IndexFault, NoSnapshot
 from index.store.manifest import Manifest
 
 CURRENT = "CURRENT"
 SEGMENTS = "segments"
 SNAPSHOTS = "snapshots"
 _LOCK = "LOCK"
+_ID = re.compile(r"[0-9a-f]{16}")
 
 
 def current_id(root: Path) -> str:
-    """The id of the live snapshot; raises NoSnapshot if nothing has been built in this folder."""
+    """The id of the live snapshot.
+
+    Raises:
+        NoSnapshot: nothing has been built in this folder.
+        CorruptSnapshot: the file that names it names no snapshot.
+    """
+    path = Path(root) / CURRENT
     try:
-        return (Path(root) / CURRENT).read_text().strip()
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise NoSnapshot(f"There is no index in {root}; build it with `ragft index build`.") from None
+    name = content.decode("ascii", "backslashreplace").strip()
+    if not _ID.fullmatch(name):
+        raise CorruptSnapshot(
+            f"The file {path} holds {name[:40]!r} instead of the id of a snapshot; delete it, and make a snapshot live "
+            "with `ragft index publish ID` (`ragft index list` names them), or refresh the index."
+        )
+    return name
 
 
 def set_current(root: Path, snapshot: str) -> None:
@@ -40,7 +54,7 @@ def set_current(root: Path, snapshot: str) -> None:
 
 def manifest_path(root: Path, snapshot: str) -> Path:
     """Path of a snapshot's manifest; what is not a snapshot id never becomes a path."""
-    if not re.fullmatch(r"[0-9a-f]{16}", snapshot):
+    if not _ID.fullmatch(snapshot):
         raise NoSnapshot(f"{snapshot!r} is not a snapshot id (16 hexadecimal digits); see `ragft index list`.")
     return root / SNAPSHOTS / f"{snapshot}.json"
 

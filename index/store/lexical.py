@@ -1,31 +1,32 @@
-"""Lexical search: BM25 over the words, names and version numbers of the passages.
+"""Lexical search: BM25 over the terms of the passages (see `index.store.terms`).
 
 Postings are written once for each segment. What BM25 needs to know of the whole collection (how many passages hold a
 term, how long they are on average) is counted over the live rows of all segments, so an index with a long history
 ranks exactly like one that was built at once.
+
+A passage is found by its own language's terms: of each word of a query, its stem in that language. What a word's stems
+find in all languages together is how rare the word is, so that passages of several languages can be ranked together.
 """
 
 from __future__ import annotations
 
-import re
-import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import chain, count
+from math import log
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import Stemmer
+
+from index.store.languages import LANGUAGES, Codes, code_of, languages_of
+from index.store.terms import AUTO, query_terms, terms_of, words_of
 
 Live = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
-
-TOKENIZER_VERSION = 2
-"""To be raised whenever a text gives other terms: postings of another version do not match the queries."""
 
 K1 = 0.9
 B = 0.4
@@ -35,78 +36,10 @@ B = 0.4
 HEADING_WEIGHT = 2
 """How often a word of the title or a heading counts; 1, 2 and 3 were compared on SciFact's training queries."""
 
-# English words that say nothing about a topic. They are indexed, but looked for only if a query has no others.
-_STOP_WORDS = """
-a about after again all also am an and any are as at be because been being below between both but by can could did do
-does doing down during each few for from further had has have having he her here hers him his how i if in into is it its
-itself just me more most my no nor not now of off on once only or other our out over own same she should so some such
-than that the their them then there these they this those through to too under until up very was we were what when where
-which while who whom why will with would you your
-"""
-
-# A word of any script, with the punctuation that holds names together (node.js, 8.0.36, x86_64, key-value)
-# and the pluses and sharps that some names end with (c++, c#).
-_TERM = re.compile(r"[^\W_]+(?:[._+#'’/-]+[^\W_]+)*(?:\+\+|#)?", re.UNICODE)
-_PART = re.compile(r"(?:\bv)?(\d+(?:\.\d+)+)|([^\W_]+)", re.UNICODE)
-_HAS_LETTER = re.compile(r"[^\W\d_]", re.UNICODE)
-# What marks a compound as a name; words that a hyphen or a slash joins are only words.
-_OF_A_NAME = re.compile(r"[\d._+#]")
-
-
-class _Stemmers(threading.local):  # because threads must not share a stemmer
-    def __init__(self) -> None:
-        self.english = Stemmer.Stemmer("english")
-
-
-_stemmers = _Stemmers()
-
-
-def tokenize(text: str) -> list[str]:
-    """The terms of a text, in order.
-
-    Words are stemmed as English: `releases` and `released` are one term. Words joined by a hyphen, a slash or an
-    apostrophe are separate terms. A name, which is a compound with digits, dots, underscores, pluses or sharps, is a
-    term, and so are its parts (`node.js`: `node.js`, `node`, `js`). A version number is never split, because its digits
-    alone match everything (`v8.0-beta`: `v8.0-beta`, `8.0`, `beta`).
-    """
-    return [term for word in _words(text) for term in _terms(word)]
-
-
-def _words(text: str) -> list[str]:
-    """The text split at white space, which no term spans."""
-    return text.lower().replace("’", "'").split()
-
-
-def _terms(word: str) -> Sequence[str]:
-    if word.isalnum():  # nearly all words are, and the pattern would match them whole
-        return _stems(word)
-    return [stem for term in _TERM.findall(word) for stem in _stems(term)]
-
-
-@lru_cache(maxsize=1 << 16)
-def _stems(term: str) -> tuple[str, ...]:
-    """The terms that a compound or word counts as; cached, because words repeat."""
-    term = term.removesuffix("'s")
-    parts = [version or word for version, word in _PART.findall(term)] if _HAS_LETTER.search(term) else [term]
-    stems = tuple(_stemmers.english.stemWords(parts))
-    if parts == [term]:
-        return stems
-    name = (term,) if _OF_A_NAME.search(term) else ()
-    return (*name, *stems) if len(parts) > 1 or len(parts[0]) < len(term.rstrip("+#")) else name
-
-
-def query_terms(query: str) -> list[str]:
-    """The terms to look for, sorted, each once; without stop words, unless there are no others."""
-    terms = set(tokenize(query))
-    return sorted(terms - _STOP_TERMS or terms)
-
-
-_STOP_TERMS = frozenset(tokenize(_STOP_WORDS))
-
 
 def _weighted_words(passage: str) -> list[str]:
     heading, end_of_line, body = passage.partition("\n")
-    return _words(heading) * (HEADING_WEIGHT if end_of_line else 1) + _words(body)
+    return words_of(heading) * (HEADING_WEIGHT if end_of_line else 1) + words_of(body)
 
 
 @dataclass(frozen=True)
@@ -115,6 +48,7 @@ class Postings:
 
     Attributes:
         text: (bytes,) uint8, UTF-8 of the distinct terms, sorted, one on each line.
+        languages: (rows,) uint8, place in `LANGUAGES` of the language that each row's words are stemmed in.
         starts: (terms + 1,) int64; the postings of term `t` are `starts[t]:starts[t + 1]`.
         rows: (postings,) int32, ascending within a term.
         counts: (postings,) int32, how often the row holds the term.
@@ -122,6 +56,7 @@ class Postings:
     """
 
     text: npt.NDArray[np.uint8]
+    languages: Codes
     starts: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int32]
     counts: npt.NDArray[np.int32]
@@ -137,19 +72,31 @@ class Postings:
         return {term: place for place, term in enumerate(self.terms)}
 
     @classmethod
-    def build(cls, passages: Sequence[str]) -> Postings:
+    def build(cls, passages: Sequence[str], documents: Sequence[str] | None = None, language: str = AUTO) -> Postings:
         """Index passages; the first passage is row 0.
 
         The first of several lines, which holds the title and the headings, counts `HEADING_WEIGHT` times.
+
+        Args:
+            documents: which document each passage is from, by id: one is written in one language. None: each passage
+                is a document.
+            language: see `index.store.terms.Analysis`.
         """
         # Each distinct word is looked at once, and arrays do the rest: three times as fast as a Python loop over every
         # word of every passage.
         words = [_weighted_words(passage) for passage in passages]
         row_of_word = np.repeat(np.arange(len(passages)), [len(found) for found in words])
         distinct, word = _numbered(chain.from_iterable(words), len(row_of_word))
-        terms_of = [_terms(item) for item in distinct]
-        per_word = np.array([len(found) for found in terms_of], dtype=np.int64)
-        unsorted, term = _numbered(chain.from_iterable(terms_of), int(per_word.sum()))
+        spelt = list(distinct)
+        if language == AUTO:
+            ids = map(str, range(len(passages))) if documents is None else documents
+            names, document = _numbered(ids, len(passages))
+            languages = languages_of(spelt, word, document[row_of_word], len(names))[document]
+        else:
+            languages = np.full(len(passages), code_of(language), dtype=np.uint8)
+        word, terms_of_word = _in_languages(spelt, word, languages[row_of_word])
+        per_word = np.array([len(found) for found in terms_of_word], dtype=np.int64)
+        unsorted, term = _numbered(chain.from_iterable(terms_of_word), int(per_word.sum()))
         vocabulary = sorted(unsorted)
         place = np.empty(len(vocabulary), dtype=np.int64)
         place[[unsorted[item] for item in vocabulary]] = np.arange(len(vocabulary))
@@ -163,7 +110,8 @@ class Postings:
         lengths = np.bincount(rows, minlength=len(passages))
         terms, rows = np.divmod(pairs, max(len(passages), 1))
         starts = _starts(np.bincount(terms, minlength=len(vocabulary)))
-        return cls(_lines(vocabulary), starts, *(column.astype(np.int32) for column in (rows, counts, lengths)))
+        narrow = (column.astype(np.int32) for column in (rows, counts, lengths))
+        return cls(_lines(vocabulary), languages, starts, *narrow)
 
     @classmethod
     def merge(cls, parts: Sequence[tuple[Postings, npt.NDArray[np.int64]]]) -> Postings:
@@ -176,10 +124,12 @@ class Postings:
         places = {term: place for place, term in enumerate(vocabulary)}
         size = sum(int((target >= 0).sum()) for _, target in parts)
         lengths = np.zeros(size, dtype=np.int32)
+        languages = np.zeros(size, dtype=np.uint8)
         columns: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
         for postings, target in parts:
             kept = target >= 0
             lengths[target[kept]] = postings.lengths[kept]
+            languages[target[kept]] = postings.languages[kept]
             place = np.array([places[term] for term in postings.terms], dtype=np.int64)
             place = np.repeat(place, np.diff(postings.starts))
             row = target[postings.rows]
@@ -190,7 +140,8 @@ class Postings:
         sizes = np.bincount(place, minlength=len(vocabulary))
         used = np.flatnonzero(sizes)  # drops terms that only removed rows held
         text = _lines([vocabulary[place] for place in used])
-        return cls(text, _starts(sizes[used]), row.astype(np.int32), count[order].astype(np.int32), lengths)
+        starts = _starts(sizes[used])
+        return cls(text, languages, starts, row.astype(np.int32), count[order].astype(np.int32), lengths)
 
     def write(self, path: Path) -> None:
         """Write one Arrow IPC file, which can be mapped: one row with a list in each column."""
@@ -210,7 +161,32 @@ class Postings:
         return cls(**arrays)
 
 
-_ARRAYS = ("text", "starts", "rows", "counts", "lengths")
+_ARRAYS = ("text", "languages", "starts", "rows", "counts", "lengths")
+
+
+def _in_languages(
+    vocabulary: Sequence[str], words: npt.NDArray[np.int64], languages: Codes
+) -> tuple[npt.NDArray[np.int64], list[Sequence[str]]]:
+    """The words numbered apart for each language that they occur in, and the terms of each of these numbers.
+
+    Args:
+        words: (n,) places in the vocabulary.
+        languages: (n,) codes.
+    """
+    present = np.flatnonzero(np.bincount(languages, minlength=1))
+    if len(present) < 2:
+        return words, terms_of(vocabulary, LANGUAGES[present[0]]) if len(present) else []
+    column = np.zeros(len(LANGUAGES), dtype=np.int64)
+    column[present] = np.arange(len(present))
+    pairs = words * len(present) + column[languages]
+    occurs = np.bincount(pairs, minlength=len(vocabulary) * len(present)) > 0
+    terms: list[Sequence[str]] = []
+    number = np.zeros(len(occurs), dtype=np.int64)
+    for place, code in enumerate(present):
+        pairs_here = np.flatnonzero(occurs[place :: len(present)])
+        number[pairs_here * len(present) + place] = len(terms) + np.arange(len(pairs_here))
+        terms += terms_of([vocabulary[word] for word in pairs_here], LANGUAGES[code])
+    return number[pairs], terms
 
 
 def _numbered(items: Iterable[str], size: int) -> tuple[dict[str, int], npt.NDArray[np.int64]]:
@@ -248,6 +224,12 @@ class Bm25:
         mean = total / self._live_count if total else 1.0
         return np.concatenate([postings.lengths / mean for postings, _ in self._segments] or [np.zeros(0)])
 
+    @cached_property
+    def _languages(self) -> dict[str, int]:
+        """The languages of the live rows, with their codes."""
+        found = [np.bincount(postings.languages[live], minlength=len(LANGUAGES)) for postings, live in self._segments]
+        return {LANGUAGES[code]: code for code in np.flatnonzero(np.sum(found, axis=0)).tolist()} if found else {}
+
     def scores(self, query: str, k1: float = K1, b: float = B) -> Scores:
         """BM25 (Robertson and Zaragoza, 2009) of every row, segment after segment.
 
@@ -259,24 +241,35 @@ class Bm25:
         """
         scores = np.zeros(int(self._offsets[-1]), dtype=np.float64)
         # Terms are summed in one order, so that equal passages get equal scores to the last bit.
-        for term in query_terms(query):
-            found = [self._postings_of(term, number) for number in range(len(self._segments))]
-            rows = np.concatenate([rows for rows, _ in found])
+        for terms in query_terms(query, list(self._languages)):
+            found = [found for number in range(len(self._segments)) for found in self._postings_of(terms, number)]
+            if not found:
+                continue
+            rows, counts = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
             if not len(rows):
                 continue
-            counts = np.concatenate([counts for _, counts in found]).astype(np.float64)
-            idf = np.log(1 + (self._live_count - len(rows) + 0.5) / (len(rows) + 0.5))
-            norms = k1 * (1 - b + b * self._relative_lengths[rows])
-            scores[rows] += idf * counts * (k1 + 1) / (counts + norms)
+            idf = log(1 + (self._live_count - len(rows) + 0.5) / (len(rows) + 0.5))
+            norms = k1 * (1 - b) + (k1 * b) * self._relative_lengths[rows]
+            scores[rows] += (idf * (k1 + 1)) * counts / (counts + norms)
         return scores
 
-    def _postings_of(self, term: str, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Live rows of a segment that hold the term, counted over all segments, and how often each holds it."""
+    def _postings_of(
+        self, terms: Mapping[str, str], number: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]:
+        """Live rows of a segment that hold the term of their language, and how often each holds it.
+
+        Rows are counted over all segments. `terms` are those of one word, by language.
+        """
         postings, live = self._segments[number]
-        place = postings.places.get(term)
-        if place is None:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
-        span = slice(int(postings.starts[place]), int(postings.starts[place + 1]))
-        rows = postings.rows[span]
-        kept = live[rows]
-        return rows[kept].astype(np.int64) + self._offsets[number], postings.counts[span][kept]
+        for term in sorted(set(terms.values())):
+            place = postings.places.get(term)
+            if place is None:
+                continue
+            span = slice(int(postings.starts[place]), int(postings.starts[place + 1]))
+            rows = postings.rows[span]
+            kept = live[rows]
+            if any(terms.get(language) != term for language in self._languages):
+                is_in = np.zeros(len(LANGUAGES), dtype=np.bool_)
+                is_in[[code for language, code in self._languages.items() if terms.get(language) == term]] = True
+                kept &= is_in[postings.languages[rows]]
+            yield rows[kept].astype(np.int64) + self._offsets[number], postings.counts[span][kept]

@@ -16,10 +16,11 @@ from blake3 import blake3
 from index.documents.chunking import CHUNKER_VERSION, ChunkSettings
 from index.errors import CorruptSnapshot, NoSnapshot
 from index.store.kinds import VectorsEntry
-from index.store.lexical import TOKENIZER_VERSION
+from index.store.terms import Analysis
 
-FORMAT = f"2.{CHUNKER_VERSION}.{TOKENIZER_VERSION}"
-"""Versions of the files, the chunker and the tokeniser; an index of another format must be rebuilt."""
+FORMAT = f"3.{CHUNKER_VERSION}"
+"""Versions of the files and the chunker; an index of another format must be rebuilt. Terms have a version of their own
+(see `Analysis`), because a refresh writes them anew by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Manifest:
     """Everything about a snapshot but its content. File names are relative to the index.
 
     Attributes:
+        analysis: how the passages of all segments became terms.
         held: why a gate held the snapshot back, a sentence for each reason; empty if none did.
         sequence: increases with every manifest that is written; `created` does not, because a clock may be set back.
     """
@@ -67,6 +69,7 @@ class Manifest:
     encoder_source: str
     dimension: int
     settings: ChunkSettings
+    analysis: Analysis
     documents: int
     chunks: int
     documents_file: str
@@ -110,6 +113,7 @@ def _parsed(path: Path, data: bytes) -> Manifest:
     known = {
         **content,
         "settings": ChunkSettings(**content["settings"]),
+        "analysis": Analysis(**content["analysis"]),
         "segments": tuple(SegmentEntry(**entry) for entry in segments),
         "held": tuple(content["held"]),
         "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},

@@ -35,6 +35,7 @@ class RowReader:
         self._pages = _Numbers(columns["page"])
         self._metadata = _Texts(columns["metadata"])
         self._labels = _Lists(columns["labels"])
+        self._leads = _Texts(columns["lead"])
 
     def chunk(self, row: int) -> Chunk:
         return Chunk(
@@ -48,6 +49,7 @@ class RowReader:
             page=self._pages[row],
             metadata=_decode(self._metadata[row])[0],
             labels=self._labels[row],
+            lead=self._leads[row],
         )
 
     def place(self, row: int) -> tuple[str, int, int]:

@@ -20,6 +20,7 @@ from index.store.columns import Columns
 from index.store.kinds import VectorsEntry, VectorSettings
 from index.store.lexical import Postings
 from index.store.rows import RowReader
+from index.store.terms import TERMS_VERSION, Analysis
 from index.store.vectors import Live, open_vectors, write_vectors
 
 VECTORS_FILE = "vectors.faiss"
@@ -30,7 +31,7 @@ SEGMENT_FILES = (VECTORS_FILE, ROWS_FILE, POSTINGS_FILE)
 _SCHEMA = pa.schema([
     ("document_id", pa.string()), ("title", pa.string()), ("heading_path", pa.list_(pa.string())),
     ("start", pa.int64()), ("end", pa.int64()), ("text", pa.large_string()), ("hash", pa.binary(32)),
-    ("page", pa.int32()), ("metadata", pa.string()), ("labels", pa.list_(pa.string())),
+    ("page", pa.int32()), ("metadata", pa.string()), ("labels", pa.list_(pa.string())), ("lead", pa.string()),
 ])  # fmt: skip
 
 
@@ -80,8 +81,12 @@ def read_table(path: Path) -> pa.Table:
 class Segment:
     """A segment on disk under the mask of one snapshot; read-only, safe to use from several threads."""
 
-    def __init__(self, folder: Path, live: Live) -> None:
-        """Map the files; `live`: (rows,) bool, False for rows that were removed later.
+    def __init__(self, folder: Path, live: Live, analysis: Analysis | None = None) -> None:
+        """Map the files.
+
+        Args:
+            live: (rows,) bool, False for rows that were removed later.
+            analysis: how its passages became terms; None: as they would now, with the default settings.
 
         Raises:
             ValueError: the files do not agree with each other or with `live`.
@@ -89,14 +94,30 @@ class Segment:
         """
         self.name = folder.name
         self.live = live
+        self.analysis = analysis or Analysis()
         self.vectors = open_vectors(folder / VECTORS_FILE, live)
         self.table = read_table(folder / ROWS_FILE)
-        self.postings = Postings.read(folder / POSTINGS_FILE)
-        if not len(live) == len(self.table) == len(self.postings.lengths):
+        is_current = self.analysis.version == TERMS_VERSION
+        self._written = Postings.read(folder / POSTINGS_FILE) if is_current else None
+        rows = len(live) if self._written is None else len(self._written.lengths)
+        if not len(live) == len(self.table) == rows:
             raise ValueError(f"the files of {folder} hold different numbers of rows")
 
     def __len__(self) -> int:
         return len(self.live)
+
+    @cached_property
+    def postings(self) -> Postings:
+        """Those of all rows, removed ones too. Terms of an older version are made anew, because queries have others."""
+        return self._analysed(self.analysis.language) if self._written is None else self._written
+
+    def postings_in(self, language: str) -> Postings:
+        """The postings as they are with this setting of `Analysis.language`."""
+        return self.postings if language == self.analysis.language else self._analysed(language)
+
+    def _analysed(self, language: str) -> Postings:
+        chunks = [self.reader.chunk(row) for row in range(len(self))]
+        return Postings.build([chunk.passage for chunk in chunks], [chunk.document_id for chunk in chunks], language)
 
     @cached_property
     def reader(self) -> RowReader:

@@ -89,7 +89,7 @@ class Snapshot:
         self.document_count = manifest.documents
         self.chunk_count = manifest.chunks
         self.segments = [
-            Segment(root / SEGMENTS / entry.name, _read_live(root, entry.tombstones, entry.rows))
+            Segment(root / SEGMENTS / entry.name, _read_live(root, entry.tombstones, entry.rows), manifest.analysis)
             for entry in manifest.segments
         ]
         self.offsets = np.cumsum([0, *(len(segment) for segment in self.segments)], dtype=np.int64)

@@ -10,10 +10,11 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +26,28 @@ from index.durable import TEMPORARY_SUFFIX, publish_folder, write_file
 from index.encoders.encoder import Progress, TextEncoder, Vectors
 from index.errors import IndexFault
 from index.store.folder import SEGMENTS, SNAPSHOTS, manifest_paths, readable_manifests
-from index.store.kinds import VectorSettings
+from index.store.kinds import VectorsEntry, VectorSettings
 from index.store.lexical import Postings
 from index.store.manifest import FileEntry, Manifest, SegmentEntry, hash_bytes, hash_file
 from index.store.merging import segments_to_merge
-from index.store.segment import SEGMENT_FILES, Segment, rows_of_chunks, write_segment
+from index.store.segment import (
+    POSTINGS_FILE,
+    ROWS_FILE,
+    SEGMENT_FILES,
+    VECTORS_FILE,
+    Segment,
+    rows_of_chunks,
+    write_segment,
+)
 from index.store.snapshot import Snapshot
+from index.store.terms import Analysis
 from index.store.vectors import Live
 
 _DOCUMENTS_SUFFIX = ".documents.arrow"
 _TOMBSTONES_SUFFIX = ".tombstones"
 _OURS = (_DOCUMENTS_SUFFIX, _TOMBSTONES_SUFFIX)
+
+_Written = TypeVar("_Written")
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class SnapshotWriter:
         settings: how the documents were cut.
         vector_settings: how new segments store their vectors; None: the defaults.
         progress: called with the rows done while a graph or lists are built.
+        analysis: how passages become terms. Where the base's became others, its postings are written anew.
     """
 
     root: Path
@@ -66,6 +79,7 @@ class SnapshotWriter:
     settings: ChunkSettings
     vector_settings: VectorSettings | None = None
     progress: Progress | None = None
+    analysis: Analysis = field(default_factory=Analysis)
 
     def write(
         self, base: Snapshot | None, gone: set[str], chunks: Sequence[Chunk], vectors: Vectors, documents: pa.Table
@@ -87,15 +101,16 @@ class SnapshotWriter:
         entries: list[SegmentEntry] = []
         new = None
         if chunks:
-            new = _Rows(rows_of_chunks(chunks), vectors, Postings.build([chunk.passage for chunk in chunks]))
+            passages, ids = [chunk.passage for chunk in chunks], [chunk.document_id for chunk in chunks]
+            new = _Rows(rows_of_chunks(chunks), vectors, Postings.build(passages, ids, self.analysis.language))
         if base:
-            entries, new = _carry_over(base, gone, new, files)
+            entries, new = _carry_over(base, gone, new, files, self.analysis)
         if new is not None:
             entries.append(files.add(new))
         return Manifest(
             id=self.target, parent=self.parent, created=_now(),
             encoder_fingerprint=self.encoder.fingerprint, encoder_source=self.encoder.source,
-            dimension=self.encoder.dimension, settings=self.settings, documents=len(documents),
+            dimension=self.encoder.dimension, settings=self.settings, analysis=self.analysis, documents=len(documents),
             chunks=sum(entry.rows - entry.removed for entry in entries),
             documents_file=files.write_documents(self.target, documents), segments=tuple(entries),
             files=files.entries, sequence=_next_sequence(self.root),
@@ -107,21 +122,25 @@ class SnapshotWriter:
 
 
 def _carry_over(
-    base: Snapshot, gone: set[str], new: _Rows | None, files: _Files
+    base: Snapshot, gone: set[str], new: _Rows | None, files: _Files, analysis: Analysis
 ) -> tuple[list[SegmentEntry], _Rows | None]:
     """The segments of the base that stay, and the rows of the new segment: those of merged segments and `new`."""
     lives = [segment.live & ~segment.rows_of(gone) for segment in base.segments]
     live_rows = [int(live.sum()) for live in lives]
     merged = segments_to_merge(live_rows, [len(live) for live in lives], len(new.table) if new else 0)
+    is_analysed = base.manifest.analysis == analysis
+    if not is_analysed:
+        # What is made of damaged rows would get a valid checksum, so the files are checked first.
+        base.check(segment.name for segment in base.segments)
     staying = [
-        files.keep(entry, live)
+        files.keep(entry if is_analysed else files.with_terms(entry, base.segments[number], analysis), live)
         for number, (entry, live) in enumerate(zip(base.manifest.segments, lives, strict=True))
         if live_rows[number] and number not in merged
     ]
     if merged:
         # Copies of damaged rows would get valid checksums, so the files are checked first.
         base.check(base.segments[number].name for number in merged)
-        new = _merged([(base.segments[number], lives[number]) for number in sorted(merged)], new)
+        new = _merged([(base.segments[number], lives[number]) for number in sorted(merged)], new, analysis)
     return staying, new
 
 
@@ -136,11 +155,14 @@ def compacted(base: Snapshot, vector_settings: VectorSettings | None, progress: 
         return None
     files = _Files(base.root, base.manifest.files, vector_settings, progress)
     parts = [(segment, segment.live) for segment in base.segments if segment.live.any()]
-    rows = _merged(parts, None) if parts else None
+    analysis = Analysis(base.manifest.analysis.language)
+    rows = _merged(parts, None, analysis) if parts else None
     files.entries[base.manifest.documents_file] = base.manifest.files[base.manifest.documents_file]
     segments = (files.add(rows),) if rows is not None else ()
     sequence = _next_sequence(base.root)
-    return replace(base.manifest, segments=segments, files=files.entries, created=_now(), sequence=sequence)
+    return replace(
+        base.manifest, segments=segments, analysis=analysis, files=files.entries, created=_now(), sequence=sequence
+    )
 
 
 @dataclass(frozen=True)
@@ -162,7 +184,8 @@ class _Files:
         """Keep a segment of the base under a new mask; its tombstones get a new file if rows were removed."""
         for name in SEGMENT_FILES:
             path = f"{SEGMENTS}/{entry.name}/{name}"
-            self.entries[path] = self.known[path]
+            if path not in self.entries:
+                self.entries[path] = self.known[path]
         removed = len(live) - int(live.sum())
         if removed == entry.removed:
             if entry.tombstones:
@@ -175,22 +198,46 @@ class _Files:
         return replace(entry, removed=removed, tombstones=name)
 
     def add(self, rows: _Rows) -> SegmentEntry:
-        """Publish a new segment under a name that was never used."""
+        """Publish a new segment."""
+
+        def write(folder: Path) -> VectorsEntry:
+            contents = (rows.table, rows.vectors, rows.postings)
+            return write_segment(folder, *contents, self.vector_settings, self.progress)
+
+        name, vectors = self._publish(write, {})
+        return SegmentEntry(name, rows=len(rows.table), removed=0, tombstones=None, vectors=vectors)
+
+    def with_terms(self, entry: SegmentEntry, segment: Segment, analysis: Analysis) -> SegmentEntry:
+        """Publish a segment again with other postings; its vectors and rows are the same files under a new name."""
+        known = {name: self.known[f"{SEGMENTS}/{entry.name}/{name}"] for name in (VECTORS_FILE, ROWS_FILE)}
+
+        def write(folder: Path) -> None:
+            for name in known:
+                _link(self.root / SEGMENTS / entry.name / name, folder / name)
+            segment.postings_in(analysis.language).write(folder / POSTINGS_FILE)
+
+        name, _ = self._publish(write, known)
+        return replace(entry, name=name)
+
+    def _publish(self, write: Callable[[Path], _Written], known: Mapping[str, FileEntry]) -> tuple[str, _Written]:
+        """Publish the files of a segment under a name that was never used; returns it and what `write` returned.
+
+        `known` holds what is known already of the files that `write` writes.
+        """
         parent = self.root / SEGMENTS
         numbers = [int(number) for path in parent.iterdir() if (number := path.name.partition("-")[0]).isdecimal()]
         name = f"{max(numbers, default=0) + 1:08d}-{secrets.token_hex(4)}"
         temporary = Path(tempfile.mkdtemp(dir=parent, suffix=TEMPORARY_SUFFIX))
         try:
-            contents = (rows.table, rows.vectors, rows.postings)
-            vectors = write_segment(temporary, *contents, self.vector_settings, self.progress)
-            entries = {f"{SEGMENTS}/{name}/{file}": hash_file(temporary / file) for file in SEGMENT_FILES}
+            written = write(temporary)
+            hashed = {file: known.get(file) or hash_file(temporary / file) for file in SEGMENT_FILES}
             temporary.chmod(0o755)
             publish_folder(temporary, parent / name)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        self.entries.update(entries)
-        return SegmentEntry(name, rows=len(rows.table), removed=0, tombstones=None, vectors=vectors)
+        self.entries.update({f"{SEGMENTS}/{name}/{file}": entry for file, entry in hashed.items()})
+        return name, written
 
     def write_documents(self, target: str, table: pa.Table) -> str:
         sink = pa.BufferOutputStream()
@@ -206,8 +253,19 @@ class _Files:
         self.entries[name] = hash_bytes(data)
 
 
-def _merged(parts: Sequence[tuple[Segment, Live]], addition: _Rows | None) -> _Rows:
-    """The live rows of some segments and the added ones in one; vectors and postings are copied, not computed."""
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _merged(parts: Sequence[tuple[Segment, Live]], addition: _Rows | None, analysis: Analysis) -> _Rows:
+    """The live rows of some segments and the added ones in one.
+
+    Vectors are copied, not computed; so are postings, unless `analysis` gives others.
+    """
     import pyarrow.compute as pc
 
     kept = [np.flatnonzero(live) for _, live in parts]
@@ -225,7 +283,7 @@ def _merged(parts: Sequence[tuple[Segment, Live]], addition: _Rows | None) -> _R
         vectors[places] = segment.vectors.read(rows)
         target = np.full(len(live), -1, dtype=np.int64)
         target[rows] = places
-        postings.append((segment.postings, target))
+        postings.append((segment.postings_in(analysis.language), target))
         first += len(rows)
     if addition:
         vectors[place[first:]] = addition.vectors

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ragft.console import counted
 from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
 from ragft.setups import Setup, setup_named
@@ -14,6 +15,8 @@ from ragft.setups import Setup, setup_named
 if TYPE_CHECKING:
     from index.store.filters import Filter, Labels
     from ragft.stages.application import Application
+
+_TOO_LONG = "the prompt would not have fitted engine.max_model_len; lower index.search.top_k, or raise it"
 
 
 def ask_once(
@@ -42,8 +45,10 @@ def ask_once(
         f"[{c['number']}] {c['document_id']}{_page(c.get('page'))} characters {c['start']}-{c['end']}, {c['heading']}"
         for c in values["citations"]
     ]
+    if dropped := values.get("passages_dropped"):
+        cited.append(f"{counted(dropped, 'passage')} left out: {_TOO_LONG}")
     versions = f"index {values['index_version'] or '-'}, model {values['model_version']}, {values['total_ms']:.0f} ms"
-    return values, [values["text"], "", *cited, f"{setup.name}: {versions}"]
+    return values, [values["text"], "", *cited, *values["notes"], f"{setup.name}: {versions}"]
 
 
 def _page(page: int | None) -> str:

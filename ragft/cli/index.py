@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from index.refresh.refresh import RefreshReport
     from index.store.maintenance import Verification
     from ragft.stages.application import Application
+    from ragft.stages.reading import ReadDocument
 
 commands = typer.Typer(
     help="The index: build, refresh, search, list, compare, roll back, publish, verify, compact, delete old snapshots.",
@@ -120,6 +121,39 @@ def duplicates(app: Application) -> None:
 
 
 @command(commands)
+def read(
+    app: Application,
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders of documents.", metavar="PATH...")],
+) -> None:
+    """Show what is read from files: text, title, labels, metadata and passages. Needs no index and changes none."""
+    from ragft.stages.reading import read
+
+    reading = read(app, paths)
+    lines = [line for document in reading.documents for line in _document_lines(document)]
+    lines += [f"Skipped {item.path}: {item.reason}" for item in reading.skipped]
+    passages = sum(len(document.passages) for document in reading.documents)
+    summary = f"{len(reading.documents)} documents, {passages} passages; {len(reading.skipped)} skipped"
+    app.reporter.result(reading.to_json(), *lines, summary)
+    if any(not item.by_rule for item in reading.skipped):
+        raise typer.Exit(1)
+
+
+def _document_lines(read: ReadDocument) -> list[str]:
+    """A document and its passages, for people."""
+    document = read.document
+    lines = [f"== {document.id}", f"title: {document.title}", f"labels: {', '.join(document.labels) or 'everybody'}"]
+    lines += [f"{key}: {value}" for key, value in document.metadata.items()]
+    lines += ["", document.text.strip(), ""]
+    for number, passage in enumerate(read.passages, start=1):
+        chunk = passage.chunk
+        page = "" if chunk.page is None else f", page {chunk.page}"
+        model = "" if passage.model_tokens is None else f", {passage.model_tokens} of the model"
+        size = f"{passage.encoder_tokens} tokens of the encoder{model}"
+        lines += [f"[{number}] characters {chunk.start}-{chunk.end}{page}: {size}", chunk.passage, ""]
+    return lines
+
+
+@command(commands)
 def search(
     app: Application,
     query: Annotated[str, typer.Argument(help="What to search for.")],
@@ -148,8 +182,14 @@ def search(
     summary = f"{len(found.hits)} passages in {found.milliseconds:.0f} ms from snapshot {found.index_version}"
     timings = {stage: round(spent, 2) for stage, spent in found.timings_ms.items()}
     app.reporter.result(
-        {"index_version": found.index_version, "hits": [asdict(hit) for hit in found.hits], "timings_ms": timings},
+        {
+            "index_version": found.index_version,
+            "hits": [asdict(hit) for hit in found.hits],
+            "timings_ms": timings,
+            "notes": found.notes,
+        },
         *shown,
+        *found.notes,
         summary,
         Text(", ".join(f"{stage} {spent:.2f} ms" for stage, spent in timings.items()), style="dim"),
     )

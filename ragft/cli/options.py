@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -75,6 +75,7 @@ def command(group: typer.Typer, name: str | None = None, **keys: str) -> Callabl
 
         @functools.wraps(function)
         def run(config: Path, overrides: list[str] | None, as_json: bool, **given: Any) -> None:
+            _refuse_undecodable(given)
             told = [f"{key}={given[option]}" for option, key in keys.items() if given[option] is not None]
             function(open_application(config, [*(overrides or []), *told], as_json), **given)
 
@@ -89,6 +90,21 @@ def command(group: typer.Typer, name: str | None = None, **keys: str) -> Callabl
         return function
 
     return register
+
+
+def _refuse_undecodable(given: Mapping[str, Any]) -> None:
+    """Refuse an argument with bytes that are no text here; Python carries them as halves of characters.
+
+    Paths are no texts: they may hold any bytes.
+    """
+    from ragft.errors import UsageError
+
+    for name, value in given.items():
+        for text in value if isinstance(value, list | tuple) else (value,):
+            try:
+                isinstance(text, str) and text.encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"The {name.replace('_', ' ')} {text!a} is not valid UTF-8; write it anew.") from None
 
 
 def open_application(config: Path, overrides: list[str] | None, as_json: bool = False) -> Application:

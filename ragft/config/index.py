@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,20 +11,60 @@ from pydantic import Field, field_validator
 from ragft.config.section import FilePath, ModelName, Section, Share
 
 if TYPE_CHECKING:
-    from index.documents.formats.settings import ReadSettings
+    from index.documents.formats.settings import Fields, ReadSettings
+    from index.documents.lengths import ModelTokenizer
     from index.refresh.refresh import RefreshSettings
     from index.search.settings import SearchSettings
     from index.store.kinds import VectorSettings
 
 
-class FieldsSection(Section):
-    """Which field of a JSONL object, or column of a CSV file, holds what."""
+class FieldMapSection(Section):
+    """Which column of a table, or field of a JSONL object, holds what."""
 
-    text: str = Field("text", description="The text. Rows without it are skipped.")
-    title: str = Field("title", description="The title. Rows without it are titled `path#ID`.")
+    text: str = Field(
+        "text",
+        description="The text. Rows without it are skipped; a file without it is served as `column: value` lines. "
+        "Here and below, a nested field of JSONL is named by its path: `meta.title`.",
+    )
+    title: str = Field("title", description="The title. Rows without it are titled `path#ID`, or as their table.")
     id: str = Field("id", description="Identifies the row within its file. Rows without it are numbered.")
     labels: str = Field("labels", description="Who may see the row: a list, or names separated by `;` or `,`.")
-    metadata: tuple[str, ...] = Field((), description="Fields to keep as metadata.")
+    metadata: tuple[str, ...] | None = Field(
+        None, description="Fields to keep as metadata. Unset: all others whose value has at most 256 characters."
+    )
+
+    def fields(self) -> Fields:
+        """This map as the index takes it."""
+        from index.documents.formats.settings import Fields
+
+        return Fields(self.text, self.title, self.id, self.labels, self.metadata)
+
+
+class FileFieldsSection(FieldMapSection):
+    """The same for the files that match a pattern."""
+
+    files: str = Field(description="Pattern, as in a .gitignore, of the files.")
+
+    @field_validator("files")
+    @classmethod
+    def _is_a_pattern(cls, value: str) -> str:
+        from index.documents.formats.settings import Fields, FileFields
+
+        try:
+            FileFields(value, Fields()).applies_to("a.csv")
+        except ValueError as error:
+            raise ValueError(f"is not a pattern as in a .gitignore: {error}") from None
+        return value
+
+
+class FieldsSection(FieldMapSection):
+    """Which column of a table (CSV, TSV, XLSX), or field of a JSONL object, holds what."""
+
+    by_file: tuple[FileFieldsSection, ...] = Field(
+        (),
+        description="Other maps for certain files, each with `files`, a pattern as in a .gitignore; the first that "
+        "matches a file applies to it as a whole. `fields` may also be just this list.",
+    )
 
 
 class LimitsSection(Section):
@@ -33,11 +74,17 @@ class LimitsSection(Section):
     pages: int = Field(5_000, ge=1, description="Most pages of a PDF.")
     characters: int = Field(50_000_000, ge=1, description="Most characters extracted from a file.")
     depth: int = Field(1_000, ge=1, description="Deepest nesting of elements in an HTML file.")
-    expanded_mb: float = Field(512, gt=0, description="Largest unpacked size of a zipped format (DOCX), in MiB.")
-    expansion_ratio: float = Field(
-        200, gt=1, description="Largest ratio of unpacked to packed size of a zipped format, above 1 MiB unpacked."
+    expanded_mb: float = Field(
+        512, gt=0, description="Largest unpacked size of an archive (DOCX, PPTX, XLSX, EPUB), in MiB."
     )
-    seconds: float = Field(20, gt=0, description="Most processor time for reading an HTML, PDF or DOCX file.")
+    expansion_ratio: float = Field(
+        200, gt=1, description="Largest ratio of unpacked to packed size of an archive, above 1 MiB unpacked."
+    )
+    seconds: float = Field(
+        20,
+        gt=0,
+        description="Most processor time for reading a file of a rich format: all but text, Markdown, CSV and JSONL.",
+    )
     memory_mb: float = Field(2_048, ge=64, description="Most memory that reading such a file may allocate, in MiB.")
 
 
@@ -51,16 +98,41 @@ class DocumentsSection(Section):
     exclude: tuple[str, ...] = Field((), description="Patterns of files to ignore, in addition to `.ragftignore`.")
     fields: FieldsSection = FieldsSection()
     limits: LimitsSection = LimitsSection()
+    default_labels: tuple[str, ...] = Field(
+        (), description="Access labels of documents that name none themselves. Empty: everybody may see those."
+    )
+    require_labels: bool = Field(
+        False, description="Leave out every document without access labels, instead of opening it to everybody."
+    )
+
+    @field_validator("default_labels")
+    @classmethod
+    def _are_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from index.documents.formats.labels import labels_of
+        from index.documents.formats.settings import Unreadable
+
+        try:
+            return labels_of(list(value), "the key")
+        except Unreadable as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _may_be_a_list_of_maps(cls, value: object) -> object:
+        return {"by_file": value} if isinstance(value, list) else value
 
     def settings(self) -> ReadSettings:
         """These settings as the index takes them, sizes in bytes."""
-        from index.documents.formats.settings import Fields, Limits, ReadSettings
+        from index.documents.formats.settings import FileFields, Limits, ReadSettings
 
         limits, counts = self.limits, self.limits.model_dump(exclude={"file_mb", "expanded_mb", "memory_mb"})
         mib = {"file_bytes": limits.file_mb, "expanded_bytes": limits.expanded_mb, "memory_bytes": limits.memory_mb}
         sizes = {name: int(size * 2**20) for name, size in mib.items()}
-        fields = Fields(**self.fields.model_dump())
-        return ReadSettings(self.include, self.exclude, fields, Limits(**counts, **sizes))
+        by_file = tuple(FileFields(item.files, item.fields()) for item in self.fields.by_file)
+        return ReadSettings(
+            self.include, self.exclude, self.fields.fields(), Limits(**counts, **sizes), by_file, self.default_labels,
+            self.require_labels,
+        )  # fmt: skip
 
 
 class ChunkingSection(Section):
@@ -70,6 +142,12 @@ class ChunkingSection(Section):
         None, ge=32, description="Longest passage in encoder tokens. Unset: as many as the encoder reads."
     )
     overlap: int = Field(0, ge=0, description="Tokens that consecutive passages of a section share.")
+    max_characters: int | None = Field(
+        None, ge=32, description="Longest passage in characters. Unset: 16 for each of max_tokens; words take about 5."
+    )
+    max_model_tokens: int | None = Field(
+        None, ge=32, description="Longest passage in tokens of model.base, which reads it. Unset: twice max_tokens."
+    )
 
 
 class EncoderTrainingSection(Section):
@@ -130,6 +208,14 @@ class VectorsSection(Section):
         return VectorSettings(self.kind, self.min_rows_for_ann, self.target_recall, seed)
 
 
+Language = Literal[
+    "auto", "none", "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "english", "esperanto",
+    "estonian", "finnish", "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian",
+    "lithuanian", "nepali", "norwegian", "persian", "polish", "portuguese", "romanian", "russian", "serbian", "sesotho",
+    "spanish", "swedish", "tamil", "turkish", "yiddish",
+]  # fmt: skip
+
+
 class SearchSection(Section):
     """How passages are searched: for a question of a user, of the evaluation, and of a training example alike."""
 
@@ -155,18 +241,25 @@ class SearchSection(Section):
     duplicates: Literal["report", "collapse"] = Field(
         "report", description="report: counts passages that repeat others; collapse: returns only one of each."
     )
+    language: Language = Field(
+        "auto",
+        description="Language whose word forms BM25 treats as one word (releases, released), by its name in Snowball. "
+        "auto: told for each document; none: words are compared as they are. A refresh writes BM25's part anew.",
+    )
 
     @field_validator("filter")
     @classmethod
     def _is_understood(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None:
-            from index.store.filters import FilterError, parse_filter
+        if value is None:
+            return None
+        from index.store.filters import FilterError, parse_filter
 
-            try:
-                parse_filter(value)
-            except FilterError as error:
-                raise ValueError(f"cannot be understood: {error}") from None
-        return value
+        written = _dates_as_text(value)
+        try:
+            parse_filter(written)
+        except FilterError as error:
+            raise ValueError(f"cannot be understood: {error}") from None
+        return dict(written)
 
     def settings(self) -> SearchSettings:
         """These settings as the index takes them."""
@@ -178,6 +271,15 @@ class SearchSection(Section):
             rrf_k=self.rrf_k, bm25=(self.bm25_k1, self.bm25_b), rerank_candidates=self.rerank_candidates,
             collapse=self.duplicates == "collapse", filter=None if self.filter is None else parse_filter(self.filter),
         )  # fmt: skip
+
+
+def _dates_as_text(value: Any) -> Any:
+    """A value of YAML with its dates as filters compare them: `{date: {gte: 2024-05-01}}` needs no quotes."""
+    if isinstance(value, dict):
+        return {key: _dates_as_text(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_dates_as_text(inner) for inner in value]
+    return value.isoformat() if isinstance(value, date) else value
 
 
 class GateSection(Section):
@@ -221,18 +323,21 @@ class IndexSection(Section):
     search: SearchSection = SearchSection()
     refresh: RefreshSection = RefreshSection()
 
-    def refresh_settings(self, seed: int, *, allow_removal: float | None = None) -> RefreshSettings:
+    def refresh_settings(
+        self, seed: int, *, allow_removal: float | None = None, model: ModelTokenizer | None = None
+    ) -> RefreshSettings:
         """What an index is to be like, whoever refreshes it.
 
         Args:
             seed: of everything random in the vectors' index.
             allow_removal: share of the documents that may vanish, instead of the configured one.
+            model: the tokenizer of the model that reads the passages; None: its tokens are not counted.
         """
         from index.refresh.refresh import RefreshSettings
 
         return RefreshSettings(
-            max_tokens=self.chunking.max_tokens, overlap=self.chunking.overlap, reading=self.documents.settings(),
+            **self.chunking.model_dump(), model=model, reading=self.documents.settings(),
             vectors=self.vectors.settings(seed), cache_mib=self.refresh.cache_mib,
             allow_removal=self.refresh.allow_removal if allow_removal is None else allow_removal,
-            keep_snapshots=self.refresh.keep_snapshots,
+            keep_snapshots=self.refresh.keep_snapshots, language=self.search.language,
         )  # fmt: skip

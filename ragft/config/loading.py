@@ -100,6 +100,12 @@ def section_of(info: FieldInfo) -> type[Section] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
+def _listed_section(info: FieldInfo) -> type[Section] | None:
+    """The section that each entry of a list is; None for any other value."""
+    kinds = (part for part in get_args(info.annotation) if isinstance(part, type) and issubclass(part, Section))
+    return next(kinds, None)
+
+
 @dataclass
 class _Values:
     """The values of a file with what overrides them, not yet validated.
@@ -222,5 +228,7 @@ def _sentence(fault: ErrorDetails, keys: Keys) -> str:
 def _known_keys(path: Keys) -> list[str]:
     section: type[Section] = Config
     for key in path:
-        section = section_of(section.model_fields[key]) or section
+        info = section.model_fields.get(key)  # None for the number of an entry in a list of sections
+        if info is not None:
+            section = section_of(info) or _listed_section(info) or section
     return sorted(section.model_fields)

@@ -116,6 +116,13 @@ class Engine(Protocol):
             EngineDead: the engine cannot answer any more.
         """
 
+    def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
+        """Number of tokens of a conversation as the model reads it; 0 if `chat` would refuse it. Safe from any thread.
+
+        Args:
+            tools: the field of that name of OpenAI's request; templates write it into the prompt.
+        """
+
     def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
         """Answer a conversation piece by piece, as OpenAI's chat completion chunks in JSON values.
 

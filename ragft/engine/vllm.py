@@ -14,9 +14,11 @@ import gc
 import json
 import logging
 import os
+import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ from ragft.artifacts import model_version
 from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, PromptTooLong, RequestRefused
 from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
 from ragft.errors import MissingDependency, RagftError
+from ragft.prompts import Message, render_prompt
 
 if TYPE_CHECKING:
     from ragft.config import EngineSection
@@ -50,6 +53,7 @@ class VllmEngine:
         self._loading: Future[Any] | None = None
         self._log: Path | None = None
         self._version: str | None = None
+        self._counting = threading.Lock()
 
     @property
     def version(self) -> str:
@@ -86,6 +90,8 @@ class VllmEngine:
         try:
             self._llm = await asyncio.wrap_future(self._begin())
             self._chat = await _chat_completions(self._llm, self.folder, eager=self._settings.enforce_eager)
+            # Now, so that the first question does not wait for it.
+            await asyncio.to_thread(self.prompt_length, ())
         except BaseException:
             await self.close()
             raise
@@ -130,6 +136,20 @@ class VllmEngine:
             ttft_ms=total_ms - (metrics.get("generation_time_ms") or 0.0),
             total_ms=total_ms,
         )
+
+    def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
+        try:
+            with self._counting:  # a tokenizer is not made for several threads at once
+                return len(render_prompt(self._tokenizer, messages, tools))
+        except Exception:
+            return 0  # vLLM renders it again, and says what is wrong with it
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        """The tokenizer and template that vLLM renders with, too."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
         with self._errors(request):

@@ -35,6 +35,7 @@ class Record:
 
     Attributes:
         passages: best first, as numbered in the prompt; empty without retrieval.
+        passages_dropped: number of the last passages found that are not in the prompt, which would have been too long.
         citations: passage numbers (from 1) that the answer cites, as `parse_citations` reads them.
         retrieval_ms: milliseconds spent on search; None without retrieval.
         ttft_ms: milliseconds from question to first token; None where the engine does not stream.
@@ -57,6 +58,7 @@ class Record:
     index_version: str | None = None
     model_version: str = ""
     error: str | None = None
+    passages_dropped: int = 0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Record:

@@ -89,6 +89,7 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         retrieval_ms=found.milliseconds if found else None,
         index_version=found.index_version if found else None,
         model_version=pipeline.engine_of(setup).version,
+        passages_dropped=prompt.passages_dropped,
     )
     try:
         answer = await pipeline.answer(prompt)

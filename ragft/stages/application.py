@@ -16,7 +16,7 @@ from ragft.config import Config
 from ragft.console import Reporter
 from ragft.data.examples import Example, read_examples
 from ragft.data.questions import Question, read_questions, sample
-from ragft.errors import UsageError
+from ragft.errors import MissingDependency, UsageError
 from ragft.finetune.registry import Registry
 from ragft.models import load_encoder, resolve_encoder, resolve_model, resolve_reranker
 from ragft.setups import SETUPS
@@ -24,6 +24,7 @@ from ragft.stages.inputs import STAGES, Stage
 
 if TYPE_CHECKING:
     from index.documents.document import Document, Skipped
+    from index.documents.lengths import ModelTokenizer
     from index.encoders.encoder import Encoder
     from index.encoders.reranker import Reranker
     from index.store.snapshot import Snapshot
@@ -76,6 +77,18 @@ class Application:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.base, local_files_only=True)
+
+    @cached_property
+    def model_tokenizer(self) -> ModelTokenizer | None:
+        """The base model's tokenizer, as the index counts passages with it; None, which is said, without the model."""
+        from index.documents.lengths import ModelTokenizer
+
+        try:
+            fingerprint = hash_folder(self.base, ["tokenizer*", "vocab*", "merges.txt", "*.model"])
+        except (UsageError, MissingDependency) as error:
+            self.reporter.say(f"Passages are not bounded in tokens of the language model, which is not here: {error}")
+            return None
+        return ModelTokenizer(fingerprint, lambda: self.tokenizer)
 
     @cached_property
     def encoder_folder(self) -> Path:

@@ -81,6 +81,7 @@ def _mix(app: Application) -> Artifact:
         "split": parts.fingerprint,
         "general": app.hash_input(mixing.general, "data.mix.general"),
         "documents": [(entry.id, entry.hash) for entry in training_snapshot(app).documents()] if apart else None,
+        "model_tokenizer": app.model_tokenizer.fingerprint if app.model_tokenizer else None,
         **app.encoder_hashes(),
     }
     return app.build(Inputs((MIX,), inputs, {"split": parts.fingerprint}), work)

@@ -43,7 +43,7 @@ def refresh(
     folder = documents or config.index.documents.folder
     refuse_missing(folder)  # before the seconds that an encoder takes to load
     settings = config.index.refresh_settings(
-        config.seed, allow_removal=1.0 if allow_removal or root is not None else None
+        config.seed, allow_removal=1.0 if allow_removal or root is not None else None, model=app.model_tokenizer
     )  # fmt: skip
     gate = gate_of(app) if ask_gate and root is None and not dry_run else None
     with reporter.progress("Encoding passages") as advance:

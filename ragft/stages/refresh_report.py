@@ -27,6 +27,7 @@ def outcome_of(report: RefreshReport) -> dict[str, Any]:
         "held": report.held,
         "pruned": list(report.pruned),
         "gate": asdict(report.verdict) if report.verdict else None,
+        "mostly_unknown": dict(report.unknown),
     }
     if report.estimate is not None:
         values |= {
@@ -40,10 +41,16 @@ def outcome_of(report: RefreshReport) -> dict[str, Any]:
 
 
 def remarks_on(report: RefreshReport) -> list[str]:
-    """What a person must hear beside the result: files that were not read, and what the gate remarked."""
+    """What a person must hear beside the result: files that were not read, passages that the encoder does not
+    understand, and what the gate remarked."""
     return [
         *(f"Skipped {item.path}: {item.reason}" for item in report.skipped),
         *(f"Kept the old version of {item.path}, because its file was not read: {item.reason}" for item in report.kept),
+        *(
+            f"{name}: {counted(count, 'new passage')} mostly of words that the encoder does not know, so that dense "
+            "search hardly finds them: choose an encoder of this language (index.encoder.model)"
+            for name, count in report.unknown.items()
+        ),
         *(report.verdict.remarks if report.verdict else ()),
     ]
 

@@ -6,6 +6,7 @@ passages it cites, and which versions of model and index it came from.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
@@ -67,6 +68,8 @@ class Exchange:
             "citations": [asdict(citation) for citation in citations_of(text, self.prompt.hits)],
             "index_version": retrieved.index_version if retrieved else None,
             "model_version": self.model_version,
+            "passages_dropped": self.prompt.passages_dropped,
+            "notes": retrieved.notes if retrieved else (),
             "timings": timings,
         }
         if self.asked.ragft.return_passages:
@@ -87,9 +90,11 @@ async def chat_completions(
         retrieved = await pipeline.retrieve(
             asked.setup, asked.question, asked.ragft.top_k, filter=asked.filter, labels=labels
         )
-        prompt = pipeline.render(
-            asked.setup, asked.question, retrieved, history=asked.history, following=asked.following
-        )
+        # Off the event loop, too: counting its tokens takes milliseconds.
+        prompt = await asyncio.to_thread(
+            pipeline.render, asked.setup, asked.question, retrieved,
+            history=asked.history, following=asked.following, tools=asked.options.get("tools"),
+        )  # fmt: skip
         engine = pipeline.engine_of(asked.setup)
         exchange = Exchange(asked, prompt, engine.version, request_id_of(request), begin)
         engine_request = pipeline.request(prompt, asked.options)

@@ -45,4 +45,5 @@ async def retrieve(request: Request[Any, Any, Any], pipeline: Ready, labels: Cal
         "hits": [{"number": number, **asdict(hit)} for number, hit in enumerate(found.hits, start=1)],
         "milliseconds": round(found.milliseconds, 2),
         "timings_ms": {stage: round(spent, 3) for stage, spent in found.timings_ms.items()},
+        "notes": found.notes,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from index.store.filters import parse_filter
 from index.store.snapshot import Snapshot
 from ragft import pipeline as module
 from ragft.config import Config
+from ragft.engine.base import PromptTooLong
 from ragft.pipeline import Answer, Pipeline, Prompt, Retriever, citations_of
 from ragft.prompts import Message
 from ragft.setups import FINE_TUNED, HYBRID, PROMPT_ONLY, RAG_ONLY, SETUPS, Setup, setup_named
@@ -105,6 +107,52 @@ def test_turns_around_the_question_stay_where_they_are() -> None:
     assert messages[3]["content"] == f"{PASSAGES}Question: {QUESTION}"
     own: list[Message] = [{"role": "system", "content": "Be brief."}]
     assert pipeline.render(FINE_TUNED, QUESTION, None, history=own).messages[:-1] == own
+
+
+def small(max_model_len: int, max_tokens: int = 10) -> tuple[Pipeline, FakeEngine]:
+    """A pipeline whose model reads few tokens; the stand-in for an engine counts words."""
+    engine = FakeEngine(["Yes [1]"])
+    section = {"max_model_len": max_model_len, "max_tokens": max_tokens}
+    config = CONFIG.model_copy(update={"engine": CONFIG.engine.model_copy(update=section)})
+    return Pipeline(config, {"tuned": engine}, FakeRetriever(HITS * 20, "snapshot-1")), engine  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("room", [20, 21, 30, 47, 100, 289, 290])
+def test_a_prompt_that_does_not_fit_loses_its_last_passages_and_says_so(room: int) -> None:
+    pipeline, engine = small(room + 10)
+    prompt = prepared(pipeline, HYBRID)
+    everything = prepared(Pipeline(pipeline.config, {}, pipeline.retriever), HYBRID)
+    kept = len(prompt.hits)
+    assert prompt.hits == everything.hits[:kept] and prompt.passages_dropped == 40 - kept
+    assert engine.prompt_length(prompt.messages) <= room
+    assert prompt.messages == pipeline.render(HYBRID, QUESTION, prompt.retrieved).messages
+    if kept < 40:
+        one_more = replace(prompt.retrieved, hits=everything.hits[: kept + 1])  # type: ignore[type-var]
+        unfitted = Pipeline(pipeline.config, {}, None).render(HYBRID, QUESTION, one_more)  # type: ignore[arg-type]
+        assert engine.prompt_length(unfitted.messages) > room
+    assert asyncio.run(pipeline.answer(prompt)).passages_dropped == prompt.passages_dropped
+
+
+def test_a_question_that_leaves_no_room_for_passages_is_asked_without_and_for_the_engine_to_refuse() -> None:
+    pipeline, engine = small(8, max_tokens=4)
+    prompt = prepared(pipeline, HYBRID)
+    assert (prompt.hits, prompt.passages_dropped) == ((), 40)
+    assert "(none found)" in prompt.messages[-1]["content"]
+    engine.error = PromptTooLong("9 tokens", 8)
+    with pytest.raises(PromptTooLong, match="shorten the question"):
+        asyncio.run(pipeline.answer(prompt))
+
+
+def test_half_the_window_is_left_to_passages_where_answers_may_be_longer() -> None:
+    pipeline, _ = small(100, max_tokens=1000)
+    assert 0 < len(prepared(pipeline, HYBRID).hits) < 40
+
+
+def test_tools_take_room_in_the_prompt() -> None:
+    pipeline, _ = small(110)
+    retrieved = asyncio.run(pipeline.retrieve(HYBRID, QUESTION))
+    fewer = pipeline.render(HYBRID, QUESTION, retrieved, tools=["word " * 50])
+    assert fewer.passages_dropped > pipeline.render(HYBRID, QUESTION, retrieved).passages_dropped
 
 
 def test_setup_with_retrieval_never_answers_without() -> None:
@@ -240,3 +288,17 @@ def test_stages_of_a_search_add_up_to_less_than_all_of_it(
     for one in found:
         assert one.timings_ms.keys() == {"filter", "encode", "dense", "lexical", "fuse", "hits"}
         assert sum(one.timings_ms.values()) <= one.milliseconds
+
+
+def test_a_question_beyond_the_encoders_window_is_said_in_the_answer(
+    snapshots: tuple[Snapshot, Snapshot], real_encoder: Encoder
+) -> None:
+    long = "When does it end, in which year and in which month of it? " * 40
+    settings = CONFIG.index.search.settings()
+    found = Retriever(snapshots[0], real_encoder, settings).search([QUESTION, long])
+    assert [len(one.notes) for one in found] == [0, 1] and "longer than the 256 tokens" in found[1].notes[0]
+    (lexical,) = Retriever(snapshots[0], real_encoder, replace(settings, mode="lexical")).search([long])
+    assert lexical.notes == ()
+    pipeline = fakes()[0]
+    answer = asyncio.run(pipeline.answer(pipeline.render(RAG_ONLY, long, found[1])))
+    assert answer.notes == found[1].notes

@@ -190,7 +190,8 @@ def indexed(tmp_path: Path, fakes: Fakes, encoder: Encoder) -> tuple[Application
     (documents / "tickets.md").write_text("# Tickets\n\nA ticket costs 12 euros.\n")
     application = make_application(tmp_path, {"documents": {"folder": documents}})
     application.encoder = encoder
-    refresh(application.index_root, documents, encoder)
+    settings = application.config.index.refresh_settings(application.config.seed, model=application.model_tokenizer)
+    refresh(application.index_root, documents, encoder, settings)
 
     async def load() -> Pipeline:
         return fakes.pipeline(await asyncio.to_thread(open_retriever, application))

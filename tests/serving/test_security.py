@@ -104,6 +104,23 @@ def test_a_file_of_keys_that_is_not_understood_is_refused(tmp_path: Path, text: 
         Keys.load(tmp_path / "missing", {})
 
 
+def test_a_key_can_hold_every_label_that_a_document_can_have(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    (digest, other) = (digest_of(b"one"), digest_of(b"two"))
+    lines = [f"chat {digest} labels=human  resources, board", f"chat {digest} labels=R&D/a.b", f"chat {other} labels=*"]
+    file.write_text("\n".join(lines))
+    keys = Keys.load(file, {})
+    assert keys.callers[digest].labels == {"human resources", "board", "R&D/a.b"} and keys.callers[other].labels is None
+
+
+@pytest.mark.parametrize("labels", ["a,,b", "[board]", "-board", "board # all", "board labels=staff", "bo\u200bard"])
+def test_labels_that_no_document_can_have_are_refused_in_the_file_of_keys(tmp_path: Path, labels: str) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"chat {'a' * 64} labels={labels}", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"keys, line 1: The labels"):
+        Keys.load(file, {})
+
+
 def test_a_setup_without_its_model_is_refused_before_anything_is_loaded(tmp_path: Path, fakes: Fakes) -> None:
     with pytest.raises(UsageError, match=r"tuned model.*serve\.setups"):
         serve(make_application(tmp_path), load=fakes.load)

@@ -13,6 +13,7 @@ from index.search.search import Hit
 from index.store.filters import Filter, Labels
 from ragft.engine.base import ChatRequest, Completion, EngineDead
 from ragft.pipeline import Retrieved
+from ragft.prompts import Message
 
 MODEL_VERSION = "0123456789abcdef"
 INDEX_VERSION = "fedcba9876543210"
@@ -148,6 +149,10 @@ class FakeEngine:
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
             return Completion(body, text, (1, 2, 3), (7, 8), "stop", 10.0, 20.0)
+
+    def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
+        """One token for each word."""
+        return sum(len(turn["content"].split()) for turn in messages) + len(str(tools or "").split())
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
         self._accept(request)

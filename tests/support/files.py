@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
 
 Text = tuple[float, float, str]
 """Left, bottom (both in points, from the lower left corner) and text of one line."""
@@ -93,3 +96,120 @@ def paragraph(text: str, style: str = "") -> str:
     """A paragraph of WordprocessingML."""
     properties = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
     return f'<w:p>{properties}<w:r><w:t xml:space="preserve">{text}</w:t></w:r></w:p>'
+
+
+_OFFICE = "http://schemas.openxmlformats.org"
+_W = f'xmlns:w="{_OFFICE}/wordprocessingml/2006/main"'
+
+
+def reading_case(name: str) -> bytes:
+    """A file of `shared/data/reading` beside the repository, such as `25-docx-sym/s.docx`; skips if absent."""
+    path = Path(__file__).parents[3] / "shared" / "data" / "reading" / name
+    if not path.exists():
+        pytest.skip(f"needs {path}")
+    return path.read_bytes()
+
+
+def docx_with(body: str, links: Mapping[str, str] | None = None, **parts: str) -> bytes:
+    """A DOCX file with other parts beside the body: `styles="<w:style>...", numbering=..., footnotes=...`.
+
+    `links` holds addresses by the id of their relationship.
+    """
+    relations = "".join(
+        f'<Relationship Id="{kind}" Type="{_OFFICE}/officeDocument/2006/relationships/{kind}" Target="{kind}.xml"/>'
+        for kind in parts
+    ) + "".join(
+        f'<Relationship Id="{identity}" Type="{_OFFICE}/officeDocument/2006/relationships/hyperlink" '
+        f'Target="{address}" TargetMode="External"/>'
+        for identity, address in (links or {}).items()
+    )
+    files = {f"word/{kind}.xml": f"<w:{kind} {_W}>{content}</w:{kind}>" for kind, content in parts.items()}
+    return _with_files(docx(body), {"word/_rels/document.xml.rels": _relationships(relations), **files})
+
+
+def _relationships(content: str) -> str:
+    return f'<Relationships xmlns="{_OFFICE}/package/2006/relationships">{content}</Relationships>'
+
+
+def _with_files(archive: bytes, files: Mapping[str, str]) -> bytes:
+    stream = io.BytesIO(archive)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in files.items():
+            opened.writestr(name, content)
+    return stream.getvalue()
+
+
+def pptx(slides: Sequence[str], attributes: Sequence[str] = (), files: Mapping[str, str] | None = None) -> bytes:
+    """A PPTX file with these shapes on its slides.
+
+    Args:
+        attributes: for each slide, attributes of its element, such as `show="0"`.
+        files: other parts by name, also `ppt/slides/_rels/slide1.xml.rels`.
+    """
+    kind = f"{_OFFICE}/officeDocument/2006/relationships"
+    names = (
+        f'xmlns:p="{_OFFICE}/presentationml/2006/main" xmlns:a="{_OFFICE}/drawingml/2006/main" xmlns:r="{kind}" '
+        f'xmlns:mc="{_OFFICE}/markup-compatibility/2006"'
+    )
+    numbers = range(1, len(slides) + 1)
+    listed = "".join(f'<p:sldId id="{255 + number}" r:id="s{number}"/>' for number in numbers)
+    relations = "".join(
+        f'<Relationship Id="s{number}" Type="{kind}/slide" Target="slides/slide{number}.xml"/>' for number in numbers
+    )
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        target = f'<Relationship Id="m" Type="{kind}/officeDocument" Target="ppt/presentation.xml"/>'
+        archive.writestr("_rels/.rels", _relationships(target))
+        archive.writestr(
+            "ppt/presentation.xml", f"<p:presentation {names}><p:sldIdLst>{listed}</p:sldIdLst></p:presentation>"
+        )
+        archive.writestr("ppt/_rels/presentation.xml.rels", _relationships(relations))
+        for number, shapes in zip(numbers, slides, strict=True):
+            own = attributes[number - 1] if attributes else ""
+            tree = f"<p:cSld><p:spTree><p:nvGrpSpPr><p:cNvPr id='1' name=''/></p:nvGrpSpPr>{shapes}</p:spTree></p:cSld>"
+            archive.writestr(f"ppt/slides/slide{number}.xml", f"<p:sld {names} {own}>{tree}</p:sld>")
+        for name, content in (files or {}).items():
+            archive.writestr(name, content.replace("NAMES", names).replace("KIND", kind))
+    return stream.getvalue()
+
+
+def shape(*paragraphs: str, place: str = "") -> str:
+    """A shape on a slide, out of texts or whole `<a:p>` paragraphs; `place` says what it fills, as `type="title"`."""
+    made = (text if text.startswith("<a:p>") else f"<a:p><a:r><a:t>{text}</a:t></a:r></a:p>" for text in paragraphs)
+    filled = f"<p:ph {place}/>" if place else ""
+    return (
+        f'<p:sp><p:nvSpPr><p:cNvPr id="2" name="a"/><p:cNvSpPr/><p:nvPr>{filled}</p:nvPr></p:nvSpPr><p:spPr/>'
+        f"<p:txBody><a:bodyPr/><a:lstStyle/>{''.join(made)}</p:txBody></p:sp>"
+    )
+
+
+def drawn_pdf(
+    pages: Sequence[str], objects: Sequence[str] = (), *, catalog: str = "", page: str = "", trailer: str = ""
+) -> bytes:
+    """A PDF whose pages are drawn by these operators, with Helvetica as /F1 and its bold as /F2.
+
+    Args:
+        objects: further objects, numbered from 5 + 2 * len(pages).
+        catalog: more entries of the catalogue.
+        page: more entries of each page; `/MediaBox [0 0 600 800]` is given.
+    """
+    kids = " ".join(f"{5 + 2 * number} 0 R" for number in range(len(pages)))
+    font = "<< /Type /Font /Subtype /Type1 /BaseFont /{} /Encoding /WinAnsiEncoding >>"
+    made = [
+        f"<< /Type /Catalog /Pages 2 0 R {catalog} >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
+        font.format("Helvetica"),
+        font.format("Helvetica-Bold"),
+    ]
+    for number, content in enumerate(pages):
+        made.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {6 + 2 * number} 0 R {page} "
+            f"/Resources << /Font << /F1 3 0 R /F2 4 0 R >> /XObject << /Im {5 + 2 * len(pages)} 0 R >> >> >>"
+        )
+        made.append(f"<< /Length {len(content.encode('cp1252'))} >>\nstream\n{content}\nendstream")
+    return _assembled([*made, *objects], trailer)
+
+
+def shown(x: float, y: float, text: str, size: float = 10, font: str = "F1") -> str:
+    """Operators that draw a line of text."""
+    return f"BT /{font} {size} Tf {x} {y} Td ({_string(text)}) Tj ET\n"

@@ -22,7 +22,7 @@ from index.documents.formats.settings import ReadSettings
 
 Reader = Callable[[str, bytes, ReadSettings], list[Document | Skipped]]
 
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 3
 """Increased whenever a reader extracts another text from the same file; cached texts are then extracted again."""
 
 
@@ -42,14 +42,22 @@ class Format:
 
 _TEXT = Format("index.documents.formats.text")
 _MARKDOWN = Format("index.documents.formats.markdown")
-_HTML = Format("index.documents.formats.html", is_isolated=True)
-_PDF = Format("index.documents.formats.pdf", is_isolated=True)
-_DOCX = Format("index.documents.formats.docx", is_isolated=True)
-_TABLE = Format("index.documents.formats.tables")
+_HTML = Format("index.documents.formats.html.page", is_isolated=True)
+_PDF = Format("index.documents.formats.pdf.file", is_isolated=True)
+_DOCX = Format("index.documents.formats.docx.document", is_isolated=True)
+_PPTX = Format("index.documents.formats.pptx", is_isolated=True)
+_XLSX = Format("index.documents.formats.xlsx", is_isolated=True)
+_EPUB = Format("index.documents.formats.epub", is_isolated=True)
+_EML = Format("index.documents.formats.eml", is_isolated=True)
+_NOTEBOOK = Format("index.documents.formats.notebook", is_isolated=True)
+_DELIMITED = Format("index.documents.formats.delimited")
+_JSONL = Format("index.documents.formats.jsonl")
 
 FORMATS = {
     ".md": _MARKDOWN, ".markdown": _MARKDOWN, ".txt": _TEXT, ".html": _HTML, ".htm": _HTML, ".xhtml": _HTML,
-    ".pdf": _PDF, ".docx": _DOCX, ".jsonl": _TABLE, ".ndjson": _TABLE, ".csv": _TABLE, ".tsv": _TABLE,
+    ".pdf": _PDF, ".docx": _DOCX, ".pptx": _PPTX, ".jsonl": _JSONL, ".ndjson": _JSONL,
+    ".csv": _DELIMITED, ".tsv": _DELIMITED, ".xlsx": _XLSX, ".xlsm": _XLSX, ".epub": _EPUB, ".eml": _EML,
+    ".ipynb": _NOTEBOOK,
 }  # fmt: skip
 
 

@@ -1,4 +1,8 @@
-"""Decodes text files: by byte order mark, as UTF-8, as the file declares, or by a guess that must be confident."""
+"""Decodes text files: by byte order mark, as UTF-8, in a legacy encoding that the text proves, or as the file says.
+
+A text that no encoding fits well enough is refused, and so is one that mixes two: wrong letters would be found by
+nobody and believed by some.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import codecs
 import contextlib
 import re
 
+from index.documents.formats.encoding_guess import guess
 from index.documents.formats.settings import Unreadable
 
 _MARKS = (
@@ -17,29 +22,27 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-_CANDIDATES = [
-    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_2", "iso8859_15",
-    "koi8_r", "cp932", "euc_jp", "gb18030", "big5", "cp949",
-]  # fmt: skip
-"""Encodings of nearly all files that are not UTF-8; rarer ones would only add wrong guesses."""
+_SUPERSETS = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
+    "shift_jis": "cp932", "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "euc_kr": "cp949",
+    "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8", "utf-32": "utf-8", "utf-7": "utf-8",
+}  # fmt: skip
+"""What browsers read where a page names another encoding (https://encoding.spec.whatwg.org/#names-and-labels): a larger
+one, and UTF-8 where its own ASCII letters rule out what it says. The names are those of Python's codecs."""
 
-_COMMON = "cp1252"
-"""Chosen if it is among several guesses that are about equally good."""
+_NAMES = {"x-sjis": "shift_jis", "ks_c_5601-1987": "euc_kr", "x-gbk": "gbk", "iso-8859-8-i": "iso8859-8"}
+"""Names in use that Python does not know."""
 
-_MOST_NOISE = 0.1
-"""Largest share of improbable character sequences in a guess."""
+_ESCAPES = re.compile(rb"\x1b\$(?:[@B]|\([@ABCDH]|[)*][CAGH])")
+"""Where a text in ISO-2022 changes to other letters. All its bytes are ASCII."""
+_ESCAPED_OUT = re.compile("[\x0e\x0f\x1b]")
+_SEVEN_BIT = ("iso2022_kr", "iso2022_jp_2", "iso2022_jp_ext")
 
-_LEAST_LANGUAGE = 0.2
-"""Smallest fit of the letters of a guess to a known language, from 0 to 1."""
-
-_NOISE_MARGIN, _LANGUAGE_MARGIN = 0.02, 0.1
-"""Guesses whose noise and language differ by less than this are about equally good."""
-
-_SYMBOL_IN_A_WORD = re.compile(r"[^\W\d_][^\w\s\x00-\x7f’‘–—·…]+[^\W\d_]")
-"""How letters look when decoded with a related encoding: `gę¶l±` for `gęślą`."""
-
-_SAMPLE = 1 << 20
-"""Number of bytes from which an encoding is guessed."""
+_MULTI_BYTE = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+"""A character in UTF-8 beyond ASCII."""
+_ASCII = bytes(range(0x80))
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
@@ -47,10 +50,11 @@ def decode(data: bytes, declared: str | None = None) -> str:
 
     Args:
         data: content of the file.
-        declared: encoding that the file names; used if there is no byte order mark and the file is not UTF-8.
+        declared: encoding that the file names, understood as browsers do; used if there is no byte order mark, the file
+            is not UTF-8, and the text does not prove another one.
 
     Raises:
-        Unreadable: the file is binary, or no encoding fits well enough.
+        Unreadable: the file is binary, mixes encodings, or no encoding fits well enough.
     """
     text = _marked(data)
     if text is None:
@@ -76,36 +80,41 @@ def _unmarked(data: bytes, declared: str | None) -> str:
     if b"\0" in data:
         raise Unreadable(f"binary content (a zero byte at offset {data.index(0)})")
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        place = error.start
-    if declared is not None:
-        with contextlib.suppress(LookupError, ValueError):
-            return data.decode(declared)
-    guess = _guess(data)
-    if guess is None:
-        raise Unreadable(
-            f"not valid UTF-8 at byte offset {place}, and no other encoding fits well enough; save the file as UTF-8"
-        )
-    return guess
+        return _legacy(data, error.start, declared)
+    return text if _ESCAPES.search(data) is None else _seven_bit(data)
 
 
-def _guess(data: bytes) -> str | None:
-    """The text in the most probable legacy encoding; None if none is probable enough."""
-    from charset_normalizer import from_bytes
+def _seven_bit(data: bytes) -> str:
+    for encoding in _SEVEN_BIT:
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode(encoding)
+            if _ESCAPED_OUT.search(text) is None:
+                return text
+    raise Unreadable("it changes letters by the escape sequences of ISO-2022, which are not valid; save it as UTF-8")
 
-    guesses = from_bytes(data[:_SAMPLE], cp_isolation=_CANDIDATES, enable_fallback=False)
-    fitting = [match for match in guesses if match.chaos <= _MOST_NOISE and match.coherence >= _LEAST_LANGUAGE]
-    matches = [match for match in fitting if _SYMBOL_IN_A_WORD.search(str(match)) is None]
-    if not matches:
-        return None
-    best = matches[0]
-    chaos, coherence = best.chaos + _NOISE_MARGIN, best.coherence - _LANGUAGE_MARGIN
-    near = [match for match in matches if match.chaos <= chaos and match.coherence >= coherence]
-    is_common = any(_COMMON in (match.encoding, *match.could_be_from_charset) for match in near)
-    if len(near) > 1 and not is_common:
-        return None
+
+def _legacy(data: bytes, place: int, declared: str | None) -> str:
+    """The text of a file that is not UTF-8, which shows at the byte offset `place`."""
+    where = f"not valid UTF-8 at byte offset {place} (line {data.count(bytes([10]), 0, place) + 1})"
+    rest, in_utf8 = _MULTI_BYTE.subn(b"", data)
+    if in_utf8 >= len(rest.translate(None, _ASCII)):
+        raise Unreadable(f"{where}, although the rest is: it mixes encodings or is cut off; save the file as UTF-8")
+    encoding = _codec(declared)
+    for candidate in (guess(data, encoding), encoding):
+        with contextlib.suppress(UnicodeDecodeError):
+            if candidate is not None:
+                return data.decode(candidate)
+    raise Unreadable(f"{where}, and no other encoding fits well enough; save the file as UTF-8")
+
+
+def _codec(label: str | None) -> str | None:
+    """The codec that reads what a page calls by this name; None if there is none."""
     try:
-        return data.decode(_COMMON if is_common else best.encoding)
-    except UnicodeDecodeError:  # beyond the sample
+        found = codecs.lookup(_NAMES.get(label.strip().lower(), label)) if label is not None else None
+    except LookupError:
         return None
+    if found is None or not found._is_text_encoding:
+        return None
+    return codecs.lookup(_SUPERSETS.get(found.name, found.name)).name.replace("-", "_")

@@ -6,6 +6,7 @@ from index.documents.document import Document, Skipped
 from index.documents.formats.encoding import decode
 from index.documents.formats.properties import front_matter
 from index.documents.formats.settings import ReadSettings, Unreadable
+from index.documents.visible import visible
 
 
 def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skipped]:
@@ -15,7 +16,9 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
         Unreadable: the file is binary, in an unknown encoding or blank, or its front matter cannot be understood.
     """
     stated, text = front_matter(decode(data))
+    text = visible(text)
     if not text.strip():
         raise Unreadable("empty")
-    labels = stated.labels or ()
-    return [Document.of(name, text, title=stated.title, labels=labels, metadata=stated.metadata, is_markdown=True)]
+    return [
+        Document.of(name, text, title=stated.title, labels=stated.labels, metadata=stated.metadata, is_markdown=True)
+    ]

@@ -17,13 +17,14 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from index.documents.document import Document, Skipped, from_json, to_json
 from index.documents.formats import format_of
-from index.documents.formats.settings import Fields, Limits, ReadSettings, Unreadable
+from index.documents.formats.settings import Fields, FileFields, Limits, ReadSettings, Unreadable
 
 _CHILD = """
 import sys, types
@@ -104,9 +105,7 @@ def _start(settings: ReadSettings) -> subprocess.Popen[bytes]:
 
 def serve() -> None:
     """Read files for the parent until it closes the pipe; the main function of the child."""
-    content = json.loads(sys.argv[1])
-    fields = Fields(**content["fields"] | {"metadata": tuple(content["fields"]["metadata"])})
-    settings = ReadSettings(fields=fields, limits=Limits(**content["limits"]))
+    settings = _settings(json.loads(sys.argv[1]))
     requests = sys.stdin.buffer
     # Output of native libraries must not get between the replies, so it goes to standard error.
     replies = os.fdopen(os.dup(1), "wb")
@@ -119,6 +118,17 @@ def serve() -> None:
         reason, items = _answer(name, data, settings)
         signal.setitimer(signal.ITIMER_PROF, 0)
         _send(replies, reason.encode("utf-8", "replace"), items)
+
+
+def _settings(content: Mapping[str, Any]) -> ReadSettings:
+    """What `asdict` made of the settings, as far as readers look at it."""
+
+    def fields(values: Mapping[str, Any]) -> Fields:
+        metadata = values["metadata"]
+        return Fields(**{**values, "metadata": None if metadata is None else tuple(metadata)})
+
+    by_file = tuple(FileFields(item["files"], fields(item["fields"])) for item in content["fields_by_file"])
+    return ReadSettings(fields=fields(content["fields"]), fields_by_file=by_file, limits=Limits(**content["limits"]))
 
 
 def _answer(name: str, data: bytes, settings: ReadSettings) -> tuple[str, bytes]:

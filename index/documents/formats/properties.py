@@ -1,7 +1,7 @@
 """Title, labels and metadata of a document, from its front matter or side file.
 
-Who may see a document is never guessed: front matter or a side file that cannot be understood makes the document
-unreadable, instead of readable by everybody.
+Who may see a document is never guessed: front matter or a side file that cannot be understood, and whatever else at the
+top of a text looks like access labels, makes the document unreadable, instead of readable by everybody.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from index.documents.document import Metadata, Value
+from index.documents.formats.label_lines import label_line, labels_in_braces
+from index.documents.formats.labels import KEY, is_spelling, labels_of, nested_keys, refuse_attempts
 from index.documents.formats.settings import Unreadable
+from index.documents.front_matter import MOST_CHARACTERS, NotReadable, front_matter_of, load_yaml
 
-_SIDE_SUFFIXES = (".meta.yaml", ".meta.yml", ".meta.json")
-"""Suffixes of side files: `handbook.pdf.meta.yaml` describes `handbook.pdf`."""
-
-_MOST_CHARACTERS = 65_536
-"""Longest front matter or side file: parsing YAML is slow, and nobody writes more by hand."""
-
-_FRONT_MATTER = re.compile(r"---[ \t]*\n((?:(?!(?:---|\.\.\.)[ \t]*(?:\n|$)).*\n)*)(?:---|\.\.\.)[ \t]*(?:\n|$)")
+_FRONT_MATTER = "its front matter"
+_ABOVE_HTML = re.compile(r"(?:\s|<!--.*?(?:-->|$)|<!doctype[^>]*>|<\?.*?\?>)*", re.DOTALL | re.IGNORECASE)
+"""What may stand above the first element of an HTML page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +30,57 @@ class Properties:
     """What front matter or a side file says about a document.
 
     Attributes:
-        labels: None if not given; empty if everybody may see the document.
+        labels: empty if it names none.
         metadata: everything else, flat.
     """
 
     title: str | None = None
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] = ()
     metadata: Metadata = field(default_factory=dict)
 
 
-def described_file(name: str) -> str | None:
-    """Name of the file that the side file of this name describes; None if it is not the name of a side file."""
-    if not name.endswith(_SIDE_SUFFIXES):  # asked of every file of a folder
-        return None
-    return next(name.removesuffix(suffix) for suffix in _SIDE_SUFFIXES if name.endswith(suffix))
-
-
 def front_matter(text: str) -> tuple[Properties, str]:
-    """Split a text into the properties in the YAML block at its very beginning, and the text below.
-
-    A block that is not a mapping (prose between two rules) is part of the text.
+    """Split a text into the properties in its front matter, and the text below.
 
     Raises:
-        Unreadable: the block is not valid YAML, or its title or labels are not valid.
+        Unreadable: the front matter is not valid, or its title or labels are not; or what looks like access labels
+            stands elsewhere at the top of the text (see `index.documents.formats.label_lines`).
     """
-    match = _FRONT_MATTER.match(text)
-    if match is None or not match.group(1).strip():
+    properties, rest = _split(text)
+    if not properties.labels:
+        _refuse_lines(rest, lines_above=text.count("\n", 0, len(text) - len(rest)))
+    return properties, rest.lstrip("\n") if rest is not text else text
+
+
+def html_front_matter(text: str) -> tuple[Properties, str]:
+    """Like `front_matter`, for the source of an HTML page: behind it, only comments above the first element count."""
+    properties, rest = _split(text)
+    if not properties.labels:
+        above = _ABOVE_HTML.match(rest)
+        _refuse_lines(above.group() if above else "", lines_above=text.count("\n", 0, len(text) - len(rest)))
+    return properties, rest
+
+
+def _split(text: str) -> tuple[Properties, str]:
+    try:
+        found = front_matter_of(text)
+    except NotReadable as error:
+        raise Unreadable(f"{_FRONT_MATTER} {error}") from None
+    if found is None:
         return Properties(), text
-    content = _load_yaml(match.group(1), "its front matter")
-    if not isinstance(content, dict):
-        return Properties(), text
-    return _properties(content, "its front matter"), text[match.end() :].lstrip("\n")
+    properties = _properties(found.content, _FRONT_MATTER)
+    if not properties.labels and (labels_in_braces(found.block) or label_line(found.block)):
+        raise Unreadable(f"{_FRONT_MATTER} holds what looks like access labels, inside another value")
+    return properties, text[found.end :]
+
+
+def _refuse_lines(text: str, lines_above: int) -> None:
+    found = label_line(text)
+    if found is not None:
+        raise Unreadable(
+            f"line {found.number + lines_above} ({found.text!a}) looks like access labels, but does not stand in front "
+            "matter: begin the file with `---`, `labels: [name]`, `---`, or reword the line"
+        )
 
 
 def side_file(name: str, text: str) -> Properties:
@@ -73,36 +90,28 @@ def side_file(name: str, text: str) -> Properties:
         Unreadable: it is not a mapping, or its title or labels are not valid.
     """
     what = f"its side file {name}"
-    if name.endswith(".json"):
-        try:
-            content = json.loads(text[: _MOST_CHARACTERS + 1])
-        except (ValueError, RecursionError) as error:
-            raise Unreadable(f"{what} is not valid JSON ({error})") from None
-    else:
-        content = _load_yaml(text, what)
+    try:
+        content = _json(text) if name.endswith(".json") else load_yaml(text)
+    except NotReadable as error:
+        raise Unreadable(f"{what} {error}") from None
     if not isinstance(content, dict):
         raise Unreadable(f"{what} must hold keys and values")
     return _properties(content, what)
 
 
-def _load_yaml(text: str, what: str) -> Any:
-    """Plain YAML values. Aliases are refused, because a few of them can expand to gigabytes."""
-    if len(text) > _MOST_CHARACTERS:
-        raise Unreadable(f"{what} has more than {_MOST_CHARACTERS} characters")
+def _json(text: str) -> Any:
+    if len(text) > MOST_CHARACTERS:
+        raise NotReadable(f"has more than {MOST_CHARACTERS} characters")
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key stands there twice")
+        return dict(pairs)
+
     try:
-        return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise Unreadable(f"{what} is not valid YAML{line} ({error.problem})") from None
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        raise Unreadable(f"{what} is not valid YAML ({type(error).__name__})") from None
-
-
-class _Loader(yaml.SafeLoader):
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not supported", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
-        return super().compose_node(parent, index)
+        return json.loads(text, object_pairs_hook=mapping)
+    except (ValueError, RecursionError) as error:
+        raise NotReadable(f"is not valid JSON ({error})") from None
 
 
 def _properties(content: Mapping[Any, Any], what: str) -> Properties:
@@ -110,36 +119,37 @@ def _properties(content: Mapping[Any, Any], what: str) -> Properties:
     title = content.get("title")
     if title is not None and not isinstance(title, str | int | float):
         raise Unreadable(f"{what} has a title that is not text")
-    rest = {key: value for key, value in content.items() if key not in ("title", "labels")}
-    labels = labels_of(content["labels"], what) if "labels" in content else None
+    rest = {key: value for key, value in content.items() if key not in ("title", KEY)}
+    labels: tuple[str, ...] = ()
+    if KEY in content:
+        refuse_attempts((str(key) for key in rest if is_spelling(str(key))), what)
+        labels = labels_of(content[KEY], what)
+        if not labels:
+            raise Unreadable(f"{what} has empty `labels`; name some, or leave the key out if everybody may see it")
+    else:
+        refuse_attempts(nested_keys(rest), what)
     return Properties(" ".join(str(title).split()) or None if title is not None else None, labels, flat(rest))
-
-
-def labels_of(value: object, what: str) -> tuple[str, ...]:
-    """Labels from a list of names, or from a text of names separated by `;` or `,`.
-
-    Raises:
-        Unreadable: it is neither, or a name is blank.
-    """
-    names = re.split("[;,]", value) if isinstance(value, str) else value
-    if isinstance(value, str) and not value.strip():
-        return ()
-    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise Unreadable(f"{what} has labels that are not a list of names")
-    return tuple(sorted({name.strip() for name in names}))
 
 
 def flat(content: Mapping[Any, Any]) -> dict[str, Value]:
     """Metadata from any mapping: nested keys are joined with dots, dates become text, nulls are left out."""
-    found: dict[str, Value] = {}
-    for key, value in _leaves(content, ""):
-        if isinstance(value, list):
-            found[key] = [item if isinstance(item, str) else _as_text(item) for item in value if item is not None]
-        elif isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
-            found[key] = value
-        elif value is not None:
-            found[key] = _as_text(value)
-    return found
+    return {key: value for key, found in _leaves(content, "") if (value := _plain(found)) is not None}
+
+
+def _plain(value: Any) -> Value | None:
+    if isinstance(value, list):
+        return [_scalar(item) for item in value if item is not None]
+    return None if value is None else _scalar(value)
+
+
+def _scalar(value: Any) -> str | int | float | bool:
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, datetime.date | datetime.datetime | datetime.time):
+        return value.isoformat()
+    if isinstance(value, Mapping | list):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    return str(value)
 
 
 def _leaves(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -148,11 +158,3 @@ def _leaves(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, datetime.date | datetime.datetime | datetime.time):
-        return value.isoformat()
-    if isinstance(value, Mapping | list):
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-    return str(value)

@@ -23,9 +23,9 @@ class Limits:
         pages: most pages of a PDF.
         characters: most characters extracted from a file.
         depth: deepest nesting of elements in an HTML file.
-        expanded_bytes: largest unpacked size of a zipped format.
-        expansion_ratio: largest ratio of unpacked to packed size of a zipped format, above 1 MiB unpacked.
-        seconds: most processor time for reading an HTML, PDF or DOCX file.
+        expanded_bytes: largest unpacked size of an archive (DOCX, PPTX, XLSX, EPUB).
+        expansion_ratio: largest ratio of unpacked to packed size of an archive, above 1 MiB unpacked.
+        seconds: most processor time for reading a file of a rich format: all but text, Markdown, CSV and JSONL.
         memory_bytes: most memory that reading such a file may allocate.
     """
 
@@ -41,21 +41,39 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which field of a JSONL object, or column of a CSV file, holds what.
+    """Which column of a table, or field of a JSONL object, holds what; nested fields are named by path, `meta.title`.
 
     Attributes:
-        text: the text; rows without it are skipped.
-        title: the title; rows without it are titled `path#ID`.
+        text: the text; rows without it are skipped. A file without such a field is served as `column: value` lines.
+        title: the title; rows without it are titled `path#ID`, and rows of such lines by the name of the table.
         id: identifies the row within its file; rows without it are numbered.
         labels: who may see the row: a list, or names separated by `;` or `,`.
-        metadata: fields to keep as metadata.
+        metadata: fields to keep as metadata; None: all others with short values.
     """
 
     text: str = "text"
     title: str = "title"
     id: str = "id"
     labels: str = "labels"
-    metadata: tuple[str, ...] = ()
+    metadata: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileFields:
+    """The meaning of the fields in the files that match a pattern, as in a `.gitignore`."""
+
+    files: str
+    fields: Fields
+
+    def applies_to(self, name: str) -> bool:
+        """Whether the file of this name, a path below the folder of documents, matches.
+
+        Raises:
+            ValueError: the pattern is not valid.
+        """
+        from pathspec import GitIgnoreSpec
+
+        return GitIgnoreSpec.from_lines([self.files]).match_file(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +83,21 @@ class ReadSettings:
     Attributes:
         include: patterns, as in a `.gitignore`, of files to read; empty: every file.
         exclude: patterns of files to ignore.
-        fields: meaning of the fields of JSONL and CSV files.
+        fields: meaning of the fields of tables that no pattern of `fields_by_file` matches.
+        fields_by_file: meaning of the fields of certain files; the first pattern that matches a file applies.
         limits: limits for each file.
+        default_labels: who may see documents that name no labels themselves; empty: everybody.
+        require_labels: whether a document without any label is left out instead of being open to everybody.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     fields: Fields = field(default_factory=Fields)
     limits: Limits = field(default_factory=Limits)
+    fields_by_file: tuple[FileFields, ...] = ()
+    default_labels: tuple[str, ...] = ()
+    require_labels: bool = False
+
+    def fields_of(self, name: str) -> Fields:
+        """What the fields of one file mean."""
+        return next((item.fields for item in self.fields_by_file if item.applies_to(name)), self.fields)

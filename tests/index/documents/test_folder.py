@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from index.documents import walk
 from index.documents.document import Document
 from index.documents.folder import read_documents
-from index.errors import NoDocuments
+from index.documents.formats import text
+from index.documents.passed_over import is_passed_over
+from index.errors import IndexFault, NoDocuments
 
 
 def test_documents_come_sorted_with_forward_slashes(tmp_path: Path) -> None:
@@ -97,4 +100,111 @@ def test_missing_or_unreadable_folder_says_what_to_do(tmp_path: Path) -> None:
         read_documents(tmp_path / "nowhere")
     (tmp_path / "paper.ps").write_bytes(b"%PS")
     with pytest.raises(NoDocuments, match=r"supported format there \(\.md.*paper\.ps: not a supported format"):
+        read_documents(tmp_path)
+
+
+# --- one bad file stops nothing
+
+
+def reasons(folder: Path) -> dict[str, tuple[str, bool]]:
+    """Why files are skipped, and whether by rule; there always is a document beside them."""
+    (folder / "good.md").write_text("good")
+    documents, skipped = read_documents(folder)
+    assert [document.id for document in documents] == ["good.md"]
+    return {item.path: (item.reason, item.by_rule) for item in skipped}
+
+
+def test_links_that_lead_nowhere_are_skipped_by_rule(tmp_path: Path) -> None:
+    (tmp_path / "b.md").symlink_to("b.md")
+    (tmp_path / "c.md").symlink_to("d.md")
+    (tmp_path / "d.md").symlink_to("c.md")
+    (tmp_path / "gone.md").symlink_to("nothing.md")
+    (tmp_path / "inside").symlink_to("good.md/inside.md")
+    loop, nothing = ("a link that leads back to itself", True), ("a link to a file that does not exist", True)
+    assert reasons(tmp_path) == {"b.md": loop, "c.md": loop, "d.md": loop, "gone.md": nothing, "inside": nothing}
+
+
+def test_folder_whose_files_cannot_be_looked_at_is_named_file_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "a.md").write_text("a")  # as in a folder of mode 600: names without anything behind them
+    real = Path.is_symlink
+
+    def refusing(path: Path) -> bool:
+        if path.parent.name == "listed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_symlink", refusing)
+    assert reasons(tmp_path) == {"listed/a.md": ("cannot be read (Permission denied)", False)}
+
+
+def test_what_vanishes_while_the_folder_is_read_is_said_to_have_vanished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b.md").write_text("b")
+    opened, state = os.open, walk._state
+
+    def late(path: str, flags: int, mode: int = 0o777) -> int:
+        if path == f"{tmp_path}/a/":
+            (tmp_path / "a").rmdir()
+        return opened(path, flags, mode)
+
+    def stated(entry: os.DirEntry[str]) -> bytes:
+        if entry.name == "b.md":
+            (tmp_path / "b.md").unlink()
+        return state(entry)
+
+    monkeypatch.setattr("index.documents.walk.os.open", late)
+    monkeypatch.setattr(walk, "_state", stated)
+    vanished = ("vanished while the folder was read", False)
+    assert reasons(tmp_path) == {"a": vanished, "b.md": vanished}
+
+
+def test_reader_that_fails_in_an_unforeseen_way_costs_its_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> list[Document]:
+        raise ZeroDivisionError("division by zero\nand more")
+
+    (tmp_path / "a.txt").write_text("a")
+    monkeypatch.setattr(text, "read", failing)
+    assert reasons(tmp_path) == {"a.txt": ("damaged (ZeroDivisionError: division by zero)", False)}
+
+
+def test_pictures_and_what_programs_leave_behind_are_passed_over_without_a_word(tmp_path: Path) -> None:
+    for name in ("~$report.docx", "~WRL0001.tmp", "Thumbs.db", "desktop.ini", "logo.PNG", "page/x.js", "a.md~"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x05Alice\0")
+    assert reasons(tmp_path) == {}
+    assert not any(map(is_passed_over, ["report.docx", "notes.md", "plan.doc", "figures.zip", "$a.md", "thumbs.md"]))
+
+
+def test_ignore_file_is_named_with_what_is_wrong_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ignore = tmp_path / ".ragftignore"
+    (tmp_path / "draft.md").write_text("draft")
+    ignore.write_bytes("\ufeffdraft.md\r\n".encode())
+    assert reasons(tmp_path) == {}
+    ignore.write_bytes(b"caf\xe9\n")
+    with pytest.raises(IndexFault, match="save it as UTF-8"):
+        read_documents(tmp_path)
+    ignore.unlink()
+    for make in (lambda: ignore.symlink_to("nowhere"), lambda: ignore.symlink_to(ignore.name), ignore.mkdir):
+        make()
+        with pytest.raises(IndexFault, match=r"cannot be read .*may read, or remove it") as told:
+            read_documents(tmp_path)
+        assert "UTF-8" not in str(told.value)
+        ignore.rmdir() if ignore.is_dir() else ignore.unlink()
+
+
+def test_folder_that_may_not_be_looked_at_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refusing)
+    with pytest.raises(NoDocuments, match=r"cannot be read \(Permission denied\); change its mode"):
         read_documents(tmp_path)

@@ -76,7 +76,7 @@ def test_front_matter_holds_title_labels_and_metadata_and_is_not_text(tmp_path: 
     documents, _ = read(tmp_path)
     found = documents["a.md"]
     assert (found.title, found.labels, found.text) == ("Leave", ("board", "hr"), "# Heading\n")
-    assert found.metadata == {"valid": "2024-05-01", "owner.name": "Ann", "tags": ["a", "2"]}
+    assert found.metadata == {"valid": "2024-05-01", "owner.name": "Ann", "tags": ["a", 2]}
     assert documents["b.md"].text.startswith("---\n\nProse")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.indexes import HashEncoder, Write
+from support.indexes import HashEncoder, WordTokenizer, Write
 
 from index import (
     EncoderMismatch,
@@ -18,7 +19,7 @@ from index import (
     current_id,
     verify,
 )
-from index.documents import chunking
+from index.documents.lengths import EncoderLength, EncoderTokens, ModelTokenizer
 from index.refresh.refresh import RefreshSettings, refresh
 from index.search.search import search
 from index.search.settings import SearchSettings
@@ -75,13 +76,13 @@ def test_sections_that_did_not_change_are_not_measured_again(
     text = "# Beasts\n\n## Fox\n\nRed.\n\n## Owl\n\nSilent.\n"
     refresh(tmp_path / "index", write({"a.md": text}), words)
     measured: list[str] = []
-    real = chunking._count_tokens
+    real = EncoderTokens.lengths
 
-    def count(texts: Sequence[str], tokenizer: Any) -> list[int]:
+    def lengths(self: EncoderTokens, texts: Sequence[str]) -> list[EncoderLength]:
         measured.extend(texts)
-        return real(texts, tokenizer)
+        return real(self, texts)
 
-    monkeypatch.setattr(chunking, "_count_tokens", count)
+    monkeypatch.setattr(EncoderTokens, "lengths", lengths)
     refresh(tmp_path / "index", write({"a.md": text.replace("Red.", "Grey.")}), words)
     assert [item for item in measured if "\n" in item] == ["Beasts > Fox\nGrey."]
 
@@ -184,6 +185,54 @@ def test_other_chunking_cuts_every_document_again(tmp_path: Path, write: Write, 
     assert report.plan.changed == ("fox.md", "long.md")
     assert report.plan.chunks_reused == 1  # the fox fits either way
     assert Snapshot.open(tmp_path / "index").settings.max_tokens == 32
+
+
+def test_passages_are_bounded_in_tokens_of_the_model_and_cut_again_for_another_one(
+    tmp_path: Path, write: Write, words: HashEncoder
+) -> None:
+    letters = ModelTokenizer("letters", Letters)
+    folder, root = write({"long.md": "# Long\n\n" + "A sentence of some words. " * 30}), tmp_path / "index"
+    settings = RefreshSettings(model=letters, max_model_tokens=100)
+    plain, bounded = refresh(root, folder, words), refresh(root, folder, words, settings)
+    assert bounded.published and bounded.snapshot_id != plain.snapshot_id
+    assert all(len(chunk.passage) <= 100 for chunk in Snapshot.open(root).chunks())
+    assert not refresh(root, folder, words, settings).published
+    other = refresh(root, folder, words, replace(settings, model=ModelTokenizer("other", Letters)))
+    assert other.plan.changed == ("long.md",) and other.plan.chunks_to_embed == 0
+    found = Snapshot.open(root).settings
+    assert (found.max_model_tokens, found.model_tokenizer) == (100, "other")
+
+
+def test_passages_may_have_twice_as_many_tokens_of_the_model_as_of_the_encoder(words: HashEncoder) -> None:
+    assert RefreshSettings(model=ModelTokenizer("m", Letters)).chunking(words).max_model_tokens == 2 * words.max_tokens
+    assert RefreshSettings().chunking(words).max_model_tokens is None
+    with pytest.raises(IndexFault, match="max_characters is 40; it must be at least max_tokens"):
+        RefreshSettings(max_characters=40).chunking(words)
+
+
+def test_column_names_are_stored_with_the_rows_of_a_table(tmp_path: Path, write: Write, words: HashEncoder) -> None:
+    rows = "".join(f"| zone {number} | {number} euros |\n" for number in range(60))
+    refresh(tmp_path / "index", write({"fares.md": f"# Fares\n\n| Zone | Price |\n|---|---|\n{rows}"}), words)
+    chunks = list(Snapshot.open(tmp_path / "index").chunks())
+    assert len(chunks) > 3 and all("Fares\n| Zone | Price |\n" in chunk.passage for chunk in chunks)
+    (hits,) = search(Snapshot.open(tmp_path / "index"), words, ["zone 50 price"])
+    assert hits and all("| Zone | Price |" in hit.passage for hit in hits)
+
+
+def test_documents_that_the_encoder_does_not_know_are_named(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
+    folder = write({"fox.md": FOX, "thai.txt": "ห้องสมุดปิดทำการวันอาทิตย์" * 60})
+    report = refresh(tmp_path / "index", folder, fake)
+    assert report.unknown.keys() == {"thai.txt"} and report.unknown["thai.txt"] == report.plan.chunks_to_embed - 1
+    assert refresh(tmp_path / "index", folder, fake).unknown == {}
+
+
+class Letters(WordTokenizer):
+    """Every letter a token: a model that is worse at a language than the encoder."""
+
+    def __call__(self, text: str | list[str], return_offsets_mapping: bool = False, **_: Any) -> dict[str, Any]:
+        if isinstance(text, list):
+            return {"input_ids": text}
+        return {"input_ids": text, "offset_mapping": [(place, place + 1) for place in range(len(text))]}
 
 
 def test_window_longer_than_the_encoder_reads_is_refused(tmp_path: Path, write: Write, fake: HashEncoder) -> None:

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index.documents.document import Document
+from index.documents.formats import delimited
+from index.documents.formats.settings import ReadSettings
 from index.store.columns import Columns
 from index.store.filters import Filter, FilterError, both, parse_filter, parse_labels, parse_where
 
@@ -86,12 +89,110 @@ def test_a_list_passes_if_any_of_its_entries_does(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{"year": "2024"}, {"draft": 0}, {"year": {"gte": "0"}}, {"version": {"lt": 2}}, {"year": {"glob": "*"}}],
+    [{"year": "2024"}, {"draft": 0}, {"year": {"gte": "0"}}, {"product": {"lt": 2}}, {"year": {"glob": "*"}}],
     ids=json.dumps,
 )
 def test_values_of_another_type_never_pass(value: dict[str, Any]) -> None:
     assert not holds(parse_filter(value), ROW)
     assert holds(parse_filter({"not": value}), ROW)
+
+
+@pytest.mark.parametrize(
+    ("found", "value"),
+    [
+        ("2024", 2024),
+        ("2024", {"gte": 2023}),
+        ("2024", {"in": [2023, 2024.0]}),
+        ("-3.5", {"lt": -3}),
+        ("-3.5", -3.5),
+        ("0", 0),
+        (["2023", "2024"], {"gt": 2023}),
+        ([2023, 2024], {"gt": 2023}),
+        ("9007199254740993", 9007199254740993),
+        ("80.00", 80),
+        ("80.00", {"gte": 80}),
+        ("80.00", {"lt": 80.5}),
+        ("19.90", {"gt": 19.5, "lt": 20}),
+        ("1.10", {"gt": 1, "lt": 2}),
+        ("1.9", {"gt": 1.5}),
+        ("true", True),
+        ("FALSE", False),
+    ],
+    ids=str,
+)
+def test_a_number_or_truth_finds_text_that_is_nothing_else(found: Any, value: Any) -> None:
+    assert holds(parse_filter({"x": value}), {"x": found})
+
+
+@pytest.mark.parametrize(
+    ("found", "value"),
+    [
+        ("01234", 1234),
+        ("01234", {"gt": 0}),
+        ("+5", 5),
+        ("1e3", 1000),
+        ("1,234", {"gt": 0}),
+        ("12:30", {"gt": 0}),
+        (" 5", 5),
+        ("5\n", 5),
+        ("٥", 5),
+        ("", {"lte": 0}),
+        ("1.10", 1.1),
+        ("1.10", {"gt": 1.5}),
+        ("1.10", {"lt": 1.5}),
+        ("NO", False),
+        ("no", False),
+        ("1", True),
+        ("true", 1),
+        (2024, "2024"),
+        ("9" * 400, {"gt": 0}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_text_that_may_be_something_else_keeps_its_letters(found: Any, value: Any) -> None:
+    assert not holds(parse_filter({"x": value}), {"x": found})
+    if isinstance(found, str):
+        assert holds(parse_filter({"x": found}), {"x": found})
+
+
+@pytest.mark.parametrize(
+    ("found", "value", "expected"),
+    [
+        ("2024-05-01", {"gte": "2024-05-01", "lt": "2024-05-02"}, True),
+        ("2024-05-01T10:30:00", {"lte": "2024-05-01"}, True),  # an hour of that day
+        ("2024-05-01 10:30", {"gt": "2024-05-01"}, False),
+        ("2024-05-31", {"lte": "2024-05"}, True),
+        ("2024-05-01", {"gt": "2024-05-01T10:00"}, False),
+        ("2024-05-01T12:00+02:00", {"lte": "2024-05-01T10:00Z"}, True),
+        ("2024-05-01T12:00:00.250Z", {"gt": "2024-05-01T12:00:00Z"}, True),
+        ("2024-05-01T99:00", {"gt": "2024-05-01T12:00:00Z"}, False),
+        ("unknown", {"gte": "2024-01-01"}, False),
+        ("01.05.2025", {"lt": "2024-01-01"}, False),
+        ("2024-13-01", {"gte": "2024-01-01"}, False),
+    ],
+    ids=str,
+)
+def test_dates_are_compared_as_dates(found: str, value: Any, expected: bool) -> None:
+    assert holds(parse_filter({"x": value}), {"x": found}) == expected
+
+
+def test_columns_of_a_csv_file_are_compared_as_what_they_hold() -> None:
+    data = (
+        b"id,text,year,version,active,zip,day\n"
+        b"1,Old.,2019,1.10,true,01234,2019-03-01\n"
+        b"2,New.,2024,1.9,NO,99,2024-03-01\n"
+    )
+    documents = delimited.read("t.csv", data, ReadSettings())
+    rows = [dict(found.metadata) for found in documents if isinstance(found, Document)]
+
+    def found(value: dict[str, Any]) -> list[bool]:
+        return Columns(table(rows)).select(parse_filter(value).expression).tolist()
+
+    assert found({"year": {"gte": 2023}}) == [False, True]
+    assert found({"day": {"lt": "2024-01-01"}}) == [True, False]
+    assert found({"active": True}) == [True, False] and found({"active": "NO"}) == [False, True]
+    assert found({"version": "1.10"}) == [True, False] and found({"version": 1.1}) == [False, False]
+    assert found({"zip": {"gt": 0}}) == [False, True] and found({"zip": "01234"}) == [True, False]
 
 
 def test_truth_is_not_the_number_one_even_among_remembered_filters() -> None:
@@ -191,13 +292,17 @@ def test_labels_are_named_or_all_or_none() -> None:
     assert parse_labels("staff, finance") == {"staff", "finance"}
     assert parse_labels("staff,*") is None
     assert parse_labels(" ") == frozenset()
-    for text in ("staff,,finance", "two words", ","):
+    assert parse_labels("human  resources; board") == {"human resources", "board"}
+    for text in ("staff,,finance", "a=b", "[staff]", "-staff", "sta\u200bff", ","):
         with pytest.raises(FilterError, match="label"):
             parse_labels(text)
 
 
 SCALARS = st.one_of(
-    st.sampled_from(["", "a", "b", "ab", "2024", "A"]), st.integers(-2, 2), st.booleans(), st.sampled_from([0.5, 1.0])
+    st.sampled_from(["", "a", "b", "ab", "2024", "A", "1", "01", "-2", "0.5", "True"]),
+    st.integers(-2, 2),
+    st.booleans(),
+    st.sampled_from([0.5, 1.0]),
 )
 VALUES = st.one_of(SCALARS, st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3))
 FIELDS = st.sampled_from(["x", "y", "document", "title", "page", "metadata.title"])
@@ -252,6 +357,9 @@ def _passes(kind: str, wanted: Any, found: Any) -> bool:
         return any(_passes("eq", one, found) for one in wanted)
     if kind == "glob":
         return isinstance(found, str) and fnmatch.fnmatchcase(found, wanted)
+    if isinstance(found, str) and not isinstance(wanted, str):
+        read = {"2024": 2024, "1": 1, "-2": -2, "0.5": 0.5, "True": True}.get(found)
+        found = read if read is not None and isinstance(read, bool) == isinstance(wanted, bool) else found
     comparable = isinstance(found, str) == isinstance(wanted, str) and isinstance(found, bool) == isinstance(
         wanted, bool
     )

@@ -1,56 +1,21 @@
-"""Terms of a text, and BM25 compared with scores worked out by hand."""
+"""BM25 compared with scores worked out by hand."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from math import log
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index.store.lexical import Bm25, Postings, query_terms, tokenize
-
-
-@pytest.mark.parametrize(
-    ("text", "terms"),
-    [
-        ("Node.js 4.2", ["node.js", "node", "js", "4.2"]),
-        ("MySQL 8.0.36, C++ and C#.", ["mysql", "8.0.36", "c++", "and", "c#"]),
-        ("v1.2 of x86_64", ["v1.2", "1.2", "of", "x86_64", "x86", "64"]),
-        ("Größe", ["größe"]),
-        ("?! …", []),
-    ],
-)
-def test_names_and_versions_stay_whole(text: str, terms: list[str]) -> None:
-    assert tokenize(text) == terms
-
-
-@pytest.mark.parametrize(
-    ("text", "terms"),
-    [
-        ("Releases released", ["releas", "releas"]),
-        ("key-value read/write", ["key", "valu", "read", "write"]),
-        ("the vendor's and vendor’s", ["the", "vendor", "and", "vendor"]),
-        ("IL-6 dependent", ["il-6", "il", "6", "depend"]),
-    ],
-)
-def test_words_are_counted_apart_and_by_their_stem(text: str, terms: list[str]) -> None:
-    assert tokenize(text) == terms
+from index.store.languages import code_of
+from index.store.lexical import Bm25, Postings
 
 
 def test_stop_words_are_asked_for_only_where_there_is_nothing_else() -> None:
-    assert query_terms("When does the support of the Node end?") == ["end", "node", "support"]
-    assert query_terms("Who are the who?") == ["are", "the", "who"]
     bm25 = Bm25([(Postings.build(["the who", "a dog", "the dog"]), np.ones(3, dtype=bool))])
     assert bm25.scores("the who").argmax() == 0
     assert bm25.scores("the dog").tolist() == bm25.scores("dog").tolist()
-
-
-def test_every_thread_stems_alike() -> None:
-    words = ["releases", "released", "generously", "dogs", "running"] * 50
-    with ThreadPoolExecutor(4) as pool:
-        assert len({tuple(found) for found in pool.map(tokenize, [" ".join(words)] * 64)}) == 1
 
 
 def test_headings_count_more_than_the_text_below() -> None:
@@ -87,5 +52,55 @@ def test_merged_postings_equal_built_ones_and_survive_the_disk(tmp_path: Path) -
     for found in (merged, Postings.read(tmp_path / "postings.arrow")):
         built = Postings.build(["c a", "b b a", "b"])
         assert found.terms == built.terms == ["a", "b", "c"]
-        for name in ("starts", "rows", "counts", "lengths"):
+        for name in ("languages", "starts", "rows", "counts", "lengths"):
             assert getattr(found, name).tolist() == getattr(built, name).tolist()
+
+
+GERMAN = "Die Öffnungszeiten der Bibliotheken und das, was für die Leser in den Sälen neu ist, stehen auf der Tafel."
+ENGLISH = "The opening hours of the libraries and what is new for the readers are written on the board in the hall."
+
+
+def test_each_document_is_found_by_the_words_of_its_own_language() -> None:
+    postings = Postings.build([GERMAN, ENGLISH], ["de.md", "en.md"])
+    assert postings.languages.tolist() == [code_of("german"), code_of("english")]
+    bm25 = Bm25([(postings, np.ones(2, dtype=bool))])
+    for query, best in (("Bibliothek", 0), ("Saal Säle", 0), ("library", 1), ("reader", 1)):
+        scores = bm25.scores(query)
+        assert scores[best] > 0 and scores[1 - best] == 0
+    # `die` and `was` say nothing in German, and what they mean in English is still asked for.
+    assert not bm25.scores("die Bibliotheken was")[1]
+    assert bm25.scores("die").tolist()[0] > 0
+
+
+def test_a_word_is_as_rare_as_its_forms_in_all_languages_together() -> None:
+    # `Server` has one stem in both, so that each row counts one of two rows that hold it.
+    texts = [f"{GERMAN} server", f"{ENGLISH} server", "fox"]
+    bm25 = Bm25([(Postings.build(texts, ["a", "b", "c"]), np.ones(3, dtype=bool))])
+    german, english, none = bm25.scores("server", k1=0)
+    assert german == english == pytest.approx(log(1 + (3 - 2 + 0.5) / (2 + 0.5))) and none == 0
+
+
+def test_the_language_of_a_document_is_that_of_all_its_passages() -> None:
+    table = "Saal | Plätze"
+    assert Postings.build([GERMAN, table], ["de.md", "de.md"]).languages.tolist() == [code_of("german")] * 2
+    apart = Postings.build([GERMAN, table], ["de.md", "b.md"]).languages.tolist()
+    assert apart == [code_of("german"), code_of("english")]
+    assert Postings.build([GERMAN], ["de.md"], "none").languages.tolist() == [code_of("none")]
+    assert "bibliotheken" in Postings.build([GERMAN], ["de.md"], "none").terms
+
+
+def test_segments_of_several_languages_score_like_one_built_at_once() -> None:
+    texts, ids = [GERMAN, "fox and hound", ENGLISH, "Fuchs und Hund"], ["a", "b", "c", "d"]
+    whole = Postings.build(texts, ids)
+    parts = [Postings.build(texts[:2], ids[:2]), Postings.build(texts[2:], ids[2:])]
+    merged = Postings.merge([(parts[0], np.array([0, 1])), (parts[1], np.array([2, 3]))])
+    both = np.ones(2, dtype=bool)
+    for query in ("library Bibliothek fox", "die Hunde was", "opening Öffnungszeiten"):
+        expected = Bm25([(whole, np.ones(4, dtype=bool))]).scores(query).tolist()
+        assert Bm25([(part, both) for part in parts]).scores(query).tolist() == expected
+        assert Bm25([(merged, np.ones(4, dtype=bool))]).scores(query).tolist() == expected
+    # Only the live rows decide which languages a query is asked in.
+    live = np.array([False, True, True, False])
+    alone = Bm25([(Postings.build(texts[1:3], ids[1:3]), both)])
+    for query in ("die library", "was fox"):
+        assert Bm25([(whole, live)]).scores(query)[[1, 2]].tolist() == alone.scores(query).tolist()

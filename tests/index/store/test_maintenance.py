@@ -20,7 +20,7 @@ from index.search.search import search
 from index.search.settings import MODES, SearchSettings
 from index.store import writer
 from index.store.folder import current_id, writing
-from index.store.maintenance import compact, diff, gc, rollback, verify, verify_all
+from index.store.maintenance import compact, diff, gc, publish, rollback, verify, verify_all
 from index.store.snapshot import Snapshot, list_snapshots
 
 FOX = "# Fox\n\nThe red fox.\n"
@@ -194,8 +194,21 @@ def test_verify_names_every_damaged_file_of_any_snapshot(root: Path, ids: list[s
 def test_flipped_bit_in_current_is_refused(root: Path) -> None:
     flip_bit(root / "CURRENT")
     for question in (Snapshot.open, verify, compact):
-        with pytest.raises(NoSnapshot):
+        with pytest.raises((NoSnapshot, CorruptSnapshot)):
             question(root)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b"main\n", b"0" * 17])
+def test_current_that_names_no_snapshot_is_refused_in_a_sentence_and_can_be_put_right(
+    root: Path, ids: list[str], content: bytes
+) -> None:
+    (root / "CURRENT").write_bytes(content)
+    for question in (Snapshot.open, verify, compact, current_id):
+        with pytest.raises(CorruptSnapshot, match=r"instead of the id of a snapshot; delete it"):
+            question(root)
+    (root / "CURRENT").unlink()
+    publish(root, ids[2])
+    assert current_id(root) == ids[2]
 
 
 def flip_bit(path: Path) -> None:

@@ -27,8 +27,12 @@ def shown(group: str) -> list[tuple[str, ...]]:
 
 @pytest.mark.usefixtures("loaded_encoder")
 @pytest.mark.parametrize("words", shown("index"), ids=" ".join)
-def test_index_command_works_as_shown(words: tuple[str, ...], ragft: Callable[..., Ended], domain: Domain) -> None:
+def test_index_command_works_as_shown(
+    words: tuple[str, ...], ragft: Callable[..., Ended], domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = domain.workspace / "index"
+    domain.page("handbook.md", "# Handbook\n\nWe open at ten.\n")
+    monkeypatch.chdir(domain.folder)
     assert ragft("index", "build", "-c", domain.config).status == 0
     before = current_id(root)
     domain.page("dogs.md", "# Dogs\n\nA dog barks.\n")

@@ -37,6 +37,12 @@ def test_build_says_what_it_did_and_where(ragft: Ragft, domain: Domain) -> None:
     assert f"published in {domain.workspace / 'index'}" in ended.out
 
 
+def test_query_of_bytes_that_are_no_text_is_refused_in_a_sentence(index: Ragft) -> None:
+    for arguments in (["caf\udce9"], ["cafe", "--where", "name=\udce9"], ["cafe", "--labels", "\udce9"]):
+        ended = index("search", *arguments)
+        assert ended.status == 2 and "is not valid UTF-8" in ended.err and "Traceback" not in ended.err
+
+
 def test_second_refresh_changes_nothing(index: Ragft, domain: Domain) -> None:
     before = files(domain.workspace)
     values = index("refresh", "--json").values
@@ -164,7 +170,7 @@ def test_search_is_narrowed_by_conditions_and_labels(index: Ragft, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["--where", "year"], "'year'"), (["--where", '{"year": {"newer": 1}}'], "'newer'"), (["--labels", "a b"], "a b")],
+    [(["--where", "year"], "'year'"), (["--where", '{"year": {"newer": 1}}'], "'newer'"), (["--labels", "a[b"], "a[b")],
 )
 def test_conditions_that_cannot_be_understood_are_refused(index: Ragft, arguments: list[str], named: str) -> None:
     ended = index("search", "support", *arguments)
@@ -285,3 +291,39 @@ def test_search_works_in_a_process_of_its_own(domain: Domain) -> None:
     assert ended.returncode == 0, ended.stderr
     (line,) = ended.stdout.splitlines()
     assert '"document_id": "cats.md"' in line
+
+
+def test_read_shows_what_an_index_would_hold_and_makes_none(ragft: Ragft, domain: Domain) -> None:
+    domain.page("plan.md", "---\nlabels: [board]\nyear: 2024\n---\n# Plan\n\n## Pay\n\nThe director earns 9.\n")
+    documents = domain.folder / "documents"
+    (documents / "logo.png").write_bytes(b"\x89PNG")
+    ended = ragft("index", "read", documents / "plan.md", "--json", "-c", domain.config)
+    (plan,) = ended.values["documents"]
+    assert ended.status == 0 and ended.values["skipped"] == []
+    assert (plan["id"], plan["title"], plan["labels"], plan["metadata"]) == (
+        "plan.md",
+        "Plan",
+        ["board"],
+        {"year": 2024},
+    )
+    (chunk,) = plan["chunks"]
+    assert chunk["heading_path"] == ["Plan", "Pay"] and chunk["passage"] == "Plan > Pay\nThe director earns 9."
+    assert plan["text"][chunk["start"] : chunk["end"]].endswith("The director earns 9.")
+    assert chunk["encoder_tokens"] > chunk["model_tokens"] - 4 > 0
+    shown = ragft("index", "read", documents, "-c", domain.config)
+    assert shown.status == 0 and "4 documents" in shown.out and "labels: board" in shown.out
+    assert not (domain.workspace / "index").exists()
+
+
+def test_read_names_what_it_skips(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for name, text in (("a.md", "labels:[board]\n\nPay.\n"), ("b.md", "# B\n\nOpen.\n"), (".c.md", "Hidden.\n")):
+        (tmp_path / "elsewhere" / name).write_text(text)
+    folder = tmp_path / "elsewhere"
+    ended = ragft("index", "read", folder, folder / ".c.md", "--json", "-c", domain.config)
+    assert ended.status == 1
+    assert [document["id"] for document in ended.values["documents"]] == ["b.md"]
+    reasons = {item["path"]: item["reason"] for item in ended.values["skipped"]}
+    assert set(reasons) == {"a.md", ".c.md"} and "access labels" in reasons["a.md"] and "hidden" in reasons[".c.md"]
+    missing = ragft("index", "read", folder / "none.md", "-c", domain.config)
+    assert missing.status == 2 and "does not exist" in missing.sentence

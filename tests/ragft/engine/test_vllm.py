@@ -50,6 +50,7 @@ def test_vllm_sees_the_token_ids_that_training_and_evaluation_render(
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(MODEL))
     completion = ask(vllm_engine, messages, max_tokens=1)
     assert list(completion.prompt_token_ids) == render_prompt(tokenizer, messages)
+    assert vllm_engine.engine.prompt_length(messages) == len(completion.prompt_token_ids)
 
 
 @slow

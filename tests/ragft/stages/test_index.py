@@ -88,3 +88,25 @@ def test_a_missing_folder_is_refused_before_the_encoder_is_looked_for(domain: Do
     domain.configure(index={"documents": {"folder": "elsewhere"}, "encoder": {"model": "no-such-encoder"}})
     with pytest.raises(NoDocuments, match="elsewhere does not exist"):
         refresh(domain.application())
+
+
+def test_passages_are_bounded_in_tokens_of_the_base_model(domain: Domain) -> None:
+    domain.page("thai.md", "# ห้องสมุด\n\n" + "ปิดทำการวันอาทิตย์" * 200)
+    app = domain.application()
+    report = refresh(app)
+    settings = live_snapshot(app).settings
+    assert settings.max_model_tokens == 2 * settings.max_tokens and settings.model_tokenizer
+    lengths = [len(app.tokenizer(chunk.passage)["input_ids"]) for chunk in live_snapshot(app).chunks()]
+    assert max(lengths) <= settings.max_model_tokens
+    assert report.unknown["thai.md"] > 3
+    assert any(line.startswith("thai.md: ") and "does not know" in line for line in app.reporter.said)
+
+
+def test_without_the_base_model_passages_are_bounded_by_the_encoder_and_in_characters(domain: Domain) -> None:
+    domain.configure(model={"base": "./nowhere"})
+    app = domain.application()
+    refresh(app)
+    assert live_snapshot(app).settings.max_model_tokens is None
+    assert any(
+        line.startswith("Passages are not bounded in tokens of the language model") for line in app.reporter.said
+    )

@@ -40,6 +40,12 @@ NOT_SHOWN = {
 }
 
 
+class ChatWords(WordTokenizer):
+    """A tokenizer with a chat template."""
+
+    chat_template = "template"
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A domain whose configuration names every file that it can name, each beside another one to name instead."""
@@ -48,7 +54,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         documents = folder / name
         documents.mkdir()
         for page in range(12):
-            (documents / f"page-{page}.md").write_text(f"# Page {page}\n\n## Two\n\nFact {page} of {name}.\n")
+            (documents / f"page-{page}.md").write_text(
+                f"---\nlabels: [a]\n---\n# Page {page}\n\n## Two\n\nFact {page} of {name}.\n"
+            )
         (documents / "long.txt").write_text("word " * 3_000)
         row = {"text": "One.", "body": "Two.", "title": "T", "name": "N", "labels": ["a"], "groups": ["b"], "year": 1}
         (documents / "table.jsonl").write_text(json.dumps(row) + "\n")
@@ -111,9 +119,13 @@ OTHER_VALUES: dict[str, Any] = {
     "index.documents.fields.title": "name",
     "index.documents.fields.labels": "groups",
     "index.documents.fields.metadata": ["year"],
+    "index.documents.fields.by_file": [{"files": "table.*", "text": "body"}],
+    "index.documents.default_labels": ["staff"],
     "index.documents.limits.file_mb": 0.01,
     "index.chunking.max_tokens": 32,
     "index.chunking.overlap": 2,
+    "index.chunking.max_characters": 100,
+    "index.chunking.max_model_tokens": 70,
     "index.search.filter": {"year": {"exists": False}},
     "evaluate.setups": ["hybrid"],
     "evaluate.labels": ["staff"],
@@ -189,7 +201,7 @@ def fingerprints(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setattr(Application, "encoder_folder", property(lambda app: Path(app.config.index.encoder.model)))
         patch.setattr(Application, "reranker_folder", property(lambda app: Path(app.config.index.search.reranker)))
         patch.setattr(Application, "reranker", None)
-        patch.setattr(Application, "tokenizer", SimpleNamespace(chat_template="template"))
+        patch.setattr(Application, "tokenizer", ChatWords())
         patch.setattr(proof.Proof, "read", lambda model: SimpleNamespace(figures=lambda rules: {}))
         patch.setattr(proof, "check_proof", lambda figures, limits: None)
         yield made

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
-from support.fakes import INDEX_VERSION, MODEL_VERSION
+from support.fakes import HITS, INDEX_VERSION, MODEL_VERSION, hit
 from support.serving import Fakes
 
 from ragft.engine.base import EngineBusy, EngineDead, RequestRefused
@@ -106,6 +106,23 @@ def test_top_k_and_return_passages_are_taken_from_the_request(client: Client, fa
     body = ask(client, ragft={"top_k": 1, "return_passages": True}).json()
     assert fakes.retriever.asked == [("What does a ticket cost?", 1)]
     assert [passage["document_id"] for passage in body["ragft"]["passages"]] == ["tickets.md"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_passages_that_do_not_fit_the_prompt_are_left_out_and_counted(
+    client: Client, fakes: Fakes, stream: bool
+) -> None:
+    long = hit("long.md", "Everything", "word " * 2_000)
+    fakes.retriever.hits = (HITS[0], long, HITS[1])
+    answer = ask(client, stream=stream, ragft={"return_passages": True})
+    field = events(answer)[-1]["ragft"] if stream else answer.json()["ragft"]
+    assert field["passages_dropped"] == 2
+    assert [passage["document_id"] for passage in field["passages"]] == ["tickets.md"]
+    assert "[2]" not in fakes.engine.requests[0].messages[-1]["content"]
+
+
+def test_an_answer_says_that_no_passage_was_left_out(client: Client) -> None:
+    assert ask(client).json()["ragft"]["passages_dropped"] == 0
 
 
 def test_a_stream_ends_its_last_choice_with_the_citations(client: Client) -> None:

@@ -200,6 +200,6 @@ def test_lines_for_one_key_grant_together(tmp_path: Path) -> None:
     assert granted(f"chat {digest} labels=a", f"retrieve {digest} labels=b") == ({"chat", "retrieve"}, {"a", "b"})
     assert granted(f"chat {digest} labels=a", f"chat {digest} labels=*") == ({"chat"}, None)
     assert granted(f"admin {digest}") == ({"admin"}, frozenset())  # to administer is not to read
-    for wrong in ("labels=a,,b", "labels", "a", "labels=a more"):
+    for wrong in ("labels=a,,b", "labels", "a", "labels=a[b"):
         with pytest.raises(UsageError, match="label"):
             granted(f"chat {digest} {wrong}")

@@ -58,7 +58,8 @@ def documents(application: Application) -> Path:
 
 @pytest.fixture
 def served(application: Application, documents: Path, encoder: Encoder, fakes: Fakes) -> Iterator[Running]:
-    refresh(application.index_root, documents, encoder)
+    settings = application.config.index.refresh_settings(application.config.seed, model=application.model_tokenizer)
+    refresh(application.index_root, documents, encoder, settings)
 
     async def load() -> Pipeline:
         return fakes.pipeline(await asyncio.to_thread(open_retriever, application))

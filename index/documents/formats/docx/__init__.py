@@ -1,0 +1,1 @@
+"""DOCX files: the current version of the text, written as Markdown."""

@@ -1,0 +1,1 @@
+"""HTML pages: what a reader of the page sees, written as Markdown."""

@@ -1,0 +1,59 @@
+"""Whether the text of a page is what its reader sees: not the codes of its glyphs, not the notice of a dynamic form.
+
+Fonts without a table of characters give codes instead of text. Most often each code is the character's own, moved by a
+constant that depends on the program (`Lorem` becomes `0SVIQ`), or a place in the private area of Unicode.
+"""
+
+from __future__ import annotations
+
+import re
+
+_BEGINNING = 2_000
+_FEWEST_LETTERS = 16
+"""Fewer characters tell too little."""
+
+_SHIFTS = (26, 27, 28, 29, 30, 31)
+"""By how much glyphs are numbered below ASCII in fonts whose first glyphs are followed by the blank."""
+_VOWELS = frozenset("aeiouy")
+_LEAST_LOWER, _MOST_LOWER = 0.8, 0.2
+_LEAST_VOWELS, _MOST_VOWELS = 0.33, 0.3
+"""Shares of lower-case letters and vowels: in text of any European language, and in text that is moved. Random letters
+have 23 % vowels."""
+
+_MOST_UNKNOWN = 0.3
+"""Share of characters that stand for nothing."""
+
+_UNKNOWN = re.compile("[\x00-\x08\x0e-\x1f\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
+_LOWER = re.compile("[a-zß-öø-ÿ]")
+
+_NOTICE = re.compile(r"please wait\W.{0,200}if this message is not eventually replaced", re.I | re.DOTALL)
+_LONGEST_NOTICE = 3_000
+
+
+def is_illegible(text: str) -> bool:
+    """Whether this is the codes of glyphs and not text, by its beginning."""
+    text = "".join(text[:_BEGINNING].split())
+    if len(_UNKNOWN.findall(text)) > _MOST_UNKNOWN * len(text):
+        return True
+    if len(text) < _FEWEST_LETTERS or len(_LOWER.findall(text)) > _MOST_LOWER * len(text):  # nearly all text
+        return False
+    return _is_moved(text)
+
+
+def _is_moved(visible: str) -> bool:
+    vowels = sum(character.casefold() in _VOWELS for character in visible) / len(visible)
+    if vowels > _MOST_VOWELS:
+        return False
+    for shift in _SHIFTS:
+        moved = [chr(ord(character) + shift) for character in visible if ord(character) + shift < 0x7F]
+        lower = sum("a" <= character <= "z" for character in moved)
+        if lower >= _LEAST_LOWER * len(visible) and (
+            sum(character in _VOWELS for character in moved) >= _LEAST_VOWELS * lower
+        ):
+            return True
+    return False
+
+
+def is_notice_of_dynamic_form(text: str, is_dynamic: bool) -> bool:
+    """Whether this text of a whole file only says that another program is needed to show the form."""
+    return len(text) <= _LONGEST_NOTICE and (is_dynamic or _NOTICE.search(text) is not None)
