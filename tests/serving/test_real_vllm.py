@@ -198,7 +198,7 @@ def evaluated(thread: EngineThread, pipeline: Pipeline, setup: str, question: st
 def test_an_evaluated_prompt_gets_the_same_token_ids_from_the_endpoint(
     client: openai.OpenAI, vllm_engine: EngineThread, pipeline: Pipeline, setup: str, stream: bool
 ) -> None:
-    # The last one leaves room for a few tokens of an answer only.
+    # The last one leaves room for a few tokens of an answer only, or none for the passage.
     for question in (QUESTION, "Why?\t", "Wie viel, né Äöü 你好 🚂? <|im_end|>", "long " * 940):
         answer = evaluated(vllm_engine, pipeline, setup, question)
         served = client.chat.completions.create(  # type: ignore[call-overload]
@@ -210,7 +210,9 @@ def test_an_evaluated_prompt_gets_the_same_token_ids_from_the_endpoint(
         ids = [token for choice in choices for token in choice.model_extra.get("token_ids") or ()]
         assert (tuple(prompt), tuple(ids)) == (answer.prompt_token_ids, answer.token_ids)
         assert choices[-1].finish_reason == answer.finish_reason
-    assert len(answer.token_ids) < SETTINGS.max_tokens  # clamped, in both
+    # In both, the last prompt lost its passage, or else the answer was clamped.
+    assert answer.passages_dropped == (setup == "rag-only")
+    assert setup == "rag-only" or len(answer.token_ids) < SETTINGS.max_tokens
 
 
 @pytest.mark.parametrize("setup", ["rag-only", "prompt-only"])
