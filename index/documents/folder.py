@@ -22,7 +22,7 @@ from index.documents.formats import EXTRACTION_VERSION, format_of, suffixes
 from index.documents.formats.encoding import decode
 from index.documents.formats.process import ReaderProcess
 from index.documents.formats.properties import Properties, side_file
-from index.documents.formats.settings import ReadSettings, Unreadable
+from index.documents.formats.settings import ReadSettings, Unreadable, damage
 from index.documents.passed_over import is_passed_over
 from index.documents.side_files import SideFiles, described_file, side_files
 from index.documents.walk import FileState, state_of, visible_files
@@ -77,11 +77,10 @@ def read_documents(
     with ReaderProcess(settings) as process:
         reading = _Reading(folder, settings, process, memory, sides, found.keys())
         for name in sorted(names):
-            items = reading.items(name)
-            read = [item for item in items if isinstance(item, Document)]
+            read, passed = reading.split(name)
             documents += read
-            skipped += [item for item in items if isinstance(item, Skipped)]
-            if unchanged and read and len(read) == len(items):
+            skipped += passed
+            if unchanged and read and not passed:
                 unchanged.learn(name, states[name], read)
     if not documents and len(names) == len(states):
         reasons = "".join(f" {item.path}: {item.reason}." for item in skipped[:3])
@@ -120,21 +119,18 @@ def read_files(
     found, skipped = _visible_files(
         folder, _chosen_by_patterns(folder, settings), lambda name: name in above or is_chosen(name)
     )
-    sides = side_files(found)
-    items: list[Document | Skipped] = []
+    documents: list[Document] = []
     with ReaderProcess(settings) as process:
-        reading = _Reading(folder, settings, process, None, sides, found.keys())
-        for name in filter(is_chosen, found):
-            if found[name] is None or is_passed_over(name):
-                items += [Skipped(_printable(name), "ignored by its name or by a pattern", by_rule=True)] * (
-                    name in chosen
-                )
-            else:
-                items += reading.items(name)
+        reading = _Reading(folder, settings, process, None, side_files(found), found.keys())
+        for name in (name for name, state in found.items() if state is not None and is_chosen(name)):
+            read, passed = reading.split(name)
+            documents += read
+            skipped += passed
+    ignored = [name for name in chosen & found.keys() if found[name] is None or is_passed_over(name)]
     hidden = [name for name in chosen - found.keys() if (folder / name).is_file()]
-    skipped += [Skipped(_printable(name), "hidden, or in a hidden folder", by_rule=True) for name in hidden]
-    skipped += [item for item in items if isinstance(item, Skipped)]
-    documents, repeated = _with_unique_ids(item for item in items if isinstance(item, Document))
+    for unread, why in ((ignored, "ignored by its name or by a pattern"), (hidden, "hidden, or in a hidden folder")):
+        skipped += [Skipped(_printable(name), why, by_rule=True) for name in unread]
+    documents, repeated = _with_unique_ids(documents)
     return documents, _by_path(skipped + repeated)
 
 
@@ -254,6 +250,12 @@ class _Reading:
     present: Set[str]
     """Names of all visible files."""
 
+    def split(self, name: str) -> tuple[list[Document], list[Skipped]]:
+        """The documents in a file, and what of it was skipped."""
+        items = self.items(name)
+        skipped = [item for item in items if isinstance(item, Skipped)]
+        return [item for item in items if isinstance(item, Document)], skipped
+
     def items(self, name: str) -> list[Document | Skipped]:
         """The documents in a file, or the reason why it was skipped; nothing for a side file."""
         if is_passed_over(name):
@@ -272,8 +274,7 @@ class _Reading:
         except IndexFault:  # concerns more than this file
             raise
         except Exception as error:  # one bad file stops nothing, whatever is wrong with it
-            reason = str(error).strip().split("\n")[0]
-            return [Skipped(_printable(name), f"damaged ({type(error).__name__}: {reason[:200]})")]
+            return [Skipped(_printable(name), damage(error))]
 
     def _extracted(self, name: str, data: bytes) -> list[Document | Skipped]:
         kind = format_of(name)

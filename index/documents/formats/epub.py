@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -13,11 +11,11 @@ from urllib.parse import unquote
 from lxml import etree
 
 from index.documents.document import Document, Skipped, Value
-from index.documents.formats.archive import refuse_bomb
+from index.documents.formats.archive import DAMAGED, open_archive
 from index.documents.formats.blocks import MarkdownText
 from index.documents.formats.html import page as html
 from index.documents.formats.labels import refuse_attempts
-from index.documents.formats.settings import ReadSettings, Unreadable
+from index.documents.formats.settings import ReadSettings, Unreadable, first_line
 from index.documents.markdown import headings
 
 _CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
@@ -32,7 +30,7 @@ _KEPT = {
 """Elements of Dublin Core, and the name of each in the metadata."""
 _LISTS = frozenset(["authors", "contributors", "subjects"])
 _SIDE_FILE = "labels, in a side file"
-_DAMAGED = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError, RuntimeError, OSError, EOFError)
+_DAMAGED = (*DAMAGED, KeyError)
 
 
 def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skipped]:
@@ -41,11 +39,11 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     Raises:
         Unreadable: the file is damaged, protected, without text, or beyond a limit; or a chapter cannot be read.
     """
-    refuse_bomb(data, settings.limits, "EPUB")
+    archive = open_archive(data, settings.limits, "EPUB")
     try:
-        book = _Book(zipfile.ZipFile(io.BytesIO(data)))
+        book = _Book(archive)
     except (*_DAMAGED, etree.XMLSyntaxError) as error:
-        raise Unreadable(f"not a readable EPUB file ({_first_line(error)})") from None
+        raise Unreadable(f"not a readable EPUB file ({first_line(error)})") from None
     texts: list[str] = []
     labels: set[tuple[str, ...]] = set()
     for chapter in book.chapters():
@@ -166,7 +164,7 @@ def _page(part: str, book: _Book, settings: ReadSettings) -> Document | None:
     try:
         content = book.content(part)
     except _DAMAGED as error:
-        raise Unreadable(f"its part {part} cannot be read ({_first_line(error)})") from None
+        raise Unreadable(f"its part {part} cannot be read ({first_line(error)})") from None
     try:
         (page,) = html.read(part, content, settings)
     except Unreadable as error:
@@ -185,7 +183,3 @@ def _with_heading(text: str, entry: str | None, settings: ReadSettings) -> str:
     heading = MarkdownText(settings.limits.characters)
     heading.heading(1, entry)
     return f"{heading.text}\n\n{text}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

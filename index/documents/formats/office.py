@@ -6,18 +6,15 @@ formats, which differs in the names of its namespaces, is turned into the usual 
 
 from __future__ import annotations
 
-import io
 import posixpath
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from lxml import etree
 
-from index.documents.formats.archive import OLD_OFFICE, refuse_bomb
-from index.documents.formats.settings import Limits, Unreadable
+from index.documents.formats.archive import DAMAGED, OLD_OFFICE, open_archive
+from index.documents.formats.settings import Limits, Unreadable, first_line
 
 R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -27,7 +24,6 @@ OFF = frozenset(["0", "false", "off"])
 
 _RELATION = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 _STRICT = re.compile(r"\{http://purl\.oclc\.org/ooxml/(\w+)/")
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError, OSError, EOFError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,7 @@ class OfficeFile:
         self._kind = kind
         if data.startswith(OLD_OFFICE):
             raise Unreadable(f"encrypted, or an old .{kind.lower()[:-1]} file; save it as {kind} without a password")
-        refuse_bomb(data, limits, kind)
-        self._archive = zipfile.ZipFile(io.BytesIO(data))
+        self._archive = open_archive(data, limits, kind)
         # Names are compared without case, and some writers separate folders by backslashes.
         self._parts = {part.filename.replace("\\", "/").lower(): part for part in self._archive.infolist()}
         self._relations: dict[str, dict[str, Relation]] = {}
@@ -68,8 +63,7 @@ class OfficeFile:
 
     def damaged(self, reason: object) -> Unreadable:
         """The error to raise for a file that breaks the rules of its format."""
-        words = str(reason).strip().split("\n")[0] or type(reason).__name__
-        return Unreadable(f"not a readable {self._kind} file ({words})")
+        return Unreadable(f"not a readable {self._kind} file ({first_line(reason)})")
 
     def part(self, name: str) -> Any | None:
         """The root element of a part; None if the file has no such part.
@@ -84,7 +78,7 @@ class OfficeFile:
         parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
         try:
             root = etree.fromstring(self._archive.read(info), parser)
-        except (*_DAMAGED, etree.XMLSyntaxError) as error:
+        except (*DAMAGED, etree.XMLSyntaxError) as error:
             raise self.damaged(error) from None
         if root.getroottree().docinfo.doctype:
             raise self.damaged("it declares a document type")

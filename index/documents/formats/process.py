@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from index.documents.document import Document, Skipped, from_json, to_json
 from index.documents.formats import format_of
-from index.documents.formats.settings import Fields, FileFields, Limits, ReadSettings, Unreadable
+from index.documents.formats.settings import Fields, FileFields, Limits, ReadSettings, Unreadable, damage
 
 _CHILD = """
 import sys, types
@@ -145,8 +145,7 @@ def _answer(name: str, data: bytes, settings: ReadSettings) -> tuple[str, bytes]
     except ImportError as error:
         return f"its reader needs the package {error.name}; install ragft with the extra `index`", b""
     except Exception as error:  # parsers raise anything on malformed files
-        reason = str(error).strip().split("\n")[0]
-        return f"damaged ({type(error).__name__}: {reason[:200]})", b""
+        return damage(error), b""
 
 
 def _limit_memory(allowance: int) -> None:

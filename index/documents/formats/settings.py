@@ -15,6 +15,17 @@ class Unreadable(Exception):
         self.by_rule = by_rule
 
 
+def first_line(error: object) -> str:
+    """What an error of a parser says, in one line; the name of its type if it says nothing."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def damage(error: Exception) -> str:
+    """The reason why a file is skipped whose reader failed in a way that it does not expect."""
+    line = str(error).strip().split("\n")[0]
+    return f"damaged ({type(error).__name__}: {line[:200]})"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much one file may cost. A file beyond any of these limits is listed as skipped.

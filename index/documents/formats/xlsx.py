@@ -19,11 +19,11 @@ import openpyxl
 from openpyxl.utils.exceptions import InvalidFileException
 
 from index.documents.document import Document, Skipped
-from index.documents.formats.archive import OLD_OFFICE, refuse_bomb
+from index.documents.formats.archive import OLD_OFFICE, open_archive
 from index.documents.formats.blocks import joined_header
 from index.documents.formats.number_formats import shown_number
 from index.documents.formats.rows import documents_of
-from index.documents.formats.settings import Fields, ReadSettings, Unreadable
+from index.documents.formats.settings import Fields, ReadSettings, Unreadable, first_line
 from index.documents.formats.tables import Record, Table, blank_head, table_of, with_head
 
 _MOST_PLACES = 20_000_000
@@ -51,30 +51,27 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     """
     if data.startswith(OLD_OFFICE):
         raise Unreadable("encrypted, or an old .xls file; save it as XLSX without a password")
-    refuse_bomb(data, settings.limits, "XLSX")
+    archive = open_archive(data, settings.limits, "XLSX")
     try:
-        book = openpyxl.load_workbook(io.BytesIO(_usual_variant(data)), data_only=True)
+        book = openpyxl.load_workbook(_usual_variant(archive) or io.BytesIO(data), data_only=True)
     except _DAMAGED as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise Unreadable(f"not a readable XLSX file ({reason})") from None
+        raise Unreadable(f"not a readable XLSX file ({first_line(error)})") from None
     fields, stem = settings.fields_of(name), PurePosixPath(name).stem
     sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
     return documents_of(name, [_table(sheet, f"{stem} > {sheet.title}", fields) for sheet in sheets], fields)
 
 
-def _usual_variant(data: bytes) -> bytes:
-    """A file of the Strict variant, which openpyxl takes for empty, in the usual one; any other file itself."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if _BOOK not in archive.namelist() or _STRICT.search(archive.read(_BOOK)) is None:
-            return data
-        usual = io.BytesIO()
-        with zipfile.ZipFile(usual, "w") as rewritten:
-            for name in archive.namelist():
-                if name.endswith((".xml", ".rels")):
-                    rewritten.writestr(
-                        name, _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", archive.read(name))
-                    )
-    return usual.getvalue()
+def _usual_variant(archive: zipfile.ZipFile) -> io.BytesIO | None:
+    """A file of the Strict variant, which openpyxl takes for empty, in the usual one; None if it is not of that."""
+    if _BOOK not in archive.namelist() or _STRICT.search(archive.read(_BOOK)) is None:
+        return None
+    usual = io.BytesIO()
+    with zipfile.ZipFile(usual, "w") as rewritten:
+        for name in archive.namelist():
+            if name.endswith((".xml", ".rels")):
+                content = _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", archive.read(name))
+                rewritten.writestr(name, content)
+    return usual
 
 
 def _table(sheet: Any, title: str, fields: Fields) -> Table:
