@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from index.documents.formats.settings import Unreadable
+from index.documents.formats.settings import refuse_long
 
 _LOOKS_LIKE_MARKUP = re.compile(r"^( {0,3})(?=#{1,6}(?:[ \t]|$)|={2,}[ \t]*$|-{2,}[ \t]*$|`{3}|~{3})", re.MULTILINE)
 _FENCE = re.compile(r"`{3,}")
@@ -107,8 +107,7 @@ class MarkdownText:
                 length += len(lines[-1])
                 if has_header and len(lines) == 1:
                     lines.append("|" + " --- |" * len(cells))
-            if length > self._most:  # before the rows are joined: cells with spans can be repeated without end
-                raise self._too_long()
+            refuse_long(length, self._most)  # before the rows are joined: cells with spans can be repeated without end
         self._block("\n".join(lines))
 
     def spanned_table(self, rows: Sequence[Sequence[Cell]], header_rows: int) -> None:
@@ -132,12 +131,8 @@ class MarkdownText:
             text = ("\n" if is_close else "\n\n") + text
         self._in_list, self._is_kept = is_item, False
         self._length += len(text)
-        if self._length > self._most:
-            raise self._too_long()
+        refuse_long(self._length, self._most)
         self._parts.append(text)
-
-    def _too_long(self) -> Unreadable:
-        return Unreadable(f"more than {self._most} characters of text")
 
 
 def escaped(text: str) -> str:

@@ -18,7 +18,7 @@ from index.documents.formats.encoding import decode
 from index.documents.formats.html import page as html
 from index.documents.formats.labels import refuse_attempts
 from index.documents.formats.properties import front_matter
-from index.documents.formats.settings import ReadSettings, Unreadable
+from index.documents.formats.settings import ReadSettings, Unreadable, refuse_long
 
 _SIDE_FILE = "labels, in a side file"
 _KEPT = {"From": "from", "To": "to", "Cc": "cc", "Sensitivity": "sensitivity"}
@@ -48,8 +48,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
         title, metadata = _header(message, "Subject"), _metadata(message, attachments)
     except (MessageError, LookupError, ValueError, AttributeError, TypeError, IndexError) as error:
         raise Unreadable(f"not a readable message ({type(error).__name__})") from None
-    if len(text) > settings.limits.characters:
-        raise Unreadable(f"more than {settings.limits.characters} characters of text")
+    refuse_long(len(text), settings.limits.characters)
     return [Document.of(name, text, title=title or None, metadata=metadata, labels=labels, is_markdown=is_markdown)]
 
 

@@ -15,7 +15,7 @@ from index.documents.formats.archive import DAMAGED, open_archive
 from index.documents.formats.blocks import MarkdownText
 from index.documents.formats.html import page as html
 from index.documents.formats.labels import refuse_attempts
-from index.documents.formats.settings import ReadSettings, Unreadable, first_line
+from index.documents.formats.settings import ReadSettings, Unreadable, first_line, refuse_long
 from index.documents.markdown import headings
 
 _CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
@@ -54,8 +54,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     text = "\n\n".join(texts)
     if not text:
         raise Unreadable("no text")
-    if len(text) > settings.limits.characters:
-        raise Unreadable(f"more than {settings.limits.characters} characters of text")
+    refuse_long(len(text), settings.limits.characters)
     if len(labels) > 1:
         raise Unreadable("its chapters have different labels; give the book labels in a side file")
     return [Document.of(name, text, title=book.title, metadata=book.metadata, labels=labels.pop(), is_markdown=True)]

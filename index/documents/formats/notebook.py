@@ -12,7 +12,7 @@ from index.documents.formats.blocks import MarkdownText
 from index.documents.formats.encoding import decode
 from index.documents.formats.labels import nested_keys, refuse_attempts
 from index.documents.formats.properties import front_matter
-from index.documents.formats.settings import ReadSettings, Unreadable
+from index.documents.formats.settings import ReadSettings, Unreadable, refuse_long
 from index.documents.visible import visible
 
 _SIDE_FILE = "labels, in a side file"
@@ -44,8 +44,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     text = visible(text)
     if not text.strip():
         raise Unreadable("no text")
-    if len(text) > settings.limits.characters:
-        raise Unreadable(f"more than {settings.limits.characters} characters of text")
+    refuse_long(len(text), settings.limits.characters)
     title = stated.title or about.get("title")
     return [
         Document.of(

@@ -14,7 +14,7 @@ from index.documents.formats.blocks import Cell, MarkdownText
 from index.documents.formats.drawings import FIGURES, description, write_figure
 from index.documents.formats.office import MC, OFF, OfficeFile, R, number
 from index.documents.formats.pptx_text import A, P, ShapeText, paragraph_text, place_of
-from index.documents.formats.settings import ReadSettings, Unreadable
+from index.documents.formats.settings import ReadSettings, Unreadable, refuse_long
 
 _TITLES = frozenset(["title", "ctrTitle"])
 _REPEATED = frozenset(["dt", "ftr", "sldNum", "hdr"])
@@ -67,8 +67,7 @@ class _Presentation:
             if text:
                 texts.append(text)
                 offset += len(text) + len(_BETWEEN)
-            if offset > self._most:
-                raise Unreadable(f"more than {self._most} characters of text")
+            refuse_long(offset, self._most)
         self.text = _BETWEEN.join(texts)
 
     def _slide(self, part: str, place: int) -> str:

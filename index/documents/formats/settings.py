@@ -15,6 +15,12 @@ class Unreadable(Exception):
         self.by_rule = by_rule
 
 
+def refuse_long(length: int, most: int) -> None:
+    """Raise `Unreadable` if a file holds more characters of text than `Limits.characters`."""
+    if length > most:
+        raise Unreadable(f"more than {most} characters of text")
+
+
 def first_line(error: object) -> str:
     """What an error of a parser says, in one line; the name of its type if it says nothing."""
     return str(error).strip().split("\n")[0] or type(error).__name__

@@ -23,7 +23,7 @@ from index.documents.formats.pdf.layout import blocks_of_page, usual_size
 from index.documents.formats.pdf.legibility import is_illegible, is_notice_of_dynamic_form
 from index.documents.formats.pdf.lines import HYPHEN, Line, PageLines, page_lines
 from index.documents.formats.pdf.running import without_running_lines
-from index.documents.formats.settings import Limits, ReadSettings, Unreadable
+from index.documents.formats.settings import Limits, ReadSettings, Unreadable, refuse_long
 
 _FILE_NAME = r"\S+\.[a-z]\w{1,4}|.*\.(?:docx?|odt|indd|tex|dvi|pptx?|odp|xlsx?|ods|pdf|qxd|html?|rtf|eps|pub|cdr)"
 _FILLED_IN = (
@@ -75,8 +75,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     faults = _faults(pages, is_dynamic)
     texts, is_markdown = _texts(pages, outline)
     text, starts = _put_together(texts, DividedWords(texts))
-    if len(text) > settings.limits.characters:
-        raise Unreadable(f"more than {settings.limits.characters} characters of text")
+    refuse_long(len(text), settings.limits.characters)
     document = Document.of(name, text, title=title, page_starts=starts, is_markdown=is_markdown)
     return [document, *([Skipped(name, faults)] if faults else [])]
 
@@ -104,7 +103,7 @@ def _title_of_trailer(data: bytes) -> str:
 
 def _pages(pdf: Any, limits: Limits) -> Iterator[PageLines]:
     """The pieces of lines of each page, fields and notes included."""
-    room = limits.characters
+    length = 0
     with opened_form(pdf) as form:
         for number in range(len(pdf)):
             try:
@@ -115,9 +114,8 @@ def _pages(pdf: Any, limits: Limits) -> Iterator[PageLines]:
                 page.close()
             except pdfium.PdfiumError as error:
                 raise Unreadable(f"page {number + 1} is damaged ({error})") from None
-            room -= sum(len(line.text) + 1 for line in found.lines)
-            if room < 0:
-                raise Unreadable(f"more than {limits.characters} characters of text")
+            length += sum(len(line.text) + 1 for line in found.lines)
+            refuse_long(length, limits.characters)
             yield found
 
 
