@@ -1,9 +1,9 @@
 """What a refresh of 1 % changed documents costs: ours, and others on the same change set with the same vectors.
 
 Documents of ten sections; of 1 % of them one section changes, 0.5 % are new and 0.5 % gone (`ragft, 1 %`: only the
-first). The encoder costs nothing
-(vectors are known beforehand, or their time is taken off); what is timed is finding the changes, cutting, tokenising
-for BM25, writing and forcing to disk. Others get the chunks ready-made, which spares them reading and cutting; those
+first; `told`: the refresh is told the files' names, as the others are; `told 1`: of one document). The encoder costs
+nothing (vectors are known beforehand, or their time is taken off); what is timed is finding the changes, cutting,
+tokenising for BM25, writing and forcing to disk. Others get the chunks ready-made, which spares them reading and cutting; those
 that do not find changes themselves (Chroma, LanceDB) are told what changed. CPU time is of the process.
 
     python benchmarks/refresh.py [--chunks 10000 100000] [--rounds 5] [--peers-python VENV/bin/python] [--json FILE]
@@ -113,13 +113,13 @@ def as_markdown(name: str, sections: list[str]) -> str:
 
 def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
     """Refresh again and again, each time to another edition: of 1 % only, and then of the whole change set."""
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    from support.indexes import WordTokenizer
-
     from index.refresh.refresh import RefreshSettings, refresh
     from index.search.search import search
     from index.search.settings import SearchSettings
     from index.store.snapshot import Snapshot
+
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # below ours, because it has an `index`, too
+    from support.indexes import WordTokenizer
 
     class Encoder:
         dimension, max_tokens, source, fingerprint = DIMENSION, 256, "precomputed", "0" * 64
@@ -147,12 +147,19 @@ def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
         time.sleep(2.5)  # younger files would be read again: see index.unchanged
         refresh(root, folder, encoder)
         measured = []
-        for version in range(1, 2 * rounds + chain + 1):
-            wanted = pages(documents, version, rounds < version <= 2 * rounds and version % 2 == 1)
+        first_told = 2 * rounds + chain + 1
+        for version in range(1, first_told + 3 * rounds):
+            moved = rounds < version <= 2 * rounds or first_told + rounds <= version < first_told + 2 * rounds
+            wanted = pages(documents, version, moved and version % 2 == 1)
+            if version >= first_told + 2 * rounds:
+                name = next(iter(now))
+                wanted = {**now, name: wanted[name]}
+            names = [name for name in {*now, *wanted} if now.get(name) != wanted.get(name)]
             write_pages(folder, wanted, now)
             now, encoder.asked, encoder.cpu = wanted, 0, 0.0
+            told = names if version >= first_told else None
             with Timer() as spent:
-                report = refresh(root, folder, encoder, RefreshSettings(keep_snapshots=10))
+                report = refresh(root, folder, encoder, RefreshSettings(keep_snapshots=10), told=told)
             segments = len(Snapshot.open(root).segments)
             steps = {name: round(1e3 * seconds, 1) for name, seconds in report.seconds.items()}
             measured.append(
@@ -160,12 +167,16 @@ def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
                  "embedded": encoder.asked, "segments": segments, "steps": steps}
             )  # fmt: skip
         snapshot = Snapshot.open(root)
-        new = section(0, 3, 2 * rounds + chain)
+        new = section(0, 3, first_told + 3 * rounds - 1)
         (top, *_) = search(snapshot, encoder, [new], SearchSettings(k=5, mode="lexical"))[0]
         correct = new in top.text and {entry.id for entry in snapshot.documents()} == now.keys()
         with Timer() as opening:
             Snapshot.open(root)
-    series = {"ragft, 1 %": measured[:rounds], "ragft": measured[rounds : 2 * rounds]}
+    looked, told_of = measured[: 2 * rounds], measured[2 * rounds + chain :]
+    series = {
+        "ragft, 1 %": looked[:rounds], "ragft": looked[rounds:], "told, 1 %": told_of[:rounds],
+        "told": told_of[rounds : 2 * rounds], "told 1": told_of[2 * rounds :],
+    }  # fmt: skip
     found = []
     for name, items in series.items():
         middle = sorted(items, key=lambda item: item["cpu"])[len(items) // 2]
@@ -175,10 +186,11 @@ def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
              "open_cpu_ms": opening.cpu}
         )  # fmt: skip
     if chain:
-        rest = [item["cpu"] for item in measured[2 * rounds :]]
+        chained = measured[2 * rounds : 2 * rounds + chain]
+        rest = [item["cpu"] for item in chained]
         found[0]["chain"] = {
             "mean_cpu_ms": sum(rest) / len(rest), "max_cpu_ms": max(rest),
-            "most_segments": max(item["segments"] for item in measured[2 * rounds :]),
+            "most_segments": max(item["segments"] for item in chained),
         }  # fmt: skip
     return found
 

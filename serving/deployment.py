@@ -11,7 +11,7 @@ import contextlib
 import errno
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -139,8 +139,9 @@ class Deployment:
         self.on_failure()
 
     async def refresh_index(
-        self, *, dry_run: bool = False, ask_gate: bool = True, allow_removal: bool = False
-    ) -> RefreshReport:
+        self, *, told: Collection[str] | None = None, dry_run: bool = False, ask_gate: bool = True,
+        allow_removal: bool = False,
+    ) -> RefreshReport:  # fmt: skip
         """Brings the index up to date with the configured folder and serves the result; see `ragft.stages.index`.
 
         Raises:
@@ -154,8 +155,9 @@ class Deployment:
             raise ApiError(409, "A refresh is running already: wait until it is done.")
         self._refreshing = True
         work = partial(
-            refresh, self.app, reporter=Silent(), dry_run=dry_run, ask_gate=ask_gate, allow_removal=allow_removal
-        )
+            refresh, self.app, reporter=Silent(), told=told, dry_run=dry_run, ask_gate=ask_gate,
+            allow_removal=allow_removal,
+        )  # fmt: skip
         try:
             # Shielded: a client that goes away must not leave a thread writing while the next refresh begins.
             return await asyncio.shield(asyncio.create_task(self._refresh(work, retriever)))

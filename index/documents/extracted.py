@@ -10,6 +10,7 @@ import contextlib
 import json
 import sqlite3
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 from blake3 import blake3
@@ -28,9 +29,7 @@ class ExtractedTexts:
 
     def __init__(self, root: Path, settings: ReadSettings) -> None:
         self._path = root / EXTRACTED_FILE
-        read_with = asdict(settings)
-        context = [EXTRACTION_VERSION, *(read_with[name] for name in ("fields", "fields_by_file", "limits"))]
-        self._context = json.dumps(context, sort_keys=True).encode()
+        self._settings = settings
         self._used: set[bytes] = set()
         self._new: dict[bytes, list[Document | Skipped]] = {}
 
@@ -77,6 +76,12 @@ class ExtractedTexts:
 
     def _open(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode={mode}", uri=True)
+
+    @cached_property
+    def _context(self) -> bytes:
+        read_with = asdict(self._settings)
+        context = [EXTRACTION_VERSION, *(read_with[name] for name in ("fields", "fields_by_file", "limits"))]
+        return json.dumps(context, sort_keys=True).encode()
 
     def _key(self, name: str, data: bytes) -> bytes:
         parts = (self._context, name.encode(), data)

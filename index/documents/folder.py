@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from index.documents.unchanged import UnchangedFiles
 
-_IGNORE_FILE = ".ragftignore"
+IGNORE_FILE = ".ragftignore"
 """File in the folder of documents that holds patterns as in a `.gitignore`."""
 
 _VANISHED = "vanished while the folder was read"
@@ -92,46 +93,87 @@ def read_documents(
     return documents, _by_path(skipped + repeated)
 
 
+@dataclass(frozen=True, slots=True)
+class FilesRead:
+    """What was read from some files of a folder.
+
+    Attributes:
+        documents: sorted by id.
+        skipped: sorted by path.
+        names: the files and folders that were looked at: those named, and the documents that a named side file
+            describes.
+    """
+
+    documents: list[Document]
+    skipped: list[Skipped]
+    names: frozenset[str]
+
+
 def read_files(
-    folder: Path, names: Iterable[str], settings: ReadSettings | None = None
-) -> tuple[list[Document], list[Skipped]]:
+    folder: Path, names: Iterable[str], settings: ReadSettings | None = None, memory: ExtractedTexts | None = None
+) -> FilesRead:
     """Read some files as `read_documents` would, and look at no other folder than theirs.
+
+    The names are compared with those of the files that are there, and never become paths themselves.
 
     Args:
         names: paths below `folder`, with forward slashes, of files, or of folders whose files are read; empty names
-            `folder` itself. A file that would be ignored is listed as skipped.
-        settings: as for `read_documents`.
-
-    Returns:
-        The documents sorted by id, and what was skipped, sorted by path.
+            `folder` itself. A file that would be ignored is listed as skipped; one that does not exist is not.
+        settings, memory: as for `read_documents`.
 
     Raises:
         NoDocuments: the folder is missing.
         IndexFault: a pattern is not valid, or the ignore file cannot be read.
     """
-    folder, settings, chosen = Path(folder), settings or ReadSettings(), set(names)
+    folder, settings, told = Path(folder), settings or ReadSettings(), set(names)
+    # What has the name of a part of a file (`a.csv#1`) may be that part.
+    told |= {name[:place] for name in told for place, letter in enumerate(name) if letter == "#"}
     refuse_missing(folder)
-    above = {str(parent) for name in chosen for parent in PurePosixPath(name).parents}
+    above = {parent for name in told for parent in _parents(name)}
+    below = tuple(f"{name}/" if name else "" for name in told)
 
-    def is_chosen(name: str) -> bool:
-        return "" in chosen or name in chosen or any(str(parent) in chosen for parent in PurePosixPath(name).parents)
+    def is_told(name: str) -> bool:
+        return name in told or name.startswith(below)
 
-    found, skipped = _visible_files(
-        folder, _chosen_by_patterns(folder, settings), lambda name: name in above or is_chosen(name)
-    )
+    # Names alone: the state of a file beside those told would not be used.
+    found, skipped = _visible_files(folder, lambda name: False, lambda name: name in above or is_told(name))
+    present = side_files(found)
+    # Those that are gone, too: their documents must be read anew.
+    sides = present if told <= found.keys() else side_files({*found, *told})
+    affected = {name for name in sides.described() if not told.isdisjoint(sides.of(name))}
+    is_wanted = _chosen_by_patterns(folder, settings)
+    wanted: list[str] = []
+    ignored: list[str] = []
+    for name in sorted(name for name in found if name in affected or is_told(name)):
+        is_read = not is_hidden(name) and (is_wanted is None or is_wanted(name))
+        (wanted if is_read else ignored).append(name)
     documents: list[Document] = []
     with ReaderProcess(settings) as process:
-        reading = _Reading(folder, settings, process, None, side_files(found), found.keys())
-        for name in (name for name, state in found.items() if state is not None and is_chosen(name)):
+        reading = _Reading(folder, settings, process, memory, present, found.keys())
+        for name in wanted:
             read, passed = reading.split(name)
             documents += read
             skipped += passed
-    ignored = [name for name in chosen & found.keys() if found[name] is None or is_passed_over(name)]
-    hidden = [name for name in chosen - found.keys() if (folder / name).is_file()]
-    for unread, why in ((ignored, "ignored by its name or by a pattern"), (hidden, "hidden, or in a hidden folder")):
+    linked = [name for name in told if not found.keys().isdisjoint(_parents(name))]
+    passed_over = [name for name in wanted if name in told and is_passed_over(name)]
+    for unread, why in (
+        ([*passed_over, *(name for name in ignored if name in told)], "ignored by its name or by a pattern"),
+        ([name for name in told - found.keys() if is_hidden(name)], "hidden, or in a hidden folder"),
+        (linked, "in a folder that is a link, which is not followed"),
+    ):
         skipped += [Skipped(_printable(name), why, by_rule=True) for name in unread]
     documents, repeated = _with_unique_ids(documents)
-    return documents, _by_path(skipped + repeated)
+    return FilesRead(documents, _by_path(skipped + repeated), frozenset(told | affected))
+
+
+def _parents(name: str) -> list[str]:
+    """The folders that a file or folder is in."""
+    return [name[:place] for place, letter in enumerate(name) if letter == "/"]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden by its own name or by that of a folder above it."""
+    return name.startswith(".") or "/." in name
 
 
 def refuse_missing(folder: Path) -> None:
@@ -150,7 +192,12 @@ def _unreadable_folder(folder: Path, error: OSError) -> NoDocuments:
 
 def reading_of(folder: Path, settings: ReadSettings) -> str:
     """Everything but a file and its side files that decides what is read from it, as a text to compare."""
-    return json.dumps([EXTRACTION_VERSION, os.path.realpath(folder), asdict(settings)], sort_keys=True)
+    return json.dumps([EXTRACTION_VERSION, os.path.realpath(folder), _as_values(settings)], sort_keys=True)
+
+
+@lru_cache(maxsize=8)
+def _as_values(settings: ReadSettings) -> dict[str, Any]:
+    return asdict(settings)
 
 
 def _by_path(skipped: Iterable[Skipped]) -> list[Skipped]:
@@ -197,7 +244,7 @@ def _with_unique_ids(documents: Iterable[Document]) -> tuple[list[Document], lis
 
 def _chosen_by_patterns(folder: Path, settings: ReadSettings) -> Callable[[str], bool] | None:
     """Whether a file matches `include`, and neither `exclude` nor the ignore file; None if there are no patterns."""
-    ignore = folder / _IGNORE_FILE
+    ignore = folder / IGNORE_FILE
     ignored = _lines_of(ignore)
     if not (settings.include or settings.exclude or ignored):
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from index.documents.front_matter import front_matter_end
 
@@ -51,10 +52,12 @@ class Table:
     end: int
 
 
-def headings(text: str) -> list[Heading]:
+@lru_cache(maxsize=4)
+def headings(text: str) -> tuple[Heading, ...]:
     """The headings of a Markdown text in order, both `# ATX` and underlined ones.
 
     Their texts are as a reader sees them: links by their words, without badges, and without attributes as in `{#id}`.
+    Cached, because a document's are asked for when it is read, titled and cut.
     """
     found: list[Heading] = []
     fence = ""
@@ -77,7 +80,7 @@ def headings(text: str) -> list[Heading]:
             # Only a paragraph of one line is a heading: not the head of a table, or a list.
             if previous.strip() and not _NOT_A_PARAGRAPH.match(previous) and not before.strip():
                 found.append(Heading(1 if "=" in line else 2, _words(previous.strip()), above, end))
-    return found
+    return tuple(found)
 
 
 def tables(text: str) -> list[Table]:

@@ -29,7 +29,7 @@ def sections(document: Document) -> list[Section]:
     found: list[Section] = []
     stack: list[Heading] = []
     start = body = 0
-    marks = headings(text) if document.is_markdown else []
+    marks = headings(text) if document.is_markdown else ()
     first = next((heading.text for heading in marks if heading.level == 1), None)
     for heading in marks:
         if has_body(text[body : heading.start]):

@@ -24,6 +24,8 @@ from index.store.segment import Segment
 from index.store.snapshot import DocumentEntry, Snapshot, document_table
 from index.store.terms import Analysis
 
+Rows = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True)
 class RefreshPlan:
@@ -33,6 +35,7 @@ class RefreshPlan:
         added: documents that are not in the index yet.
         changed: documents whose content or chunking settings changed.
         removed: indexed documents that are no longer in the folder.
+        unchanged: number of the others.
         chunks_reused: number of chunks of added and changed documents whose vectors are known.
         kept: indexed documents whose file cannot be read now, so that the older version stays.
     """
@@ -40,7 +43,7 @@ class RefreshPlan:
     added: tuple[str, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
-    unchanged: tuple[str, ...]
+    unchanged: int
     chunks_to_embed: int
     chunks_reused: int
     kept: tuple[str, ...] = ()
@@ -77,7 +80,7 @@ class Changes:
 
 def changes(
     base: Snapshot | None,
-    standing: npt.NDArray[np.int64],
+    standing: Rows,
     documents: Sequence[Document],
     chunker: Chunker,
     skipped: Sequence[Skipped],
@@ -106,7 +109,7 @@ def changes(
         added=tuple(sorted(document.id for document in found.added)),
         changed=tuple(sorted(document.id for document in found.changed)),
         removed=found.removed,
-        unchanged=tuple(found.unchanged["id"].to_pylist()),
+        unchanged=found.unchanged,
         chunks_to_embed=len(wanted) - len(known),
         chunks_reused=sum(chunk.hash in known for chunk in chunks),
         kept=tuple(found.kept),
@@ -126,14 +129,14 @@ class _Comparison:
     """Ids of the changed documents whose older version was cut by the same settings."""
     removed: tuple[str, ...]
     kept: dict[str, Skipped]
-    unchanged: pa.Table
+    unchanged: int
     documents: pa.Table
     """All documents of the new snapshot."""
 
 
 def _compare(
     live: pa.Table,
-    standing: npt.NDArray[np.int64],
+    standing: Rows,
     documents: Sequence[Document],
     skipped: Sequence[Skipped],
     recut: bool,
@@ -164,7 +167,7 @@ def _compare(
     older = [staying(entry, recut) for entry in missing if entry.id in kept]
     new = pa.concat_tables([unchanged, document_table([*added, *changed, *older])]).sort_by("id").combine_chunks()
     removed = tuple(entry.id for entry in missing if entry.id not in kept)
-    return _Comparison(added, changed, cut_alike, removed, kept, unchanged, new)
+    return _Comparison(added, changed, cut_alike, removed, kept, len(unchanged), new)
 
 
 def snapshot_id(encoder: TextEncoder, settings: ChunkSettings, analysis: Analysis, documents: pa.Table) -> str:

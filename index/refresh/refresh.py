@@ -7,26 +7,27 @@ replaces `CURRENT`, so whatever stops it before that leaves the index as it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from index.documents.chunking import MODEL_TOKENS_PER_TOKEN, Chunker, ChunkSettings
-from index.documents.document import Skipped
+from index.documents.document import Document, Skipped
 from index.documents.extracted import ExtractedTexts
-from index.documents.folder import read_documents, reading_of
+from index.documents.folder import read_documents, read_files, reading_of
 from index.documents.formats.settings import ReadSettings
 from index.documents.lengths import ModelTokenizer
-from index.documents.unchanged import UnchangedFiles
+from index.documents.unchanged import UnchangedFiles, were_read_so
 from index.encoders.cache import encode_with_cache
 from index.encoders.encoder import Progress, TextEncoder, Vectors
 from index.errors import CorruptSnapshot, IndexFault, NoSnapshot, TooManyRemovals
 from index.refresh.absent import too_many
 from index.refresh.estimate import Estimate, estimate, remember_rate
 from index.refresh.gate import Gate, Verdict
-from index.refresh.planning import Changes, RefreshPlan, base_of, changes, snapshot_id
+from index.refresh.planning import Changes, RefreshPlan, Rows, base_of, changes, snapshot_id
+from index.refresh.told import rows_of_files
 from index.store.folder import current_id, make_live, read_manifest, write_manifest, writing
 from index.store.kinds import VectorSettings
 from index.store.maintenance import prune
@@ -140,6 +141,7 @@ def refresh(
     dry_run: bool = False,
     rebuild: bool = False,
     check_content: bool = False,
+    told: Collection[str] | None = None,
     wait: bool = False,
     gate: Gate | None = None,
     progress: Progress | None = None,
@@ -153,6 +155,9 @@ def refresh(
         rebuild: encode everything again beside the live snapshot, and then publish. Older versions of documents that
             cannot be read are lost.
         check_content: read every file, also those whose size and times did not change.
+        told: names of the files that changed, came or went, and of folders in which any did, as `read_files` takes
+            them: nothing else is looked at. None, or an empty name among them: the changes are found in the whole
+            folder; so are they where the live snapshot was made with other settings.
         wait: wait for another writer instead of failing.
         gate: asked about the new snapshot before it becomes the live one. If it refuses, the snapshot is written and
             held back.
@@ -169,9 +174,11 @@ def refresh(
         OSError: the disk is full or not writable; the live snapshot is untouched.
     """
     settings = settings or RefreshSettings()
+    if told is not None and "" in told:
+        told = None
     task = _Refresh(
-        Path(root), Path(folder), encoder, settings, settings.chunking(encoder), rebuild, check_content, gate, progress,
-        building,
+        Path(root), Path(folder), encoder, settings, settings.chunking(encoder), rebuild, check_content, told, gate,
+        progress, building,
     )  # fmt: skip
     if dry_run:
         return task.foretell()
@@ -184,7 +191,8 @@ class _Findings:
     """What a refresh found, and what it has to do about it."""
 
     base: Snapshot | None
-    unchanged: UnchangedFiles
+    unchanged: UnchangedFiles | None
+    """None if the refresh was told what changed, and learnt nothing about other files."""
     extracted: ExtractedTexts
     skipped: Sequence[Skipped]
     changes: Changes
@@ -204,6 +212,7 @@ class _Refresh:
     chunking: ChunkSettings
     rebuild: bool
     check_content: bool
+    told: Collection[str] | None
     gate: Gate | None
     progress: Progress | None
     building: Progress | None
@@ -236,20 +245,32 @@ class _Refresh:
         with self.clock.stage("open"):
             base = None if self.rebuild else base_of(self.root, self.encoder)
         with self.clock.stage("read"):
-            # A file may stay unread only if the live snapshot has its chunks as they are wanted now.
-            usable = base is not None and base.settings == self.chunking and not self.check_content
-            live = base.document_table if base and usable else document_table([])
-            reading = self.settings.reading
-            unchanged = UnchangedFiles(self.root, reading_of(self.folder, reading), live)
-            extracted = ExtractedTexts(self.root, reading)
-            documents, skipped = read_documents(self.folder, reading, extracted, unchanged)
+            unchanged, extracted, documents, skipped, standing = self.read(base)
         with self.clock.stage("plan"):
             chunker = Chunker(self.encoder.tokenizer, self.chunking, self.settings.model)
-            work = changes(base, unchanged.rows, documents, chunker, skipped)
+            work = changes(base, standing, documents, chunker, skipped)
             target = snapshot_id(self.encoder, self.chunking, self.settings.analysis(), work.documents)
             allowed = self.settings.allow_removal
             refusal = too_many(work.plan.removed, base, work.documents, allowed) if base else None
         return _Findings(base, unchanged, extracted, skipped, work, target, refusal)
+
+    def read(
+        self, base: Snapshot | None
+    ) -> tuple[UnchangedFiles | None, ExtractedTexts, list[Document], list[Skipped], Rows]:
+        """Read what changed: the documents, what was skipped, and the rows of the documents that stand unread."""
+        reading = self.settings.reading
+        how = reading_of(self.folder, reading)
+        extracted = ExtractedTexts(self.root, reading)
+        # A file may stay unread only if the live snapshot has its chunks as they are wanted now.
+        usable = base is not None and base.settings == self.chunking and not self.check_content
+        live = base.document_table if base and usable else document_table([])
+        if self.told is not None and usable and were_read_so(self.root, how):
+            found = read_files(self.folder, self.told, reading, extracted)
+            standing = np.delete(np.arange(len(live)), rows_of_files(live, found.names, self.folder))
+            return None, extracted, found.documents, found.skipped, standing
+        unchanged = UnchangedFiles(self.root, how, live)
+        documents, skipped = read_documents(self.folder, reading, extracted, unchanged)
+        return unchanged, extracted, documents, skipped, unchanged.rows
 
     def publish(self, found: _Findings) -> Verdict | None:
         """Write the snapshot, and make it the live one unless the gate refuses it."""
@@ -308,9 +329,10 @@ class _Refresh:
 
     def tidy(self, found: _Findings, published: bool) -> tuple[str, ...]:
         """Keep what helps the next refresh, and delete old snapshots; returns their ids."""
-        found.unchanged.save(published)
+        if found.unchanged is not None:
+            found.unchanged.save(published)
         # Texts of files that were not read were not asked for, but must not be forgotten.
-        found.extracted.save(forget=not len(found.unchanged.rows))
+        found.extracted.save(forget=found.unchanged is not None and not len(found.unchanged.rows))
         keep = self.settings.keep_snapshots
         return prune(self.root, keep) if published and keep is not None else ()
 

@@ -10,6 +10,7 @@ Everything else in it (`files.arrow`, `extracted.sqlite`, `rates.json`, `cache/`
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -76,7 +77,12 @@ def make_live(root: Path, manifest: Manifest) -> None:
 
 def manifest_paths(root: Path) -> list[Path]:
     """Paths of all manifests, also of those that cannot be read."""
-    return sorted((root / SNAPSHOTS).glob("*.json"))
+    folder = root / SNAPSHOTS
+    try:
+        names = os.listdir(folder)  # noqa: PTH208, a refresh asks four times, and paths cost more than names
+        return [folder / name for name in sorted(names) if name.endswith(".json")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def readable_manifests(root: Path) -> Iterator[Manifest]:

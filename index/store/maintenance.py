@@ -31,8 +31,8 @@ from index.store.folder import (
 )
 from index.store.integrity import damaged_files
 from index.store.kinds import VectorSettings
-from index.store.manifest import FileEntry
-from index.store.snapshot import Snapshot, SnapshotInfo, list_snapshots
+from index.store.manifest import FileEntry, Manifest
+from index.store.snapshot import Snapshot, in_order_of_writing, list_snapshots
 from index.store.writer import compacted, sweep
 
 
@@ -232,22 +232,22 @@ def _to_delete(root: Path, keep: int, older_than_days: float | None, *, damaged:
         raise IndexFault(f"{keep} snapshots to keep are too few; keep at least 1.")
     live = read_manifest(root, current_id(root))
     protected = {live.id, live.parent}
-    infos = list_snapshots(root)
-    old = [info.id for info in infos[:-keep] if info.id not in protected and _is_older(info, older_than_days)]
+    manifests = in_order_of_writing(readable_manifests(root))
+    old = [item.id for item in manifests[:-keep] if item.id not in protected and _is_older(item, older_than_days)]
     files: dict[bool, dict[str, FileEntry]] = {True: {}, False: {}}
-    for manifest in readable_manifests(root):
+    for manifest in manifests:
         files[manifest.id in old].update(manifest.files)
-    readable = {info.id for info in infos} | protected
+    readable = {manifest.id for manifest in manifests} | protected
     return GcReport(
         removed=tuple(old),
         damaged=tuple(path.name for path in manifest_paths(root) if path.stem not in readable) if damaged else (),
-        kept=len(infos) - len(old),
+        kept=len(manifests) - len(old),
         freed=sum(entry.bytes for name, entry in files[True].items() if name not in files[False]),
     )
 
 
-def _is_older(info: SnapshotInfo, days: float | None) -> bool:
-    return days is None or datetime.now(UTC) - datetime.fromisoformat(info.created) > timedelta(days=days)
+def _is_older(manifest: Manifest, days: float | None) -> bool:
+    return days is None or datetime.now(UTC) - datetime.fromisoformat(manifest.created) > timedelta(days=days)
 
 
 def _delete(root: Path, report: GcReport) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import xxhash
 from blake3 import blake3
 
@@ -79,8 +80,8 @@ class Manifest:
     sequence: int = 0
 
     def to_bytes(self) -> bytes:
-        content = {"format": FORMAT, **asdict(self)}
-        return json.dumps({**content, "checksum": _checksum(content)}, indent=1, ensure_ascii=False).encode()
+        content = {"format": FORMAT, **msgspec.to_builtins(self)}
+        return msgspec.json.format(msgspec.json.encode({**content, "checksum": _checksum(content)}), indent=1)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -91,7 +92,8 @@ class Manifest:
             CorruptSnapshot: the manifest was altered, or another version of this program wrote it.
         """
         try:
-            return _parsed(path, path.read_bytes())
+            stat = path.stat()
+            return _parsed(path, (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size))
         except (FileNotFoundError, NotADirectoryError):
             raise NoSnapshot(
                 f"There is no snapshot {path.stem} in {path.parent.parent}; see `ragft index list`."
@@ -101,9 +103,10 @@ class Manifest:
 
 
 @lru_cache(maxsize=64)
-def _parsed(path: Path, data: bytes) -> Manifest:
-    """The manifest in a file; cached, because a refresh reads those of all snapshots five times."""
-    content = json.loads(data)
+def _parsed(path: Path, state: tuple[int, ...]) -> Manifest:
+    """The manifest in a file that was not touched since; cached, because a refresh needs those of all snapshots four
+    times."""
+    content = json.loads(path.read_bytes())
     checksum, written = content.pop("checksum"), content.pop("format")
     if checksum != _checksum({"format": written, **content}):
         raise CorruptSnapshot(f"The manifest {path} differs from its checksum; {_WAY_OUT}")

@@ -253,12 +253,16 @@ def list_snapshots(root: Path) -> list[SnapshotInfo]:
     root = Path(root)
     # An index whose first snapshot was held back has manifests, but no live snapshot.
     live = current_id(root) if not manifest_paths(root) or (root / CURRENT).exists() else None
-    found = [
+    return [
         SnapshotInfo(
             id=manifest.id, parent=manifest.parent, created=manifest.created, documents=manifest.documents,
             chunks=manifest.chunks, encoder_source=manifest.encoder_source, is_current=manifest.id == live,
             sequence=manifest.sequence, held=manifest.held, segments=manifest.segments,
         )
-        for manifest in readable_manifests(root)
+        for manifest in in_order_of_writing(readable_manifests(root))
     ]  # fmt: skip
-    return sorted(found, key=lambda info: (info.sequence, info.created, info.id))
+
+
+def in_order_of_writing(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """Manifests of one index, oldest first."""
+    return sorted(manifests, key=lambda manifest: (manifest.sequence, manifest.created, manifest.id))

@@ -42,6 +42,14 @@ def build(
 @command(commands, "refresh")
 def refresh_(
     app: Application,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Files or folders of documents that changed, came or went: nothing else is looked at. Default: the "
+            "changes are found.",
+            metavar="[PATH...]",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and change nothing.")] = False,
     ask_gate: AskGate = True,
     allow_removal: AllowRemoval = False,
@@ -65,15 +73,20 @@ def refresh_(
     """Bring the index up to date with the documents: only what changed is encoded, and readers are never disturbed."""
     if watch and dry_run:
         raise UsageError("--watch and --dry-run exclude each other: a dry run looks once.")
+    if paths and (watch or check_content):
+        raise UsageError("PATH says what changed, which --watch and --check-content find out: give one or the other.")
     if poll is not None and not watch:
         raise UsageError("--poll says how --watch looks for changes: give both, or none.")
-    from ragft.stages.index import refresh
+    from ragft.stages.index import names_told, refresh
 
-    work = partial(refresh, app, ask_gate=ask_gate, allow_removal=allow_removal, check_content=check_content, wait=wait)
+    told = names_told(app, paths) if paths else None
+    work = partial(
+        refresh, app, told=told, ask_gate=ask_gate, allow_removal=allow_removal, check_content=check_content, wait=wait
+    )
     if watch:
         from ragft.cli.watch import keep_fresh
 
-        keep_fresh(app, work, poll)
+        keep_fresh(app, lambda changed: work(told=changed), poll)
     elif duplicates and not dry_run:
         _show_counted(app, work())
     elif show_refresh(app, work(dry_run=dry_run), dry_run=dry_run):

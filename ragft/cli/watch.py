@@ -9,11 +9,12 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from index.documents.folder import IGNORE_FILE, is_hidden
 from ragft.cli.refusals import refusal
 from ragft.cli.results import show_refresh
 from ragft.errors import RagftError
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from index.refresh.refresh import RefreshReport
     from ragft.stages.application import Application
 
+Changed = frozenset[str]
+"""Names of the files and folders below the documents' that changed since the last look; empty if none did."""
+
+EVERYTHING: Changed = frozenset([""])
+"""The folder itself: what changed in it is not known."""
+
+_MOST_NAMES = 1000
+"""More names than this are not told one by one: the system may have dropped some, and looking at all costs no more."""
+
+States = dict[str, tuple[int, ...]]
+"""Inode, mode, size and time of the last change of files and folders, by path."""
+_GONE = (0, 0)
+
 _LOOK_SECONDS = 0.5  # between two looks whether the folder is still the same one
 # A refresh begins when nothing has changed for the one, or when changes have gone on for the other.
 _QUIET_MS, _PATIENCE_MS = 300, 5000
@@ -29,11 +43,11 @@ _QUIET_MS, _PATIENCE_MS = 300, 5000
 _RETRY_SECONDS, _MAX_RETRY_SECONDS = 60.0, 3600.0
 
 
-def keep_fresh(app: Application, refresh: Callable[[], RefreshReport], poll: float | None) -> None:
+def keep_fresh(app: Application, refresh: Callable[[Changed], RefreshReport], poll: float | None) -> None:
     """Refreshes now and whenever documents change, until SIGINT (Ctrl-C) or SIGTERM.
 
     Args:
-        refresh: brings the live index up to date.
+        refresh: brings the live index up to date with what changed.
         poll: seconds between two looks at the folder; None: the operating system reports changes.
 
     Raises:
@@ -50,8 +64,11 @@ def keep_fresh(app: Application, refresh: Callable[[], RefreshReport], poll: flo
         app.reporter.say(f"Stopped watching {folder}; the index is as the last finished refresh left it.")
 
 
-def follow(changes: Iterator[bool], app: Application, refresh: Callable[[], RefreshReport]) -> None:
-    """Refreshes at every change, and after a failure once in a while; says what had an effect, and each fault once."""
+def follow(changes: Iterator[Changed], app: Application, refresh: Callable[[Changed], RefreshReport]) -> None:
+    """Refreshes at every change, and after a failure once in a while; says what had an effect, and each fault once.
+
+    After a failure the whole folder is looked at, because what changed before it is not in the index either.
+    """
     from ragft.stages.refresh_report import held_sentence
 
     first, fault, pause, retry_at = True, "", _RETRY_SECONDS, math.inf
@@ -60,7 +77,7 @@ def follow(changes: Iterator[bool], app: Application, refresh: Callable[[], Refr
             continue
         before = fault
         try:
-            report = refresh()
+            report = refresh(EVERYTHING if fault else changed)
         except Exception as error:
             fault = (
                 refusal(error)[1] or f"The refresh failed ({type(error).__name__}: {error}); the index is as it was."
@@ -76,11 +93,11 @@ def follow(changes: Iterator[bool], app: Application, refresh: Callable[[], Refr
         retry_at = time.monotonic() + pause if fault else math.inf
 
 
-def folder_changes(folder: Path) -> Iterator[bool]:
-    """Tells some times a second whether anything below a folder changed, as the operating system reports it.
+def folder_changes(folder: Path) -> Iterator[Changed]:
+    """Tells some times a second what changed below a folder, as the operating system reports it.
 
-    The first value is True, and so is the first one after the folder was made, removed or replaced by another. Changes
-    are kept while the caller is busy.
+    The first value is `EVERYTHING`, and so is the first one after the folder was made, removed or replaced by another.
+    Changes are kept while the caller is busy.
 
     Raises:
         RagftError: the operating system cannot watch the folder.
@@ -90,10 +107,10 @@ def folder_changes(folder: Path) -> Iterator[bool]:
     while True:
         held = _opened(folder)
         if held is None:
-            yield True
+            yield EVERYTHING
             while (held := _opened(folder)) is None:
                 time.sleep(_LOOK_SECONDS)
-                yield False
+                yield frozenset()
         try:
             pending = True
             for batch in watch(
@@ -102,7 +119,7 @@ def folder_changes(folder: Path) -> Iterator[bool]:
             ):  # fmt: skip
                 if not _is_still(folder, held):
                     break
-                yield pending or bool(batch)
+                yield EVERYTHING if pending else _told(folder, (path for _, path in batch))
                 pending = False
         except FileNotFoundError:
             continue
@@ -113,6 +130,20 @@ def folder_changes(folder: Path) -> Iterator[bool]:
             ) from error
         finally:
             os.close(held)
+
+
+def _told(folder: Path, paths: Iterable[str]) -> Changed:
+    """What a refresh is to be told of changed paths: neither hidden files, which are no documents, nor too many."""
+    bases = [os.path.abspath(folder), os.path.realpath(folder)]  # noqa: PTH100, one is what the system reports
+    names: set[str] = set()
+    for path in paths:
+        base = next((base for base in bases if path == base or path.startswith(base + os.sep)), None)
+        name = None if base is None else path[len(base) + 1 :]
+        if not name or name == IGNORE_FILE or len(names) == _MOST_NAMES:
+            return EVERYTHING
+        if not is_hidden(name) or "meta" in name.lower():
+            names.add(name)
+    return frozenset(names)
 
 
 def _opened(folder: Path) -> int | None:
@@ -131,22 +162,32 @@ def _is_still(folder: Path, held: int) -> bool:
         return False
 
 
-def polled_changes(folder: Path, seconds: float) -> Iterator[bool]:
-    """Tells every so many seconds whether the files below a folder are others than the last time; at first True."""
+def polled_changes(folder: Path, seconds: float) -> Iterator[Changed]:
+    """Tells every so many seconds what is other below a folder than the last time; at first `EVERYTHING`."""
     seen = None
     while True:
         now = _states(folder)
-        yield now != seen
+        yield EVERYTHING if seen is None else _told(folder, _changed(seen, now))
         seen = now
         time.sleep(seconds)
 
 
-def _states(folder: Path) -> frozenset[tuple[str, int, int, int, int]]:
-    """Name, inode, size, mode and time of change of each file below a folder, and of the folders."""
-    states = set()
-    for parent, _, names in os.walk(folder):
-        for path in (Path(parent), *(Path(parent, name) for name in names)):
+def _changed(seen: States, now: States) -> set[str]:
+    """The paths whose states differ, without the folders that differ only because what is in them does."""
+    changed = {path for path in seen.keys() | now.keys() if seen.get(path) != now.get(path)}
+    containing = {os.path.dirname(path) for path in changed}  # noqa: PTH120
+    return {
+        path for path in changed
+        if path not in containing or seen.get(path, _GONE)[:2] != now.get(path, _GONE)[:2]
+    }  # fmt: skip
+
+
+def _states(folder: Path) -> States:
+    """The state of each file below a folder, of the folders in it and of itself, by path."""
+    states: States = {}
+    for parent, _, names in os.walk(os.path.abspath(folder)):  # noqa: PTH100
+        for path in (parent, *(f"{parent}/{name}" for name in names)):
             with suppress(OSError):
-                found = path.stat()
-                states.add((str(path), found.st_ino, found.st_size, found.st_mode, found.st_mtime_ns))
-    return frozenset(states)
+                found = os.stat(path)  # noqa: PTH116
+                states[path] = (found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns)
+    return states

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.errors import EncoderMismatch, NoSnapshot
 from ragft.console import Reporter
-from ragft.errors import RagftError
+from ragft.errors import RagftError, UsageError
 from ragft.stages.application import Application
+from ragft.stages.reading import name_below
 from ragft.stages.refresh_report import held_sentence, remarks_on
 
 if TYPE_CHECKING:
@@ -19,12 +22,13 @@ if TYPE_CHECKING:
 
 def refresh(
     app: Application, *, dry_run: bool = False, rebuild: bool = False, check_content: bool = False, wait: bool = False,
-    ask_gate: bool = True, allow_removal: bool = False, root: Path | None = None, documents: Path | None = None,
-    encoder: Encoder | None = None, reporter: Reporter | None = None,
+    told: Collection[str] | None = None, ask_gate: bool = True, allow_removal: bool = False, root: Path | None = None,
+    documents: Path | None = None, encoder: Encoder | None = None, reporter: Reporter | None = None,
 ) -> RefreshReport:  # fmt: skip
     """Brings an index up to date with its folder of documents, by default the live one; says what was skipped.
 
     Args:
+        told: names of what changed below the folder, instead of finding it; see `index.refresh.refresh.refresh`.
         root: folder of another index than the live one: no gate is asked about it, and any document may vanish from it.
         documents: folder of other documents than `index.documents.folder`.
         ask_gate: whether the golden questions of the configuration may hold the snapshot back.
@@ -49,13 +53,39 @@ def refresh(
     with reporter.progress("Encoding passages") as advance:
         report = refresh(
             root or app.index_root, folder, encoder or app.encoder, settings,
-            dry_run=dry_run, rebuild=rebuild, check_content=check_content, wait=wait, gate=gate,
+            dry_run=dry_run, rebuild=rebuild, check_content=check_content, told=told, wait=wait, gate=gate,
             progress=lambda done, total: advance(done, total, "passages"),
             building=lambda done, total: advance(done, total, "vectors linked"),
         )  # fmt: skip
     for remark in remarks_on(report):
         reporter.say(remark)
     return report
+
+
+def names_told(app: Application, paths: Sequence[Path]) -> list[str]:
+    """The names below `index.documents.folder` of files and folders that a refresh is told of.
+
+    Raises:
+        UsageError: a path is outside the folder, or neither exists nor is indexed.
+    """
+    from index.refresh.told import rows_of_files
+    from index.store.snapshot import Snapshot
+
+    folder = app.config.index.documents.folder
+    names = {path: name_below(path, folder) for path in paths}
+    for path, name in names.items():
+        if name is None:
+            raise UsageError(f"{path} is not in the folder of documents {folder}; name files or folders in it.")
+    gone = {path: str(name) for path, name in names.items() if not os.path.lexists(path)}
+    if gone:
+        try:
+            documents = Snapshot.open(app.index_root).document_table
+        except NoSnapshot:
+            documents = None
+        for path, name in gone.items():
+            if documents is None or not len(rows_of_files(documents, [name], folder)):
+                raise UsageError(f"{path} neither exists nor is indexed; name what changed in {folder}.")
+    return [str(name) for name in names.values()]
 
 
 def refresh_or_stop(app: Application) -> RefreshReport:

@@ -79,9 +79,9 @@ def read(app: Application, paths: Sequence[Path]) -> Reading:
     documents: list[Document] = []
     skipped: list[Skipped] = []
     for folder, names in _by_folder(paths, section.folder).items():
-        found, passed = read_files(folder, names, section.settings())
-        documents += found
-        skipped += passed
+        found = read_files(folder, names, section.settings())
+        documents += found.documents
+        skipped += found.skipped
     settings = app.config.index.refresh_settings(app.config.seed, model=app.model_tokenizer)
     chunker = Chunker(app.encoder.tokenizer, settings.chunking(app.encoder), settings.model)
     return Reading([ReadDocument(document, _passages(chunker, document)) for document in documents], skipped)
@@ -90,11 +90,10 @@ def read(app: Application, paths: Sequence[Path]) -> Reading:
 def _by_folder(paths: Sequence[Path], configured: Path) -> dict[Path, list[str]]:
     """The names below each folder that is to be read."""
     found: dict[Path, list[str]] = defaultdict(list)
-    root = _place(configured)
     for path in paths:
-        place = _place(path)
-        if place.is_relative_to(root):
-            found[configured].append(_name(place, root))
+        name = name_below(path, configured)
+        if name is not None:
+            found[configured].append(name)
         elif path.is_dir():
             found[path].append("")
         else:
@@ -102,12 +101,13 @@ def _by_folder(paths: Sequence[Path], configured: Path) -> dict[Path, list[str]]
     return found
 
 
-def _place(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100, `resolve` would follow a link, which is skipped by its own name
-
-
-def _name(place: Path, folder: Path) -> str:
-    name = place.relative_to(folder).as_posix()
+def name_below(path: Path, folder: Path) -> str | None:
+    """What a file or folder is called among documents: its path below their folder; empty for the folder itself, None
+    for what is not in it."""
+    place, root = (Path(os.path.abspath(item)) for item in (path, folder))  # noqa: PTH100, `resolve` would follow a link
+    if not place.is_relative_to(root):
+        return None
+    name = place.relative_to(root).as_posix()
     return "" if name == "." else name
 
 

@@ -16,8 +16,13 @@ _SHOWN = 20
 def counts_of(report: RefreshReport) -> dict[str, int]:
     """How many documents and passages a refresh touched, or would."""
     plan = report.plan
-    counts = {key: len(getattr(plan, key)) for key in ("added", "changed", "removed", "unchanged", "kept")}
-    return {**counts, "chunks_to_embed": plan.chunks_to_embed, "chunks_reused": plan.chunks_reused}
+    counts = {key: len(getattr(plan, key)) for key in ("added", "changed", "removed", "kept")}
+    return {
+        **counts,
+        "unchanged": plan.unchanged,
+        "chunks_to_embed": plan.chunks_to_embed,
+        "chunks_reused": plan.chunks_reused,
+    }
 
 
 def outcome_of(report: RefreshReport) -> dict[str, Any]:

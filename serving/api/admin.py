@@ -16,8 +16,14 @@ from serving.errors import ApiError
 
 
 class RefreshRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How to refresh; the folder comes from the configuration, never from a request."""
+    """How to refresh; the folder comes from the configuration, never from a request.
 
+    Attributes:
+        documents: paths below it of the files or folders that changed, came or went: nothing else is looked at. They
+            are compared with the names of the files that are there. None: the changes are found.
+    """
+
+    documents: list[str] | None = None
     dry_run: bool = False
     gate: bool = True
     allow_removal: bool = False
@@ -30,8 +36,11 @@ async def refresh_index(request: Request[Any, Any, Any], deployment: Deployed) -
     Where the gate holds the new snapshot back, the answer is 422 with the error and all that is answered otherwise.
     """
     asked = await read_body(request, RefreshRequest, empty=b"{}")
+    for name in asked.documents or ():
+        if not _is_name(name):
+            raise ApiError(400, f"{name[:100]!r} is not the path of a document below its folder.", "documents")
     report = await deployment.refresh_index(
-        dry_run=asked.dry_run, ask_gate=asked.gate, allow_removal=asked.allow_removal
+        told=asked.documents, dry_run=asked.dry_run, ask_gate=asked.gate, allow_removal=asked.allow_removal
     )
     values = {
         "index_version": report.snapshot_id,
@@ -45,6 +54,11 @@ async def refresh_index(request: Request[Any, Any, Any], deployment: Deployed) -
         held = ApiError(422, held_sentence(report))
         return Response({**held.body(), **values}, status_code=held.status)
     return Response(values)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a text is the plain path of something below a folder, such as `guides/setup.md`."""
+    return name.isprintable() and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def _reason(item: Skipped) -> dict[str, str]:

@@ -67,6 +67,27 @@ def test_dry_run_changes_nothing_and_tells_the_plan(index: Ragft, domain: Domain
     assert index("refresh", "--json").values["snapshot"] == planned["snapshot"]
 
 
+def test_refresh_of_named_documents_looks_at_nothing_else(index: Ragft, domain: Domain) -> None:
+    dogs = domain.page("dogs.md", "# Dogs\n\nA dog barks.\n")
+    domain.page("cats.md", "# Cats\n\nOther.\n")
+    (domain.folder / "documents" / "mysql.md").unlink()
+    values = index("refresh", dogs, domain.folder / "documents" / "mysql.md", "--json").values
+    assert (values["added"], values["changed"], values["removed"], values["unchanged"]) == (1, 0, 1, 2)
+    assert index("refresh", "--json").values["changed"] == 1
+
+
+def test_named_path_that_is_no_document_is_refused_before_anything_is_done(index: Ragft, domain: Domain) -> None:
+    domain.page("dogs.md", "# Dogs\n\nA dog barks.\n")
+    documents = domain.folder / "documents"
+    for path, sentence in (
+        (documents / "typo.md", "neither exists nor is indexed"),
+        (domain.config, "is not in the folder of documents"),
+    ):
+        ended = index("refresh", documents / "dogs.md", path)
+        assert ended.status == 2 and sentence in ended.sentence
+    assert index("refresh", "--json").values["added"] == 1
+
+
 def test_dry_run_names_the_first_of_many_documents(index: Ragft, domain: Domain) -> None:
     for number in range(25):
         domain.page(f"page-{number:02}.md", f"# Page {number}\n\nText.\n")

@@ -34,29 +34,31 @@ LEXICAL = {
     "search": {"mode": "lexical", "top_k": 2},
     "refresh": {"allow_removal": 0.5, "gate": {"questions": "golden.jsonl"}},
 }
+A, B = frozenset(["a.md"]), frozenset(["b.md"])
+NOTHING: watch.Changed = frozenset()
 SECONDS = 300.0
 """Nothing that is waited for takes longer, on a busy machine either."""
 
 
 def report(published: bool = True, held: bool = False) -> RefreshReport:
     verdict = Verdict(not held, "Lost.") if held else None
-    return RefreshReport("0" * 16, published, RefreshPlan((), (), (), (), 0, 0), (), {}, verdict=verdict)
+    return RefreshReport("0" * 16, published, RefreshPlan((), (), (), 0, 0, 0), (), {}, verdict=verdict)
 
 
 class Followed:
     """A watcher over outcomes that are given, one for each refresh: a report, or the error that it raises."""
 
-    def __init__(self, tmp_path: Path, changes: Iterable[bool], *outcomes: RefreshReport | Exception) -> None:
+    def __init__(self, tmp_path: Path, changes: Iterable[watch.Changed], *outcomes: RefreshReport | Exception) -> None:
         self.outcomes = list(outcomes)
-        self.refreshes = 0
+        self.told: list[watch.Changed] = []
         self.reporter = Quiet()
         self.shown: list[dict[str, Any]] = []
         self.reporter.result = lambda values, *_: self.shown.append(values)  # type: ignore[method-assign]
         app = Application(Config(name="desk", workspace=tmp_path), self.reporter)
         watch.follow(iter(changes), app, self._refresh)
 
-    def _refresh(self) -> RefreshReport:
-        self.refreshes += 1
+    def _refresh(self, told: watch.Changed) -> RefreshReport:
+        self.told.append(told)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -65,8 +67,8 @@ class Followed:
 
 def test_each_change_is_one_refresh_and_what_has_no_effect_is_not_shown(tmp_path: Path) -> None:
     unchanged = report(published=False)
-    followed = Followed(tmp_path, [True, False, True, False, False, True], unchanged, unchanged, report())
-    assert followed.refreshes == 3
+    followed = Followed(tmp_path, [watch.EVERYTHING, NOTHING, A, NOTHING, NOTHING, B], unchanged, unchanged, report())
+    assert followed.told == [watch.EVERYTHING, A, B]
     assert [values["published"] for values in followed.shown] == [False, True]  # the first one is always shown
 
 
@@ -83,16 +85,18 @@ def test_each_change_is_one_refresh_and_what_has_no_effect_is_not_shown(tmp_path
 def test_failed_refresh_is_said_in_a_sentence_and_the_next_change_is_followed(
     tmp_path: Path, error: Exception, sentence: str
 ) -> None:
-    followed = Followed(tmp_path, [True, True, True, True], report(), error, error, report())
+    followed = Followed(tmp_path, [A, B, A, B, A], report(), error, error, report(), report())
     (said,) = followed.reporter.said  # once, however often it happens in a row
     assert sentence in said
-    assert [values["published"] for values in followed.shown] == [True, True]
+    assert [values["published"] for values in followed.shown] == [True, True, True]
+    # What changed before a failure is not in the index: everything is looked at until a refresh succeeds.
+    assert followed.told == [A, B, watch.EVERYTHING, watch.EVERYTHING, A]
 
 
 def test_held_snapshot_is_told_once_and_again_when_it_changed(tmp_path: Path) -> None:
     held, other = report(False, held=True), report(False, held=True)
     other = RefreshReport("1" * 16, False, other.plan, (), {}, verdict=other.verdict)
-    followed = Followed(tmp_path, [True] * 4, held, held, other, report())
+    followed = Followed(tmp_path, [A] * 4, held, held, other, report())
     assert [values["held"] for values in followed.shown] == [True, True, False]
     assert len([line for line in followed.reporter.said if "is held back" in line]) == 2
 
@@ -103,19 +107,19 @@ def test_failed_refresh_is_tried_again_without_a_change_at_growing_pauses(
     now = 0.0
     times: list[float] = []
 
-    def ticks() -> Iterator[bool]:
+    def ticks() -> Iterator[watch.Changed]:
         nonlocal now
-        yield True
+        yield A
         for _ in range(600):
             now += 1.0
-            yield False
+            yield NOTHING
 
     full = OSError(errno.ENOSPC, "No space left on device")
 
     class Timed(Followed):
-        def _refresh(self) -> RefreshReport:
+        def _refresh(self, told: watch.Changed) -> RefreshReport:
             times.append(now)
-            return super()._refresh()
+            return super()._refresh(told)
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
     followed = Timed(tmp_path, ticks(), full, full, full, report(), report())
@@ -126,23 +130,26 @@ def test_failed_refresh_is_tried_again_without_a_change_at_growing_pauses(
 class Changes:
     """The values of a watcher of a folder."""
 
-    def __init__(self, values: Iterator[bool]) -> None:
+    def __init__(self, values: Iterator[watch.Changed]) -> None:
         self._values = values
 
-    def next(self) -> None:
+    def next(self) -> watch.Changed:
         """Waits for a change."""
         deadline = time.monotonic() + SECONDS
-        while not next(self._values):
+        while not (changed := next(self._values)):
             assert time.monotonic() < deadline, "no change was seen"
+        return changed
 
     def none(self, looks: int = 3) -> bool:
         """Whether nothing is seen in so many looks."""
         return not any(next(self._values) for _ in range(looks))
 
-    def settle(self) -> None:
-        """Waits until all is seen that was done so far."""
-        while not self.none():
-            pass
+    def settle(self) -> watch.Changed:
+        """Waits until all is seen that was done so far; returns what."""
+        seen: watch.Changed = frozenset()
+        while changed := frozenset[str]().union(*(next(self._values) for _ in range(3))):
+            seen |= changed
+        return seen
 
 
 @pytest.fixture(params=["events", "polled"])
@@ -161,19 +168,42 @@ def test_folder_is_told_once_at_first_and_then_when_something_below_it_changes(
     (folder / "a.md").write_text("a")
     changes.next()
     changes.settle()
-    for change in (
-        lambda: (folder / "a.md").write_text("other"),
-        lambda: (folder / "b.md").write_text("b"),
-        lambda: (folder / "b.md").rename(folder / "c.md"),
-        lambda: (folder / "c.md").unlink(),
-        lambda: (folder / "below" / "deep").mkdir(parents=True),
-        lambda: (folder / "below" / "deep" / "d.md").write_text("d"),
-        lambda: (folder / "below" / "deep" / "d.md").chmod(0o600),
-        lambda: shutil.rmtree(folder / "below"),
+    for change, names in (
+        (lambda: (folder / "a.md").write_text("other"), {"a.md"}),
+        (lambda: (folder / "b.md").write_text("b"), {"b.md"}),
+        (lambda: (folder / "b.md").rename(folder / "c.md"), {"b.md", "c.md"}),
+        (lambda: (folder / "c.md").unlink(), {"c.md"}),
+        (lambda: (folder / "below" / "deep").mkdir(parents=True), {"below"}),
+        (lambda: (folder / "below" / "deep" / "d.md").write_text("d"), {"below/deep/d.md"}),
+        (lambda: (folder / "below" / "deep" / "d.md").chmod(0o600), {"below/deep/d.md"}),
+        (lambda: shutil.rmtree(folder / "below"), {"below", "below/deep", "below/deep/d.md"}),
+        (lambda: (folder / ".ragftignore").write_text("*.txt"), watch.EVERYTHING),
     ):
         change()
-        changes.next()
-        changes.settle()
+        assert names <= changes.next() | changes.settle() <= {*names, "below/deep"}
+
+
+def test_hidden_files_are_no_change_unless_they_may_be_meant_as_side_files(changes: Changes, tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    changes.next()
+    changes.settle()
+    (folder / ".a.md.swp").write_text("being edited")
+    assert changes.none()
+    (folder / ".a.md.meta.yaml").write_text("labels: [board]")
+    assert changes.next() == {".a.md.meta.yaml"}
+
+
+def test_more_names_than_can_be_told_are_everything(changes: Changes, tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    changes.next()
+    changes.settle()
+    (tmp_path / "new").mkdir()
+    for number in range(1100):
+        (tmp_path / "new" / f"{number}.md").write_text("text")
+    (tmp_path / "new").rename(folder / "new")
+    assert changes.next() & {"", "new"}  # the system may tell of the folder alone
 
 
 def test_folder_that_does_not_exist_yet_is_seen_when_it_is_made(changes: Changes, tmp_path: Path) -> None:
@@ -256,7 +286,15 @@ def test_system_that_cannot_watch_any_more_is_told_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--watch", "--dry-run"), ("--poll", "2"), ("--watch", "--poll", "0")], ids=lambda a: " ".join(a)
+    "arguments",
+    [
+        ("--watch", "--dry-run"),
+        ("--poll", "2"),
+        ("--watch", "--poll", "0"),
+        ("a.md", "--watch"),
+        ("a.md", "--check-content"),
+    ],
+    ids=lambda a: " ".join(a),
 )
 def test_options_that_make_no_sense_together_are_refused(ragft: Ragft, domain: Domain, arguments: Any) -> None:
     assert ragft("index", "refresh", *arguments, "-c", domain.config).status == 2

@@ -155,7 +155,22 @@ def test_golden_questions_that_cannot_be_read_are_422(served: Running, applicati
     assert status == 422 and str(golden) not in refused["error"]["message"]
 
 
-@pytest.mark.parametrize("body", [{"gate": "no"}, {"allow_removal": 1}, {"snapshot": "x"}])
+def test_documents_that_are_named_are_all_that_is_looked_at(served: Running, documents: Path) -> None:
+    (documents / "dogs.md").write_text("# Dogs\n\nDogs pay half.\n")
+    (documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
+    status, done = ask(served, documents=["cats.md"])
+    assert (status, done["added"], done["changed"], done["unchanged"]) == (200, 1, 0, 2)
+    assert ask(served, documents=[])[1]["published"] is False
+    assert ask(served)[1]["changed"] == 1
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../golden.jsonl", "a/../../b.md", "", "a//b.md", "./a.md", "a\n.md"])
+def test_name_that_is_no_plain_path_below_the_folder_is_400(served: Running, name: str) -> None:
+    status, refused = ask(served, documents=["dogs.md", name])
+    assert (status, refused["error"]["param"]) == (400, "documents")
+
+
+@pytest.mark.parametrize("body", [{"gate": "no"}, {"allow_removal": 1}, {"snapshot": "x"}, {"documents": "dogs.md"}])
 def test_body_that_asks_for_something_else_is_400(served: Running, body: dict[str, Any]) -> None:
     assert ask(served, **body)[0] == 400
 
