@@ -26,11 +26,9 @@ from index.timings import Timings
 from ragft.citations import parse_citations
 from ragft.config import Config
 from ragft.engine.base import ChatRequest, Engine
+from ragft.fitting import expanded_to_fit, largest
 from ragft.prompts import Message, conversation
 from ragft.setups import Setup
-
-ADDED_FIRST = 8
-"""Chunks that are added at once where passages are expanded: both neighbours of four hits."""
 
 
 @dataclass(frozen=True)
@@ -137,35 +135,6 @@ def _citation(number: int, hit: Hit) -> Citation:
     )  # fmt: skip
 
 
-def _expanded(hits: tuple[Hit, ...], fits: Callable[[Sequence[Hit]], bool], whole: bool) -> tuple[Hit, ...]:
-    """Hits that fit, joined where they touch, and expanded by as much as fits if they are the whole of what was found.
-
-    What was found counts more than what is around it, so nothing is added where a passage was left out.
-    """
-    if not any(hit.around for hit in hits):
-        return hits
-    added = additions(hits) if whole else []
-    count = _most(len(added), ADDED_FIRST, lambda count: fits(expanded(hits, added[:count])))
-    shown = expanded(hits, added[:count])
-    # Where two are joined, a heading that its path has shortened stands in full.
-    return shown if count or len(shown) == len(hits) or fits(shown) else tuple(replace(hit, around=()) for hit in hits)
-
-
-def _most(count: int, first: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to `count` that fits, 0 if none does.
-
-    The first one to be tried is doubled as long as it fits, so that nothing much longer than what fits is measured.
-    """
-    low, high, tried = 0, count + 1, min(first, count)
-    while high - low > 1:
-        if fits(tried):
-            low = tried
-        else:
-            high = tried
-        tried = (low + high) // 2 if high <= count else min(2 * tried, count)
-    return low
-
-
 @dataclass
 class Retriever:
     """The live snapshot and its encoder. A refresh replaces the snapshot by one assignment; a search in flight
@@ -254,8 +223,8 @@ class Pipeline:
         if retrieved is None:
             raise ValueError(f"setup {setup.name} needs passages")
         hits, fits = retrieved.hits, self._room(setup, lambda hits: turns([hit.passage for hit in hits]), tools)
-        kept = _most(len(hits), len(hits), lambda count: fits(hits[:count]))
-        shown = _expanded(hits[:kept], fits, whole=kept == len(hits))
+        kept = largest(len(hits), len(hits), lambda count: fits(hits[:count]))
+        shown = expanded_to_fit(hits[:kept], fits, adding=kept == len(hits))
         passages = [hit.passage for hit in shown]
         return Prompt(setup, turns(passages), replace(retrieved, hits=shown), len(hits) - kept)
 

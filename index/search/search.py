@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from index.documents.chunking import Chunk
 from index.documents.document import Metadata
 from index.encoders.encoder import TextEncoder, Vectors
 from index.encoders.reranker import Reranker
@@ -68,6 +69,15 @@ class Hit:
     rerank_score: float | None = None
     sections: tuple[str, ...] = ()
     around: tuple[Numbered, ...] = field(default=(), repr=False, compare=False)
+
+    @classmethod
+    def of(cls, chunk: Chunk, score: float = 0.0, dense_score: float | None = None, **more: Any) -> Hit:
+        """The hit on a chunk, with its scores and further fields."""
+        return cls(
+            chunk_id=chunk.id, document_id=chunk.document_id, title=chunk.title, heading_path=chunk.heading_path,
+            start=chunk.start, end=chunk.end, text=chunk.text, passage=chunk.passage, score=score,
+            dense_score=dense_score, page=chunk.page, metadata=chunk.metadata, **{"lexical_score": None, **more},
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The hit as it was found, without what an expansion would make of it."""
@@ -302,10 +312,5 @@ def _hits(
         dense_score = cosines.get(row)
         lexical_score = None if lexical is None else float(lexical[row])
         score: Any = {"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode]
-        hit = Hit(
-            chunk_id=chunk.id, document_id=chunk.document_id, title=chunk.title, heading_path=chunk.heading_path,
-            start=chunk.start, end=chunk.end, text=chunk.text, passage=chunk.passage, score=score,
-            dense_score=dense_score, lexical_score=lexical_score, page=chunk.page, metadata=chunk.metadata,
-        )  # fmt: skip
-        hits.append(hit)
+        hits.append(Hit.of(chunk, score, dense_score, lexical_score=lexical_score))
     return hits
