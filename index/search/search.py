@@ -71,12 +71,16 @@ class Hit:
     around: tuple[Numbered, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
-    def of(cls, chunk: Chunk, score: float = 0.0, dense_score: float | None = None, **more: Any) -> Hit:
-        """The hit on a chunk, with its scores and further fields."""
+    def of(
+        cls, chunk: Chunk, score: float = 0.0, dense_score: float | None = None, lexical_score: float | None = None,
+        around: tuple[Numbered, ...] = (),
+    ) -> Hit:  # fmt: skip
+        """The hit on a chunk."""
         return cls(
             chunk_id=chunk.id, document_id=chunk.document_id, title=chunk.title, heading_path=chunk.heading_path,
             start=chunk.start, end=chunk.end, text=chunk.text, passage=chunk.passage, score=score,
-            dense_score=dense_score, page=chunk.page, metadata=chunk.metadata, **{"lexical_score": None, **more},
+            dense_score=dense_score, lexical_score=lexical_score, page=chunk.page, metadata=chunk.metadata,
+            around=around,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -312,5 +316,5 @@ def _hits(
         dense_score = cosines.get(row)
         lexical_score = None if lexical is None else float(lexical[row])
         score: Any = {"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode]
-        hits.append(Hit.of(chunk, score, dense_score, lexical_score=lexical_score))
+        hits.append(Hit.of(chunk, score, dense_score, lexical_score))
     return hits
