@@ -52,7 +52,8 @@ class GivenVectors:
 
     source = "given vectors"
     fingerprint = "0" * 64
-    max_tokens = 128
+    max_tokens = 1_000_000
+    """So many that no query is cut, which would need a tokenizer."""
     tokenizer = None
 
     def __init__(self, corpus: Corpus) -> None:
@@ -78,7 +79,7 @@ def build(root: Path, chunks: list[Chunk], vectors: Vectors, encoder: GivenVecto
     """Write an index of one segment; seconds of processor time."""
     begin = time.process_time()
     settings = VectorSettings(kind, min_rows_for_ann=1)
-    writer = SnapshotWriter(root, "0" * 16, None, encoder, ChunkSettings(encoder.max_tokens), settings)
+    writer = SnapshotWriter(root, "0" * 16, None, encoder, ChunkSettings(128), settings)
     documents = [Document.of(name, "-") for name in sorted({chunk.document_id for chunk in chunks})]
     make_live(root, writer.write(None, set(), chunks, vectors, document_table(documents)))
     return time.process_time() - begin
