@@ -7,9 +7,10 @@ ones, and where there are more rows than real passages, texts repeat. Each row o
 are real; `--embed` embeds more (about 10 minutes for 20,000 passages on two cores; kept in `--cache`).
 
 Times are processor time of one thread and of the query alone: the vector of the query is given, the hits come out. The
-modes and the floor, a search in a plain FAISS flat index of the same vectors, take turns query by query. Recall is the
-share of the true ten nearest, by queries that were never indexed. Opening is a new mapping of files that are in the
-page cache, imports aside. Where the environment sets OPENBLAS_CORETYPE or OPENBLAS_L2_SIZE, unset them first.
+modes, hybrid search with each kind of `expand`, and the floor, a search in a plain FAISS flat index of the same
+vectors, take turns query by query. Recall is the share of the true ten nearest, by queries that were never indexed.
+Opening is a new mapping of files that are in the page cache, imports aside. Where the environment sets
+OPENBLAS_CORETYPE or OPENBLAS_L2_SIZE, unset them first.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from index.documents.chunking import Chunk, ChunkSettings
 from index.documents.document import Document
 from index.encoders.encoder import Progress, Vectors
 from index.search.search import search
-from index.search.settings import SearchSettings
+from index.search.settings import NEIGHBOURS, SECTION, SearchSettings
 from index.store.folder import make_live
 from index.store.kinds import FLAT, FLAT_FP16, HNSW, IVF, VectorSettings
 from index.store.snapshot import Snapshot, document_table
@@ -41,7 +42,8 @@ from index.store.writer import SnapshotWriter
 
 K = 10
 COLUMNS = ("size", "real_vectors", "kind", "open_ms", "first_query_ms", "floor_ms", "dense_ms", "dense_p95_ms",
-           "lexical_ms", "hybrid_ms", "hybrid_p95_ms", "recall_at_10", "told_recall", "build_s", "bytes")  # fmt: skip
+           "lexical_ms", "hybrid_ms", "hybrid_p95_ms", "neighbours_ms", "section_ms", "recall_at_10", "told_recall",
+           "build_s", "bytes")  # fmt: skip
 _COLOURS = {FLAT: "#666", FLAT_FP16: "#06c", HNSW: "#c30", IVF: "#090"}
 
 
@@ -50,7 +52,8 @@ class GivenVectors:
 
     source = "given vectors"
     fingerprint = "0" * 64
-    max_tokens = 128
+    max_tokens = 1_000_000
+    """So many that no query is cut, which would need a tokenizer."""
     tokenizer = None
 
     def __init__(self, corpus: Corpus) -> None:
@@ -76,7 +79,7 @@ def build(root: Path, chunks: list[Chunk], vectors: Vectors, encoder: GivenVecto
     """Write an index of one segment; seconds of processor time."""
     begin = time.process_time()
     settings = VectorSettings(kind, min_rows_for_ann=1)
-    writer = SnapshotWriter(root, "0" * 16, None, encoder, ChunkSettings(encoder.max_tokens), settings)
+    writer = SnapshotWriter(root, "0" * 16, None, encoder, ChunkSettings(128), settings)
     documents = [Document.of(name, "-") for name in sorted({chunk.document_id for chunk in chunks})]
     make_live(root, writer.write(None, set(), chunks, vectors, document_table(documents)))
     return time.process_time() - begin
@@ -97,6 +100,9 @@ def measure(
     for mode in ("dense", "lexical", "hybrid"):
         settings = SearchSettings(k=K, mode=mode)
         runs[mode] = lambda text, vector, settings=settings: search(snapshot, encoder, [text], settings)
+    for expand in (NEIGHBOURS, SECTION):
+        settings = SearchSettings(k=K, expand=expand)
+        runs[expand] = lambda text, vector, settings=settings: search(snapshot, encoder, [text], settings)
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number, text in enumerate(corpus.queries[:queries]):
         vector = corpus.query_vectors[number : number + 1]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STAGES = ("encode", "filter", "dense", "lexical", "fuse", "hits", "rerank")
+STAGES = ("encode", "filter", "dense", "lexical", "fuse", "hits", "rerank", "expand")
 
 
 class Timings:

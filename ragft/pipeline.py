@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 from index.documents.document import Metadata
 from index.encoders.encoder import Encoder
 from index.encoders.reranker import Reranker
+from index.search.expansion import additions, expanded
 from index.search.long_queries import note_on_length
 from index.search.search import Hit, search
 from index.search.settings import SearchSettings
@@ -26,6 +26,7 @@ from index.timings import Timings
 from ragft.citations import parse_citations
 from ragft.config import Config
 from ragft.engine.base import ChatRequest, Engine
+from ragft.fitting import expanded_to_fit, largest
 from ragft.prompts import Message, conversation
 from ragft.setups import Setup
 
@@ -46,13 +47,19 @@ class Retrieved:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def passages(self) -> tuple[Hit, ...]:
+        """What a prompt shows that has room for everything: the hits, expanded as they may be and joined."""
+        return expanded(self.hits, additions(self.hits))
+
 
 @dataclass(frozen=True)
 class Prompt:
     """A question ready for an engine.
 
     Attributes:
-        retrieved: None for a setup without retrieval; its hits are those whose passages are in the prompt.
+        retrieved: None for a setup without retrieval; its hits are the passages in the prompt, expanded and joined as
+            `index.search.expand` says.
         passages_dropped: number of the last passages found that are not, because the prompt would have been too long.
     """
 
@@ -113,13 +120,18 @@ class Answer:
 
 def citations_of(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
     """The passages that an answer names; numbers beyond the passages are left out."""
-    named = [(number, hits[number - 1]) for number in parse_citations(text) if 1 <= number <= len(hits)]
-    return tuple(
-        Citation(
-            number, hit.document_id, hit.title, " > ".join(hit.heading_path), hit.start, hit.end, hit.text, hit.score,
-            hit.page, hit.metadata,
-        )
-        for number, hit in named
+    return tuple(_citation(number, hits[number - 1]) for number in parse_citations(text) if 1 <= number <= len(hits))
+
+
+def all_cited(hits: Sequence[Hit]) -> tuple[Citation, ...]:
+    """All passages of a prompt, in the form of citations."""
+    return tuple(_citation(number, hit) for number, hit in enumerate(hits, start=1))
+
+
+def _citation(number: int, hit: Hit) -> Citation:
+    return Citation(
+        number, hit.document_id, hit.title, " > ".join(hit.heading_path), hit.start, hit.end, hit.text, hit.score,
+        hit.page, hit.metadata,
     )  # fmt: skip
 
 
@@ -198,7 +210,8 @@ class Pipeline:
     ) -> Prompt:  # fmt: skip
         """The prompt for a question whose passages are known already; it loses its last passages if it would not fit.
 
-        Counting its tokens takes milliseconds; may be called from any thread.
+        If it has room for all, they are expanded as far as there is room. Counting tokens takes milliseconds; may be
+        called from any thread.
 
         Args:
             history, following: see `conversation`.
@@ -209,27 +222,22 @@ class Pipeline:
             return Prompt(setup, turns(), None)
         if retrieved is None:
             raise ValueError(f"setup {setup.name} needs passages")
-        passages = [hit.passage for hit in retrieved.hits]
-        kept = self._fitting(setup, len(passages), lambda count: turns(passages[:count]), tools)
-        shown = replace(retrieved, hits=retrieved.hits[:kept])
-        return Prompt(setup, turns(passages[:kept]), shown, len(passages) - kept)
+        hits, fits = retrieved.hits, self._room(setup, lambda hits: turns([hit.passage for hit in hits]), tools)
+        kept = largest(len(hits), len(hits), lambda count: fits(hits[:count]))
+        shown = expanded_to_fit(hits[:kept], fits, adding=kept == len(hits))
+        passages = [hit.passage for hit in shown]
+        return Prompt(setup, turns(passages), replace(retrieved, hits=shown), len(hits) - kept)
 
-    def _fitting(
-        self, setup: Setup, count: int, assemble: Callable[[int], Sequence[Message]], tools: Any
-    ) -> int:  # fmt: skip
-        """How many of `count` passages leave room for an answer, of half the window where that is short.
+    def _room(
+        self, setup: Setup, assemble: Callable[[Sequence[Hit]], Sequence[Message]], tools: Any
+    ) -> Callable[[Sequence[Hit]], bool]:
+        """Whether passages leave room for an answer, of half the window where that is short.
 
-        All of them if the engine is not there to be asked. None may be too many still: the engine then refuses.
+        They do if the engine is not there to be asked. None may be too many still: the engine then refuses.
         """
         engine, settings = self.engines.get(setup.model), self.config.engine
-        if engine is None or not count:
-            return count
         room = settings.max_model_len - min(settings.max_tokens, settings.max_model_len // 2)
-
-        def length(passages: int) -> int:
-            return engine.prompt_length(assemble(passages), tools)
-
-        return count if length(count) <= room else max(0, bisect_right(range(count), room, key=length) - 1)
+        return lambda hits: engine is None or engine.prompt_length(assemble(hits), tools) <= room
 
     async def retrieve(
         self,

@@ -27,7 +27,16 @@ from index.documents.markdown import headings
 from index.documents.sections import RULES, Section, Surroundings, has_body, section_headings, sections
 from index.documents.windows import Ruler, Windows
 
-__all__ = ["CHUNKER_VERSION", "Chunk", "ChunkSettings", "Chunker", "Cut", "chunk_document", "section_headings"]
+__all__ = [
+    "CHUNKER_VERSION",
+    "Chunk",
+    "ChunkSettings",
+    "Chunker",
+    "Cut",
+    "chunk_document",
+    "passage_of",
+    "section_headings",
+]
 
 CHUNKER_VERSION = 2
 """Increased whenever documents are split differently; a refresh splits documents of another version again."""
@@ -211,11 +220,14 @@ class Chunker:
         return found
 
 
-@lru_cache(maxsize=4096)
-def _passage(path: tuple[str, ...], lead: str, text: str) -> str:
-    """See `Chunk.passage`. Cached, because a refresh asks for it four times: to measure, hash, encode and index it."""
+def passage_of(path: tuple[str, ...], lead: str, text: str) -> str:
+    """The passage of a slice: its heading path, its lead, and its text without the headings that the path holds."""
     body = text[_leading_headings(text, path) :].strip()
     return "\n".join(part for part in (PATH_SEPARATOR.join(path), lead, body) if part)
+
+
+_passage = lru_cache(maxsize=4096)(passage_of)
+"""Cached, because a refresh asks for a passage four times: to measure, hash, encode and index it."""
 
 
 def _leading_headings(text: str, path: Sequence[str]) -> int:

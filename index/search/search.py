@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
+from index.documents.chunking import Chunk
 from index.documents.document import Metadata
 from index.encoders.encoder import TextEncoder, Vectors
 from index.encoders.reranker import Reranker
 from index.search.duplicates import passage_key
 from index.search.long_queries import encode_queries
-from index.search.settings import SearchSettings
+from index.search.settings import NONE, SearchSettings
+from index.search.surroundings import Numbered, surroundings
 from index.store.filters import Filter, Labels, both
 from index.store.lexical import Scores
 from index.store.snapshot import Snapshot
@@ -35,11 +37,11 @@ _SPARE = 16
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found.
+    """A chunk that was found, or the slice of a document that it was expanded to (`index.search.expansion`).
 
     Attributes:
         chunk_id: `document_id#start-end`; the same in every snapshot that holds the chunk.
-        heading_path: headings above the chunk, the title first.
+        heading_path: headings above the chunk, the title first; of a slice over several sections, above all of them.
         text: the characters `start:end` of the document.
         passage: heading path and text, as a model reads them.
         score: the score that hits are ranked by: the reranker's, else the fused one or that of the only ranking.
@@ -47,6 +49,8 @@ class Hit:
         lexical_score: BM25, 0 if no term occurs; None in dense mode.
         page: page that the chunk begins on, from 1; None if the document has no pages.
         rerank_score: score of the reranker; None without one.
+        sections: the heading of each section that the slice is from, in their order; empty if it is one.
+        around: the hit's own chunk and those that it may be expanded by, see `surroundings`; empty for nothing.
     """
 
     chunk_id: str
@@ -63,6 +67,26 @@ class Hit:
     page: int | None = None
     metadata: Metadata = field(default_factory=dict)
     rerank_score: float | None = None
+    sections: tuple[str, ...] = ()
+    around: tuple[Numbered, ...] = field(default=(), repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls, chunk: Chunk, score: float = 0.0, dense_score: float | None = None, lexical_score: float | None = None,
+        around: tuple[Numbered, ...] = (),
+    ) -> Hit:  # fmt: skip
+        """The hit on a chunk."""
+        return cls(
+            chunk_id=chunk.id, document_id=chunk.document_id, title=chunk.title, heading_path=chunk.heading_path,
+            start=chunk.start, end=chunk.end, text=chunk.text, passage=chunk.passage, score=score,
+            dense_score=dense_score, lexical_score=lexical_score, page=chunk.page, metadata=chunk.metadata,
+            around=around,
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """The hit as it was found, without what an expansion would make of it."""
+        names = (item.name for item in fields(self))
+        return {name: getattr(self, name) for name in names if name not in ("sections", "around")}
 
 
 def search(
@@ -152,7 +176,16 @@ class _Search:
         if self.reranker is not None:
             with stage("rerank"):
                 hits = _reranked(self.reranker, text, hits)[: settings.k]
+        if settings.expand != NONE:
+            with stage("expand"):
+                hits = self._with_surroundings(hits, best)
         return hits
+
+    def _with_surroundings(self, hits: Sequence[Hit], best: Sequence[tuple[int, float]]) -> list[Hit]:
+        rows = {self.snapshot.place(row): row for row, _ in best}
+        places = ((hit, rows[hit.document_id, hit.start, hit.end]) for hit in hits)
+        expand = self.settings.expand
+        return [replace(hit, around=surroundings(self.snapshot, self.view, row, expand)) for hit, row in places]
 
 
 def _reranked(reranker: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:
@@ -283,10 +316,5 @@ def _hits(
         dense_score = cosines.get(row)
         lexical_score = None if lexical is None else float(lexical[row])
         score: Any = {"hybrid": fused, "dense": dense_score, "lexical": lexical_score}[mode]
-        hit = Hit(
-            chunk_id=chunk.id, document_id=chunk.document_id, title=chunk.title, heading_path=chunk.heading_path,
-            start=chunk.start, end=chunk.end, text=chunk.text, passage=chunk.passage, score=score,
-            dense_score=dense_score, lexical_score=lexical_score, page=chunk.page, metadata=chunk.metadata,
-        )  # fmt: skip
-        hits.append(hit)
+        hits.append(Hit.of(chunk, score, dense_score, lexical_score))
     return hits

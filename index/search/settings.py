@@ -9,6 +9,9 @@ from index.store.lexical import K1, B
 
 MODES = ("hybrid", "dense", "lexical")
 
+NONE, NEIGHBOURS, SECTION = "none", "neighbours", "section"
+EXPANSIONS = (NONE, NEIGHBOURS, SECTION)
+
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
@@ -25,6 +28,7 @@ class SearchSettings:
         collapse: return only the best of passages that repeat each other word for word, so that fewer than `k` may be
             returned.
         filter: filter that passages must pass, in addition to that of a single search.
+        expand: what a hit brings along from around it: see `surroundings`; `none`: nothing.
 
     Raises:
         ValueError: a value is out of its range.
@@ -39,10 +43,12 @@ class SearchSettings:
     rerank_candidates: int = 20
     collapse: bool = False
     filter: Filter | None = None
+    expand: str = NONE
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode is {self.mode!r}; choose one of {', '.join(MODES)}")
+        for name, value, choices in (("mode", self.mode, MODES), ("expand", self.expand, EXPANSIONS)):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
         if self.k < 1 or self.rrf_k < 0 or min(self.weights) < 0:
             raise ValueError(
                 f"k is {self.k}, rrf_k is {self.rrf_k}, weights are {self.weights}; k must be at least 1, the others 0"

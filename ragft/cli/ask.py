@@ -71,7 +71,7 @@ async def _ask_here(
         answer = await pipeline.answer(pipeline.render(setup, question, retrieved))
     finally:
         await engine.close()
-    values = asdict(answer)
+    values = asdict(answer) | {"hits": [hit.to_json() for hit in answer.hits]}
     del values["prompt_token_ids"], values["token_ids"]
     return values
 

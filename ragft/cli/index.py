@@ -179,6 +179,7 @@ def search(
 
     from rich.text import Text
 
+    from ragft.pipeline import all_cited
     from ragft.stages.index import live_snapshot
 
     only, seen_with = restrictions(where, labels)
@@ -190,14 +191,15 @@ def search(
     shown = [
         f"[{number}] {hit.chunk_id}{'' if hit.page is None else f', page {hit.page}'}  score {hit.score:.4f}, "
         f"dense {score(hit.dense_score)}, lexical {score(hit.lexical_score)}\n{hit.passage}\n"
-        for number, hit in enumerate(found.hits, start=1)
+        for number, hit in enumerate(found.passages, start=1)
     ]
-    summary = f"{len(found.hits)} passages in {found.milliseconds:.0f} ms from snapshot {found.index_version}"
+    summary = f"{len(shown)} passages in {found.milliseconds:.0f} ms from snapshot {found.index_version}"
     timings = {stage: round(spent, 2) for stage, spent in found.timings_ms.items()}
     app.reporter.result(
         {
             "index_version": found.index_version,
-            "hits": [asdict(hit) for hit in found.hits],
+            "hits": [hit.to_json() for hit in found.hits],
+            "passages": [asdict(passage) for passage in all_cited(found.passages)],
             "timings_ms": timings,
             "notes": found.notes,
         },

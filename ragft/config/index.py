@@ -238,6 +238,11 @@ class SearchSection(Section):
     filter: dict[str, Any] | None = Field(
         None, description="Filter that every passage must pass, such as {year: {gte: 2024}}. Unset: none."
     )
+    expand: Literal["none", "neighbours", "section"] = Field(
+        "none",
+        description="What a prompt shows around a passage, as far as it has room: neighbours: the passages before and "
+        "after; section: those under the same headings. Passages that touch are joined.",
+    )
     duplicates: Literal["report", "collapse"] = Field(
         "report", description="report: counts passages that repeat others; collapse: returns only one of each."
     )
@@ -270,6 +275,7 @@ class SearchSection(Section):
             k=self.top_k, mode=self.mode, candidates=self.candidates, weights=(self.dense_weight, self.lexical_weight),
             rrf_k=self.rrf_k, bm25=(self.bm25_k1, self.bm25_b), rerank_candidates=self.rerank_candidates,
             collapse=self.duplicates == "collapse", filter=None if self.filter is None else parse_filter(self.filter),
+            expand=self.expand,
         )  # fmt: skip
 
 

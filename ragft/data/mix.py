@@ -9,17 +9,19 @@ shares and shuffling these are; refusing instead of answering from memory is our
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from index.search.search import Hit
+from index.search.surroundings import Numbered
 from index.store.snapshot import Snapshot
 from ragft.citations import in_plain_words, with_citations
 from ragft.config import MixSection
 from ragft.data.examples import Example
 from ragft.data.sources import Source
 from ragft.errors import UsageError
+from ragft.fitting import expanded_to_fit
 from ragft.prompts import Message, conversation, turn
 
 Kind = Literal["gold", "refusal", "closed-book", "general"]
@@ -54,35 +56,41 @@ class Row:
         return cls(**{**values, **{key: tuple(values[key]) for key in ("messages", "passages", "gold")}})
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A passage that a row may hold."""
-
-    chunk_id: str
-    text: str
-
-
-Gold = tuple[tuple[Passage, ...], ...]
+Gold = tuple[tuple[Hit, ...], ...]
 """For each source of an example the passages that it consists of."""
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """How the passages of a row are expanded, as those of a prompt are.
+
+    Attributes:
+        around: what may be shown around the chunk with a number in the snapshot's order; see `surroundings`.
+        fits: whether a row is short enough to be trained on.
+    """
+
+    around: Callable[[int], tuple[Numbered, ...]]
+    fits: Callable[[Sequence[Message]], bool]
 
 
 def mix(
     examples: Sequence[Example], general: Sequence[Example], snapshot: Snapshot, search: Search, settings: MixSection,
-    *, system: str, refusal: str, seed: int,
+    *, system: str, refusal: str, seed: int, expansion: Expansion | None = None,
 ) -> tuple[Row, ...]:  # fmt: skip
     """Mixes every example with passages, `settings.repeats` times.
 
     Args:
         general: instructions of any domain, used for `settings.general_share` of all rows.
+        expansion: what passages bring along from around them, as the hits of `search` do; None: nothing.
 
     Raises:
         UsageError: an example names a source that the index does not hold, or more sources than a row has passages.
     """
     _refuse_too_many_sources(examples, settings.passages)
-    gold = gold_passages(examples, snapshot)
+    gold = gold_passages(examples, snapshot, expansion.around if expansion else lambda _: ())
     hits = search([example.question for example in examples])
     draw = random.Random(seed)
-    mixer = _Mixer(settings, system, refusal, draw)
+    mixer = _Mixer(settings, system, refusal, draw, expansion)
     rows: list[Row] = []
     for repeat in range(settings.repeats):
         kinds = _kinds(examples, settings, draw)
@@ -102,21 +110,23 @@ def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None
             )
 
 
-def gold_passages(examples: Sequence[Example], snapshot: Snapshot) -> dict[str, Gold]:
-    """The passages of every source of every example, by example id.
+def gold_passages(
+    examples: Sequence[Example], snapshot: Snapshot, around: Callable[[int], tuple[Numbered, ...]] = lambda _: ()
+) -> dict[str, Gold]:
+    """The passages of every source of every example, by example id; `around` as in `Expansion`.
 
     Raises:
         UsageError: a source matches no passage; the message names the example and the source.
     """
-    found: dict[Source, list[Passage]] = {source: [] for example in examples for source in example.sources}
+    found: dict[Source, list[Hit]] = {source: [] for example in examples for source in example.sources}
     by_document: dict[str, list[Source]] = {}
     for source in found:
         for document in source.documents:
             by_document.setdefault(document, []).append(source)
-    for chunk in snapshot.chunks():
+    for number, chunk in enumerate(snapshot.chunks()):
         for source in by_document.get(chunk.document_id, ()):
             if source.matches(chunk.document_id, chunk.heading_path[-1], chunk.title):
-                found[source].append(Passage(chunk.id, chunk.passage))
+                found[source].append(Hit.of(chunk, around=around(number)))
     for example in examples:
         for source in example.sources:
             if not found[source]:
@@ -154,6 +164,7 @@ class _Mixer:
     system: str
     refusal: str
     draw: random.Random
+    expansion: Expansion | None = None
 
     def row(self, example: Example, kind: Kind, gold: Gold, hits: Sequence[Hit], repeat: int) -> Row:
         """One row of an example that was used `repeat` times before; each time it gets other distractors.
@@ -166,22 +177,31 @@ class _Mixer:
             # Without passages there is nothing to cite: the citations go, the rest of the form stays.
             return Row(example.id, kind, self._messages(example, None, in_plain_words(example.answer)))
         chosen = self._all_sources(gold) if kind == "gold" else self._some_sources(gold)
-        shown = self._shuffled(chosen, gold, hits, repeat)
-        places = {passage.chunk_id: number for number, passage in enumerate(shown, start=1)}
-        if kind == "gold":
-            numbers = tuple(places[passage.chunk_id] for passage in chosen)
-            answer = _cited(example.answer, numbers)
-        else:
-            numbers = ()
-            answer = self.refusal if example.sources else example.answer
-        messages = self._messages(example, [passage.text for passage in shown], answer)
-        return Row(example.id, kind, messages, tuple(places), numbers)
+        passages = self._shuffled(chosen, gold, hits, repeat)
 
-    def _all_sources(self, gold: Gold) -> list[Passage]:
+        def assembled(shown: Sequence[Hit]) -> Row:
+            numbers: tuple[int, ...] = ()
+            answer = self.refusal if example.sources else example.answer
+            if kind == "gold":
+                numbers = tuple(_number_of(passage, shown) for passage in chosen)
+                answer = _cited(example.answer, numbers)
+            messages = self._messages(example, [passage.passage for passage in shown], answer)
+            return Row(example.id, kind, messages, tuple(passage.chunk_id for passage in shown), numbers)
+
+        if self.expansion is None:
+            return assembled(passages)
+        fits = self.expansion.fits
+        # A passage that hides the answer must not bring it along, nor a distractor a second place to cite.
+        cited = {passage.chunk_id for passage in chosen} if kind == "gold" else set()
+        barred = {passage.chunk_id for options in gold for passage in options} - cited
+        apart = [one if one.chunk_id in cited else _without(one, barred) for one in passages]
+        return assembled(expanded_to_fit(apart, lambda shown: fits(assembled(shown).messages)))
+
+    def _all_sources(self, gold: Gold) -> list[Hit]:
         """One passage of each source: of a section that was cut into several, a search finds one most often."""
         return [self.draw.choice(options) for options in gold]
 
-    def _some_sources(self, gold: Gold) -> list[Passage]:
+    def _some_sources(self, gold: Gold) -> list[Hit]:
         """All sources but one for half of the questions over several, as only some may be found; else none."""
         if len(gold) < 2 or self.draw.random() >= 0.5:
             return []
@@ -190,11 +210,11 @@ class _Mixer:
         holds_all = all(any(passage in options for passage in chosen) for options in gold)
         return [] if holds_all else chosen
 
-    def _shuffled(self, chosen: Sequence[Passage], gold: Gold, hits: Sequence[Hit], repeat: int) -> list[Passage]:
+    def _shuffled(self, chosen: Sequence[Hit], gold: Gold, hits: Sequence[Hit], repeat: int) -> list[Hit]:
         """The chosen passages among distractors, as many as a prompt holds, in random order."""
         gold_ids = {passage.chunk_id for options in gold for passage in options}
-        shown = list(dict.fromkeys(chosen))
-        distractors = [Passage(hit.chunk_id, hit.passage) for hit in hits if hit.chunk_id not in gold_ids]
+        shown = list({passage.chunk_id: passage for passage in chosen}.values())
+        distractors = [hit for hit in hits if hit.chunk_id not in gold_ids]
         shown += _window(distractors, self.settings.passages - len(shown), repeat)
         self.draw.shuffle(shown)
         return shown
@@ -209,7 +229,29 @@ def _cited(answer: str, numbers: Sequence[int]) -> str:
     return with_citations(answer, lambda number: numbers[number - 1] if 1 <= number <= len(numbers) else number)
 
 
-def _window(distractors: Sequence[Passage], wanted: int, repeat: int) -> list[Passage]:
+def _number_of(passage: Hit, shown: Sequence[Hit]) -> int:
+    """The number of the shown passage that holds another one."""
+    return next(
+        number
+        for number, holder in enumerate(shown, start=1)
+        if holder.document_id == passage.document_id and holder.start <= passage.start and passage.end <= holder.end
+    )
+
+
+def _without(passage: Hit, barred: Set[str]) -> Hit:
+    """The passage with what is around it on either side only up to a barred chunk."""
+    own, *others = passage.around
+    kept, closed = [own], set()
+    for other in others:  # the nearest first
+        is_later = other.number > own.number
+        if other.chunk.id in barred:
+            closed.add(is_later)
+        elif is_later not in closed:
+            kept.append(other)
+    return replace(passage, around=tuple(kept))
+
+
+def _window(distractors: Sequence[Hit], wanted: int, repeat: int) -> list[Hit]:
     """The best distractors for a first row, the next best for each further row of the same example."""
     if len(distractors) <= wanted:
         return list(distractors)

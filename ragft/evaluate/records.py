@@ -20,13 +20,18 @@ from ragft.errors import RagftError
 
 @dataclass(frozen=True)
 class PassageRef:
-    """A passage that was shown to the model, without its text."""
+    """A passage that was shown to the model, without its text.
+
+    Attributes:
+        sections: the headings of the sections that it is from; empty if `heading` is the only one.
+    """
 
     chunk_id: str
     document_id: str
     heading: str
     score: float
     title: str = ""
+    sections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,10 @@ class Record:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Record:
         """The record in a line of JSON; one that another program wrote may have no more than the first three fields."""
-        passages = tuple(PassageRef(**passage) for passage in values.get("passages", ()))
+        passages = tuple(
+            PassageRef(**{**passage, "sections": tuple(passage.get("sections", ()))})
+            for passage in values.get("passages", ())
+        )
         cited = values.get("citations")
         citations = parse_citations(values["answer"]) if cited is None else tuple(int(number) for number in cited)
         return cls(**{**values, "passages": passages, "citations": citations})

@@ -46,7 +46,7 @@ async def generate(
         results = (
             {
                 "question_id": question.id, "index_version": found.index_version,
-                "timings_ms": dict(found.timings_ms), "hits": [asdict(hit) for hit in found.hits],
+                "timings_ms": dict(found.timings_ms), "hits": [hit.to_json() for hit in found.hits],
             }
             for question, found in zip(questions, retrieved, strict=True)
         )  # fmt: skip
@@ -84,7 +84,8 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         setup=setup.name,
         answer="",
         passages=tuple(
-            PassageRef(hit.chunk_id, hit.document_id, hit.heading_path[-1], hit.score, hit.title) for hit in prompt.hits
+            PassageRef(hit.chunk_id, hit.document_id, hit.heading_path[-1], hit.score, hit.title, hit.sections)
+            for hit in prompt.hits
         ),
         retrieval_ms=found.milliseconds if found else None,
         index_version=found.index_version if found else None,

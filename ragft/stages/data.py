@@ -18,7 +18,8 @@ from ragft.stages.inputs import MIX, SPLIT
 
 if TYPE_CHECKING:
     from index.search.search import Hit
-    from ragft.data.mix import Row
+    from index.store.snapshot import Snapshot
+    from ragft.data.mix import Expansion, Row
 
 # Distractors are mined from this many times as many hits as a prompt holds, so that gold passages leave enough.
 MINING_DEPTH = 4
@@ -69,6 +70,7 @@ def _mix(app: Application) -> Artifact:
             rows = mix(
                 examples, general[name], snapshot, search, settings,
                 system=config.prompt.system, refusal=config.answer.refusal, seed=config.seed,
+                expansion=_expansion(app, snapshot),
             )  # fmt: skip
             write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in rows))
             kinds = [row.kind for row in rows]
@@ -81,10 +83,26 @@ def _mix(app: Application) -> Artifact:
         "split": parts.fingerprint,
         "general": app.hash_input(mixing.general, "data.mix.general"),
         "documents": [(entry.id, entry.hash) for entry in training_snapshot(app).documents()] if apart else None,
+        "max_seq_length": config.finetune.max_seq_length if config.index.search.expand != "none" else None,
         "model_tokenizer": app.model_tokenizer.fingerprint if app.model_tokenizer else None,
         **app.encoder_hashes(),
     }
     return app.build(Inputs((MIX,), inputs, {"split": parts.fingerprint}), work)
+
+
+def _expansion(app: Application, snapshot: Snapshot) -> Expansion | None:
+    """What the passages of rows are expanded by, so that they look like those of prompts; None: nothing."""
+    from index.search.surroundings import surroundings
+    from ragft.data.mix import Expansion
+
+    settings, longest = app.config.index.search.settings(), app.config.finetune.max_seq_length
+    if settings.expand == "none":
+        return None
+    view = snapshot.view(None, settings.filter)
+    return Expansion(
+        around=lambda number: surroundings(snapshot, view, int(snapshot.order[number]), settings.expand),
+        fits=lambda messages: len(render_training(app.tokenizer, messages).ids) <= longest,
+    )
 
 
 def _general(app: Application) -> dict[str, tuple[Example, ...]]:

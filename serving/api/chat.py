@@ -18,7 +18,7 @@ from litestar import MediaType, Request, Response, post
 from litestar.response import Stream
 
 from ragft.engine.base import Completion
-from ragft.pipeline import Prompt, citations_of
+from ragft.pipeline import Prompt, all_cited, citations_of
 from serving.api.bodies import decode_object
 from serving.api.chat_request import Asked, read_request
 from serving.deployment import Deployed, Ready
@@ -73,8 +73,7 @@ class Exchange:
             "timings": timings,
         }
         if self.asked.ragft.return_passages:
-            everything = "".join(f"[{number}]" for number in range(1, len(self.prompt.hits) + 1))
-            field["passages"] = [asdict(passage) for passage in citations_of(everything, self.prompt.hits)]
+            field["passages"] = [asdict(passage) for passage in all_cited(self.prompt.hits)]
         return field
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from litestar import Request, post
 
+from ragft.pipeline import all_cited
 from serving.api.bodies import check_top_k, read_body, read_filter
 from serving.deployment import Ready
 from serving.errors import ApiError
@@ -42,7 +43,8 @@ async def retrieve(request: Request[Any, Any, Any], pipeline: Ready, labels: Cal
     )
     return {
         "index_version": found.index_version,
-        "hits": [{"number": number, **asdict(hit)} for number, hit in enumerate(found.hits, start=1)],
+        "hits": [{"number": number, **hit.to_json()} for number, hit in enumerate(found.hits, start=1)],
+        "passages": [asdict(passage) for passage in all_cited(found.passages)],
         "milliseconds": round(found.milliseconds, 2),
         "timings_ms": {stage: round(spent, 3) for stage, spent in found.timings_ms.items()},
         "notes": found.notes,

@@ -259,7 +259,7 @@ def test_every_setting_of_the_search_reaches_it(
     section = {
         "top_k": 3, "mode": "hybrid", "dense_weight": 2.0, "lexical_weight": 0.5, "rrf_k": 7, "candidates": 9,
         "rerank_candidates": 11, "filter": {"year": {"gte": 2024}}, "bm25_k1": 1.2, "bm25_b": 0.75,
-        "duplicates": "collapse",
+        "duplicates": "collapse", "expand": "section",
     }  # fmt: skip
     config = Config.model_validate({"name": "desk", "index": {"search": section}})
     told: list[Any] = []
@@ -275,7 +275,7 @@ def test_every_setting_of_the_search_reaches_it(
     settings, more = told
     assert settings == SearchSettings(
         k=5, mode="hybrid", candidates=9, weights=(2.0, 0.5), rrf_k=7, bm25=(1.2, 0.75), rerank_candidates=11,
-        collapse=True, filter=parse_filter({"year": {"gte": 2024}}),
+        collapse=True, filter=parse_filter({"year": {"gte": 2024}}), expand="section",
     )  # fmt: skip
     assert more.pop("timings") is not None
     assert more == {"filter": parse_filter({"a": 1}), "labels": {"staff"}, "reranker": judge}

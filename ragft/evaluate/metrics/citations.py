@@ -17,7 +17,11 @@ def sources_among(question: Question, passages: Sequence[PassageRef]) -> set[str
     return {
         source
         for source in question.sources
-        if any(source.matches(passage.document_id, passage.heading, passage.title) for passage in passages)
+        if any(
+            source.matches(passage.document_id, heading, passage.title)
+            for passage in passages
+            for heading in passage.sections or (passage.heading,)
+        )
     }
 
 

@@ -171,6 +171,17 @@ def test_search_shows_passages_best_first(index: Ragft) -> None:
     assert hits[0]["document_id"] == "cats.md" and len(hits) == 4
 
 
+def test_search_shows_what_a_prompt_would_show_around_a_hit(index: Ragft) -> None:
+    expanded = ("--set", "index.search.expand=neighbours", "--set", "index.search.top_k=1")
+    question = "When does Node.js 24 reach its end of life?"
+    shown = index("search", question, *expanded)
+    assert "End of life: 2027-04-30" in shown.out and "1 passages in" in shown.out
+    found = index("search", question, *expanded, "--json").values
+    (hit,), (passage,) = found["hits"], found["passages"]
+    assert "2027-04-30" not in hit["text"] and "2027-04-30" in passage["text"]
+    assert passage["start"] < hit["start"] and passage["heading"] == "Node.js"
+
+
 def test_search_is_narrowed_by_conditions_and_labels(index: Ragft, monkeypatch: pytest.MonkeyPatch) -> None:
     from ragft.pipeline import Retriever
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,6 +171,16 @@ def test_citations_do_not_count_where_there_was_nothing_right_to_cite() -> None:
     assert value("citation_recall", question(), record("x [1]", passages=elsewhere)) is None
     assert value("citation_precision", question(), record("x [1]")) is None
     assert value("citation_precision", question(None), record("x [1]", passages=elsewhere)) is None
+
+
+def test_a_joined_passage_counts_for_every_section_that_it_covers_and_for_no_other() -> None:
+    joined = replace(passage("Django"), sections=("Django 4.2", "Django 4.1"))
+    asked = question(sources=("django.md#4.2", "django.md#4.1"))
+    given = record("x [2]", passages=(passage("Django 3.2"), joined))
+    assert value("citation_precision", asked, given) == value("citation_recall", asked, given) == 1
+    assert value("retrieval_hit", asked, given) == 1
+    assert value("retrieval_ndcg", asked, given) == pytest.approx(1 / math.log2(3))
+    assert value("retrieval_any", question(sources=("django.md#Django",)), given) == 0
 
 
 def test_retrieval_is_scored_for_the_setups_that_search() -> None:

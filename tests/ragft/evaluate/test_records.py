@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from ragft.evaluate.records import append_records, read_records
 
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "run" / "records.jsonl"
-    first = record("line one\nline two\u2028 — ü", passages=(passage("4.2"),))
+    joined = replace(passage("Django"), sections=("4.2", "4.1"))
+    first = record("line one\nline two\u2028 — ü", passages=(passage("4.2"), joined))
     second = record("", question_id="q2", setup="prompt-only", retrieval_ms=None, error="engine died")
     append_records(path, [first])
     append_records(path, [second])

@@ -43,8 +43,9 @@ def another_example(domain: Domain) -> None:
         set_config(data={"split": {"validation_share": 0.25}, "mix": {**MIX, "gold_share": 0.5}}),
         set_config(data={"split": {"validation_share": 0.3}, "mix": MIX}),
         set_config(index={"search": {"top_k": 2, "mode": "lexical"}}),
+        set_config(index={"search": {"top_k": 2, "expand": "section"}}),
     ],
-    ids=["examples", "system", "refusal", "seed", "passages", "gold_share", "validation_share", "search"],
+    ids=["examples", "system", "refusal", "seed", "passages", "gold_share", "validation_share", "search", "expand"],
 )
 def test_mix_is_made_again_where_something_in_it_changed(domain: Domain, change: Callable[[Domain], None]) -> None:
     before = mixed(domain)
@@ -90,6 +91,27 @@ def test_mix_holds_the_answers_in_the_passages(domain: Domain) -> None:
             value = row.messages[-1]["content"].partition(" ")[0]
             (place,) = row.gold
             assert value in row.messages[-2]["content"].split(f"[{place}] ")[1].split("\n\n")[0]
+
+
+def test_passages_of_rows_are_expanded_as_far_as_a_row_may_be_long(domain: Domain) -> None:
+    def lengths(expand: str, longest: int) -> dict[str, int]:
+        searching = {"top_k": 2, "expand": expand}
+        domain.configure(
+            index={"search": searching}, finetune={"max_seq_length": longest},
+            data={"split": {"validation_share": 0.25}, "mix": MIX},
+        )  # fmt: skip
+        app = domain.application()
+        return {
+            row.example_id: len(ids.ids)
+            for part in ("train", "validation")
+            for row, ids in zip(rows(app, part), rendered(app, part), strict=True)
+        }
+
+    plain, wide, narrow = lengths("none", 1024), lengths("neighbours", 1024), lengths("neighbours", 32)
+    assert narrow == plain == lengths("none", 32)
+    assert wide.keys() == plain.keys() and any(wide[name] > plain[name] for name in wide)
+    longest = max(plain.values()) + 5
+    assert max(lengths("neighbours", longest).values()) <= longest
 
 
 def test_rows_are_rendered_one_by_one(domain: Domain) -> None:

@@ -231,6 +231,7 @@ def test_retrieve_answers_hits_and_their_version(client: Client, fakes: Fakes) -
     body = client.post("/v1/retrieve", json={"query": "tickets", "top_k": 1}).json()
     assert body["index_version"] == INDEX_VERSION
     assert [(hit["number"], hit["document_id"]) for hit in body["hits"]] == [(1, "tickets.md")]
+    assert [(passage["number"], passage["text"]) for passage in body["passages"]] == [(1, "A ticket costs 12 euros.")]
     assert fakes.retriever.asked == [("tickets", 1)]
 
 

@@ -167,6 +167,20 @@ def test_hits_and_citations_cut_what_they_cite_out_of_their_documents(client: Cl
         assert (by_name["board.md"]["page"], by_name["open.md"]["page"]) == (1, None)
 
 
+@pytest.mark.parametrize("expand", ["neighbours", "section"])
+def test_expanded_passages_cut_what_they_cite_out_of_their_documents_and_hits_stay_as_found(
+    make: Callable[..., Litestar], expand: str
+) -> None:
+    with started(make(Keys({}), expand=expand)) as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        body = retrieve(client, None, top_k=1).json()
+        shown = ask(client, None, top_k=1, return_passages=True).json()["ragft"]["passages"]
+        (hit,), (passage,) = body["hits"], body["passages"]
+        assert {"around", "sections"}.isdisjoint(hit) and hit["text"] in passage["text"]
+        assert cut(passage) == passage["text"] and body["passages"] == shown
+        assert "expand" in body["timings_ms"]
+
+
 def test_retrieve_tells_how_long_each_stage_took(client: Client) -> None:
     timings = retrieve(client, "master").json()["timings_ms"]
     assert timings.keys() == {"filter", "encode", "dense", "lexical", "fuse", "hits"}
