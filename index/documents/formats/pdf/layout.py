@@ -61,12 +61,16 @@ def _rows(pieces: Sequence[Line]) -> list[_Row]:
             rows[-1].append(piece)
         else:
             rows.append([piece])
-    return [sorted(row, key=lambda piece: piece.box.left) if _is_spread(row) else row for row in rows]
+    return [_from_left(row) if len(row) > 1 else row for row in rows]
 
 
-def _is_spread(row: _Row) -> bool:
-    """Whether no two pieces overlap, so that their places tell their order."""
+def _from_left(row: _Row) -> _Row:
+    """The pieces from left to right if no two overlap, so that their places tell their order."""
     ordered = sorted(row, key=lambda piece: piece.box.left)
+    return ordered if _is_spread(ordered) else row
+
+
+def _is_spread(ordered: _Row) -> bool:
     return all(left.box.right <= right.box.left + 1 for left, right in pairwise(ordered))
 
 
@@ -96,8 +100,7 @@ def _without_woven_columns(rows: Sequence[_Row]) -> list[Line]:
     """Rows as lines; where they run through columns of text, the lines of each column together."""
     lines: list[Line] = []
     for run, gutters in _runs(rows):
-        columns = _columns(run, gutters) if len(run) > 1 else []
-        if _is_prose(columns):
+        if len(run) > 1 and _is_prose(_columns(run, gutters)):
             for part in _parts(run):
                 for column in _columns(part, gutters):
                     lines += [_joined(row, cells=1) for row in column]

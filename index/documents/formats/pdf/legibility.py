@@ -24,7 +24,7 @@ _MOST_UNKNOWN = 0.3
 """Share of characters that stand for nothing."""
 
 _UNKNOWN = re.compile("[\x00-\x08\x0e-\x1f\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
-_LOWER = re.compile("[a-zß-öø-ÿ]")
+_LOWER = re.sub("[^a-zß-öø-ÿ]", "", bytes(range(256)).decode("latin-1")).encode("latin-1")
 
 _NOTICE = re.compile(r"please wait\W.{0,200}if this message is not eventually replaced", re.I | re.DOTALL)
 _LONGEST_NOTICE = 3_000
@@ -33,11 +33,16 @@ _LONGEST_NOTICE = 3_000
 def is_illegible(text: str) -> bool:
     """Whether this is the codes of glyphs and not text, by its beginning."""
     text = "".join(text[:_BEGINNING].split())
-    if len(_UNKNOWN.findall(text)) > _MOST_UNKNOWN * len(text):
+    if (not text.isprintable() or "\ufffd" in text) and len(_UNKNOWN.findall(text)) > _MOST_UNKNOWN * len(text):
         return True
-    if len(text) < _FEWEST_LETTERS or len(_LOWER.findall(text)) > _MOST_LOWER * len(text):  # nearly all text
+    if len(text) < _FEWEST_LETTERS or _lower_letters(text) > _MOST_LOWER * len(text):  # nearly all text
         return False
     return _is_moved(text)
+
+
+def _lower_letters(text: str) -> int:
+    letters = text.encode("latin-1", "ignore")
+    return len(letters) - len(letters.translate(None, _LOWER))
 
 
 def _is_moved(visible: str) -> bool:
