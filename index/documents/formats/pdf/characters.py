@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import pypdfium2.raw as raw
 
+from index.documents.formats.pdf.accents import with_accents
+
 _BOLD = re.compile(rb"bold|black|heavy|semib|demi|cmbx|sfbx", re.I)
 
 _INVISIBLE = 3
@@ -71,8 +73,8 @@ class PageCharacters:
         self._matrix = raw.FS_MATRIX()
         self._matrix_reference = ctypes.byref(self._matrix)
         self._name, self._flags = ctypes.create_string_buffer(64), ctypes.c_int()
-        self.text = _text(self._handle)
         self.quarter = 0
+        self.text = with_accents(_text(self._handle), self.box)
 
     @cached_property
     def may_hide_text(self) -> bool:

@@ -173,7 +173,7 @@ def _pieces(characters: PageCharacters, start: int, end: int, rows: Iterator[int
         spans = _spans(characters.text, start, end)
         if not all(characters.is_shown(first) for first, _ in (spans[:1] if len(runs) == 1 else spans)):
             spans = [span for span in spans if characters.is_shown(span[0])]
-            return _measured(characters, spans, row) if spans else []
+            return _measured(characters, spans, row, is_moved=True) if spans else []
     text = characters.text[start:end]
     longest = start if len(runs) == 1 else start + text.index(max(text.split(), key=len))
     size, baseline = characters.size(longest), characters.baseline(longest)
@@ -184,8 +184,8 @@ def _pieces(characters: PageCharacters, start: int, end: int, rows: Iterator[int
         spans = _spans(characters.text, start, end)
         if _is_stacked(runs, size):
             parts = _unstacked(characters, spans, size)
-            return [piece for part in parts for piece in _measured(characters, part, next(rows))]
-        return _measured(characters, spans, row) if is_moved else _divided(characters, spans, size, baseline, row)
+            return [piece for part in parts for piece in _measured(characters, part, next(rows), is_moved=True)]
+        return _measured(characters, spans, row, is_moved)
     is_bold = characters.is_bold(start) and (len(runs) == 1 or characters.is_bold(start + len(text.rstrip()) - 1))
     text = _clean(text)
     left, right = min(run.left for run in runs), max(run.right for run in runs)
@@ -215,19 +215,8 @@ def _unstacked(characters: PageCharacters, spans: Sequence[_Span], size: float) 
     return [line for line in lines if line]
 
 
-def _divided(
-    characters: PageCharacters, spans: Sequence[_Span], size: float, baseline: float, row: int
-) -> list[Line]:
-    """The pieces of a line, of which nothing is raised or lowered."""
-    pieces: list[Line] = []
-    for group in _groups([_word(characters, start, end) for start, end in spans], size):
-        if text := _clean(characters.text[group[0].start : group[-1].end]):
-            pieces.append(_piece(characters, group, text, size, baseline, row))
-    return pieces
-
-
-def _measured(characters: PageCharacters, spans: Sequence[_Span], row: int) -> list[Line]:
-    """The pieces of a line, of which each word may be raised or lowered in part."""
+def _measured(characters: PageCharacters, spans: Sequence[_Span], row: int, is_moved: bool) -> list[Line]:
+    """The pieces of a line, measured word by word; only if `is_moved`, some of it may be raised or lowered."""
     words = [_word(characters, start, end) for start, end in spans]
     heights: Counter[tuple[float, float]] = Counter()
     bases: dict[tuple[float, float], int] = {}
@@ -235,13 +224,17 @@ def _measured(characters: PageCharacters, spans: Sequence[_Span], row: int) -> l
         height = _height(word.first)
         heights[height] += word.end - word.start
         bases.setdefault(height, word.start)
-    usual = heights.most_common(1)[0][0]
+    usual = max(heights, key=heights.__getitem__)
     size, baseline = characters.size(bases[usual]), characters.baseline(bases[usual])
     levels = _Levels(characters, size, baseline, usual)
     pieces: list[Line] = []
     for group in _groups(words, size):
-        if text := _text_of(characters.text, group, levels):
-            pieces.append(_piece(characters, group, text, size, baseline, row))
+        first, last = group[0], group[-1]
+        text = _text_of(characters.text, group, levels) if is_moved else characters.text[first.start : last.end]
+        if text := _clean(text):
+            is_bold = characters.is_bold(first.start) and characters.is_bold(last.end - 1)
+            place = first.first[0], last.last[2], baseline, size
+            pieces.append(Line.at(text, *place, is_bold=is_bold, row=row))
     return pieces
 
 
@@ -261,14 +254,6 @@ def _groups(words: Sequence[_Word], size: float) -> list[list[_Word]]:
             groups.append([word])
         right = word.last[2]
     return groups
-
-
-def _piece(
-    characters: PageCharacters, words: Sequence[_Word], text: str, size: float, baseline: float, row: int
-) -> Line:
-    first, last = words[0], words[-1]
-    is_bold = characters.is_bold(first.start) and characters.is_bold(last.end - 1)
-    return Line.at(text, first.first[0], last.last[2], baseline, size, is_bold=is_bold, row=row)
 
 
 class _Levels:
@@ -320,7 +305,7 @@ def _text_of(text: str, words: Sequence[_Word], levels: _Levels) -> str:
             else:
                 written += superscript(part, before) if level > 0 else subscript(part) if level < 0 else part
         texts.append(written)
-    return _clean(" ".join(texts))
+    return " ".join(texts)
 
 
 def _is_close(runs: Sequence[Box], size: float, text: str) -> bool:
