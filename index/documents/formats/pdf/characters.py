@@ -57,7 +57,7 @@ class PageCharacters:
     """The characters of one page; a character is named by its place in `text`.
 
     Attributes:
-        text: each character at its own place; one beyond the first plane is two halves.
+        text: each character at its own place; one beyond the first plane may be two halves.
         quarter: direction in which the text that is asked for runs, in quarter turns, counterclockwise.
     """
 
@@ -151,7 +151,8 @@ def _text(handle: Any) -> str:
     if raw.FPDFText_GetText(handle, 0, length, codes) == length + 1:  # in one call, unless PDFium leaves some out
         text = bytes(codes)[: 2 * length].decode("utf-16-le", "surrogatepass")
         return text if len(text) == length else "".join(map(chr, codes[:length]))
-    return "".join(chr(min(raw.FPDFText_GetUnicode(handle, place), 0xFFFF)) for place in range(length))
+    # Letters of formulas lie beyond the first plane, and the call above leaves them out.
+    return "".join(chr(min(raw.FPDFText_GetUnicode(handle, place), 0x10FFFF)) for place in range(length))
 
 
 @lru_cache(maxsize=1024)
