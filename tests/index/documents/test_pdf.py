@@ -151,7 +151,9 @@ def test_accents_belong_to_the_letters_above_or_below_which_they_are_drawn(drawn
 
 
 def test_letters_of_formulas_are_kept() -> None:
-    codes = "begincmap 1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfchar <78> <D835DC65> endbfchar endcmap"
+    codes = (
+        "begincmap 1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfchar <78> <D835DC65> endbfchar endcmap"
+    )
     map_of_codes = f"<< /Length {len(codes)} >>\nstream\n{codes}\nendstream"
     data = drawn_pdf([shown(50, 700, "x = 2")], [map_of_codes])
     encoding = b"/Encoding /WinAnsiEncoding"

@@ -301,11 +301,14 @@ def _precedes(boxes: Sequence[Box], a: int, b: int) -> bool:
 
 def usual_size(pages: Sequence[Sequence[Sequence[Line]]]) -> float:
     """The type size, rounded to half a point, in which most characters are set; 0 without any."""
-    sizes: Counter[float] = Counter()
+    exact: Counter[float] = Counter()
     for page in pages:
         for block in page:
             for line in block:
-                sizes[rounded(line.size)] += len(line.text)
+                exact[line.size] += len(line.text)
+    sizes: Counter[float] = Counter()
+    for size, number in exact.items():
+        sizes[rounded(size)] += number
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 
