@@ -13,6 +13,7 @@ from index.documents.formats.rows import documents_of
 from index.documents.formats.settings import Fields, ReadSettings, Unreadable
 from index.documents.formats.tables import Names, Row, Table, is_attempt, refuse_unclear_labels
 
+_BLANKS = " \t\r\n"
 _NESTED = frozenset([list, dict])
 
 
@@ -50,7 +51,10 @@ class _Lines:
         place = f"line {line}"
         self._keys.clear()
         try:
-            value = self._decoder.decode(content)
+            content = content.strip(_BLANKS)
+            value, end = self._decoder.raw_decode(content)
+            if end < len(content):
+                raise ValueError("Extra data")
             if not isinstance(value, dict):
                 raise Unreadable("not a JSON object")
             if not self._keys <= self._harmless:
