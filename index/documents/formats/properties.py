@@ -158,7 +158,7 @@ def _plain(value: Any) -> Value:
 
 def _scalar(value: Any) -> str | int | float | bool:
     if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, datetime.date | datetime.datetime | datetime.time):
         return value.isoformat()
     if isinstance(value, Mapping | list):
