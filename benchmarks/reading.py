@@ -16,8 +16,9 @@ takes the better of the two. Rows of an index or a table of contents in several 
 
 What is left out of texts on purpose is left out of what the other program gives, too: running heads and feet, which
 are the first and last lines of pages that stand on three pages or more, numbers aside; and what surrounds the text of
-an HTML page, found by a short list of elements and names of its own. `recall_of_everything` is without this. Files of
-fewer than 20 words are passed over; programs and formats that are absent are named.
+an HTML page, found by a short list of elements and names of its own, and lists of nothing but links.
+`recall_of_everything` is without this. Files of fewer than 20 words are passed over; programs and formats that are
+absent are named.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ SURROUNDINGS = (
     "//nav | //aside | //form | //menu | //dialog | //script | //style | //noscript | //select | //del | //s | //strike"
     " | //*[@role='navigation' or @role='banner' or @role='contentinfo' or @role='search' or @role='complementary']"
     " | //*[@role='menu' or @role='menubar' or @role='toolbar' or @role='doc-toc' or @hidden or @aria-hidden='true']"
-    " | //body/header[.//nav] | //body/footer"
+    " | //header[.//nav or .//ul] | //body/footer | //img | //button"
     + "".join(f" | //*[@id='{name}' or contains(concat(' ', @class, ' '), ' {name} ')]" for name in NAMED)
 )
+HOLDS_LINKS = ("ul", "ol", "dl", "table", "div", "p", "header", "footer", "center")
+MOSTLY_LINKS = 0.8
 PROGRAMS = {"pdf": "pdftotext", "docx": "pandoc", "html": "pandoc"}
 FEWEST_WORDS = 20
 PATIENCE_S = 120
@@ -172,12 +175,19 @@ def compare_pandoc(path: Path, text: str) -> dict[str, Any]:
 
 
 def without_surroundings(page: bytes) -> bytes:
-    """An HTML page without navigation, tables of contents and the like."""
+    """An HTML page without navigation, tables of contents, pictures and the like, and without lists of links."""
     root = lxml.html.fromstring(page)
-    for element in root.xpath(SURROUNDINGS):
+    for element in [*root.xpath(SURROUNDINGS), *filter(is_all_links, root.iter(*HOLDS_LINKS))]:
         if element.getparent() is not None:
             element.drop_tree()
     return lxml.html.tostring(root, encoding="utf-8")
+
+
+def is_all_links(element: Any) -> bool:
+    """Whether an element is some links and next to nothing else: what navigation is made of."""
+    links = element.findall(".//a[@href]")
+    linked = sum(len("".join(link.text_content().split())) for link in links)
+    return len(links) > 2 and linked >= MOSTLY_LINKS * len("".join(element.text_content().split()))
 
 
 def compare(wanted: Sequence[str], everything: Sequence[str], ours: Sequence[str]) -> dict[str, Any]:

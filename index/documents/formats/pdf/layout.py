@@ -10,7 +10,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import combinations, groupby, pairwise
+from itertools import groupby, pairwise
 
 from index.documents.formats.pdf.characters import Box
 from index.documents.formats.pdf.lines import HYPHEN, Line
@@ -165,7 +165,10 @@ def _is_prose(columns: Sequence[Sequence[_Row]]) -> bool:
 
 def _words(line: Line) -> int:
     """Words with a letter. In scripts without spaces, six letters count as one."""
-    return sum(max(1, len(word) // 6 if word > "\u2e80" else 1) for word in _LETTERED.findall(line.text))
+    words = _LETTERED.findall(line.text)
+    if line.text.isascii():
+        return len(words)
+    return sum(max(1, len(word) // 6 if word > "\u2e80" else 1) for word in words)
 
 
 def _parts(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
@@ -268,7 +271,7 @@ def _in_reading_order(blocks: list[list[Line]]) -> list[list[Line]]:
     if not 1 < len(blocks) <= _MOST_BLOCKS:
         return blocks
     boxes = [Box.around([line.box for line in block]) for block in blocks]
-    if not any(box.shares_column(later) and later.is_above(box) for box, later in combinations(boxes, 2)):
+    if not _is_out_of_order(boxes):
         return blocks
     numbers = range(len(boxes))
     before = {b: {a for a in numbers if a != b and _precedes(boxes, a, b)} for b in numbers}
@@ -281,6 +284,18 @@ def _in_reading_order(blocks: list[list[Line]]) -> list[list[Line]]:
         order.append(chosen)
         waiting.remove(chosen)
     return [blocks[number] for number in order]
+
+
+def _is_out_of_order(boxes: Sequence[Box]) -> bool:
+    """Whether some block is above one in the same column that is drawn before it."""
+    lowest = float("inf")
+    for place, box in enumerate(boxes):
+        if box.bottom >= lowest - 1.0 and any(
+            earlier.shares_column(box) and box.is_above(earlier) for earlier in boxes[:place]
+        ):
+            return True
+        lowest = min(lowest, box.top)
+    return False
 
 
 def _precedes(boxes: Sequence[Box], a: int, b: int) -> bool:
