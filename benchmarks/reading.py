@@ -9,10 +9,16 @@ of a file: *recall*, the share of the other program's words (with repetitions) t
 pairs of adjacent words; for PDF *rows*, the share of table rows (of the layout that `pdftotext -layout` shows: lines
 of three or more cells, one of them a number) whose words stand in a row in the text that was read.
 
+`pdftotext` puts the columns of a page in an order of its own, and reads what stands beside a line, such as its number,
+as a column; so *pairs in either order* compares with the order in which the file draws its text, too (`-raw`), and
+takes the better of the two. Rows of an index or a table of contents in several columns look like those of a table;
+*rows by entry* asks of each of their entries whether it stands in a row.
+
 What is left out of texts on purpose is left out of what the other program gives, too: running heads and feet, which
 are the first and last lines of pages that stand on three pages or more, numbers aside; and what surrounds the text of
-an HTML page, found by a short list of elements and names of its own. `recall_of_everything` is without this. Files of
-fewer than 20 words are passed over; programs and formats that are absent are named.
+an HTML page, found by a short list of elements and names of its own, and lists of nothing but links.
+`recall_of_everything` is without this. Files of fewer than 20 words are passed over; programs and formats that are
+absent are named.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +55,19 @@ from index.documents.formats.settings import Unreadable
 TARGETS = {"pdf": {"recall": 0.99, "pairs": 0.93}, "docx": {"recall": 0.995}, "html": {"recall": 0.995}}
 TABLE_ROWS = 0.75
 SUFFIXES = {"pdf": (".pdf",), "docx": (".docx",), "html": (".html", ".htm", ".xhtml")}
-NAMED = ("nav", "toc", "sidebar", "breadcrumb", "breadcrumbs", "navbar", "navheader", "navfooter", "pagination")
+NAMED = (
+    "nav", "toc", "sidebar", "breadcrumb", "breadcrumbs", "navbar", "navheader", "navfooter", "pagination", "docnav",
+    "nav-panel", "banner", "footer", "footer-text", "header-navigation", "menu", "toctree-wrapper", "related",
+)  # fmt: skip
 SURROUNDINGS = (
-    "//nav | //aside | //form | //menu | //dialog | //script | //style | //noscript | //select | //del | //s"
-    " | //*[@role='navigation' or @role='banner' or @role='contentinfo' or @role='search']"
-    " | //body/header[.//nav] | //body/footer"
+    "//nav | //aside | //form | //menu | //dialog | //script | //style | //noscript | //select | //del | //s | //strike"
+    " | //*[@role='navigation' or @role='banner' or @role='contentinfo' or @role='search' or @role='complementary']"
+    " | //*[@role='menu' or @role='menubar' or @role='toolbar' or @role='doc-toc' or @hidden or @aria-hidden='true']"
+    " | //header[.//nav or .//ul] | //body/footer | //img | //button"
     + "".join(f" | //*[@id='{name}' or contains(concat(' ', @class, ' '), ' {name} ')]" for name in NAMED)
 )
+HOLDS_LINKS = ("ul", "ol", "dl", "table", "div", "p", "header", "footer", "center")
+MOSTLY_LINKS = 0.8
 PROGRAMS = {"pdf": "pdftotext", "docx": "pandoc", "html": "pandoc"}
 FEWEST_WORDS = 20
 PATIENCE_S = 120
@@ -67,14 +79,15 @@ _CELLS = re.compile(r"\s{2,}")
 
 @dataclass(frozen=True)
 class Figures:
-    """How one file was read; `rows` is (kept, all)."""
+    """How one file was read; `rows` is (kept, all, kept by entry)."""
 
     file: str
     words: int
     recall: float
     recall_of_everything: float
     pairs: float
-    rows: tuple[int, int] = (0, 0)
+    pairs_in_either_order: float = 0.0
+    rows: tuple[int, int, int] = (0, 0, 0)
     seconds: float = 0.0
 
 
@@ -109,16 +122,16 @@ def _masked(line: str) -> str:
     return " ".join(re.sub(r"\d+|\b[ivxlc]+\b", "#", line).split())
 
 
-def table_rows(layout: str) -> Iterator[list[str]]:
-    """The words of each row of a table, as the layout shows it; a single such line is no table."""
-    previous: list[str] | None = None
+def table_rows(layout: str) -> Iterator[list[list[str]]]:
+    """The words of the entries of each row of a table, as the layout shows it; a single such line is no table."""
+    previous: list[list[str]] | None = None
     was_given = False
     for line in layout.replace("\f", "\n").split("\n"):
         if not line.strip():
             continue
         cells = _CELLS.split(line.strip())
         is_row = 3 <= len(cells) <= 12 and any(re.fullmatch(r"[\W\d]*\d[\W\d]*", cell) for cell in cells)
-        row = words(line) if is_row and all(len(words(cell)) <= 6 for cell in cells) else None
+        row = entries(cells) if is_row and all(len(words(cell)) <= 6 for cell in cells) else None
         if row and previous:
             if not was_given:
                 yield previous
@@ -127,13 +140,30 @@ def table_rows(layout: str) -> Iterator[list[str]]:
         previous = row
 
 
+def entries(cells: Sequence[str]) -> list[list[str]]:
+    """The words of a row: of several entries if each of them is words with a number behind them, else of one."""
+    found: list[list[str]] = [[]]
+    is_behind = False
+    for cell in cells:
+        is_number = not re.search(r"[^\W\d_]", cell)
+        if is_behind and not is_number:
+            found.append([])
+        is_behind = is_number
+        found[-1] += words(cell)
+    return found if is_behind else [words(" ".join(cells))]
+
+
 def compare_pdf(path: Path, text: str) -> dict[str, Any]:
     full = run("pdftotext", "-enc", "UTF-8", str(path), "-")
     ours = words(text)
     stream = f" {' '.join(ours)} "
     rows = list(table_rows(run("pdftotext", "-layout", "-enc", "UTF-8", str(path), "-")))
-    kept = sum(f" {' '.join(row)} " in stream for row in rows)
-    return compare(words(without_running_lines(full)), words(full), ours) | {"rows": (kept, len(rows))}
+    kept = sum(f" {' '.join(chain.from_iterable(row))} " in stream for row in rows)
+    kept_by_entry = sum(all(f" {' '.join(entry)} " in stream for entry in row) for row in rows)
+    found = compare(words(without_running_lines(full)), words(full), ours)
+    drawn = words(without_running_lines(run("pdftotext", "-raw", "-enc", "UTF-8", str(path), "-")))
+    either = max(found["pairs"], share(Counter(pairwise(drawn)), Counter(pairwise(ours))))
+    return found | {"pairs_in_either_order": either, "rows": (kept, len(rows), kept_by_entry)}
 
 
 def compare_pandoc(path: Path, text: str) -> dict[str, Any]:
@@ -145,12 +175,19 @@ def compare_pandoc(path: Path, text: str) -> dict[str, Any]:
 
 
 def without_surroundings(page: bytes) -> bytes:
-    """An HTML page without navigation, tables of contents and the like."""
+    """An HTML page without navigation, tables of contents, pictures and the like, and without lists of links."""
     root = lxml.html.fromstring(page)
-    for element in root.xpath(SURROUNDINGS):
+    for element in [*root.xpath(SURROUNDINGS), *filter(is_all_links, root.iter(*HOLDS_LINKS))]:
         if element.getparent() is not None:
             element.drop_tree()
     return lxml.html.tostring(root, encoding="utf-8")
+
+
+def is_all_links(element: Any) -> bool:
+    """Whether an element is some links and next to nothing else: what navigation is made of."""
+    links = element.findall(".//a[@href]")
+    linked = sum(len("".join(link.text_content().split())) for link in links)
+    return len(links) > 2 and linked >= MOSTLY_LINKS * len("".join(element.text_content().split()))
 
 
 def compare(wanted: Sequence[str], everything: Sequence[str], ours: Sequence[str]) -> dict[str, Any]:
@@ -192,8 +229,9 @@ def measure(kind: str, files: Sequence[Path]) -> dict[str, Any]:
 
 def summary(kind: str, result: dict[str, Any]) -> dict[str, Any]:
     files = result["files"]
-    names = ("recall", "pairs", "recall_of_everything") if kind == "pdf" else ("recall", "recall_of_everything")
-    kept, rows = (sum(item["rows"][place] for item in files) for place in (0, 1))
+    names = ["recall", "recall_of_everything"]
+    names += ["pairs", "pairs_in_either_order"] if kind == "pdf" else []
+    kept, rows, by_entry = (sum(item["rows"][place] for item in files) for place in range(3))
     found: dict[str, Any] = {"name": kind, "files": len(files), "refused": len(result["refused"])}
     for name in names:
         values = [item[name] for item in files] or [0.0]
@@ -203,7 +241,7 @@ def summary(kind: str, result: dict[str, Any]) -> dict[str, Any]:
         if target := TARGETS[kind].get(name):
             found[f"{name}_below_{target:g}"] = sum(value < target for value in values)
     if rows:
-        found |= {"table_rows": rows, "table_rows_kept": kept / rows}
+        found |= {"table_rows": rows, "table_rows_kept": kept / rows, "table_rows_kept_by_entry": by_entry / rows}
     found["seconds"] = sum(item["seconds"] for item in files)
     return found
 

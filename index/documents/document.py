@@ -15,6 +15,8 @@ from index.documents.markdown import headings
 
 _MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
 
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+
 Value = str | int | float | bool | list[str | int | float | bool]
 Metadata = Mapping[str, Value]
 """Flat JSON values; lists hold no lists or objects."""
@@ -66,9 +68,9 @@ class Document:
         if not title:
             found = headings(text) if is_markdown else ()
             title = next((heading.text for heading in found if heading.level == 1), PurePosixPath(path).stem)
-        labels = tuple(sorted(set(labels)))
+        labels = tuple(sorted(set(labels))) if labels else ()
         content = [title, text, metadata or {}, labels, page_starts, is_markdown]
-        digest = blake3(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        digest = blake3(_ENCODER.encode(content).encode()).hexdigest()
         return cls(path, title, text, digest, metadata or {}, labels, page_starts, is_markdown)
 
     def page_at(self, offset: int) -> int | None:

@@ -28,7 +28,11 @@ _LINK = re.compile(rf"\[([^\[\]]*)\]{_DESTINATION}")
 _DELIMITER_ROW = re.compile(r"^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$", re.MULTILINE)
 _END_OF_TABLE = re.compile(r"\n(?=[ \t]*(?:\n|#|`{3}|~{3}))")
 _BORDER = re.compile(r"(?<!\\)\|")
-_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+(?=\S)")
+_ITEM = re.compile(
+    r"[ \t]*(?:[-*+]|\d{1,9}[.)]|\d{1,4}(?:\.\d{1,4}){1,8}[.)]?"
+    r"|\(?(?:[a-zA-Z]|[ivxlc]{2,7}|[IVXLC]{2,7}|\d{1,4})[.)])[ \t]+(?=\S)"
+)
+"""The marker of a list item, as Markdown has it or as offices number: `1.1`, `(a)`, `iv.`."""
 _MOST_LINES = 400
 """Lines above a nested list item among which its parents are looked for."""
 

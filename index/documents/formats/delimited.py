@@ -48,7 +48,7 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     filled = ((line, cells) for line, cells in content.records if any(map(str.strip, cells)))
     records = [Record(f"line {line + above}", 0, cells, cells) for line, cells in filled]
     records, head = with_head(records, fields)
-    numbered = [record._replace(number=place - head) for place, record in enumerate(records)]
+    numbered = [Record(place, number, cells, cells) for number, (place, _, cells, _) in enumerate(records, -head)]
     table = table_of(path.stem, numbered, head, fields)
     if content.fault:
         place = f"line {content.fault_line + above}"

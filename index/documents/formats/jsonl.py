@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,6 +12,9 @@ from index.documents.formats.labels import nested_keys
 from index.documents.formats.rows import documents_of
 from index.documents.formats.settings import Fields, ReadSettings, Unreadable
 from index.documents.formats.tables import Names, Row, Table, is_attempt, refuse_unclear_labels
+
+_BLANKS = " \t\r\n"
+_NESTED = frozenset([list, dict])
 
 
 def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skipped]:
@@ -41,26 +43,37 @@ class _Lines:
         """Keys of all objects of a line, nested ones without their path."""
         self._harmless: set[str] = set()
         """Keys of the lines above that are no attempt to label, whatever they belong to."""
+        self._shapes: dict[tuple[str, ...], Names] = {}
+        """One `Names` for all lines with the same fields."""
 
     def row(self, number: int, line: int, content: str) -> Row:
         """The row that a line holds."""
         place = f"line {line}"
         self._keys.clear()
         try:
-            value = self._decoder.decode(content)
+            content = content.strip(_BLANKS)
+            value, end = self._decoder.raw_decode(content)
+            if end < len(content):
+                raise ValueError("Extra data")
             if not isinstance(value, dict):
                 raise Unreadable("not a JSON object")
             if not self._keys <= self._harmless:
                 refuse_unclear_labels(nested_keys(value), "the row", self._fields)
                 self._harmless |= {key for key in self._keys if not self._is_near(key)}
-            leaves = list(_leaves(value, self._fields.labels))
-            shown = [_shown(leaf) for _, leaf in leaves]
+            names, values = _leaves(value, self._fields.labels)
+            shown = [value if type(value) is str else _shown(value) for value in values]
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             return Row(place, number, fault=f"not valid JSON ({reason})")
         except Unreadable as error:
             return Row(place, number, fault=str(error))
-        return Row(place, number, Names(tuple(name for name, _ in leaves)), [leaf for _, leaf in leaves], shown)
+        return Row(place, number, self._shape(tuple(names)), values, shown)
+
+    def _shape(self, names: tuple[str, ...]) -> Names:
+        shape = self._shapes.get(names)
+        if shape is None:
+            shape = self._shapes[names] = Names(names)
+        return shape
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         """An object each of whose keys is there once, so that no second `labels` opens what the first one closes."""
@@ -75,23 +88,31 @@ class _Lines:
         return is_attempt(key) or key.casefold() == self._fields.labels.rpartition(".")[2].casefold()
 
 
-def _leaves(content: Mapping[str, Any], labels: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The fields of an object and of the objects inside it, but for the labels, which are never taken apart."""
+def _leaves(content: dict[str, Any], labels: str, prefix: str = "") -> tuple[list[str], list[Any]]:
+    """Names and values of the fields of an object and of the objects inside it, but for the labels, which are never
+    taken apart."""
+    if dict not in set(map(type, content.values())):
+        return [prefix + key for key in content], list(content.values())
+    names: list[str] = []
+    values: list[Any] = []
     for key, value in content.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and name != labels:
-            yield from _leaves(value, labels, f"{name}.")
+        name = prefix + key
+        if type(value) is dict and name != labels:
+            inner_names, inner_values = _leaves(value, labels, f"{name}.")
+            names += inner_names
+            values += inner_values
         else:
-            yield name, value
+            names.append(name)
+            values.append(value)
+    return names, values
 
 
 def _shown(value: Any) -> str:
+    kind = type(value)
+    if kind is str or kind is int:
+        return str(value)
     if value is None:
         return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
-        return ", ".join(_shown(item) for item in value)
+    if kind is list and _NESTED.isdisjoint(map(type, value)):
+        return ", ".join([_shown(item) for item in value])
     return json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,7 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ from index.documents.formats.labels import KEY, is_spelling, labels_of, nested_k
 from index.documents.formats.settings import Unreadable
 from index.documents.front_matter import MOST_CHARACTERS, NotReadable, front_matter_of, load_yaml
 
+_SIMPLE = frozenset([str, int, bool])
+"""Types of most values, which are metadata as they are."""
 _FRONT_MATTER = "its front matter"
 _ABOVE_HTML = re.compile(r"(?:\s|<!--.*?(?:-->|$)|<!doctype[^>]*>|<\?.*?\?>)*", re.DOTALL | re.IGNORECASE)
 """What may stand above the first element of an HTML page."""
@@ -133,28 +135,32 @@ def _properties(content: Mapping[Any, Any], what: str) -> Properties:
 
 def flat(content: Mapping[Any, Any]) -> dict[str, Value]:
     """Metadata from any mapping: nested keys are joined with dots, dates become text, nulls are left out."""
-    return {key: value for key, found in _leaves(content, "") if (value := _plain(found)) is not None}
+    found: dict[str, Value] = {}
+    _add(content, "", found)
+    return found
 
 
-def _plain(value: Any) -> Value | None:
+def _add(content: Mapping[Any, Any], prefix: str, found: dict[str, Value]) -> None:
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            _add(value, f"{name}.", found)
+        elif value is not None:
+            found[name] = value if type(value) in _SIMPLE else _plain(value)
+
+
+def _plain(value: Any) -> Value:
+    """A value, not None and no mapping, as metadata holds it."""
     if isinstance(value, list):
-        return [_scalar(item) for item in value if item is not None]
-    return None if value is None else _scalar(value)
+        return [item if type(item) in _SIMPLE else _scalar(item) for item in value if item is not None]
+    return _scalar(value)
 
 
 def _scalar(value: Any) -> str | int | float | bool:
-    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, datetime.date | datetime.datetime | datetime.time):
         return value.isoformat()
     if isinstance(value, Mapping | list):
         return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     return str(value)
-
-
-def _leaves(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -7,11 +7,11 @@ as lines `column: value` under the name of the table.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from index.documents.document import Document, Metadata, Skipped
+from index.documents.document import Document, Metadata, Skipped, Value
 from index.documents.formats.labels import labels_of
 from index.documents.formats.properties import flat
 from index.documents.formats.settings import Fields, Unreadable
@@ -20,6 +20,7 @@ from index.documents.formats.tables import Names, Row, Table
 _MOST_LISTED = 3
 """Number of faulty rows that are listed; the others are only counted."""
 
+_NOT_PLAIN = (bool, list, dict)
 _LONGEST_ID = 512
 _LONGEST_METADATA = 256
 """Longest value, in characters, that is kept as metadata without being asked for; longer ones are text."""
@@ -58,6 +59,8 @@ class _Reading:
     name: str
     table: Table
     fields: Fields
+    _known: dict[int, _Places] = field(default_factory=dict)
+    """The places of names, by the identity of the names, which the rows hold: comparing them takes longer."""
 
     def document(self, row: Row) -> Document:
         """The document that a row is.
@@ -67,7 +70,7 @@ class _Reading:
         """
         if row.fault:
             raise Unreadable(row.fault)
-        places = _places(row.names, self.fields)
+        places = self._places(row.names)
         if places.fault:
             raise Unreadable(places.fault)
         text = self._text(row, places.text) if self._has_text else _lines(row, places.lines)
@@ -90,7 +93,7 @@ class _Reading:
     @cached_property
     def _has_text(self) -> bool:
         """Whether any row has a text of its own."""
-        texts = ((row, _places(row.names, self.fields).text) for row in self.table.rows)
+        texts = ((row, self._places(row.names).text) for row in self.table.rows)
         return any(place is not None and row.shown[place].strip() for row, place in texts)
 
     @cached_property
@@ -99,9 +102,9 @@ class _Reading:
         ids: set[str] = set()
         rows = [row for row in self.table.rows if not row.fault]
         for row in rows:
-            place = _places(row.names, self.fields).id
-            if place is not None and _is_id(row, place):
-                ids.add(row.shown[place].strip())
+            place = self._places(row.names).id
+            if place is not None and (identity := _identity(row, place)):
+                ids.add(identity)
         return len(ids) == len(rows)
 
     def _text(self, row: Row, place: int | None) -> str:
@@ -117,9 +120,16 @@ class _Reading:
         """
         if place is None or not row.shown[place] or not (self._has_text or self._has_ids):
             return str(row.number)
-        if not _is_id(row, place):
+        identity = _identity(row, place)
+        if not identity:
             raise Unreadable(f"the field {self.fields.id!r} is not an id: a short text or a number")
-        return row.shown[place].strip()
+        return identity
+
+    def _places(self, names: Names) -> _Places:
+        found = self._known.get(id(names))
+        if found is None:
+            found = self._known[id(names)] = _places(names, self.fields)
+        return found
 
 
 class _Places(NamedTuple):
@@ -191,22 +201,28 @@ def _title(row: Row, place: int | None) -> str:
 
 def _metadata(row: Row, places: Sequence[int], keeps_all: bool) -> Metadata:
     """Values of these fields that are not blank; unless they were chosen, only those that are short."""
-    most = _LONGEST_METADATA if keeps_all else len(max(row.shown, key=len, default=""))
-    names = row.names.names
-    kept = {names[place]: row.values[place] for place in places if row.shown[place] and len(row.shown[place]) <= most}
-    texts = {name: value.strip() for name, value in kept.items() if isinstance(value, str) and value.strip()}
-    others = {name: value for name, value in kept.items() if not isinstance(value, str)}
+    names, shown, values = row.names.names, row.shown, row.values
+    texts: dict[str, Value] = {}
+    others: dict[str, Any] = {}
+    for place in places:
+        if shown[place] and (not keeps_all or len(shown[place]) <= _LONGEST_METADATA):
+            value = values[place]
+            if not isinstance(value, str):
+                others[names[place]] = value
+            elif value := value.strip():
+                texts[names[place]] = value
     return {**texts, **flat(others)} if others else texts
 
 
 def _is_plain(row: Row, place: int) -> bool:
     """Whether a value is a text or a number."""
-    return not isinstance(row.values[place], bool | list | dict)
+    return not isinstance(row.values[place], _NOT_PLAIN)
 
 
-def _is_id(row: Row, place: int) -> bool:
+def _identity(row: Row, place: int) -> str:
+    """The value of a field if it may be an id, else nothing."""
     identity = row.shown[place].strip()
-    return _is_plain(row, place) and identity.isprintable() and 0 < len(identity) <= _LONGEST_ID
+    return identity if len(identity) <= _LONGEST_ID and identity.isprintable() and _is_plain(row, place) else ""
 
 
 def _normalised(text: str) -> str:

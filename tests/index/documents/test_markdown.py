@@ -178,6 +178,19 @@ def test_a_nested_item_knows_the_items_above_it(words: str, above: list[str]) ->
     assert parents(LIST, 0, LIST.index(words)) == above
 
 
+@pytest.mark.parametrize("marker", ["1.1", "2.10.3.", "(a)", "b)", "C.", "(iv)", "XII.", "(3)"])
+def test_an_item_with_the_number_of_an_office_is_a_parent(marker: str) -> None:
+    text = f"{marker} Fees\n\n  (i) Adults pay 3 EUR.\n\n    In cash.\n"
+    assert parents(text, 0, text.index("Adults")) == ["Fees"]
+    assert parents(text, 0, text.index("In cash")) == ["Fees", "Adults pay 3 EUR."]
+
+
+@pytest.mark.parametrize("line", ["(see below) Fees", "etc. Fees", "1.5Fees", "2024 Fees"])
+def test_words_in_brackets_and_plain_numbers_are_no_parents(line: str) -> None:
+    text = f"{line}\n\n  - Adults\n"
+    assert parents(text, 0, text.index("Adults")) == []
+
+
 def test_parents_are_looked_for_in_the_section_alone() -> None:
     assert parents(LIST, LIST.index("  - Adults"), LIST.index("By bus")) == ["Adults"]
 

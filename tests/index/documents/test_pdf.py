@@ -136,6 +136,30 @@ def test_no_letter_is_lost_where_words_are_divided(texts: list[str]) -> None:
         assert [c for c in joined if c.isalnum()] == [c for c in text if c.isalnum()] and "\x02" not in joined
 
 
+@pytest.mark.parametrize(
+    ("drawn", "text"),
+    [
+        ("(Schr) -111 (\\250) 444 (oder)", "Schröder"),
+        ("(gar) -111 (\\270) 444 (con)", "garçon"),
+        ("(fa) (c) 416 (\\270) 83 (ade)", "façade"),
+        ("(an `apple')", "an `apple'"),
+        ("(5^n, ~x)", "5^n, ~x"),
+    ],
+)
+def test_accents_belong_to_the_letters_above_or_below_which_they_are_drawn(drawn: str, text: str) -> None:
+    assert text_of(drawn_pdf([f"BT /F1 10 Tf 50 700 Td [{drawn}] TJ ET"])) == text
+
+
+def test_letters_of_formulas_are_kept() -> None:
+    codes = (
+        "begincmap 1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfchar <78> <D835DC65> endbfchar endcmap"
+    )
+    map_of_codes = f"<< /Length {len(codes)} >>\nstream\n{codes}\nendstream"
+    data = drawn_pdf([shown(50, 700, "x = 2")], [map_of_codes])
+    encoding = b"/Encoding /WinAnsiEncoding"
+    assert text_of(data.replace(encoding, b"/ToUnicode 7 0 R".ljust(len(encoding)))) == "𝑥 = 2"
+
+
 def test_raised_and_lowered_characters_are_marked() -> None:
     drawn = (
         "BT /F1 10 Tf 50 700 Td (Up to 10) Tj /F1 7 Tf 4 Ts (6) Tj /F1 10 Tf 0 Ts ( cells of CO) Tj "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,29 @@ def test_the_document_with_the_word_comes_first(
     snapshot: Snapshot, encoder: Encoder, mode: str, query: str, document: str
 ) -> None:
     (hits,) = search(snapshot, encoder, [query], SearchSettings(mode=mode))
+    assert hits[0].document_id == document
+
+
+@pytest.fixture(scope="module")
+def snapshot_of_the_case(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Snapshot:
+    """An index of `shared/data/reading/93-multilingual` itself; skips if the folder is absent."""
+    documents = Path(__file__).parents[4] / "shared" / "data" / "reading" / "93-multilingual"
+    if not documents.is_dir():
+        pytest.skip(f"needs {documents}")
+    folder = tmp_path_factory.mktemp("case") / "index"
+    refresh(folder, documents, encoder)
+    return Snapshot.open(folder)
+
+
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+@pytest.mark.parametrize(
+    ("query", "document"),
+    [("月曜日", "ja1.md"), ("วันอาทิตย์", "th2.md"), ("Müller", "de1.md"), ("पुस्तकालय", "hi1.md")],
+)
+def test_the_words_of_the_case_find_their_documents(
+    snapshot_of_the_case: Snapshot, encoder: Encoder, mode: str, query: str, document: str
+) -> None:
+    (hits,) = search(snapshot_of_the_case, encoder, [query], SearchSettings(mode=mode))
     assert hits[0].document_id == document
 
 

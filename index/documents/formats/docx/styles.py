@@ -7,7 +7,7 @@ style is based on, then among the defaults of the document.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from index.documents.formats.office import OFF, number
@@ -193,15 +193,16 @@ def is_on(element: Any | None) -> bool:
 
 def _with_direct(look: Look, properties: list[Any]) -> Look:
     """The look of a run whose own properties these are, above those of its styles."""
+    on, vertical, font = look.on, look.vertical, look.font
     for element in properties:
         tag = element.tag.removeprefix(W)
         if tag in _SWITCHES:
-            look = replace(look, on=look.on | {tag} if is_on(element) else look.on - {tag})
+            on = on | {tag} if is_on(element) else on - {tag}
         elif tag == "vertAlign":
-            look = replace(look, vertical=value(element) or "")
-        elif _font(element):
-            look = replace(look, font=_font(element))
-    return look
+            vertical = value(element) or ""
+        else:
+            font = _font(element) or font
+    return Look(on, vertical, font)
 
 
 def outline_level(properties: Any | None) -> int | None:

@@ -64,7 +64,10 @@ def headings_of(pages: Sequence[Page], outline: Mapping[int, Mapping[str, int]])
 
 def named_by(outline: Mapping[str, int], line: Line) -> int | None:
     """The level at which the outline of its page names this line; None if it does not."""
-    return outline.get(compared(line.text)) if outline else None
+    last = line.text[-1:]
+    if not any(last == HYPHEN or last.casefold().endswith(title[-1]) for title in outline):  # nearly all lines
+        return None
+    return outline.get(compared(line.text))
 
 
 def _by_type(pages: Sequence[Page]) -> dict[int, dict[int, int]]:

@@ -10,7 +10,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import combinations, groupby, pairwise
+from itertools import groupby, pairwise
 
 from index.documents.formats.pdf.characters import Box
 from index.documents.formats.pdf.lines import HYPHEN, Line
@@ -61,12 +61,16 @@ def _rows(pieces: Sequence[Line]) -> list[_Row]:
             rows[-1].append(piece)
         else:
             rows.append([piece])
-    return [sorted(row, key=lambda piece: piece.box.left) if _is_spread(row) else row for row in rows]
+    return [_from_left(row) if len(row) > 1 else row for row in rows]
 
 
-def _is_spread(row: _Row) -> bool:
-    """Whether no two pieces overlap, so that their places tell their order."""
+def _from_left(row: _Row) -> _Row:
+    """The pieces from left to right if no two overlap, so that their places tell their order."""
     ordered = sorted(row, key=lambda piece: piece.box.left)
+    return ordered if _is_spread(ordered) else row
+
+
+def _is_spread(ordered: _Row) -> bool:
     return all(left.box.right <= right.box.left + 1 for left, right in pairwise(ordered))
 
 
@@ -96,8 +100,7 @@ def _without_woven_columns(rows: Sequence[_Row]) -> list[Line]:
     """Rows as lines; where they run through columns of text, the lines of each column together."""
     lines: list[Line] = []
     for run, gutters in _runs(rows):
-        columns = _columns(run, gutters) if len(run) > 1 else []
-        if _is_prose(columns):
+        if len(run) > 1 and _is_prose(_columns(run, gutters)):
             for part in _parts(run):
                 for column in _columns(part, gutters):
                     lines += [_joined(row, cells=1) for row in column]
@@ -162,7 +165,10 @@ def _is_prose(columns: Sequence[Sequence[_Row]]) -> bool:
 
 def _words(line: Line) -> int:
     """Words with a letter. In scripts without spaces, six letters count as one."""
-    return sum(max(1, len(word) // 6 if word > "\u2e80" else 1) for word in _LETTERED.findall(line.text))
+    words = _LETTERED.findall(line.text)
+    if line.text.isascii():
+        return len(words)
+    return sum(max(1, len(word) // 6 if word > "\u2e80" else 1) for word in words)
 
 
 def _parts(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
@@ -265,7 +271,7 @@ def _in_reading_order(blocks: list[list[Line]]) -> list[list[Line]]:
     if not 1 < len(blocks) <= _MOST_BLOCKS:
         return blocks
     boxes = [Box.around([line.box for line in block]) for block in blocks]
-    if not any(box.shares_column(later) and later.is_above(box) for box, later in combinations(boxes, 2)):
+    if not _is_out_of_order(boxes):
         return blocks
     numbers = range(len(boxes))
     before = {b: {a for a in numbers if a != b and _precedes(boxes, a, b)} for b in numbers}
@@ -278,6 +284,18 @@ def _in_reading_order(blocks: list[list[Line]]) -> list[list[Line]]:
         order.append(chosen)
         waiting.remove(chosen)
     return [blocks[number] for number in order]
+
+
+def _is_out_of_order(boxes: Sequence[Box]) -> bool:
+    """Whether some block is above one in the same column that is drawn before it."""
+    lowest = float("inf")
+    for place, box in enumerate(boxes):
+        if box.bottom >= lowest - 1.0 and any(
+            earlier.shares_column(box) and box.is_above(earlier) for earlier in boxes[:place]
+        ):
+            return True
+        lowest = min(lowest, box.top)
+    return False
 
 
 def _precedes(boxes: Sequence[Box], a: int, b: int) -> bool:
@@ -298,11 +316,14 @@ def _precedes(boxes: Sequence[Box], a: int, b: int) -> bool:
 
 def usual_size(pages: Sequence[Sequence[Sequence[Line]]]) -> float:
     """The type size, rounded to half a point, in which most characters are set; 0 without any."""
-    sizes: Counter[float] = Counter()
+    exact: Counter[float] = Counter()
     for page in pages:
         for block in page:
             for line in block:
-                sizes[rounded(line.size)] += len(line.text)
+                exact[line.size] += len(line.text)
+    sizes: Counter[float] = Counter()
+    for size, number in exact.items():
+        sizes[rounded(size)] += number
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 

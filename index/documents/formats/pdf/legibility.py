@@ -14,7 +14,7 @@ _FEWEST_LETTERS = 16
 
 _SHIFTS = (26, 27, 28, 29, 30, 31)
 """By how much glyphs are numbered below ASCII in fonts whose first glyphs are followed by the blank."""
-_VOWELS = frozenset("aeiouy")
+_LETTERS, _VOWELS = b"abcdefghijklmnopqrstuvwxyz", b"aeiouy"
 _LEAST_LOWER, _MOST_LOWER = 0.8, 0.2
 _LEAST_VOWELS, _MOST_VOWELS = 0.33, 0.3
 """Shares of lower-case letters and vowels: in text of any European language, and in text that is moved. Random letters
@@ -24,7 +24,7 @@ _MOST_UNKNOWN = 0.3
 """Share of characters that stand for nothing."""
 
 _UNKNOWN = re.compile("[\x00-\x08\x0e-\x1f\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
-_LOWER = re.compile("[a-zß-öø-ÿ]")
+_LOWER = re.sub("[^a-zß-öø-ÿ]", "", bytes(range(256)).decode("latin-1")).encode("latin-1")
 
 _NOTICE = re.compile(r"please wait\W.{0,200}if this message is not eventually replaced", re.I | re.DOTALL)
 _LONGEST_NOTICE = 3_000
@@ -33,23 +33,26 @@ _LONGEST_NOTICE = 3_000
 def is_illegible(text: str) -> bool:
     """Whether this is the codes of glyphs and not text, by its beginning."""
     text = "".join(text[:_BEGINNING].split())
-    if len(_UNKNOWN.findall(text)) > _MOST_UNKNOWN * len(text):
+    if (not text.isprintable() or "\ufffd" in text) and len(_UNKNOWN.findall(text)) > _MOST_UNKNOWN * len(text):
         return True
-    if len(text) < _FEWEST_LETTERS or len(_LOWER.findall(text)) > _MOST_LOWER * len(text):  # nearly all text
+    codes = text.encode("latin-1", "ignore")
+    if len(text) < _FEWEST_LETTERS or _number_of(_LOWER, codes) > _MOST_LOWER * len(text):  # nearly all text
         return False
-    return _is_moved(text)
+    return _is_moved(codes, len(text))
 
 
-def _is_moved(visible: str) -> bool:
-    vowels = sum(character.casefold() in _VOWELS for character in visible) / len(visible)
-    if vowels > _MOST_VOWELS:
+def _number_of(some: bytes, codes: bytes) -> int:
+    """How many of the codes are among these."""
+    return len(codes) - len(codes.translate(None, some))
+
+
+def _is_moved(codes: bytes, length: int) -> bool:
+    if _number_of(_VOWELS + _VOWELS.upper(), codes) > _MOST_VOWELS * length:
         return False
     for shift in _SHIFTS:
-        moved = [chr(ord(character) + shift) for character in visible if ord(character) + shift < 0x7F]
-        lower = sum("a" <= character <= "z" for character in moved)
-        if lower >= _LEAST_LOWER * len(visible) and (
-            sum(character in _VOWELS for character in moved) >= _LEAST_VOWELS * lower
-        ):
+        lower = _number_of(bytes(code - shift for code in _LETTERS), codes)
+        vowels = _number_of(bytes(code - shift for code in _VOWELS), codes)
+        if lower >= _LEAST_LOWER * length and vowels >= _LEAST_VOWELS * lower:
             return True
     return False
 

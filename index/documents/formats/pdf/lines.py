@@ -78,17 +78,16 @@ class Line(NamedTuple):
         return cls(text, Box(left, baseline - 0.2 * size, right, baseline + 0.8 * size), size, **more)
 
 
+_Box = tuple[float, float, float, float]
+
+
 class _Word(NamedTuple):
-    """Place of a word in the page's characters and on the page; where its first and last character begin and end in
-    height."""
+    """A word: its place in the page's characters, and the boxes of its first and last character."""
 
     start: int
     end: int
-    left: float
-    right: float
-    first: tuple[float, float]
-    last: tuple[float, float]
-    has_digit: bool
+    first: _Box
+    last: _Box
 
 
 class PageLines(NamedTuple):
@@ -125,7 +124,7 @@ def _lines(characters: PageCharacters) -> tuple[list[Line], int]:
     for (start, end, is_hyphen), direction in zip(drawn, directions, strict=True):
         characters.quarter = upright if direction is None else direction
         pieces = _pieces(characters, start, end, rows)
-        if pieces and (is_hyphen or _DIVIDED.search(pieces[-1].text)):
+        if pieces and (is_hyphen or (pieces[-1].text.endswith("-") and _DIVIDED.search(pieces[-1].text))):
             pieces[-1] = pieces[-1]._replace(text=pieces[-1].text.removesuffix("-") + HYPHEN)
         if direction != upright:
             turns = 1 if direction is None else (direction - upright) % 4
@@ -168,26 +167,34 @@ def _drawn_lines(text: str) -> Iterator[tuple[int, int, bool]]:
 
 def _pieces(characters: PageCharacters, start: int, end: int, rows: Iterator[int]) -> list[Line]:
     """The line divided at wide gaps, without words that nobody sees."""
-    spans = [match.span() for match in _WORD.finditer(characters.text, start, end)]
     runs = characters.runs(start, end)
     row = next(rows)
-    shown = spans[:1] if len(runs) == 1 else spans
-    if not all(characters.is_shown(first) for first, _ in shown):
-        spans = [span for span in spans if characters.is_shown(span[0])]
-        return _measured(characters, spans, row) if spans else []
-    longest = max(spans, key=lambda span: span[1] - span[0])[0]
-    size, baseline = characters.size(longest), characters.baseline(longest)
+    if characters.may_hide_text:
+        spans = _spans(characters.text, start, end)
+        if not all(characters.is_shown(first) for first, _ in (spans[:1] if len(runs) == 1 else spans)):
+            spans = [span for span in spans if characters.is_shown(span[0])]
+            return _measured(characters, spans, row, is_moved=True) if spans else []
     text = characters.text[start:end]
+    longest = start if len(runs) == 1 else start + text.index(max(text.split(), key=len))
+    size, baseline = characters.size(longest), characters.baseline(longest)
     # PDFium has put lines that run to the left in order; their words would only be torn apart here.
-    if not runs or not (_RUNS_LEFT.search(text) or _is_even_and_close(runs, baseline, size, text)):
+    runs_left = not text.isascii() and _RUNS_LEFT.search(text)
+    is_moved = not runs or (len(runs) > 1 and _is_any_moved(runs, baseline, size))
+    if not runs_left and (is_moved or not _is_close(runs, size, text)):
+        spans = _spans(characters.text, start, end)
         if _is_stacked(runs, size):
             parts = _unstacked(characters, spans, size)
-            return [piece for part in parts for piece in _measured(characters, part, next(rows))]
-        return _measured(characters, spans, row)
+            return [piece for part in parts for piece in _measured(characters, part, next(rows), is_moved=True)]
+        return _measured(characters, spans, row, is_moved)
+    is_bold = characters.is_bold(start) and (len(runs) == 1 or characters.is_bold(start + len(text.rstrip()) - 1))
     text = _clean(text)
-    is_bold = _is_bold(characters, spans)
     left, right = min(run.left for run in runs), max(run.right for run in runs)
     return [Line.at(text, left, right, baseline, size, is_bold=is_bold, row=row)] if text else []
+
+
+def _spans(text: str, start: int, end: int) -> list[_Span]:
+    """The words of a line."""
+    return [match.span() for match in _WORD.finditer(text, start, end)]
 
 
 def _unstacked(characters: PageCharacters, spans: Sequence[_Span], size: float) -> list[list[_Span]]:
@@ -208,40 +215,45 @@ def _unstacked(characters: PageCharacters, spans: Sequence[_Span], size: float) 
     return [line for line in lines if line]
 
 
-def _measured(characters: PageCharacters, spans: Sequence[_Span], row: int) -> list[Line]:
-    """The pieces of a line, measured word by word."""
+def _measured(characters: PageCharacters, spans: Sequence[_Span], row: int, is_moved: bool) -> list[Line]:
+    """The pieces of a line, measured word by word; only if `is_moved`, some of it may be raised or lowered."""
     words = [_word(characters, start, end) for start, end in spans]
     heights: Counter[tuple[float, float]] = Counter()
+    bases: dict[tuple[float, float], int] = {}
     for word in words:
-        heights[word.first] += word.end - word.start
-    usual = heights.most_common(1)[0][0]
-    base = next(word.start for word in words if word.first == usual)
-    size, baseline = characters.size(base), characters.baseline(base)
+        height = _height(word.first)
+        heights[height] += word.end - word.start
+        bases.setdefault(height, word.start)
+    usual = max(heights, key=heights.__getitem__)
+    size, baseline = characters.size(bases[usual]), characters.baseline(bases[usual])
     levels = _Levels(characters, size, baseline, usual)
-    groups: list[list[_Word]] = []
-    for word in words:
-        if groups and -size < word.left - groups[-1][-1].right < _GAP * size:
-            groups[-1].append(word)
-        else:
-            groups.append([word])
     pieces: list[Line] = []
-    for group in groups:
-        if text := _text_of(characters.text, group, levels):
-            is_bold = _is_bold(characters, [(word.start, word.end) for word in group])
-            pieces.append(Line.at(text, group[0].left, group[-1].right, baseline, size, is_bold=is_bold, row=row))
+    for group in _groups(words, size):
+        first, last = group[0], group[-1]
+        text = _text_of(characters.text, group, levels) if is_moved else characters.text[first.start : last.end]
+        if text := _clean(text):
+            is_bold = characters.is_bold(first.start) and characters.is_bold(last.end - 1)
+            place = first.first[0], last.last[2], baseline, size
+            pieces.append(Line.at(text, *place, is_bold=is_bold, row=row))
     return pieces
 
 
 def _word(characters: PageCharacters, start: int, end: int) -> _Word:
-    box = last = characters.box(start)
-    if end - start > 1:
-        last = characters.box(end - 1)
-    has_digit = end - start > 1 and _DIGIT.search(characters.text, start, end) is not None
-    return _Word(start, end, box[0], last[2], _height(box), _height(last), has_digit)
+    first = characters.box(start)
+    return _Word(start, end, first, characters.box(end - 1) if end - start > 1 else first)
 
 
-def _is_bold(characters: PageCharacters, spans: Sequence[_Span]) -> bool:
-    return characters.is_bold(spans[0][0]) and characters.is_bold(spans[-1][1] - 1)
+def _groups(words: Sequence[_Word], size: float) -> list[list[_Word]]:
+    """The words of a line divided at wide gaps."""
+    groups: list[list[_Word]] = []
+    right = math.inf
+    for word in words:
+        if -size < word.first[0] - right < _GAP * size:
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+        right = word.last[2]
+    return groups
 
 
 class _Levels:
@@ -253,21 +265,28 @@ class _Levels:
 
     def are_plain(self, word: _Word) -> bool:
         """Whether the word's ends and digits stand on the line; letters within a word do if its ends do."""
-        first, last = self._known.get(word.first), self._known.get(word.last)
-        if first or last or (first is None and self(word.start)) or (last is None and self(word.end - 1)):
+        if self._level(word.start, word.first) or self._level(word.end - 1, word.last):
             return False
-        digits = _DIGIT.finditer(self._characters.text, word.start, word.end) if word.has_digit else ()
+        digits = _DIGIT.finditer(self._characters.text, word.start, word.end) if word.end - word.start > 1 else ()
         return not any(self(digit.start()) for digit in digits)
 
     def __call__(self, place: int) -> int:
-        _, bottom, _, top = self._characters.box(place)
-        level = self._known.get((bottom, top))
+        return self._level(place, self._characters.box(place))
+
+    def _level(self, place: int, box: _Box) -> int:
+        level = self._known.get(box[1::2])
         if level is None:
-            shift = (self._characters.baseline(place) - self._baseline) / self._size
-            is_small = self._characters.size(place) < _SMALL * self._size
-            level = 0 if not is_small or _LEAST_FALL < shift < _LEAST_RISE else 1 if shift > 0 else -1
-            self._known[bottom, top] = self._known[round(bottom, 1), round(top, 1)] = level
+            rounded = _height(box)
+            level = self._known.get(rounded)
+            if level is None:
+                level = self._known[rounded] = self._measured(place)
+            self._known[box[1::2]] = level
         return level
+
+    def _measured(self, place: int) -> int:
+        shift = (self._characters.baseline(place) - self._baseline) / self._size
+        is_small = self._characters.size(place) < _SMALL * self._size
+        return 0 if not is_small or _LEAST_FALL < shift < _LEAST_RISE else 1 if shift > 0 else -1
 
 
 def _text_of(text: str, words: Sequence[_Word], levels: _Levels) -> str:
@@ -286,16 +305,14 @@ def _text_of(text: str, words: Sequence[_Word], levels: _Levels) -> str:
             else:
                 written += superscript(part, before) if level > 0 else subscript(part) if level < 0 else part
         texts.append(written)
-    return _clean(" ".join(texts))
+    return " ".join(texts)
 
 
-def _is_even_and_close(runs: Sequence[Box], baseline: float, size: float, text: str) -> bool:
-    """Whether nothing in a line is raised, lowered or far from the rest, so that it need not be measured by words."""
+def _is_close(runs: Sequence[Box], size: float, text: str) -> bool:
+    """Whether nothing in a line is far from the rest, so that it is one piece."""
     widest = (_WIDEST_LETTERS if text.isascii() else _WIDEST_CHARACTERS) * size * len(text)
-    return (
-        runs[-1].right - runs[0].left <= widest
-        and all(0 <= right.left - left.right + size < (1 + _GAP) * size for left, right in pairwise(runs))
-        and not (len(runs) > 1 and any(_is_moved(run, baseline, size) for run in runs))
+    return runs[-1].right - runs[0].left <= widest and all(
+        -size <= right.left - left.right < _GAP * size for left, right in pairwise(runs)
     )
 
 
@@ -307,17 +324,20 @@ def _is_stacked(runs: Sequence[Box], size: float) -> bool:
     )
 
 
-def _is_moved(run: Box, baseline: float, size: float) -> bool:
-    """Whether these may be raised or lowered letters or digits, and not marks, which are flat, or low, or high."""
-    bottom, top = run.bottom - baseline, run.top - baseline
-    if bottom < -_STACKED * size:
-        return True
-    if top - bottom < _FLAT * size:
-        return False
-    return bottom > _RAISED * size or (_LOW * size < top < _LOWERED * size and bottom < -0.04 * size)
+def _is_any_moved(runs: Sequence[Box], baseline: float, size: float) -> bool:
+    """Whether some of these may be raised or lowered letters or digits, and not marks, which are flat, or low, or
+    high."""
+    flat, stacked, below = _FLAT * size, baseline - _STACKED * size, baseline - 0.04 * size
+    raised, low, lowered = baseline + _RAISED * size, baseline + _LOW * size, baseline + _LOWERED * size
+    for _, bottom, _, top in runs:
+        if bottom < stacked:
+            return True
+        if top - bottom >= flat and (bottom > raised or (low < top < lowered and bottom < below)):
+            return True
+    return False
 
 
-def _height(box: tuple[float, float, float, float]) -> tuple[float, float]:
+def _height(box: _Box) -> tuple[float, float]:
     return round(box[1], 1), round(box[3], 1)
 
 
