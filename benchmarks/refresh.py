@@ -3,8 +3,8 @@
 Documents of ten sections; of 1 % of them one section changes, 0.5 % are new and 0.5 % gone (`ragft, 1 %`: only the
 first; `told`: the refresh is told the files' names, as the others are; `told 1`: of one document). The encoder costs
 nothing (vectors are known beforehand, or their time is taken off); what is timed is finding the changes, cutting,
-tokenising for BM25, writing and forcing to disk. Others get the chunks ready-made, which spares them reading and cutting; those
-that do not find changes themselves (Chroma, LanceDB) are told what changed. CPU time is of the process.
+tokenising for BM25, writing and forcing to disk. Others get the chunks ready-made, which spares them reading and
+cutting; those that do not find changes themselves (Chroma, LanceDB) are told what changed. CPU time is of the process.
 
     python benchmarks/refresh.py [--chunks 10000 100000] [--rounds 5] [--peers-python VENV/bin/python] [--json FILE]
 

@@ -13,7 +13,7 @@ serving. Importing it is cheap: FAISS, torch and sentence-transformers are loade
 from index.documents.chunking import Chunk, Chunker, ChunkSettings, chunk_document
 from index.documents.document import Document, Skipped
 from index.documents.folder import read_documents
-from index.documents.formats.settings import Fields, Limits, ReadSettings
+from index.documents.formats.settings import Fields, Limits, OcrSettings, ReadSettings
 from index.encoders.encoder import Encoder, TextEncoder
 from index.encoders.reranker import CrossEncoderReranker, Reranker
 from index.errors import (
@@ -59,6 +59,7 @@ __all__ = [
     "Limits",
     "NoDocuments",
     "NoSnapshot",
+    "OcrSettings",
     "ReadSettings",
     "RefreshPlan",
     "RefreshReport",

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +26,15 @@ PLAIN_SECONDS = 15.0  # between two plain lines of progress where there is no te
 def counted(number: int, noun: str) -> str:
     """A number with its noun: `1 document`, `3 documents`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `about 40 s`, `about 3 minutes`."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"
 
 
 class Reporter:
@@ -73,6 +82,22 @@ class Reporter:
                 bars.update(task, completed=done, total=total, note=note)
 
             yield advance
+
+    @contextmanager
+    def phases(self) -> Iterator[Callable[[str], Advance]]:
+        """Progress of work in several phases: what each is called gives its own bar, which ends that of the last."""
+        with ExitStack() as stack:
+            title = ""
+            advance: Advance | None = None
+
+            def phase(named: str) -> Advance:
+                nonlocal title, advance
+                if advance is None or named != title:
+                    stack.close()
+                    title, advance = named, stack.enter_context(self.progress(named))
+                return advance
+
+            yield phase
 
     def _plain(self, title: str) -> Advance:
         begin = last = time.monotonic()

@@ -97,11 +97,13 @@ class Skipped:
         path: path below the folder of documents, printable.
         by_rule: True: it is not one of the documents (another format, a link), so the index drops an older version of
             it. False: it could not be read, so the index keeps an older version.
+        scanned: pages of a PDF, from 1, that character recognition may read.
     """
 
     path: str
     reason: str
     by_rule: bool = False
+    scanned: tuple[int, ...] = ()
 
 
 def to_json(items: Sequence[Document | Skipped]) -> bytes:
@@ -114,7 +116,7 @@ def from_json(content: bytes) -> list[Document | Skipped]:
     items: list[Document | Skipped] = []
     for item in json.loads(content):
         if item.pop("kind") == Skipped.__name__:
-            items.append(Skipped(**item))
+            items.append(Skipped(**item | {"scanned": tuple(item["scanned"])}))
         else:
             item |= {"labels": tuple(item["labels"]), "page_starts": tuple(item["page_starts"])}
             items.append(Document(**item))

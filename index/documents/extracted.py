@@ -33,9 +33,13 @@ class ExtractedTexts:
         self._used: set[bytes] = set()
         self._new: dict[bytes, list[Document | Skipped]] = {}
 
-    def recall(self, name: str, data: bytes) -> list[Document | Skipped] | None:
-        """What was extracted from a file of this name and content; None if that is not known."""
-        key = self._key(name, data)
+    def recall(self, name: str, data: bytes, recognised: str = "") -> list[Document | Skipped] | None:
+        """What was extracted from a file of this name and content; None if that is not known.
+
+        Args:
+            recognised: how its scanned pages were recognised; empty if they were not.
+        """
+        key = self._key(name, data, recognised)
         try:
             with contextlib.closing(self._open("ro")) as database:
                 row = database.execute("SELECT checksum, items FROM extracted WHERE key = ?", (key,)).fetchone()
@@ -46,9 +50,9 @@ class ExtractedTexts:
         self._used.add(key)
         return from_json(row[1])
 
-    def remember(self, name: str, data: bytes, items: list[Document | Skipped]) -> None:
+    def remember(self, name: str, data: bytes, items: list[Document | Skipped], recognised: str = "") -> None:
         """Note what was extracted from a file, for `save` to write."""
-        self._new[self._key(name, data)] = items
+        self._new[self._key(name, data, recognised)] = items
 
     def save(self, forget: bool = True) -> None:
         """Write what is new, under the writer's lock, and `forget` what was not recalled, if all files were read."""
@@ -83,7 +87,7 @@ class ExtractedTexts:
         context = [EXTRACTION_VERSION, *(read_with[name] for name in ("fields", "fields_by_file", "limits"))]
         return json.dumps(context, sort_keys=True).encode()
 
-    def _key(self, name: str, data: bytes) -> bytes:
-        parts = (self._context, name.encode(), data)
+    def _key(self, name: str, data: bytes, recognised: str) -> bytes:
+        parts = (self._context, name.encode(), data, recognised.encode())
         digest: bytes = blake3(b"".join(blake3(part).digest() for part in parts)).digest()
         return digest

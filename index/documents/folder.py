@@ -6,25 +6,22 @@ listed as skipped, with the reason.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import re
-import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.documents.document import Document, Skipped
 from index.documents.extracted import ExtractedTexts
-from index.documents.formats import EXTRACTION_VERSION, format_of, suffixes
-from index.documents.formats.encoding import decode
+from index.documents.files import FileReader, printable, reason_of
+from index.documents.formats import EXTRACTION_VERSION, suffixes
 from index.documents.formats.process import ReaderProcess
-from index.documents.formats.properties import Properties, side_file
-from index.documents.formats.settings import ReadSettings, Unreadable, damage
+from index.documents.formats.settings import ReadSettings
 from index.documents.passed_over import is_passed_over
+from index.documents.scans import Scans, refuse_missing_recognition
 from index.documents.side_files import SideFiles, described_file, side_files
 from index.documents.walk import FileState, state_of, visible_files
 from index.errors import IndexFault, NoDocuments
@@ -37,18 +34,13 @@ if TYPE_CHECKING:
 IGNORE_FILE = ".ragftignore"
 """File in the folder of documents that holds patterns as in a `.gitignore`."""
 
-_VANISHED = "vanished while the folder was read"
-_MEANT_AS_LABELS = re.compile(rb"l\W*a\W*b\W*e\W*l|lable|\bacl|access|permission", re.IGNORECASE)
-"""What a file holds that may say who may see a document."""
-_PEEK = 65_536
-"""Bytes of a misnamed side file in which that is looked for."""
-
 
 def read_documents(
     folder: Path,
     settings: ReadSettings | None = None,
     memory: ExtractedTexts | None = None,
     unchanged: UnchangedFiles | None = None,
+    scans: Scans | None = None,
 ) -> tuple[list[Document], list[Skipped]]:
     """Read every file of a supported format below `folder`.
 
@@ -60,30 +52,32 @@ def read_documents(
         settings: which files are read, how, and their limits; None: the defaults.
         memory: cache of what was extracted from HTML, PDF and DOCX files; None: all of them are extracted.
         unchanged: decides which files need not be read and is told what the others hold; None: every file is read.
+        scans: has scanned pages recognised, if `settings` ask for that; None: without remembering any.
 
     Returns:
         The documents sorted by id, without those of unchanged files, and what was skipped, sorted by path.
 
     Raises:
         NoDocuments: the folder is missing, or no file in it can be read.
-        IndexFault: a pattern is not valid, or the ignore file cannot be read.
+        IndexFault: a pattern is not valid, the ignore file cannot be read, or what recognises characters is missing.
     """
     folder, settings = Path(folder), settings or ReadSettings()
     refuse_missing(folder)
+    refuse_missing_recognition(settings.ocr)
     found, skipped = _visible_files(folder, _chosen_by_patterns(folder, settings))
     sides = side_files(found)
     states = _with_sides(folder, found, sides)
     names = unchanged.to_read(states) if unchanged else list(states)
     documents: list[Document] = []
+    scans = scans or Scans(None, settings.ocr)
     with ReaderProcess(settings) as process:
-        reading = _Reading(folder, settings, process, memory, sides, found.keys())
-        for name in sorted(names):
-            read, passed = reading.split(name)
+        reading = FileReader(folder, settings, process, memory, scans, sides, found.keys())
+        for name, read, passed in reading.all(sorted(names)):
             documents += read
             skipped += passed
             if unchanged and read and not passed:
                 unchanged.learn(name, states[name], read)
-    if not documents and len(names) == len(states):
+    if not documents and len(names) == len(states) and not scans.are_left:
         reasons = "".join(f" {item.path}: {item.reason}." for item in skipped[:3])
         raise NoDocuments(
             f"The folder {folder} holds no readable document; put files of a supported format there ({suffixes()})."
@@ -110,7 +104,11 @@ class FilesRead:
 
 
 def read_files(
-    folder: Path, names: Iterable[str], settings: ReadSettings | None = None, memory: ExtractedTexts | None = None
+    folder: Path,
+    names: Iterable[str],
+    settings: ReadSettings | None = None,
+    memory: ExtractedTexts | None = None,
+    scans: Scans | None = None,
 ) -> FilesRead:
     """Read some files as `read_documents` would, and look at no other folder than theirs.
 
@@ -119,16 +117,17 @@ def read_files(
     Args:
         names: paths below `folder`, with forward slashes, of files, or of folders whose files are read; empty names
             `folder` itself. A file that would be ignored is listed as skipped; one that does not exist is not.
-        settings, memory: as for `read_documents`.
+        settings, memory, scans: as for `read_documents`.
 
     Raises:
         NoDocuments: the folder is missing.
-        IndexFault: a pattern is not valid, or the ignore file cannot be read.
+        IndexFault: a pattern is not valid, the ignore file cannot be read, or what recognises characters is missing.
     """
     folder, settings, told = Path(folder), settings or ReadSettings(), set(names)
     # What has the name of a part of a file (`a.csv#1`) may be that part.
     told |= {name[:place] for name in told for place, letter in enumerate(name) if letter == "#"}
     refuse_missing(folder)
+    refuse_missing_recognition(settings.ocr)
     above = {parent for name in told for parent in _parents(name)}
     below = tuple(f"{name}/" if name else "" for name in told)
 
@@ -148,10 +147,10 @@ def read_files(
         is_read = not is_hidden(name) and (is_wanted is None or is_wanted(name))
         (wanted if is_read else ignored).append(name)
     documents: list[Document] = []
+    scans = scans or Scans(None, settings.ocr)
     with ReaderProcess(settings) as process:
-        reading = _Reading(folder, settings, process, memory, present, found.keys())
-        for name in wanted:
-            read, passed = reading.split(name)
+        reading = FileReader(folder, settings, process, memory, scans, present, found.keys())
+        for _, read, passed in reading.all(wanted):
             documents += read
             skipped += passed
     linked = [name for name in told if not found.keys().isdisjoint(_parents(name))]
@@ -161,7 +160,7 @@ def read_files(
         ([name for name in told - found.keys() if is_hidden(name)], "hidden, or in a hidden folder"),
         (linked, "in a folder that is a link, which is not followed"),
     ):
-        skipped += [Skipped(_printable(name), why, by_rule=True) for name in unread]
+        skipped += [Skipped(printable(name), why, by_rule=True) for name in unread]
     documents, repeated = _with_unique_ids(documents)
     return FilesRead(documents, _by_path(skipped + repeated), frozenset(told | affected))
 
@@ -213,7 +212,7 @@ def _visible_files(
     def skip(name: str, error: OSError) -> None:
         if not name:
             raise _unreadable_folder(folder, error)
-        skipped.append(Skipped(_printable(name), _reason(error)))
+        skipped.append(Skipped(printable(name), reason_of(error)))
 
     return dict(visible_files(folder, is_wanted, skip, is_entered)), skipped
 
@@ -283,191 +282,3 @@ def _matcher(patterns: Sequence[str], where: str) -> GitIgnoreSpec:
         return GitIgnoreSpec.from_lines(patterns)
     except ValueError as error:
         raise IndexFault(f"A pattern in {where} is not valid: {error}.") from error
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """Reads the files of a folder one by one."""
-
-    folder: Path
-    settings: ReadSettings
-    process: ReaderProcess
-    memory: ExtractedTexts | None
-    sides: SideFiles
-    present: Set[str]
-    """Names of all visible files."""
-
-    def split(self, name: str) -> tuple[list[Document], list[Skipped]]:
-        """The documents in a file, and what of it was skipped."""
-        items = self.items(name)
-        skipped = [item for item in items if isinstance(item, Skipped)]
-        return [item for item in items if isinstance(item, Document)], skipped
-
-    def items(self, name: str) -> list[Document | Skipped]:
-        """The documents in a file, or the reason why it was skipped; nothing for a side file."""
-        if is_passed_over(name):
-            return []
-        try:
-            described = described_file(name)
-            if described is not None:
-                if described not in self.present:
-                    raise Unreadable(f"a side file of {PurePosixPath(described).name}, which does not exist")
-                return []
-            return self._restricted(name, self._described(name, self._extracted(name, self._content(name))))
-        except Unreadable as error:
-            return [Skipped(_printable(name), str(error), error.by_rule)]
-        except UnicodeEncodeError:
-            return [Skipped(_printable(name), "its title or metadata holds half a character (a lone surrogate)")]
-        except IndexFault:  # concerns more than this file
-            raise
-        except Exception as error:  # one bad file stops nothing, whatever is wrong with it
-            return [Skipped(_printable(name), damage(error))]
-
-    def _extracted(self, name: str, data: bytes) -> list[Document | Skipped]:
-        kind = format_of(name)
-        assert kind is not None  # noqa: S101, `_content` refuses other files
-        if not kind.is_isolated:
-            return kind.read(name, data, self.settings)
-        items = self.memory.recall(name, data) if self.memory else None
-        if items is None:
-            items = self.process.read(name, data)
-            if self.memory:
-                self.memory.remember(name, data, items)
-        return items
-
-    def _described(self, name: str, items: list[Document | Skipped]) -> list[Document | Skipped]:
-        """The documents of a file with what its side file says."""
-        properties = self._properties(name)
-        if properties is not None:
-            items = [_described(item, properties, name) if isinstance(item, Document) else item for item in items]
-        for side in self.sides.misnamed.get(name, ()):
-            is_settled = properties is not None and all(item.labels for item in items if isinstance(item, Document))
-            if not is_settled and self._may_hold_labels(side):
-                raise Unreadable(
-                    f"{PurePosixPath(side).name} may be meant to say who may see it, but is not named as its side "
-                    f"file; rename it to {PurePosixPath(name).name}.meta.yaml (or .meta.json), or remove it"
-                )
-        return items
-
-    def _restricted(self, name: str, items: list[Document | Skipped]) -> list[Document | Skipped]:
-        """The documents of a file, those without labels with the default ones; without any if labels are required."""
-        default, is_required = self.settings.default_labels, self.settings.require_labels
-        if not default and not is_required:
-            return items
-        documents = [item for item in items if isinstance(item, Document)]
-        others: list[Document | Skipped] = [item for item in items if isinstance(item, Skipped)]
-        if default:
-            return [*(item if item.labels else _changed(item, labels=default) for item in documents), *others]
-        labelled = [item for item in documents if item.labels]
-        missing = len(documents) - len(labelled)
-        if missing:
-            which = "it has no access labels" if documents[0].id == name else f"{missing} rows have no access labels"
-            others.append(Skipped(name, f"{which}, which index.documents.require_labels asks for", by_rule=True))
-        return [*labelled, *others]
-
-    def _properties(self, name: str) -> Properties | None:
-        """What the side file of a file says; None if it has none."""
-        sides = self.sides.own.get(name, ())
-        if len(sides) > 1:
-            raise Unreadable(f"it has two side files, {' and '.join(PurePosixPath(side).name for side in sides)}")
-        if not sides:
-            return None
-        side = PurePosixPath(sides[0]).name
-        try:
-            return side_file(side, decode(self._content(sides[0])))
-        except Unreadable as error:
-            reason = str(error)
-            raise Unreadable(reason if side in reason else f"its side file {side}: {reason}") from None
-
-    def _may_hold_labels(self, name: str) -> bool:
-        """Whether a file that looks like a side file may say who may see its document."""
-        try:
-            if not stat.S_ISREG((self.folder / name).stat().st_mode):
-                return True
-            with (self.folder / name).open("rb") as file:
-                return _MEANT_AS_LABELS.search(file.read(_PEEK).replace(b"\0", b"")) is not None
-        except OSError:
-            return True
-
-    def _content(self, name: str) -> bytes:
-        """The bytes of a file of a supported format inside the folder; anything else raises `Unreadable`."""
-        path = self.folder / name
-        try:
-            if path.is_symlink():
-                _refuse_link(path, self.folder)
-        except OSError as error:
-            raise Unreadable(_reason(error)) from None
-        if format_of(name) is None and described_file(name) is None:
-            suffix = path.suffix or "no suffix"
-            raise Unreadable(f"not a supported format ({suffix}); supported are {suffixes()}", by_rule=True)
-        if _printable(str(path)) != str(path):
-            raise Unreadable("the file name is not valid UTF-8; rename the file")
-        return _bytes_of_regular_file(path, self.settings.limits.file_bytes)
-
-
-def _refuse_link(path: Path, folder: Path) -> None:
-    """Refuse a link that does not lead to a file inside the folder."""
-    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-        raise Unreadable("a link that leaves the folder of documents", by_rule=True)
-    try:
-        target = path.stat()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise Unreadable("a link that leads back to itself", by_rule=True) from None
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise Unreadable("a link to a file that does not exist", by_rule=True) from None
-        raise
-    if stat.S_ISDIR(target.st_mode):
-        raise Unreadable("a link to a folder, whose files are read in their own place", by_rule=True)
-
-
-def _bytes_of_regular_file(path: Path, limit: int) -> bytes:
-    try:
-        # Checked before the file is opened, because opening a pipe waits for its writer; and after, because the path
-        # may by then lead elsewhere.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise Unreadable("not a regular file", by_rule=True)
-        with path.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Unreadable("not a regular file", by_rule=True)
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise Unreadable(_reason(error)) from None
-    if len(data) > limit:
-        raise Unreadable(f"more than {limit} bytes")
-    return data
-
-
-def _reason(error: OSError) -> str:
-    """Why a file or folder that was there a moment ago cannot be read."""
-    is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-    return _VANISHED if is_gone else f"cannot be read ({error.strerror})"
-
-
-def _described(document: Document, properties: Properties, name: str) -> Document:
-    """A document with the properties of its side file, which override its own; the columns of a row override them."""
-    if document.id == name:
-        return _changed(
-            document,
-            title=properties.title or document.title,
-            labels=properties.labels or document.labels,
-            metadata={**document.metadata, **properties.metadata},
-        )
-    labels, metadata = document.labels or properties.labels, {**properties.metadata, **document.metadata}
-    return _changed(document, labels=labels, metadata=metadata)
-
-
-def _changed(document: Document, **changes: Any) -> Document:
-    """A document with other properties, and the hash of these."""
-    values = {item.name: getattr(document, item.name) for item in fields(document) if item.name not in ("id", "hash")}
-    text = values.pop("text")
-    return Document.of(document.id, text, **values | changes)
-
-
-def _printable(name: str) -> str:
-    """The name itself if it is valid UTF-8, which output and storage need; else with the other bytes escaped."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return ascii(name)
-    return name

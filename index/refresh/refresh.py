@@ -19,6 +19,7 @@ from index.documents.extracted import ExtractedTexts
 from index.documents.folder import read_documents, read_files, reading_of
 from index.documents.formats.settings import ReadSettings
 from index.documents.lengths import ModelTokenizer
+from index.documents.scans import RecognitionProgress, Scans
 from index.documents.unchanged import UnchangedFiles, were_read_so
 from index.encoders.cache import encode_with_cache
 from index.encoders.encoder import Progress, TextEncoder, Vectors
@@ -54,6 +55,8 @@ class RefreshReport:
         estimate: after a dry run, how long encoding will take.
         refusal: after a dry run, why the refresh would be refused; None if it would not.
         pruned: ids of the old snapshots that were deleted because of `keep_snapshots`.
+        scanned: pages of which `skipped` says that character recognition will read them, after a dry run.
+        scanned_seconds: how long that will take, by the pages of earlier refreshes; None if there were none.
         unknown: for each added or changed document that has any, the number of its new passages that consist mostly of
             words which the encoder does not know: dense search hardly finds them.
     """
@@ -69,6 +72,8 @@ class RefreshReport:
     refusal: str | None = None
     pruned: tuple[str, ...] = ()
     unknown: Mapping[str, int] = field(default_factory=dict)
+    scanned: int = 0
+    scanned_seconds: float | None = None
 
     @property
     def held(self) -> bool:
@@ -146,6 +151,7 @@ def refresh(
     gate: Gate | None = None,
     progress: Progress | None = None,
     building: Progress | None = None,
+    recognising: RecognitionProgress | None = None,
 ) -> RefreshReport:
     """Publish a snapshot of a folder of documents; the first refresh builds the index.
 
@@ -163,6 +169,7 @@ def refresh(
             held back.
         progress: called with the passages done while they are encoded.
         building: called with the rows done while a graph or lists are built.
+        recognising: called while scanned pages are recognised, see `RecognitionProgress`.
 
     Raises:
         NoDocuments: the folder is missing or holds nothing to read.
@@ -170,7 +177,8 @@ def refresh(
         CorruptSnapshot: the live snapshot is damaged.
         IndexBusy: another writer is at work.
         TooManyRemovals: more documents would vanish than `settings.allow_removal` allows.
-        IndexFault: the chunking settings do not suit the encoder or each other.
+        IndexFault: the chunking settings do not suit the encoder or each other, or character recognition is turned on
+            and not installed.
         OSError: the disk is full or not writable; the live snapshot is untouched.
     """
     settings = settings or RefreshSettings()
@@ -178,7 +186,7 @@ def refresh(
         told = None
     task = _Refresh(
         Path(root), Path(folder), encoder, settings, settings.chunking(encoder), rebuild, check_content, told, gate,
-        progress, building,
+        progress, building, Scans(Path(root), settings.reading.ocr, recognising, only_count=dry_run),
     )  # fmt: skip
     if dry_run:
         return task.foretell()
@@ -216,13 +224,17 @@ class _Refresh:
     gate: Gate | None
     progress: Progress | None
     building: Progress | None
+    scans: Scans
     clock: Timings = field(default_factory=Timings)
 
     def foretell(self) -> RefreshReport:
         found = self.look()
         with self.clock.stage("estimate"):
             expected = estimate(self.root, self.encoder, list(found.changes.new_passages().values()))
-        return replace(self.report(found), estimate=expected, refusal=found.refusal)
+        return replace(
+            self.report(found), estimate=expected, refusal=found.refusal, scanned=self.scans.pages,
+            scanned_seconds=self.scans.seconds,
+        )  # fmt: skip
 
     def carry_out(self) -> RefreshReport:
         """Write, ask the gate, publish and tidy up, under the writer's lock."""
@@ -265,11 +277,11 @@ class _Refresh:
         usable = base is not None and base.settings == self.chunking and not self.check_content
         live = base.document_table if base and usable else document_table([])
         if self.told is not None and usable and were_read_so(self.root, how):
-            found = read_files(self.folder, self.told, reading, extracted)
+            found = read_files(self.folder, self.told, reading, extracted, self.scans)
             standing = np.delete(np.arange(len(live)), rows_of_files(live, found.names, self.folder))
             return None, extracted, found.documents, found.skipped, standing
         unchanged = UnchangedFiles(self.root, how, live)
-        documents, skipped = read_documents(self.folder, reading, extracted, unchanged)
+        documents, skipped = read_documents(self.folder, reading, extracted, unchanged, self.scans)
         return unchanged, extracted, documents, skipped, unchanged.rows
 
     def publish(self, found: _Findings) -> Verdict | None:
@@ -332,7 +344,10 @@ class _Refresh:
         if found.unchanged is not None:
             found.unchanged.save(published)
         # Texts of files that were not read were not asked for, but must not be forgotten.
-        found.extracted.save(forget=found.unchanged is not None and not len(found.unchanged.rows))
+        forget = found.unchanged is not None and not len(found.unchanged.rows)
+        found.extracted.save(forget)
+        if forget:
+            self.scans.forget_others()
         keep = self.settings.keep_snapshots
         return prune(self.root, keep) if published and keep is not None else ()
 

@@ -5,7 +5,8 @@
     snapshots/ID.json    manifest of a snapshot; its documents and tombstones lie beside it
     segments/NAME/       files of a segment
 
-Everything else in it (`files.arrow`, `extracted.sqlite`, `rates.json`, `cache/`) only makes refreshes faster.
+Everything else in it (`files.arrow`, `extracted.sqlite`, `recognised.sqlite`, `rates.json`, `cache/`) only makes
+refreshes faster.
 """
 
 from __future__ import annotations

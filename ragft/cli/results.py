@@ -52,6 +52,7 @@ def show_refresh(
         more: values for `--json` beside those of the report.
         remarks: lines for people beside those of the report.
     """
+    from ragft.stages.recognition import recognition_line
     from ragft.stages.refresh_report import (
         counts_of,
         document_lines,
@@ -73,6 +74,7 @@ def show_refresh(
         },
         *(document_lines(report) if dry_run else ()),
         plan_line(report),
+        *([recognition_line(report.scanned, report.scanned_seconds)] if report.scanned else []),
         *([estimate_line(report.estimate)] if report.estimate else []),
         *remarks,
         f"Snapshot {report.snapshot_id} {state} {app.index_root}",

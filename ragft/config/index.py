@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -88,6 +89,32 @@ class LimitsSection(Section):
     memory_mb: float = Field(2_048, ge=64, description="Most memory that reading such a file may allocate, in MiB.")
 
 
+class OcrSection(Section):
+    """Character recognition of the scanned pages of PDFs: those that show something, but have no legible text."""
+
+    enabled: bool = Field(
+        False,
+        description="Read them. It takes seconds a page, and needs the extra `ocr` and the program tesseract.",
+    )
+    languages: tuple[str, ...] = Field(
+        ("eng",), min_length=1, description="Languages of the text, by tesseract's names: eng, deu, chi_sim."
+    )
+    min_confidence: Share = Field(
+        0.6, description="Mean confidence of its words below which a page is named and left out."
+    )
+    seconds_per_page: float = Field(
+        120, gt=0, description="Longest time for a page; one that takes longer is named and left out."
+    )
+
+    @field_validator("languages")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"\w+(/\w+)*", name):
+                raise ValueError(f"{name!r} is not one of tesseract's names of languages, such as eng")
+        return value
+
+
 class DocumentsSection(Section):
     """Which documents are indexed, and how their files are read."""
 
@@ -98,6 +125,7 @@ class DocumentsSection(Section):
     exclude: tuple[str, ...] = Field((), description="Patterns of files to ignore, in addition to `.ragftignore`.")
     fields: FieldsSection = FieldsSection()
     limits: LimitsSection = LimitsSection()
+    ocr: OcrSection = OcrSection()
     default_labels: tuple[str, ...] = Field(
         (), description="Access labels of documents that name none themselves. Empty: everybody may see those."
     )
@@ -123,7 +151,7 @@ class DocumentsSection(Section):
 
     def settings(self) -> ReadSettings:
         """These settings as the index takes them, sizes in bytes."""
-        from index.documents.formats.settings import FileFields, Limits, ReadSettings
+        from index.documents.formats.settings import FileFields, Limits, OcrSettings, ReadSettings
 
         limits, counts = self.limits, self.limits.model_dump(exclude={"file_mb", "expanded_mb", "memory_mb"})
         mib = {"file_bytes": limits.file_mb, "expanded_bytes": limits.expanded_mb, "memory_bytes": limits.memory_mb}
@@ -131,7 +159,7 @@ class DocumentsSection(Section):
         by_file = tuple(FileFields(item.files, item.fields()) for item in self.fields.by_file)
         return ReadSettings(
             self.include, self.exclude, self.fields.fields(), Limits(**counts, **sizes), by_file, self.default_labels,
-            self.require_labels,
+            self.require_labels, OcrSettings(**self.ocr.model_dump()),
         )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from ragft.finetune.registry import Registry
 from ragft.models import load_encoder, resolve_encoder, resolve_model, resolve_reranker
 from ragft.setups import SETUPS
 from ragft.stages.inputs import STAGES, Stage
+from ragft.stages.recognition import recognising
 
 if TYPE_CHECKING:
     from index.documents.document import Document, Skipped
@@ -180,7 +181,9 @@ class Application:
     def _read_documents(self, folder: Path) -> tuple[list[Document], list[Skipped]]:
         from index.documents.folder import read_documents
 
-        return read_documents(folder, self.config.index.documents.settings())
+        settings = self.config.index.documents.settings()
+        with recognising(self.index_root, settings, self.reporter) as scans:
+            return read_documents(folder, settings, scans=scans)
 
     def retriever(self, snapshot: Snapshot) -> Retriever:
         """Search over a snapshot, as the configuration says.

@@ -12,12 +12,16 @@ from ragft.console import Reporter
 from ragft.errors import RagftError, UsageError
 from ragft.stages.application import Application
 from ragft.stages.reading import name_below
+from ragft.stages.recognition import recognition_progress
 from ragft.stages.refresh_report import held_sentence, remarks_on
 
 if TYPE_CHECKING:
     from index.encoders.encoder import Encoder
     from index.refresh.refresh import RefreshReport
     from index.store.snapshot import Snapshot
+
+
+_ENCODING = "Encoding passages"
 
 
 def refresh(
@@ -37,25 +41,30 @@ def refresh(
 
     Raises:
         NoDocuments: the folder is not there, or holds no readable document.
+        IndexFault: character recognition is turned on and not installed; nothing was done.
         UsageError: the golden questions cannot be read; nothing was done.
     """
     from index.documents.folder import refuse_missing
+    from index.documents.scans import refuse_missing_recognition
     from index.refresh.refresh import refresh
     from ragft.stages.gate import gate_of
 
     config, reporter = app.config, reporter or app.reporter
     folder = documents or config.index.documents.folder
     refuse_missing(folder)  # before the seconds that an encoder takes to load
+    refuse_missing_recognition(config.index.documents.settings().ocr)
     settings = config.index.refresh_settings(
         config.seed, allow_removal=1.0 if allow_removal or root is not None else None, model=app.model_tokenizer
     )  # fmt: skip
     gate = gate_of(app) if ask_gate and root is None and not dry_run else None
-    with reporter.progress("Encoding passages") as advance:
+    with reporter.phases() as phase:
+        phase(_ENCODING)
         report = refresh(
             root or app.index_root, folder, encoder or app.encoder, settings,
             dry_run=dry_run, rebuild=rebuild, check_content=check_content, told=told, wait=wait, gate=gate,
-            progress=lambda done, total: advance(done, total, "passages"),
-            building=lambda done, total: advance(done, total, "vectors linked"),
+            progress=lambda done, total: phase(_ENCODING)(done, total, "passages"),
+            building=lambda done, total: phase(_ENCODING)(done, total, "vectors linked"),
+            recognising=recognition_progress(reporter, phase),
         )  # fmt: skip
     for remark in remarks_on(report):
         reporter.say(remark)

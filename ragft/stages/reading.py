@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragft.errors import UsageError
 from ragft.stages.application import Application
+from ragft.stages.recognition import recognising
 
 if TYPE_CHECKING:
     from index.documents.chunking import Chunk, Chunker
@@ -76,14 +77,16 @@ def read(app: Application, paths: Sequence[Path]) -> Reading:
         if not path.exists() and not path.is_symlink():
             raise UsageError(f"{path} does not exist; name files or folders of documents.")
     section = app.config.index.documents
+    settings = section.settings()
     documents: list[Document] = []
     skipped: list[Skipped] = []
     for folder, names in _by_folder(paths, section.folder).items():
-        found = read_files(folder, names, section.settings())
+        with recognising(app.index_root, settings, app.reporter) as scans:
+            found = read_files(folder, names, settings, scans=scans)
         documents += found.documents
         skipped += found.skipped
-    settings = app.config.index.refresh_settings(app.config.seed, model=app.model_tokenizer)
-    chunker = Chunker(app.encoder.tokenizer, settings.chunking(app.encoder), settings.model)
+    index = app.config.index.refresh_settings(app.config.seed, model=app.model_tokenizer)
+    chunker = Chunker(app.encoder.tokenizer, index.chunking(app.encoder), index.model)
     return Reading([ReadDocument(document, _passages(chunker, document)) for document in documents], skipped)
 
 

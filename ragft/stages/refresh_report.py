@@ -7,7 +7,7 @@ from typing import Any
 
 from index.refresh.estimate import Estimate
 from index.refresh.refresh import RefreshReport
-from ragft.console import counted
+from ragft.console import counted, duration
 
 _MARKS = {"added": "+", "changed": "~", "removed": "-", "kept": "!"}
 _SHOWN = 20
@@ -41,6 +41,8 @@ def outcome_of(report: RefreshReport) -> dict[str, Any]:
             "estimate_basis": report.estimate.basis,
             "refusal": report.refusal,
             "documents": {key: getattr(report.plan, key) for key in _MARKS},
+            "pages_to_recognise": report.scanned,
+            "estimated_recognition_seconds": report.scanned_seconds,
         }
     return values
 
@@ -91,15 +93,7 @@ def estimate_line(found: Estimate) -> str:
     if not found.characters_per_second:
         return "Nothing to encode"
     basis = "as in the last refresh here" if found.basis == "last refresh" else "measured on a few of the passages"
-    return f"Encoding will take {_duration(found.seconds)}: {found.characters_per_second:,.0f} characters/s, {basis}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return "less than a second"
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"
+    return f"Encoding will take {duration(found.seconds)}: {found.characters_per_second:,.0f} characters/s, {basis}"
 
 
 def held_sentence(report: RefreshReport) -> str:

@@ -22,8 +22,11 @@ from index.documents.formats.settings import ReadSettings
 
 Reader = Callable[[str, bytes, ReadSettings], list[Document | Skipped]]
 
-EXTRACTION_VERSION = 3
+EXTRACTION_VERSION = 4
 """Increased whenever a reader extracts another text from the same file; cached texts are then extracted again."""
+
+RECOGNITION_VERSION = 1
+"""Increased whenever another text is recognised on the same page; recognised pages are then recognised again."""
 
 
 @dataclass(frozen=True, slots=True)

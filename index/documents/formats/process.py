@@ -16,15 +16,27 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from index.documents.document import Document, Skipped, from_json, to_json
 from index.documents.formats import format_of
-from index.documents.formats.settings import Fields, FileFields, Limits, ReadSettings, Unreadable, damage
+from index.documents.formats.settings import (
+    Fields,
+    FileFields,
+    Limits,
+    OcrSettings,
+    ReadSettings,
+    Unreadable,
+    damage,
+)
+
+if TYPE_CHECKING:
+    from index.documents.formats.pdf.recognition import RecognisedPage
 
 _CHILD = """
 import sys, types
@@ -38,6 +50,8 @@ serve()
 _LENGTHS = struct.Struct("<QQ")
 _PATIENCE, _GRACE = 10, 60
 """How long the parent waits for a file: a multiple of the limit of processor time, plus seconds on top."""
+_RUNS_OF_TESSERACT = 3
+"""How often tesseract is run for a page: to read it, to tell how it is turned, and to read it upright."""
 
 
 class ReaderProcess:
@@ -54,30 +68,86 @@ class ReaderProcess:
         if self._child is not None:
             self._end(self._child)
 
-    def read(self, name: str, data: bytes) -> list[Document | Skipped]:
+    def read(
+        self, name: str, data: bytes, recognised: Sequence[RecognisedPage] | None = None
+    ) -> list[Document | Skipped]:
         """What the reader of the file's format returns.
+
+        Args:
+            recognised: for a PDF, what was recognised on its scanned pages.
 
         Raises:
             Unreadable: the reader raised it, exceeded a limit, or crashed.
         """
-        child = self._child = self._child or _start(self._settings)
-        limits = self._settings.limits
-        timer = threading.Timer(_PATIENCE * limits.seconds + _GRACE, child.kill)
-        timer.start()
-        try:
-            assert child.stdin is not None and child.stdout is not None  # noqa: S101, both are pipes
-            _send(child.stdin, name.encode(), data)
-            reply = _receive(child.stdout)
-        except OSError:  # the child died before it had received the whole file
-            reply = None
-        finally:
-            timer.cancel()
-        if reply is None:
-            raise Unreadable(self._end(child))
-        reason, items = reply
-        if reason:
-            raise Unreadable(reason.decode())
+        pages = None if recognised is None else [page.to_json().decode() for page in recognised]
+        (items,) = self._replies({"name": name, "recognised": pages}, data, 1, self._patience)
         return from_json(items)
+
+    def recognise(self, data: bytes, numbers: Sequence[int]) -> Iterator[RecognisedPage]:
+        """Read pages of a PDF by character recognition; one at which the child fails is a failed page.
+
+        Args:
+            numbers: of the pages, from 1, in ascending order.
+        """
+        from index.documents.formats.pdf.recognition import RecognisedPage
+
+        left, is_alone = list(numbers), False
+        # Pictures of pages are handed over in files, which nobody else may read and no crash may leave behind.
+        with tempfile.TemporaryDirectory(prefix="ragft-", ignore_cleanup_errors=True) as folder:
+            while left:
+                # Pages are worked on ahead. If the child fails, it does so again for the page that it fails at.
+                asked = left[:1] if is_alone else list(left)
+                patience = _RUNS_OF_TESSERACT * self._settings.ocr.seconds_per_page + self._patience
+                try:
+                    for reply in self._replies({"recognise": asked, "folder": folder}, data, len(asked), patience):
+                        left.pop(0)
+                        yield RecognisedPage.from_json(reply)
+                    is_alone = False
+                except Unreadable as error:
+                    if len(asked) == 1:
+                        yield RecognisedPage.failed(left.pop(0), str(error))
+                    is_alone = len(asked) > 1
+
+    @property
+    def _patience(self) -> float:
+        return _PATIENCE * self._settings.limits.seconds + _GRACE
+
+    def _replies(self, request: Mapping[str, Any], data: bytes, count: int, patience: float) -> Iterator[bytes]:
+        """What the child answers to a request, in so many parts.
+
+        Args:
+            patience: seconds to wait for each part.
+
+        Raises:
+            Unreadable: the child says so, exceeded a limit, or crashed.
+        """
+        child = self._child = self._child or _start(self._settings)
+        is_done = False
+        try:
+            for part in range(count):
+                timer = threading.Timer(patience, child.kill)
+                timer.start()
+                try:
+                    assert child.stdin is not None and child.stdout is not None  # noqa: S101, both are pipes
+                    if part == 0:
+                        _send(child.stdin, json.dumps(request, ensure_ascii=False).encode(), data)
+                    reply = _receive(child.stdout)
+                except OSError:  # the child died before it had received the whole file
+                    reply = None
+                finally:
+                    timer.cancel()
+                is_done = part == count - 1
+                if reply is None:
+                    raise Unreadable(self._end(child))
+                reason, content = reply
+                if reason:
+                    is_done = True
+                    raise Unreadable(reason.decode())
+                yield content
+        finally:
+            if not is_done and self._child is child:  # its other answers would be taken for those to the next request
+                child.kill()
+                self._end(child)
 
     def _end(self, child: subprocess.Popen[bytes]) -> str:
         """Wait for a child to end, and kill it if it does not; return how it ended, in words."""
@@ -113,11 +183,12 @@ def serve() -> None:
     _limit_memory(settings.limits.memory_bytes)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     while (request := _receive(requests)) is not None:
-        name, data = request[0].decode(), request[1]
         signal.setitimer(signal.ITIMER_PROF, settings.limits.seconds)
-        reason, items = _answer(name, data, settings)
+        for reason, content in _answers(json.loads(request[0]), request[1], settings):
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            _send(replies, reason.encode("utf-8", "replace"), content)
+            signal.setitimer(signal.ITIMER_PROF, settings.limits.seconds)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _send(replies, reason.encode("utf-8", "replace"), items)
 
 
 def _settings(content: Mapping[str, Any]) -> ReadSettings:
@@ -128,24 +199,45 @@ def _settings(content: Mapping[str, Any]) -> ReadSettings:
         return Fields(**{**values, "metadata": None if metadata is None else tuple(metadata)})
 
     by_file = tuple(FileFields(item["files"], fields(item["fields"])) for item in content["fields_by_file"])
-    return ReadSettings(fields=fields(content["fields"]), fields_by_file=by_file, limits=Limits(**content["limits"]))
+    ocr = OcrSettings(**content["ocr"] | {"languages": tuple(content["ocr"]["languages"])})
+    return ReadSettings(
+        fields=fields(content["fields"]), fields_by_file=by_file, limits=Limits(**content["limits"]), ocr=ocr
+    )
 
 
-def _answer(name: str, data: bytes, settings: ReadSettings) -> tuple[str, bytes]:
-    """The reason why a file is unreadable, or an empty one, and the serialised documents."""
+def _answers(request: Mapping[str, Any], data: bytes, settings: ReadSettings) -> Iterator[tuple[str, bytes]]:
+    """The reason why a file is unreadable, or an empty one, and what was read: the serialised documents, or one page
+    after the other."""
     try:
-        kind = format_of(name)
-        if kind is None:
-            raise Unreadable("not a supported format")
-        return "", to_json(kind.read(name, data, settings))
+        if request.get("recognise"):
+            from index.documents.formats.pdf.recognition import recognised_pages
+
+            for page in recognised_pages(data, request["recognise"], settings.ocr, request["folder"]):
+                yield "", page.to_json()
+        else:
+            yield "", to_json(_read(request["name"], data, settings, request["recognised"]))
     except Unreadable as error:
-        return str(error), b""
+        yield str(error), b""
     except MemoryError:
-        return f"reading it takes more than {settings.limits.memory_bytes // 2**20} MB of memory", b""
+        yield f"reading it takes more than {settings.limits.memory_bytes // 2**20} MB of memory", b""
     except ImportError as error:
-        return f"its reader needs the package {error.name}; install ragft with the extra `index`", b""
+        yield f"its reader needs the package {error.name}; install ragft with the extra `index`", b""
     except Exception as error:  # parsers raise anything on malformed files
-        return damage(error), b""
+        yield damage(error), b""
+
+
+def _read(
+    name: str, data: bytes, settings: ReadSettings, recognised: Sequence[str] | None
+) -> list[Document | Skipped]:  # fmt: skip
+    if recognised is not None:
+        from index.documents.formats.pdf.file import read
+        from index.documents.formats.pdf.recognition import RecognisedPage
+
+        return read(name, data, settings, [RecognisedPage.from_json(page) for page in recognised])
+    kind = format_of(name)
+    if kind is None:
+        raise Unreadable("not a supported format")
+    return kind.read(name, data, settings)
 
 
 def _limit_memory(allowance: int) -> None:

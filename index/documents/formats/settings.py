@@ -57,6 +57,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class OcrSettings:
+    """Whether and how the scanned pages of PDFs are read by character recognition.
+
+    Attributes:
+        languages: languages of the text, by tesseract's names for them.
+        min_confidence: mean confidence of its words below which a page is left out.
+        seconds_per_page: most wall time for a page, which is then left out.
+    """
+
+    enabled: bool = False
+    languages: tuple[str, ...] = ("eng",)
+    min_confidence: float = 0.6
+    seconds_per_page: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
 class Fields:
     """Which column of a table, or field of a JSONL object, holds what; nested fields are named by path, `meta.title`.
 
@@ -105,6 +121,7 @@ class ReadSettings:
         limits: limits for each file.
         default_labels: who may see documents that name no labels themselves; empty: everybody.
         require_labels: whether a document without any label is left out instead of being open to everybody.
+        ocr: character recognition of scanned pages.
     """
 
     include: tuple[str, ...] = ()
@@ -114,6 +131,7 @@ class ReadSettings:
     fields_by_file: tuple[FileFields, ...] = ()
     default_labels: tuple[str, ...] = ()
     require_labels: bool = False
+    ocr: OcrSettings = field(default_factory=OcrSettings)
 
     def fields_of(self, name: str) -> Fields:
         """What the fields of one file mean."""

@@ -68,9 +68,15 @@ def test_running_heads_of_the_case_are_not_between_pages() -> None:
     assert [document.text[start:][:6] for start in document.page_starts] == ["Acme M", "Step 2", "Step 3"]
 
 
-def test_pages_of_the_case_without_text_are_named() -> None:
-    document, (skipped,) = read(reading_case("36-pdf-mostly-scanned/s.pdf"))
-    assert document.text == "Cover sheet" and "no text on pages 2-5 of 5" in skipped.reason
+def test_pages_of_the_case_that_show_nothing_are_no_fault() -> None:
+    document, skipped = read(reading_case("36-pdf-mostly-scanned/s.pdf"))
+    assert document.text == "Cover sheet" and len(document.page_starts) == 5 and not skipped
+
+
+def test_pages_without_text_that_show_something_are_named() -> None:
+    line = "50 50 m 300 300 l S"
+    document, (skipped,) = read(drawn_pdf([shown(50, 700, "Cover sheet"), line, "", line, line]))
+    assert document.text == "Cover sheet" and "no text on pages 2, 4-5 of 5" in skipped.reason
 
 
 def test_titles_of_the_case_are_the_real_ones() -> None:
@@ -294,8 +300,8 @@ def test_pages_with_illegible_text_are_named_and_left_out() -> None:
     moved = "".join(chr(ord(character) - 28) for character in "Loremipsumdolorsitametconsecteturadipiscing")
     document, (skipped,) = read(drawn_pdf([shown(50, 700, "A page that can be read."), shown(50, 700, moved)]))
     assert document.text == "A page that can be read." and "not legible on page 2 of 2" in skipped.reason
-    with pytest.raises(Unreadable, match="not legible"):
-        read(drawn_pdf([shown(50, 700, moved)]))
+    (skipped,) = read_pdf("a.pdf", drawn_pdf([shown(50, 700, moved)]), ReadSettings())
+    assert isinstance(skipped, Skipped) and "its text is not legible" in skipped.reason
 
 
 @pytest.mark.parametrize(

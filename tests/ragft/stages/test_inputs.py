@@ -36,6 +36,8 @@ NOT_SHOWN = {
     # They concern formats that are slow to read, and belong to a section whose other keys are shown.
     *(key for key in KEYS if key.startswith("index.documents.limits.") and not key.endswith(".file_mb")),
     "index.documents.fields.id",
+    # They concern scanned pages, of which there are none here.
+    *(key for key in KEYS if key.startswith("index.documents.ocr.")),
     "engine.backend",  # there is one
 }
 
@@ -122,6 +124,7 @@ OTHER_VALUES: dict[str, Any] = {
     "index.documents.fields.by_file": [{"files": "table.*", "text": "body"}],
     "index.documents.default_labels": ["staff"],
     "index.documents.limits.file_mb": 0.01,
+    "index.documents.ocr.languages": ["fra"],
     "index.chunking.max_tokens": 32,
     "index.chunking.overlap": 2,
     "index.chunking.max_characters": 100,
@@ -197,6 +200,8 @@ def fingerprints(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "build", without_work)
+        for name in ("folder", "scans"):  # tesseract need not be installed
+            patch.setattr(f"index.documents.{name}.refuse_missing_recognition", lambda settings: None)
         patch.setattr(Application, "encoder", property(encoder))
         patch.setattr(Application, "encoder_folder", property(lambda app: Path(app.config.index.encoder.model)))
         patch.setattr(Application, "reranker_folder", property(lambda app: Path(app.config.index.search.reranker)))

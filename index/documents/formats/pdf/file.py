@@ -7,7 +7,7 @@ modules named `pdf_` each answer for one question about them. Pages that cannot 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -20,9 +20,11 @@ from index.documents.formats.pdf.annotations import opened_form, with_annotation
 from index.documents.formats.pdf.headings import headings_of, named_by, outline_of
 from index.documents.formats.pdf.hyphens import DividedWords
 from index.documents.formats.pdf.layout import blocks_of_page, usual_size
-from index.documents.formats.pdf.legibility import is_illegible, is_notice_of_dynamic_form
+from index.documents.formats.pdf.legibility import is_notice_of_dynamic_form
 from index.documents.formats.pdf.lines import HYPHEN, Line, PageLines, page_lines
+from index.documents.formats.pdf.recognition import RecognisedPage
 from index.documents.formats.pdf.running import without_running_lines
+from index.documents.formats.pdf.scanned import ScannedPages
 from index.documents.formats.settings import Limits, ReadSettings, Unreadable, refuse_long
 
 _FILE_NAME = r"\S+\.[a-z]\w{1,4}|.*\.(?:docx?|odt|indd|tex|dvi|pptx?|odp|xlsx?|ods|pdf|qxd|html?|rtf|eps|pub|cdr)"
@@ -45,17 +47,21 @@ _LIST_ITEM = re.compile(r"(?:[-*•‣–#]|\(?\w{1,3}[.)])\s")
 _FULL_LINE = 0.85
 """A last line this long, compared with the longest of its paragraph, does not end it."""
 
-_OCR = "run character recognition over it first"
 
-
-def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skipped]:
-    """One document, and one `Skipped` if some of its pages cannot be read.
+def read(
+    name: str, data: bytes, settings: ReadSettings, recognised: Sequence[RecognisedPage] | None = None
+) -> list[Document | Skipped]:
+    """One document if it has any text, and one `Skipped` if some of its pages cannot be read.
 
     The title is the one in the file's properties if its author gave one, else the first heading of the highest level,
     else the file's stem.
 
+    Args:
+        recognised: what character recognition read on the pages that `Skipped.scanned` names; None: it has not been
+            tried.
+
     Raises:
-        Unreadable: the file is damaged, encrypted, without text, or beyond a limit.
+        Unreadable: the file is damaged, encrypted, blank, or beyond a limit.
     """
     try:
         pdf = pdfium.PdfDocument(data)
@@ -68,16 +74,24 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
             raise Unreadable(f"{len(pdf)} pages, more than {settings.limits.pages}")
         outline = outline_of(pdf)
         pages = list(_pages(pdf, settings.limits))
+        scanned = ScannedPages.among(pdf, pages)
         title = _title(pdf, data)
         is_dynamic = pdf.get_formtype() == raw.FORMTYPE_XFA_FULL
     finally:
         pdf.close()
-    faults = _faults(pages, is_dynamic)
+    if is_notice_of_dynamic_form("\n".join(line.text for page in pages for line in page.lines), is_dynamic):
+        raise Unreadable("a dynamic form (XFA), which other programs than Adobe's cannot show; print it to a new PDF")
+    pages, metadata, faults = scanned.with_recognised(pages, recognised, settings.ocr)
+    skipped = [Skipped(name, faults, scanned=scanned.numbers)] if faults else []
+    if not any(page.lines for page in pages):
+        if not faults:
+            raise Unreadable(f"no text on {len(pages)} pages: they are blank")
+        return [*skipped]
     texts, is_markdown = _texts(pages, outline)
     text, starts = _put_together(texts, DividedWords(texts))
     refuse_long(len(text), settings.limits.characters)
-    document = Document.of(name, text, title=title, page_starts=starts, is_markdown=is_markdown)
-    return [document, *([Skipped(name, faults)] if faults else [])]
+    document = Document.of(name, text, title=title, metadata=metadata, page_starts=starts, is_markdown=is_markdown)
+    return [document, *skipped]
 
 
 def _title(pdf: Any, data: bytes) -> str | None:
@@ -117,43 +131,6 @@ def _pages(pdf: Any, limits: Limits) -> Iterator[PageLines]:
             length += sum(len(line.text) + 1 for line in found.lines)
             refuse_long(length, limits.characters)
             yield found
-
-
-def _faults(pages: list[PageLines], is_dynamic: bool) -> str:
-    """Why some pages are not read; empty if all are. What is not legible is taken out of `pages`.
-
-    Raises:
-        Unreadable: no page can be read.
-    """
-    texts = [" ".join(line.text for line in page.lines) for page in pages]
-    if is_notice_of_dynamic_form("\n".join(texts), is_dynamic):
-        raise Unreadable("a dynamic form (XFA), which other programs than Adobe's cannot show; print it to a new PDF")
-    blank = [number for number, text in enumerate(texts, start=1) if not text]
-    illegible = [number for number, text in enumerate(texts, start=1) if is_illegible(text)]
-    if len(blank) == len(pages):
-        raise Unreadable(f"no text on {len(pages)} pages (scanned?); {_OCR}")
-    if len(blank) + len(illegible) == len(pages):
-        raise Unreadable(f"its text is not legible, because its fonts do not say which characters they show; {_OCR}")
-    for number in illegible:
-        pages[number - 1] = pages[number - 1]._replace(lines=[])
-    reasons = []
-    if blank:
-        reasons.append(f"no text on {_listed(blank)} of {len(pages)} (scanned?)")
-    if illegible:
-        reasons.append(f"text that is not legible on {_listed(illegible)} of {len(pages)}")
-    return "; ".join(reasons) + (f"; {_OCR}" if reasons else "")
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    """Page numbers as a reader lists them: `pages 2-5, 7`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1] = [runs[-1][0], number]
-        else:
-            runs.append([number])
-    listed = ", ".join("-".join(map(str, run)) for run in runs)
-    return f"{'pages' if len(runs) > 1 or len(runs[0]) > 1 else 'page'} {listed}"
 
 
 def _texts(pages: Sequence[PageLines], outline: Mapping[int, Mapping[str, int]]) -> tuple[list[str], bool]:
