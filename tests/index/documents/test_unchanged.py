@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.indexes import HashEncoder, Write
 
-from index.documents import folder as reading
+from index.documents import files as reading
 from index.documents.document import Document, Skipped
 from index.documents.unchanged import STATES
 from index.refresh.refresh import RefreshSettings, refresh
@@ -24,13 +24,13 @@ BOTH = {**FOX, "owl.md": "# Owl\n\nThe barn owl.\n"}
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read, in that order."""
     names: list[str] = []
-    real = reading._Reading.items
+    real = reading.FileReader.items
 
-    def noted(self: reading._Reading, name: str) -> list[Document | Skipped]:
+    def noted(self: reading.FileReader, name: str) -> list[Document | Skipped]:
         names.append(name)
         return real(self, name)
 
-    monkeypatch.setattr(reading._Reading, "items", noted)
+    monkeypatch.setattr(reading.FileReader, "items", noted)
     return names
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.domains import MIX, Domain
 
-from index.documents import folder as reading
+from index.documents import files as reading
 from index.encoders.encoder import Encoder
 from index.errors import NoDocuments
 from ragft.models import resolve_encoder
@@ -57,13 +57,13 @@ def test_training_documents_are_read_once_whatever_is_made_of_them(
     domain: Domain, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    items = reading._Reading.items
+    items = reading.FileReader.items
 
-    def counting(self: reading._Reading, name: str) -> object:
+    def counting(self: reading.FileReader, name: str) -> object:
         read.append(f"{self.folder.name}/{name}")
         return items(self, name)
 
-    monkeypatch.setattr(reading._Reading, "items", counting)
+    monkeypatch.setattr(reading.FileReader, "items", counting)
     app = domain.application()
     refresh(app)
     for _ in range(2):
