@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from index.errors import IndexFault, NoSnapshot
 from index.store.snapshot import Snapshot
@@ -15,6 +17,10 @@ from ragft.errors import RagftError
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.machine import look_at_hardware, memory_gib
+
+if TYPE_CHECKING:
+    from ragft.engine.base import Engine
+    from ragft.prompts import Message
 
 _SAMPLE = 5
 _ACTIVATION_BYTES = 80
@@ -34,7 +40,7 @@ def check_all(app: Application) -> Findings:
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if not findings.errors:
-        _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app))
+        _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
         _tried(findings, "training", lambda: _training_estimate(app))
     return findings
 
@@ -46,10 +52,21 @@ def _tried(findings: Findings, what: str, work: Callable[[], str]) -> None:
         findings.add("error", what, str(error))
 
 
-def _five_questions(app: Application) -> str:
+@dataclass(frozen=True)
+class _Counter:
+    """Stands in for an engine, which would take a minute to start, where only the length of prompts is asked."""
+
+    tokenizer: Any
+
+    def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
+        from ragft.prompts import render_prompt
+
+        return len(render_prompt(self.tokenizer, messages, tools))
+
+
+def _five_questions(app: Application, findings: Findings) -> str:
     """Five questions through retrieval and prompt, over the live index or one of a few documents made for this."""
     from ragft.pipeline import Pipeline
-    from ragft.prompts import render_prompt
     from ragft.setups import HYBRID
 
     config, questions = app.config, app.questions[:_SAMPLE]
@@ -62,16 +79,24 @@ def _five_questions(app: Application) -> str:
             snapshot = Snapshot.open(Path(folder) / "index")
             where = "an index of a few documents (there is no live one yet)"
         found = app.retriever(snapshot).search([question.question for question in questions])
-    pipeline = Pipeline(config, {}, None)
-    lengths = [
-        len(render_prompt(app.tokenizer, pipeline.render(HYBRID, question.question, hits).messages))
-        for question, hits in zip(questions, found, strict=True)
+    counter = _Counter(app.tokenizer)
+    pipeline = Pipeline(config, {HYBRID.model: cast("Engine", counter)}, None)
+    prompts = [
+        pipeline.render(HYBRID, question.question, hits) for question, hits in zip(questions, found, strict=True)
     ]
+    lengths = [counter.prompt_length(prompt.messages) for prompt in prompts]
+    if dropped := sum(bool(prompt.passages_dropped) for prompt in prompts):
+        findings.add(
+            "warning",
+            "prompt",
+            f"{dropped} of {len(prompts)} prompts lose passages that do not fit: raise engine.max_model_len = "
+            f"{config.engine.max_model_len}, or lower index.search.top_k",
+        )
     limit, answer = config.engine.max_model_len, config.engine.max_tokens
     if limit - max(lengths) < answer:
         raise RagftError(
             f"A prompt of {max(lengths)} tokens leaves {limit - max(lengths)} of engine.max_model_len = {limit} for an "
-            f"answer, less than engine.max_tokens = {answer}: raise it, or lower index.search.top_k."
+            f"answer, less than engine.max_tokens = {answer}: raise it, or shorten prompt.system."
         )
     return f"{len(questions)} over {where}; prompts of {min(lengths)} to {max(lengths)} tokens, answers fit"
 

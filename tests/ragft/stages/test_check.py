@@ -40,7 +40,17 @@ def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, doma
     ended = ragft("check", "-c", domain.config, "--json")
     assert ended.status == 1
     state, detail = states(ended)["questions through retrieval and prompt"]
-    assert state == "error" and "raise it, or lower index.search.top_k" in detail
+    assert state == "error" and "raise it, or shorten prompt.system" in detail
+
+
+@pytest.mark.usefixtures("loaded_encoder")
+def test_prompts_that_lose_passages_are_a_warning(ragft: Ragft, domain: Domain) -> None:
+    domain.page("dogs.md", "# Dogs\n\n" + "A dog barks and a kitten purrs. " * 40)
+    domain.configure(engine={"max_model_len": 200, "max_tokens": 20}, index={"search": {"expand": "section"}})
+    ended = ragft("check", "-c", domain.config, "--json")
+    found = states(ended)
+    assert found["prompt"][0] == "warning" and "prompts lose passages that do not fit" in found["prompt"][1]
+    assert found["questions through retrieval and prompt"][0] == "ok"
 
 
 def test_model_that_is_not_there_is_an_error_beside_the_others(ragft: Ragft, domain: Domain) -> None:
