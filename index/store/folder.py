@@ -78,21 +78,31 @@ def make_live(root: Path, manifest: Manifest) -> None:
 
 def manifest_paths(root: Path) -> list[Path]:
     """Paths of all manifests, also of those that cannot be read."""
-    folder = root / SNAPSHOTS
-    try:
-        names = os.listdir(folder)  # noqa: PTH208, a refresh asks four times, and paths cost more than names
-        return [folder / name for name in sorted(names) if name.endswith(".json")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return [Path(path) for path in _manifests(root)]
+
+
+def all_manifests(root: Path) -> Iterator[Manifest]:
+    """All manifests; raises like `Manifest.read` for one that cannot be read."""
+    return map(Manifest.read, _manifests(root))
 
 
 def readable_manifests(root: Path) -> Iterator[Manifest]:
     """All manifests but those that are damaged or of another format, in no particular order."""
-    for path in manifest_paths(root):
+    for path in _manifests(root):
         try:
             yield Manifest.read(path)
         except IndexFault:
             continue
+
+
+def _manifests(root: Path) -> list[str]:
+    """As strings: every refresh asks for all of them four times, and objects would cost more than the rest."""
+    folder = f"{root}/{SNAPSHOTS}"
+    try:
+        names = os.listdir(folder)  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [f"{folder}/{name}" for name in sorted(names) if name.endswith(".json")]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -84,7 +85,7 @@ class Manifest:
         return msgspec.json.format(msgspec.json.encode({**content, "checksum": _checksum(content)}), indent=1)
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
+    def read(cls, path: Path | str) -> Manifest:
         """Read and check a manifest.
 
         Raises:
@@ -92,9 +93,10 @@ class Manifest:
             CorruptSnapshot: the manifest was altered, or another version of this program wrote it.
         """
         try:
-            stat = path.stat()
-            return _parsed(path, (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size))
+            stat = os.stat(path)  # noqa: PTH116
+            return _parsed(str(path), (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size))
         except (FileNotFoundError, NotADirectoryError):
+            path = Path(path)
             raise NoSnapshot(
                 f"There is no snapshot {path.stem} in {path.parent.parent}; see `ragft index list`."
             ) from None
@@ -103,10 +105,10 @@ class Manifest:
 
 
 @lru_cache(maxsize=64)
-def _parsed(path: Path, state: tuple[int, ...]) -> Manifest:
+def _parsed(path: str, state: tuple[int, ...]) -> Manifest:
     """The manifest in a file that was not touched since; cached, because a refresh needs those of all snapshots four
     times."""
-    content = json.loads(path.read_bytes())
+    content = json.loads(Path(path).read_bytes())
     checksum, written = content.pop("checksum"), content.pop("format")
     if checksum != _checksum({"format": written, **content}):
         raise CorruptSnapshot(f"The manifest {path} differs from its checksum; {_WAY_OUT}")

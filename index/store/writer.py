@@ -25,7 +25,7 @@ from index.documents.chunking import Chunk, ChunkSettings
 from index.durable import TEMPORARY_SUFFIX, publish_folder, write_file
 from index.encoders.encoder import Progress, TextEncoder, Vectors
 from index.errors import IndexFault
-from index.store.folder import SEGMENTS, SNAPSHOTS, manifest_paths, readable_manifests
+from index.store.folder import SEGMENTS, SNAPSHOTS, all_manifests, readable_manifests
 from index.store.kinds import VectorsEntry, VectorSettings
 from index.store.lexical import Postings
 from index.store.manifest import FileEntry, Manifest, SegmentEntry, hash_bytes, hash_file
@@ -302,7 +302,7 @@ def sweep(root: Path) -> None:
     """
     named: set[str] | None
     try:
-        files = {name for path in manifest_paths(root) for name in Manifest.read(path).files}
+        files = {name for manifest in all_manifests(root) for name in manifest.files}
         named = files | {name.rpartition("/")[0] for name in files}
     except IndexFault:
         named = None
