@@ -146,39 +146,38 @@ def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
         write_pages(folder, now, {})
         time.sleep(2.5)  # younger files would be read again: see index.unchanged
         refresh(root, folder, encoder)
-        measured = []
-        first_told = 2 * rounds + chain + 1
-        for version in range(1, first_told + 3 * rounds):
-            moved = rounds < version <= 2 * rounds or first_told + rounds <= version < first_told + 2 * rounds
-            wanted = pages(documents, version, moved and version % 2 == 1)
-            if version >= first_told + 2 * rounds:
+        kinds = ("ragft, 1 %", "told, 1 %", "ragft", "told", "told 1")
+        # In turns, and in the other order every second time, so that a growing history meets all alike.
+        turns = [kind for number in range(rounds) for kind in (kinds if number % 2 == 0 else kinds[::-1])]
+        measured: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*kinds, "chain")}
+        moved = False
+        for version, kind in enumerate([*turns, *["chain"] * chain], start=1):
+            moved ^= kind in ("ragft", "told")
+            wanted = pages(documents, version, moved)
+            if kind == "told 1":
                 name = next(iter(now))
                 wanted = {**now, name: wanted[name]}
             names = [name for name in {*now, *wanted} if now.get(name) != wanted.get(name)]
             write_pages(folder, wanted, now)
             now, encoder.asked, encoder.cpu = wanted, 0, 0.0
-            told = names if version >= first_told else None
+            told = names if kind.startswith("told") else None
             with Timer() as spent:
                 report = refresh(root, folder, encoder, RefreshSettings(keep_snapshots=10), told=told)
             segments = len(Snapshot.open(root).segments)
             steps = {name: round(1e3 * seconds, 1) for name, seconds in report.seconds.items()}
-            measured.append(
+            measured[kind].append(
                 {"cpu": spent.cpu - encoder.cpu, "wall": spent.wall - 1e3 * report.seconds["embed"],
                  "embedded": encoder.asked, "segments": segments, "steps": steps}
             )  # fmt: skip
         snapshot = Snapshot.open(root)
-        new = section(0, 3, first_told + 3 * rounds - 1)
+        new = section(0, 3, version)
         (top, *_) = search(snapshot, encoder, [new], SearchSettings(k=5, mode="lexical"))[0]
         correct = new in top.text and {entry.id for entry in snapshot.documents()} == now.keys()
         with Timer() as opening:
             Snapshot.open(root)
-    looked, told_of = measured[: 2 * rounds], measured[2 * rounds + chain :]
-    series = {
-        "ragft, 1 %": looked[:rounds], "ragft": looked[rounds:], "told, 1 %": told_of[:rounds],
-        "told": told_of[rounds : 2 * rounds], "told 1": told_of[2 * rounds :],
-    }  # fmt: skip
     found = []
-    for name, items in series.items():
+    for name in kinds:
+        items = measured[name]
         middle = sorted(items, key=lambda item: item["cpu"])[len(items) // 2]
         found.append(
             {"name": name, "cpu_ms": middle["cpu"], "wall_ms": sorted(item["wall"] for item in items)[len(items) // 2],
@@ -186,11 +185,10 @@ def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
              "open_cpu_ms": opening.cpu}
         )  # fmt: skip
     if chain:
-        chained = measured[2 * rounds : 2 * rounds + chain]
-        rest = [item["cpu"] for item in chained]
+        rest = [item["cpu"] for item in measured["chain"]]
         found[0]["chain"] = {
             "mean_cpu_ms": sum(rest) / len(rest), "max_cpu_ms": max(rest),
-            "most_segments": max(item["segments"] for item in chained),
+            "most_segments": max(item["segments"] for item in measured["chain"]),
         }  # fmt: skip
     return found
 
