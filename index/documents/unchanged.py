@@ -114,23 +114,6 @@ class UnchangedFiles:
             write_file(self._path, blake3(content).digest() + content)
 
 
-def were_read_so(root: Path, reading: str) -> bool:
-    """Whether the files of the live snapshot are known to have been read in this way (see `UnchangedFiles`).
-
-    What is known of single files is neither read nor checked, because it is not used.
-    """
-    try:
-        with (root / STATES).open("rb") as file:
-            file.seek(_DIGEST)
-            return _is_of(pa.ipc.open_file(pa.PythonFile(file)).schema, reading)
-    except (OSError, pa.ArrowException):
-        return False
-
-
-def _is_of(schema: pa.Schema, reading: str) -> bool:
-    return bool(schema.metadata == {b"reading": reading.encode()})
-
-
 def _texts(names: Sequence[str]) -> pa.Array:
     """Names as a column; null for those that are not UTF-8, whose files are never read."""
     try:
@@ -150,6 +133,6 @@ def _read(path: Path, reading: str) -> pa.RecordBatch:
     if content.size <= _DIGEST or blake3(content[_DIGEST:]).digest() != content[:_DIGEST].to_pybytes():
         return nothing
     file = pa.ipc.open_file(content[_DIGEST:])
-    if not _is_of(file.schema, reading) or file.num_record_batches != 1:
+    if file.schema.metadata != {b"reading": reading.encode()} or file.num_record_batches != 1:
         return nothing
     return file.get_batch(0)

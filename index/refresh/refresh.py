@@ -16,11 +16,11 @@ import numpy as np
 from index.documents.chunking import MODEL_TOKENS_PER_TOKEN, Chunker, ChunkSettings
 from index.documents.document import Document, Skipped
 from index.documents.extracted import ExtractedTexts
-from index.documents.folder import read_documents, read_files, reading_of
+from index.documents.folder import IGNORE_FILE, read_documents, read_files, reading_of
 from index.documents.formats.settings import ReadSettings
 from index.documents.lengths import ModelTokenizer
 from index.documents.scans import RecognitionProgress, Scans
-from index.documents.unchanged import UnchangedFiles, were_read_so
+from index.documents.unchanged import UnchangedFiles
 from index.encoders.cache import encode_with_cache
 from index.encoders.encoder import Progress, TextEncoder, Vectors
 from index.errors import CorruptSnapshot, IndexFault, NoSnapshot, TooManyRemovals
@@ -32,7 +32,7 @@ from index.refresh.told import rows_of_files
 from index.store.folder import current_id, make_live, read_manifest, write_manifest, writing
 from index.store.kinds import VectorSettings
 from index.store.maintenance import prune
-from index.store.manifest import Manifest
+from index.store.manifest import Manifest, reading_hash
 from index.store.segment import Segment
 from index.store.snapshot import Snapshot, document_table
 from index.store.terms import AUTO, Analysis
@@ -162,8 +162,8 @@ def refresh(
             cannot be read are lost.
         check_content: read every file, also those whose size and times did not change.
         told: names of the files that changed, came or went, and of folders in which any did, as `read_files` takes
-            them: nothing else is looked at. None, or an empty name among them: the changes are found in the whole
-            folder; so are they where the live snapshot was made with other settings.
+            them: nothing else is looked at. None, or an empty name or the ignore file among them: the changes
+            are found in the whole folder; so are they where the live snapshot was made with other settings.
         wait: wait for another writer instead of failing.
         gate: asked about the new snapshot before it becomes the live one. If it refuses, the snapshot is written and
             held back.
@@ -182,7 +182,7 @@ def refresh(
         OSError: the disk is full or not writable; the live snapshot is untouched.
     """
     settings = settings or RefreshSettings()
-    if told is not None and "" in told:
+    if told is not None and ("" in told or IGNORE_FILE in told):
         told = None
     task = _Refresh(
         Path(root), Path(folder), encoder, settings, settings.chunking(encoder), rebuild, check_content, told, gate,
@@ -226,6 +226,10 @@ class _Refresh:
     building: Progress | None
     scans: Scans
     clock: Timings = field(default_factory=Timings)
+
+    @property
+    def how_read(self) -> str:
+        return reading_of(self.folder, self.settings.reading)
 
     def foretell(self) -> RefreshReport:
         found = self.look()
@@ -271,12 +275,12 @@ class _Refresh:
     ) -> tuple[UnchangedFiles | None, ExtractedTexts, list[Document], list[Skipped], Rows]:
         """Read what changed: the documents, what was skipped, and the rows of the documents that stand unread."""
         reading = self.settings.reading
-        how = reading_of(self.folder, reading)
+        how = self.how_read
         extracted = ExtractedTexts(self.root, reading)
         # A file may stay unread only if the live snapshot has its chunks as they are wanted now.
         usable = base is not None and base.settings == self.chunking and not self.check_content
         live = base.document_table if base and usable else document_table([])
-        if self.told is not None and usable and were_read_so(self.root, how):
+        if self.told is not None and base and usable and base.manifest.reading == reading_hash(how):
             found = read_files(self.folder, self.told, reading, extracted, self.scans)
             standing = np.delete(np.arange(len(live)), rows_of_files(live, found.names, self.folder))
             return None, extracted, found.documents, found.skipped, standing
@@ -303,7 +307,7 @@ class _Refresh:
         """Write everything but the manifest; nothing if the snapshot is known from before."""
         writer = SnapshotWriter(
             self.root, found.target, _parent(self.root, found.target), self.encoder, self.chunking,
-            self.settings.vectors, self.building, self.settings.analysis(),
+            self.settings.vectors, self.building, self.settings.analysis(), reading_hash(self.how_read),
         )  # fmt: skip
         if known is not None:
             return writer.bring_back(known)

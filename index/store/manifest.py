@@ -61,6 +61,7 @@ class Manifest:
     Attributes:
         analysis: how the passages of all segments became terms.
         held: why a gate held the snapshot back, a sentence for each reason; empty if none did.
+        reading: hash of everything but the files that decides what is read from them; empty if it is not known.
         sequence: increases with every manifest that is written; `created` does not, because a clock may be set back.
     """
 
@@ -79,6 +80,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     held: tuple[str, ...] = ()
     sequence: int = 0
+    reading: str = ""
 
     def to_bytes(self) -> bytes:
         content = {"format": FORMAT, **msgspec.to_builtins(self)}
@@ -123,11 +125,17 @@ def _parsed(path: str, state: tuple[int, ...]) -> Manifest:
         "held": tuple(content["held"]),
         "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},
     }
-    return Manifest(**{field.name: known[field.name] for field in fields(Manifest)})
+    # Manifests from before `reading` was kept have none.
+    return Manifest(**{field.name: known[field.name] for field in fields(Manifest) if field.name in known})
 
 
 _REBUILD = "rebuild the index with `ragft index build --rebuild`."
 _WAY_OUT = f"go back to another snapshot with `ragft index rollback`, or {_REBUILD}"
+
+
+def reading_hash(reading: str) -> str:
+    """What `Manifest.reading` is of a text such as `index.documents.folder.reading_of` gives."""
+    return blake3(reading.encode()).hexdigest()[:16]
 
 
 def hash_bytes(data: bytes) -> FileEntry:

@@ -70,6 +70,7 @@ class SnapshotWriter:
         vector_settings: how new segments store their vectors; None: the defaults.
         progress: called with the rows done while a graph or lists are built.
         analysis: how passages become terms. Where the base's became others, its postings are written anew.
+        reading: see `Manifest`.
     """
 
     root: Path
@@ -80,6 +81,7 @@ class SnapshotWriter:
     vector_settings: VectorSettings | None = None
     progress: Progress | None = None
     analysis: Analysis = field(default_factory=Analysis)
+    reading: str = ""
 
     def write(
         self, base: Snapshot | None, gone: set[str], chunks: Sequence[Chunk], vectors: Vectors, documents: pa.Table
@@ -113,12 +115,15 @@ class SnapshotWriter:
             dimension=self.encoder.dimension, settings=self.settings, analysis=self.analysis, documents=len(documents),
             chunks=sum(entry.rows - entry.removed for entry in entries),
             documents_file=files.write_documents(self.target, documents), segments=tuple(entries),
-            files=files.entries, sequence=_next_sequence(self.root),
+            files=files.entries, sequence=_next_sequence(self.root), reading=self.reading,
         )  # fmt: skip
 
     def bring_back(self, known: Snapshot) -> Manifest:
         """The manifest for a snapshot whose content is wanted again; nothing is written."""
-        return replace(known.manifest, parent=self.parent, created=_now(), held=(), sequence=_next_sequence(self.root))
+        return replace(
+            known.manifest, parent=self.parent, created=_now(), held=(), sequence=_next_sequence(self.root),
+            reading=self.reading,
+        )  # fmt: skip
 
 
 def _carry_over(

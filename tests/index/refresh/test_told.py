@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -15,9 +16,11 @@ from support.indexes import HashEncoder, WordTokenizer, Write
 
 from index.documents.folder import read_files
 from index.documents.formats.settings import ReadSettings
-from index.documents.unchanged import STATES
 from index.errors import TooManyRemovals
+from index.refresh.gate import Verdict
 from index.refresh.refresh import RefreshReport, RefreshSettings, refresh
+from index.store.folder import current_id, read_manifest, write_manifest
+from index.store.maintenance import rollback
 from index.store.snapshot import Snapshot
 
 BOARD = "labels: [board]\n"
@@ -129,7 +132,9 @@ def test_too_many_removals_are_refused_as_always(
         told("x", settings=RefreshSettings(allow_removal=0.5))
 
 
-@pytest.mark.parametrize("change", ["first", "chunking", "reading", "states lost", "folder itself"])
+@pytest.mark.parametrize(
+    "change", ["first", "chunking", "reading", "held", "rollback", "older program", "folder itself"]
+)
 def test_whole_folder_is_looked_at_where_names_are_not_enough(
     change: str, tmp_path: Path, write: Write, fake: HashEncoder
 ) -> None:
@@ -142,10 +147,19 @@ def test_whole_folder_is_looked_at_where_names_are_not_enough(
         settings = RefreshSettings(max_tokens=40)
     if change == "reading":
         settings = RefreshSettings(reading=ReadSettings(default_labels=("staff",)))
-    if change == "states lost":
-        (root / STATES).unlink()
+    if change in ("held", "rollback"):
+        # The last reading of all files was with these settings, but the live snapshot is not from it.
+        settings = RefreshSettings(reading=ReadSettings(default_labels=("staff",)))
+        gate = (lambda new, live: Verdict(False, "Lost.")) if change == "held" else None
+        refresh(root, folder, fake, settings, gate=gate)
+        write({"a.md": "white", "b.md": "yellow"})
+    if change == "rollback":
+        rollback(root)
+    if change == "older program":
+        write_manifest(root, replace(read_manifest(root, current_id(root)), reading=""))
     plan = refresh(root, folder, fake, settings, told=[""] if change == "folder itself" else ["a.md"]).plan
     assert plan.added + plan.changed == ("a.md", "b.md")
+    assert set(labels_of(root).values()) == {settings.reading.default_labels}
 
 
 def test_names_never_lead_out_of_the_folder(tmp_path: Path, write: Write) -> None:
