@@ -133,7 +133,7 @@ def test_too_many_removals_are_refused_as_always(
 
 
 @pytest.mark.parametrize(
-    "change", ["first", "chunking", "reading", "held", "rollback", "older program", "folder itself"]
+    "change", ["first", "chunking", "reading", "held", "rollback", "older program", "folder itself", "ignore file"]
 )
 def test_whole_folder_is_looked_at_where_names_are_not_enough(
     change: str, tmp_path: Path, write: Write, fake: HashEncoder
@@ -157,7 +157,8 @@ def test_whole_folder_is_looked_at_where_names_are_not_enough(
         rollback(root)
     if change == "older program":
         write_manifest(root, replace(read_manifest(root, current_id(root)), reading=""))
-    plan = refresh(root, folder, fake, settings, told=[""] if change == "folder itself" else ["a.md"]).plan
+    names = {"folder itself": [""], "ignore file": [".ragftignore"]}
+    plan = refresh(root, folder, fake, settings, told=names.get(change, ["a.md"])).plan
     assert plan.added + plan.changed == ("a.md", "b.md")
     assert set(labels_of(root).values()) == {settings.reading.default_labels}
 
