@@ -124,8 +124,6 @@ def read_files(
         IndexFault: a pattern is not valid, the ignore file cannot be read, or what recognises characters is missing.
     """
     folder, settings, told = Path(folder), settings or ReadSettings(), set(names)
-    # What has the name of a part of a file (`a.csv#1`) may be that part.
-    told |= {name[:place] for name in told for place, letter in enumerate(name) if letter == "#"}
     refuse_missing(folder)
     refuse_missing_recognition(settings.ocr)
     above = {parent for name in told for parent in _parents(name)}
@@ -136,10 +134,17 @@ def read_files(
 
     # Names alone: the state of a file beside those told would not be used.
     found, skipped = _visible_files(folder, lambda name: False, lambda name: name in above or is_told(name))
+    # What has the name of a part of a file (`a.csv#1`) may be that part.
+    told |= {name[:place] for name in told for place, letter in enumerate(name) if letter == "#"} & found.keys()
     present = side_files(found)
-    # Those that are gone, too: their documents must be read anew.
-    sides = present if told <= found.keys() else side_files({*found, *told})
-    affected = {name for name in sides.described() if not told.isdisjoint(sides.of(name))}
+    # With those that are gone, too.
+    with_told = present if told <= found.keys() else side_files({*found, *told})
+    taken = {side for name in told for side in with_told.of(name)}
+    views = [present, with_told]
+    if taken:  # from another document, to which they belonged before or do now
+        views.append(side_files(found.keys() - told))
+    touched = told | taken
+    affected = {name for sides in views for name in sides.described() if not touched.isdisjoint(sides.of(name))}
     is_wanted = _chosen_by_patterns(folder, settings)
     wanted: list[str] = []
     ignored: list[str] = []
@@ -153,6 +158,11 @@ def read_files(
         for _, read, passed in reading.all(wanted):
             documents += read
             skipped += passed
+        # A part may have the name of another file; which of the two counts is decided where both are known.
+        rivals = sorted({document.id for document in documents} & found.keys() - set(wanted))
+        for _, read, passed in reading.all(name for name in rivals if is_wanted is None or is_wanted(name)):
+            documents += read
+            skipped += passed
     linked = [name for name in told if not found.keys().isdisjoint(_parents(name))]
     passed_over = [name for name in wanted if name in told and is_passed_over(name)]
     for unread, why in (
@@ -162,7 +172,7 @@ def read_files(
     ):
         skipped += [Skipped(printable(name), why, by_rule=True) for name in unread]
     documents, repeated = _with_unique_ids(documents)
-    return FilesRead(documents, _by_path(skipped + repeated), frozenset(told | affected))
+    return FilesRead(documents, _by_path(skipped + repeated), frozenset(told | affected | set(rivals)))
 
 
 def _parents(name: str) -> list[str]:

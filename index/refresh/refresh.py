@@ -29,7 +29,7 @@ from index.refresh.estimate import Estimate, estimate, remember_rate
 from index.refresh.gate import Gate, Verdict
 from index.refresh.planning import Changes, RefreshPlan, Rows, base_of, changes, snapshot_id
 from index.refresh.told import rows_of_files
-from index.store.folder import current_id, make_live, read_manifest, write_manifest, writing
+from index.store.folder import current_id, make_live, read_manifest, readable_manifests, write_manifest, writing
 from index.store.kinds import VectorSettings
 from index.store.maintenance import prune
 from index.store.manifest import Manifest, reading_hash
@@ -227,6 +227,11 @@ class _Refresh:
     scans: Scans
     clock: Timings = field(default_factory=Timings)
 
+    def continues(self, base: Snapshot, how: str) -> bool:
+        """Whether a snapshot is the last that was written, and of files that were read in this way."""
+        newest = max(manifest.sequence for manifest in readable_manifests(self.root))
+        return (base.manifest.sequence, base.manifest.reading) == (newest, reading_hash(how))
+
     @property
     def how_read(self) -> str:
         return reading_of(self.folder, self.settings.reading)
@@ -277,10 +282,11 @@ class _Refresh:
         reading = self.settings.reading
         how = self.how_read
         extracted = ExtractedTexts(self.root, reading)
-        # A file may stay unread only if the live snapshot has its chunks as they are wanted now.
+        # A file may stay unread only if the live snapshot has its chunks as they are wanted now; untold, only if that
+        # is the newest, because what was told for one that was held back or left is not in it.
         usable = base is not None and base.settings == self.chunking and not self.check_content
         live = base.document_table if base and usable else document_table([])
-        if self.told is not None and base and usable and base.manifest.reading == reading_hash(how):
+        if self.told is not None and base and usable and self.continues(base, how):
             found = read_files(self.folder, self.told, reading, extracted, self.scans)
             standing = np.delete(np.arange(len(live)), rows_of_files(live, found.names, self.folder))
             return None, extracted, found.documents, found.skipped, standing

@@ -133,7 +133,13 @@ def folder_changes(folder: Path) -> Iterator[Changed]:
 
 
 def _told(folder: Path, paths: Iterable[str]) -> Changed:
-    """What a refresh is to be told of changed paths: neither hidden files, which are no documents, nor too many."""
+    """What a refresh is to be told of changed paths: neither hidden files, which are no documents, nor too many.
+
+    Where there are links, any path may be what one of them leads to.
+    """
+    paths = list(paths)
+    if paths and _has_links(folder):
+        return EVERYTHING
     bases = [os.path.abspath(folder), os.path.realpath(folder)]  # noqa: PTH100, one is what the system reports
     names: set[str] = set()
     for path in paths:
@@ -144,6 +150,19 @@ def _told(folder: Path, paths: Iterable[str]) -> Changed:
         if not is_hidden(name) or "meta" in name.lower():
             names.add(name)
     return frozenset(names)
+
+
+def _has_links(folder: Path) -> bool:
+    """Whether there is a link below a folder, as in one that Kubernetes mounts; hidden ones count."""
+    waiting = [str(folder)]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    return True
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+    return False
 
 
 def _opened(folder: Path) -> int | None:

@@ -74,9 +74,12 @@ def refresh(
 def names_told(app: Application, paths: Sequence[Path]) -> list[str]:
     """The names below `index.documents.folder` of files and folders that a refresh is told of.
 
+    What neither exists nor is indexed is said and left out: there is nothing to do about it.
+
     Raises:
-        UsageError: a path is outside the folder, or neither exists nor is indexed.
+        UsageError: a path is outside the folder, or there is nothing to do about any.
     """
+    from index.documents.side_files import described_file
     from index.refresh.told import rows_of_files
     from index.store.snapshot import Snapshot
 
@@ -85,16 +88,21 @@ def names_told(app: Application, paths: Sequence[Path]) -> list[str]:
     for path, name in names.items():
         if name is None:
             raise UsageError(f"{path} is not in the folder of documents {folder}; name files or folders in it.")
-    gone = {path: str(name) for path, name in names.items() if not os.path.lexists(path)}
+    told = {path: str(name) for path, name in names.items()}
+    gone = {path: name for path, name in told.items() if not os.path.lexists(path)}
     if gone:
         try:
             documents = Snapshot.open(app.index_root).document_table
         except NoSnapshot:
             documents = None
         for path, name in gone.items():
-            if documents is None or not len(rows_of_files(documents, [name], folder)):
-                raise UsageError(f"{path} neither exists nor is indexed; name what changed in {folder}.")
-    return [str(name) for name in names.values()]
+            known = [name, described_file(name) or name]
+            if documents is None or not len(rows_of_files(documents, known, folder)):
+                app.reporter.say(f"{path} neither exists nor is indexed")
+                del told[path]
+    if not told:
+        raise UsageError(f"Nothing that was named exists or is indexed; name what changed in {folder}.")
+    return list(told.values())
 
 
 def refresh_or_stop(app: Application) -> RefreshReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import msgspec
@@ -36,11 +37,12 @@ async def refresh_index(request: Request[Any, Any, Any], deployment: Deployed) -
     Where the gate holds the new snapshot back, the answer is 422 with the error and all that is answered otherwise.
     """
     asked = await read_body(request, RefreshRequest, empty=b"{}")
-    for name in asked.documents or ():
+    told = None if asked.documents is None else [name.removesuffix("/") for name in asked.documents]
+    for name in told or ():
         if not _is_name(name):
             raise ApiError(400, f"{name[:100]!r} is not the path of a document below its folder.", "documents")
     report = await deployment.refresh_index(
-        told=asked.documents, dry_run=asked.dry_run, ask_gate=asked.gate, allow_removal=asked.allow_removal
+        told=told, dry_run=asked.dry_run, ask_gate=asked.gate, allow_removal=asked.allow_removal
     )
     values = {
         "index_version": report.snapshot_id,
@@ -58,7 +60,8 @@ async def refresh_index(request: Request[Any, Any, Any], deployment: Deployed) -
 
 def _is_name(name: str) -> bool:
     """Whether a text is the plain path of something below a folder, such as `guides/setup.md`."""
-    return name.isprintable() and all(part not in ("", ".", "..") for part in name.split("/"))
+    has_control = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    return not has_control and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def _reason(item: Skipped) -> dict[str, str]:

@@ -132,8 +132,51 @@ def test_too_many_removals_are_refused_as_always(
         told("x", settings=RefreshSettings(allow_removal=0.5))
 
 
+def test_document_that_takes_a_side_file_from_another_is_looked_at_with_that_one(
+    tmp_path: Path, write: Write, fake: HashEncoder, told: Callable[..., RefreshReport]
+) -> None:
+    refresh(tmp_path / "index", write({"A.md": "open", "a.md.meta.yaml": BOARD, "b.md": "b"}), fake)
+    assert labels_of(tmp_path / "index") == {"b.md": ()}
+    write({"A.md": "open", "a.md": "closed", "a.md.meta.yaml": BOARD, "b.md": "b"})
+    assert told("a.md").plan.added == ("A.md", "a.md")
+    assert labels_of(tmp_path / "index") == {"A.md": (), "a.md": ("board",), "b.md": ()}
+    write({"A.md": "open", "a.md.meta.yaml": BOARD, "b.md": "b"})
+    plan = told("a.md").plan
+    assert (plan.removed, plan.kept) == (("a.md",), ("A.md",))
+
+
+def test_part_with_the_name_of_a_file_does_not_open_that_file(
+    tmp_path: Path, write: Write, fake: HashEncoder, told: Callable[..., RefreshReport]
+) -> None:
+    files = {"t.csv": "id,text\n1.md,row\n", "t.csv#1.md": "---\nlabels: [board]\n---\nfile\n", "b.md": "b"}
+    refresh(tmp_path / "index", write(files), fake)
+    before = labels_of(tmp_path / "index")
+    write({**files, "t.csv": "id,text\n1.md,row\n2,other\n"})
+    assert told("t.csv").plan.added == ("t.csv#2",)
+    assert labels_of(tmp_path / "index") == {**before, "t.csv#2": ()}
+
+
+def test_name_that_begins_with_a_number_sign_is_only_a_name(
+    tmp_path: Path, write: Write, fake: HashEncoder, told: Callable[..., RefreshReport]
+) -> None:
+    refresh(tmp_path / "index", write({"a.md": "a", "C/b.md": "b", "C#/c.md": "c"}), fake)
+    write({"a.md": "other", "C/b.md": "other", "C#/c.md": "other"})
+    assert told("#a.md#", "C#/c.md").plan.changed == ("C#/c.md",)
+
+
 @pytest.mark.parametrize(
-    "change", ["first", "chunking", "reading", "held", "rollback", "older program", "folder itself", "ignore file"]
+    "change",
+    [
+        "first",
+        "chunking",
+        "reading",
+        "held",
+        "held by another",
+        "rollback",
+        "older program",
+        "folder itself",
+        "ignore file",
+    ],
 )
 def test_whole_folder_is_looked_at_where_names_are_not_enough(
     change: str, tmp_path: Path, write: Write, fake: HashEncoder
@@ -153,6 +196,9 @@ def test_whole_folder_is_looked_at_where_names_are_not_enough(
         gate = (lambda new, live: Verdict(False, "Lost.")) if change == "held" else None
         refresh(root, folder, fake, settings, gate=gate)
         write({"a.md": "white", "b.md": "yellow"})
+    if change == "held by another":
+        # What was told for it is not in the live snapshot.
+        refresh(root, folder, fake, told=["b.md"], gate=lambda new, live: Verdict(False, "Lost."))
     if change == "rollback":
         rollback(root)
     if change == "older program":

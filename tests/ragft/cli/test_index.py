@@ -79,13 +79,16 @@ def test_refresh_of_named_documents_looks_at_nothing_else(index: Ragft, domain: 
 def test_named_path_that_is_no_document_is_refused_before_anything_is_done(index: Ragft, domain: Domain) -> None:
     domain.page("dogs.md", "# Dogs\n\nA dog barks.\n")
     documents = domain.folder / "documents"
-    for path, sentence in (
-        (documents / "typo.md", "neither exists nor is indexed"),
-        (domain.config, "is not in the folder of documents"),
+    for paths, sentence in (
+        ([documents / "typo.md"], "Nothing that was named exists or is indexed"),
+        ([documents / "dogs.md", domain.config], "is not in the folder of documents"),
     ):
-        ended = index("refresh", documents / "dogs.md", path)
+        ended = index("refresh", *paths)
         assert ended.status == 2 and sentence in ended.sentence
-    assert index("refresh", "--json").values["added"] == 1
+    ended = index("refresh", documents / "dogs.md", documents / "gone.png", documents / "cats.md.meta.yaml")
+    assert ended.status == 0 and "gone.png neither exists nor is indexed" in ended.err
+    assert "cats.md.meta.yaml" not in ended.err
+    assert "1 document added" in ended.out
 
 
 def test_dry_run_names_the_first_of_many_documents(index: Ragft, domain: Domain) -> None:

@@ -194,6 +194,21 @@ def test_hidden_files_are_no_change_unless_they_may_be_meant_as_side_files(chang
     assert changes.next() == {".a.md.meta.yaml"}
 
 
+def test_folder_with_links_is_looked_at_as_a_whole(changes: Changes, tmp_path: Path) -> None:
+    """As Kubernetes mounts one: each file links through a hidden link, which is swapped."""
+    folder = tmp_path / "documents"
+    for version in ("1", "2"):
+        (folder / f"..{version}").mkdir(parents=True)
+        (folder / f"..{version}" / "pay.md").write_text(version)
+    (folder / "..data").symlink_to("..1")
+    (folder / "pay.md").symlink_to("..data/pay.md")
+    changes.next()
+    changes.settle()
+    (folder / "..new").symlink_to("..2")
+    (folder / "..new").replace(folder / "..data")
+    assert changes.next() == watch.EVERYTHING
+
+
 def test_more_names_than_can_be_told_are_everything(changes: Changes, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     folder.mkdir()

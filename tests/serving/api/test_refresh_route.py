@@ -161,6 +161,7 @@ def test_documents_that_are_named_are_all_that_is_looked_at(served: Running, doc
     status, done = ask(served, documents=["cats.md"])
     assert (status, done["added"], done["changed"], done["unchanged"]) == (200, 1, 0, 2)
     assert ask(served, documents=[])[1]["published"] is False
+    assert ask(served, documents=["folder/", "\u0646\u200c.md", "Screenshot\u202f1.md"])[0] == 200
     assert ask(served)[1]["changed"] == 1
 
 

@@ -15,6 +15,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,7 +57,6 @@ _TYPE_SIZE = 1.09
 _SAME_SIZE = 0.12
 """By how much measured heights of one type differ: 8.2 to 9.8 on that page."""
 
-_TOO_SLOW = "it takes more than"
 
 _VALUES = re.compile(r"(bbox|baseline|x_size|x_wconf) ([-\d. ]+)")
 _DIVIDED_END = re.compile(r"(?<=\w)-$")
@@ -91,8 +91,8 @@ class RecognisedPage(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether another try with the same settings would end in the same way."""
-        return not self.failure or self.failure.startswith(_TOO_SLOW)
+        """Whether another try with the same settings would end in the same way; a busy machine may be too slow once."""
+        return not self.failure
 
     def to_json(self) -> bytes:
         return json.dumps(self).encode()
@@ -124,7 +124,7 @@ def recognised_pages(
             for number in numbers:
                 if len(begun) == at_once:
                     yield begun.popleft().result()
-                begun.append(pool.submit(_recognised, number, *_drawn(pdf, number), settings))
+                begun.append(pool.submit(_recognised, number, _drawn(pdf, number), settings))
             while begun:
                 yield begun.popleft().result()
     finally:
@@ -141,19 +141,46 @@ def shows_nothing(page: Any) -> bool:
     return bool(small.max() == small.min())
 
 
-def _drawn(pdf: Any, number: int) -> tuple[Image, float]:
-    """The picture of a page in shades of grey, and its resolution in dots per inch."""
+@dataclass(frozen=True)
+class _Drawn:
+    """A page as a picture in shades of grey.
+
+    Attributes:
+        dpi: its resolution in dots per inch.
+        is_whole: whether the pictures on it can be drawn; only asked of a page that shows nothing.
+    """
+
+    image: Image
+    dpi: float
+    is_blank: bool
+    is_whole: bool
+
+
+def _drawn(pdf: Any, number: int) -> _Drawn:
     page = pdf[number - 1]
     width, height = page.get_size()
     scale = min(_DPI / 72, math.sqrt(_MOST_PIXELS / (width * height)))
     image: Image = page.render(scale=scale, grayscale=True).to_pil()
-    page.close()
-    return image, 72 * scale
-
-
-def _recognised(number: int, image: Image, dpi: float, settings: OcrSettings) -> RecognisedPage:
     shades = np.asarray(image)
-    if int(shades.max()) - int(shades.min()) <= _ONE_COLOUR:
+    is_blank = int(shades.max()) - int(shades.min()) <= _ONE_COLOUR
+    is_whole = not is_blank or all(_can_be_drawn(item) for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE]))
+    page.close()
+    return _Drawn(image, 72 * scale, is_blank, is_whole)
+
+
+def _can_be_drawn(picture: Any) -> bool:
+    try:
+        picture.get_bitmap().close()
+    except pdfium.PdfiumError:
+        return False
+    return True
+
+
+def _recognised(number: int, drawn: _Drawn, settings: OcrSettings) -> RecognisedPage:
+    image, dpi = drawn.image, drawn.dpi
+    if not drawn.is_whole:
+        return RecognisedPage.failed(number, "its picture is damaged")
+    if drawn.is_blank:
         return RecognisedPage(number, PageLines([], 0.0, 72 * image.height / dpi), None, is_blank=True)
     try:
         page = _read(number, image, dpi, settings)
@@ -168,7 +195,7 @@ def _recognised(number: int, image: Image, dpi: float, settings: OcrSettings) ->
 
 def _reason(error: RuntimeError, settings: OcrSettings) -> str:
     if "timeout" in str(error):
-        return f"{_TOO_SLOW} index.documents.ocr.seconds_per_page, {settings.seconds_per_page:g} seconds"
+        return f"it takes more than index.documents.ocr.seconds_per_page, {settings.seconds_per_page:g} seconds"
     return f"tesseract failed ({first_line(error)[:200]})"
 
 
