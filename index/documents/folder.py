@@ -94,8 +94,8 @@ class FilesRead:
     Attributes:
         documents: sorted by id.
         skipped: sorted by path.
-        names: the files and folders that were looked at: those named, and the documents that a named side file
-            describes.
+        names: the files and folders that were looked at: those named, and documents whose side files they are, share or
+            take.
     """
 
     documents: list[Document]
