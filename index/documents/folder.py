@@ -146,11 +146,12 @@ def read_files(
     touched = told | taken
     affected = {name for sides in views for name in sides.described() if not touched.isdisjoint(sides.of(name))}
     is_wanted = _chosen_by_patterns(folder, settings)
-    wanted: list[str] = []
-    ignored: list[str] = []
-    for name in sorted(name for name in found if name in affected or is_told(name)):
-        is_read = not is_hidden(name) and (is_wanted is None or is_wanted(name))
-        (wanted if is_read else ignored).append(name)
+
+    def is_read(name: str) -> bool:
+        return not is_hidden(name) and (is_wanted is None or is_wanted(name))
+
+    asked = sorted(name for name in found if name in affected or is_told(name))
+    wanted = [name for name in asked if is_read(name)]
     documents: list[Document] = []
     scans = scans or Scans(None, settings.ocr)
     with ReaderProcess(settings) as process:
@@ -160,13 +161,13 @@ def read_files(
             skipped += passed
         # A part may have the name of another file; which of the two counts is decided where both are known.
         rivals = sorted({document.id for document in documents} & found.keys() - set(wanted))
-        for _, read, passed in reading.all(name for name in rivals if is_wanted is None or is_wanted(name)):
+        for _, read, passed in reading.all(filter(is_read, rivals)):
             documents += read
             skipped += passed
     linked = [name for name in told if not found.keys().isdisjoint(_parents(name))]
-    passed_over = [name for name in wanted if name in told and is_passed_over(name)]
+    ignored = [name for name in asked if name in told and (is_passed_over(name) or not is_read(name))]
     for unread, why in (
-        ([*passed_over, *(name for name in ignored if name in told)], "ignored by its name or by a pattern"),
+        (ignored, "ignored by its name or by a pattern"),
         ([name for name in told - found.keys() if is_hidden(name)], "hidden, or in a hidden folder"),
         (linked, "in a folder that is a link, which is not followed"),
     ):

@@ -10,7 +10,6 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from blake3 import blake3
 
@@ -23,8 +22,7 @@ from index.store.manifest import FORMAT
 from index.store.segment import Segment
 from index.store.snapshot import DocumentEntry, Snapshot, document_table
 from index.store.terms import Analysis
-
-Rows = npt.NDArray[np.int64]
+from index.store.vectors import Rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from index.errors import CorruptSnapshot, IndexFault, NoSnapshot, TooManyRemoval
 from index.refresh.absent import too_many
 from index.refresh.estimate import Estimate, estimate, remember_rate
 from index.refresh.gate import Gate, Verdict
-from index.refresh.planning import Changes, RefreshPlan, Rows, base_of, changes, snapshot_id
+from index.refresh.planning import Changes, RefreshPlan, base_of, changes, snapshot_id
 from index.refresh.told import rows_of_files
 from index.store.folder import current_id, make_live, read_manifest, readable_manifests, write_manifest, writing
 from index.store.kinds import VectorSettings
@@ -36,6 +36,7 @@ from index.store.manifest import Manifest, reading_hash
 from index.store.segment import Segment
 from index.store.snapshot import Snapshot, document_table
 from index.store.terms import AUTO, Analysis
+from index.store.vectors import Rows
 from index.store.writer import SnapshotWriter, sweep
 from index.timings import Timings
 

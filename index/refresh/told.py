@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from index.documents.files import printable
 from index.documents.formats import format_of
-
-Rows = npt.NDArray[np.int64]
+from index.store.vectors import Rows
 
 
 def rows_of_files(documents: pa.Table, names: Collection[str], folder: Path) -> Rows:
@@ -23,7 +23,7 @@ def rows_of_files(documents: pa.Table, names: Collection[str], folder: Path) -> 
         names: their paths below `folder`, which holds the files that exist.
     """
     ids = documents["id"].combine_chunks()
-    found = {row for name in names if _is_text(name) for row in _rows_of(ids, name, folder)}
+    found = {row for name in names if printable(name) == name for row in _rows_of(ids, name, folder)}
     return np.array(sorted(found), dtype=np.int64)
 
 
@@ -34,7 +34,7 @@ def _rows_of(ids: pa.Array, name: str, folder: Path) -> Iterator[int]:
     yield from range(_first(ids, name + "/"), _first(ids, name + "0"))  # "0" follows "/"
     for row in range(_first(ids, name + "#"), _first(ids, name + "$")):  # "$" follows "#"
         # Part of a file, such as a row of a table; or a file whose own name has this beginning.
-        if not any(format_of(part) and _is_there(folder / part) for part in _beyond(ids[row].as_py(), name)):
+        if not any(format_of(part) and os.path.lexists(folder / part) for part in _beyond(ids[row].as_py(), name)):
             yield row
 
 
@@ -44,23 +44,6 @@ def _beyond(document: str, name: str) -> Iterator[str]:
     yield from (document[:end] for end in (*ends, len(document)))
 
 
-def _is_there(path: Path) -> bool:
-    try:
-        path.lstat()
-    except OSError:
-        return False
-    return True
-
-
 def _first(ids: pa.Array, text: str) -> int:
     """The first row whose id is not below a text."""
     return bisect_left(ids, text, key=lambda value: str(value))
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is valid UTF-8; documents have no other ids."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

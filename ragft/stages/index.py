@@ -84,11 +84,12 @@ def names_told(app: Application, paths: Sequence[Path]) -> list[str]:
     from index.store.snapshot import Snapshot
 
     folder = app.config.index.documents.folder
-    names = {path: name_below(path, folder) for path in paths}
-    for path, name in names.items():
+    told: dict[Path, str] = {}
+    for path in paths:
+        name = name_below(path, folder)
         if name is None:
             raise UsageError(f"{path} is not in the folder of documents {folder}; name files or folders in it.")
-    told = {path: str(name) for path, name in names.items()}
+        told[path] = name
     gone = {path: name for path, name in told.items() if not os.path.lexists(path)}
     if gone:
         try:

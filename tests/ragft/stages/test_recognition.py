@@ -7,33 +7,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.domains import application
+from support.domains import Quiet, application
 from support.indexes import HashEncoder, WordTokenizer
 from support.scans import FakeTesseract, needs_wrapper, scan
 
 from ragft.config import Config
-from ragft.console import Advance, Reporter, duration
+from ragft.console import Advance, duration
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.reading import read
 from ragft.stages.recognition import recognition_line, recognition_progress
 
 
-class Told(Reporter):
-    """Keeps what it says, and the bars that begin and end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
+class Told(Quiet):
+    """Remembers the bars that begin and end, too."""
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Advance]:
-        self.lines.append(f"begin {title}")
+        self.said.append(f"begin {title}")
         yield lambda done, total, note="": None
-        self.lines.append(f"end {title}")
+        self.said.append(f"end {title}")
 
 
 @pytest.mark.parametrize("seconds", [None, 20.0])
@@ -43,7 +36,7 @@ def test_short_recognition_is_not_announced(seconds: float | None) -> None:
         advance = recognition_progress(told, phase)
         advance(0, 10, seconds)
         advance(4, 10, seconds)
-    assert told.lines == ["begin Recognising pages", "end Recognising pages"]
+    assert told.said == ["begin Recognising pages", "end Recognising pages"]
 
 
 def test_long_recognition_is_announced_once_as_soon_as_its_time_is_known() -> None:
@@ -52,7 +45,7 @@ def test_long_recognition_is_announced_once_as_soon_as_its_time_is_known() -> No
         advance = recognition_progress(told, phase)
         for done, seconds in ((0, None), (4, 400.0), (5, 300.0)):
             advance(done, 204, seconds)
-    (line,) = [line for line in told.lines if "will take" in line]
+    (line,) = [line for line in told.said if "will take" in line]
     assert line.startswith("Recognising 200 scanned pages will take about 7 minutes, as measured here")
 
 
@@ -61,7 +54,7 @@ def test_phases_end_one_another() -> None:
     with told.phases() as phase:
         for title in ("a", "a", "b"):
             phase(title)(1, 2, "")
-    assert told.lines == ["begin a", "end a", "begin b", "end b"]
+    assert told.said == ["begin a", "end a", "begin b", "end b"]
 
 
 def test_times_are_said_in_words() -> None:
