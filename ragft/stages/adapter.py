@@ -39,6 +39,10 @@ def _finetune(app: Application) -> Artifact:
         settings = app.config.finetune
         trainer = importlib.import_module(METHODS[settings.method].trainer)
         train_rows, validation = rendered(app, "train"), rendered(app, "validation")
+        if not (folder / "checkpoint.safetensors").exists():
+            from ragft.stages.estimates import estimate
+
+            app.reporter.say(f"Training: {estimate(app).sentence()}")
         with app.reporter.progress("Training") as advance:
             report: TrainReport = trainer.train(
                 app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,
