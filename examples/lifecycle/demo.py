@@ -82,7 +82,7 @@ def recipe() -> list[str]:
     if minutes <= LONGEST_TRAINING_MINUTES:
         return []
     console.print(
-        f"That is more than {LONGEST_TRAINING_MINUTES}: the recipe `short` of {CONFIG} is taken, and the report says so."
+        f"That is more than {LONGEST_TRAINING_MINUTES}: the recipe `short` of {CONFIG} is taken, which the report says."
     )
     return short
 

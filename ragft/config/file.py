@@ -29,7 +29,8 @@ class Config(Section):
     )
     seed: int = Field(0, ge=0, description="Seeds every split, mix, initialisation and resample.")
     recipe: str | None = Field(
-        None, description="Recipe of `recipes` whose values apply; reports of a model that it trained name it. Unset: none."
+        None,
+        description="Which of `recipes` applies; reports of a model that it trained name it. Unset: none.",
     )
     recipes: dict[str, dict[str, Any]] = Field(
         {}, description="Named variants of this file: for each, dotted keys with the values that they have in it."

@@ -6,12 +6,12 @@ Knows nothing of documents, prompts or the application. The figures behind the c
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import random
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from ragft.config import FinetuneSection
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.loss import CHUNK
+from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.methods import METHODS
 
 if TYPE_CHECKING:
@@ -162,11 +163,9 @@ def measured_rate(model_folder: Path, sizes: ModelSizes, rows: Rows, settings: F
         if len(ends) > 1 and (len(ends) > TIMED_STEPS or ends[-1] - ends[0] > TIMED_SECONDS):
             raise _Enough
 
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            train(model_folder, some, (), shortened, seed=seed, folder=Path(folder), progress=note)
-        except _Enough:
-            pass
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
+        train(model_folder, some, (), shortened, seed=seed, folder=Path(folder), progress=note)
+    return_free_memory()
     workers = _workers(settings)
     costs = [
         _batch_cost(sizes, batch, settings, workers)
