@@ -28,7 +28,7 @@ from ragft.finetune.methods import METHODS
 if TYPE_CHECKING:
     from ragft.finetune.fast.trainer import TrainProgress
 
-LIBRARIES_MIB = 610
+LIBRARIES_MIB = 660
 """Resident memory of a process that has imported torch, transformers, PEFT and bitsandbytes, and trains a model of no
 size."""
 

@@ -251,5 +251,5 @@ def test_recipe_beats_the_file_and_is_beaten_by_overrides(tmp_path: Path) -> Non
 def test_recipe_that_the_file_does_not_describe_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ragft.yaml"
     path.write_text("name: desk\nrecipes: {short: {seed: 7}}\n")
-    with pytest.raises(UsageError, match="recipe is 'long'.*known: short"):
+    with pytest.raises(UsageError, match=r"recipe is 'long'.*known: short"):
         load_config(path, ["recipe=long"])
