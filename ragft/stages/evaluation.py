@@ -84,10 +84,10 @@ def score_file(app: Application, records_file: Path, questions_file: Path | None
 def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
     parts = {name: artifact.fingerprint for name, artifact in artifacts.items()}
     values: dict[str, Any] = {"records": parts, "questions": hash_file(app.config.data.questions)}
-    if any(SETUPS[name].tuned for name in artifacts) and app.registry.current() is not None:
-        # That of the model that answered, whatever the configuration says now.
-        if recipe := app.registry.deployed().figures.get("recipe"):
-            values["recipe"] = recipe
+    tuned = any(SETUPS[name].tuned for name in artifacts) and app.registry.current() is not None
+    # That of the model that answered, whatever the configuration says now.
+    if tuned and (recipe := app.registry.deployed().figures.get("recipe")):
+        values["recipe"] = recipe
     found = [record for artifact in artifacts.values() for record in read_records(artifact.folder / "records.jsonl")]
     return _comparison(app, app.questions, found, list(artifacts), values)
 
