@@ -36,6 +36,7 @@ RAGFT = Path(sys.executable).with_name("ragft")
 SUBSET = 150
 CHANGED = 24  # questions that the live refresh is shown with
 STARTING_SECONDS = 300.0
+LONGEST_TRAINING_MINUTES = 30
 
 console = Console(highlight=False)
 
@@ -50,7 +51,7 @@ def main() -> int:
     # Ctrl-C reaches the server through `serving`; here it only ends the waiting.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     limit = [] if arguments.full else ["--set", f"evaluate.limit={SUBSET}"]
-    ragft("run", *limit)
+    ragft("run", *limit, *recipe())
     with contextlib.suppress(KeyboardInterrupt):
         if not is_refreshed() or not arguments.no_serve:
             with serving(arguments.port) as (server, address):
@@ -60,6 +61,30 @@ def main() -> int:
                     show_how_to_ask(address)
                     return server.wait()
     return 0
+
+
+def recipe() -> list[str]:
+    """What chooses the short recipe where training by the full one would take too long on this machine.
+
+    What was deployed before decides, where there is something: the second time, nothing is trained again.
+    """
+    short = ["--set", "recipe=short"]
+    current = WORKSPACE / "models" / "CURRENT"
+    if current.is_file():
+        manifest = WORKSPACE / "models" / deployed_model() / "manifest.json"
+        return short if json.loads(manifest.read_text())["figures"].get("recipe") == "short" else []
+    console.print(f"[bold]$ ragft estimate -c {CONFIG}[/]")
+    told = subprocess.run([RAGFT, "estimate", "--json", "-c", CONFIG], stdout=subprocess.PIPE, text=True, check=False)
+    if told.returncode:
+        sys.exit(told.returncode)
+    minutes = json.loads(told.stdout)["training_seconds"] / 60
+    console.print(f"Training would take about {minutes:.0f} minutes on this machine.")
+    if minutes <= LONGEST_TRAINING_MINUTES:
+        return []
+    console.print(
+        f"That is more than {LONGEST_TRAINING_MINUTES}: the recipe `short` of {CONFIG} is taken, which the report says."
+    )
+    return short
 
 
 def ragft(*arguments: str) -> None:

@@ -38,6 +38,17 @@ def check(app: Application) -> None:
     app.reporter.findings(check_all(app))
 
 
+@command(commands, "estimate")
+def estimate_(app: Application) -> None:
+    """Memory and time of training, from a few real steps that are timed; of the rest, from earlier runs here."""
+    from dataclasses import asdict
+
+    from ragft.stages.estimates import estimate
+
+    found = estimate(app)
+    app.reporter.result({**asdict(found), "training_seconds": found.training_seconds}, found.sentence())
+
+
 @commands.command()
 def doctor(as_json: AsJson = False) -> None:
     """Versions, devices, what is missing and how to get it."""

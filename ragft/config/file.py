@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -27,6 +28,13 @@ class Config(Section):
         None, description="Folder for all outputs. Unset: workspace/NAME in the current folder."
     )
     seed: int = Field(0, ge=0, description="Seeds every split, mix, initialisation and resample.")
+    recipe: str | None = Field(
+        None,
+        description="Which of `recipes` applies; reports of a model that it trained name it. Unset: none.",
+    )
+    recipes: dict[str, dict[str, Any]] = Field(
+        {}, description="Named variants of this file: for each, dotted keys with the values that they have in it."
+    )
     model: ModelSection = ModelSection()
     prompt: PromptSection = PromptSection()
     answer: AnswerSection = AnswerSection()

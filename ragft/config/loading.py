@@ -1,4 +1,4 @@
-"""Reads a configuration: `--set` beats the environment, which beats the file, which beats the defaults.
+"""Reads a configuration: `--set` beats the environment, which beats a recipe, which beats the file, then the defaults.
 
 Paths in the file are relative to the file. Unknown keys are errors that name the nearest known one, and every error
 says where the value came from: the file, a variable, or `--set`.
@@ -68,20 +68,40 @@ def load_with_sources(path: Path, overrides: Sequence[str] | None = None) -> Loa
     values = _Values(_read(path), str(path))
     values.resolve_paths(path.resolve().parent)
     # Overrides are given by the person who types them, so their paths are relative to where that person stands.
+    told = list[tuple[str, Any, str]]()
     for name, text in sorted(os.environ.items()):
         if name.startswith(_ENVIRONMENT):
-            keys = tuple(name.removeprefix(_ENVIRONMENT).lower().split("__"))
-            values.assign(keys, _scalar(text), f"environment variable {_ENVIRONMENT}{'__'.join(keys).upper()}")
+            key = name.removeprefix(_ENVIRONMENT).lower().replace("__", ".")
+            told.append((key, _scalar(text), f"environment variable {name.upper()}"))
     for text in overrides or ():
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r} has no '=': write --set section.key=value.")
-        values.assign(tuple(key.strip().split(".")), _scalar(value), f"--set {text}")
+        told.append((key.strip(), _scalar(value), f"--set {text}"))
+    recipe = next((value for key, value, _ in reversed(told) if key == "recipe"), values.content.get("recipe"))
+    for key, value, source in [*_recipe(values.content, recipe), *told]:
+        values.assign(tuple(key.split(".")), value, source)
     try:
         config = Config.model_validate(values.content)
     except ValidationError as error:
         raise UsageError(_explain(error, values)) from None
     return LoadedConfig(config, {".".join(keys): values.source_of(keys) for keys, _ in leaves()})
+
+
+def _recipe(content: dict[str, Any], name: Any) -> list[tuple[str, Any, str]]:
+    """Keys and values of a recipe of the file, and where they come from; none where no recipe is chosen.
+
+    Raises:
+        UsageError: the file has no recipe of this name, or it is no mapping.
+    """
+    if name is None:
+        return []
+    recipes = content.get("recipes")
+    recipe = recipes.get(name) if isinstance(recipes, dict) else None
+    if not isinstance(recipe, dict):
+        known = ", ".join(map(str, recipes)) if isinstance(recipes, dict) and recipes else "it has none"
+        raise UsageError(f"recipe is {name!r}, but `recipes` of the file does not describe it; known: {known}.")
+    return [(str(key), value, f"recipe {name}") for key, value in recipe.items()]
 
 
 def leaves(section: type[Section] = Config, above: Keys = ()) -> Iterator[tuple[Keys, FieldInfo]]:

@@ -212,7 +212,7 @@ class VllmEngine:
                 arguments = AsyncEngineArgs(
                     model=str(self.folder),
                     served_model_name=_NAME,
-                    dtype=native_format() if settings.dtype == "auto" and on_cpu else settings.dtype,
+                    dtype=native_format("cpu" if on_cpu else "cuda") if settings.dtype == "auto" else settings.dtype,
                     max_model_len=settings.max_model_len,
                     max_num_seqs=settings.max_num_seqs,
                     enforce_eager=settings.enforce_eager,

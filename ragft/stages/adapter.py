@@ -18,6 +18,9 @@ from ragft.stages.inputs import ADAPTER
 if TYPE_CHECKING:
     from ragft.finetune.fast.trainer import TrainProgress, TrainReport
 
+_TELLING_STEPS = 50
+"""Trainings of fewer steps are over before their estimate would have been worth its time."""
+
 
 def finetune(app: Application) -> Artifact:
     """The trained adapter."""
@@ -39,6 +42,11 @@ def _finetune(app: Application) -> Artifact:
         settings = app.config.finetune
         trainer = importlib.import_module(METHODS[settings.method].trainer)
         train_rows, validation = rendered(app, "train"), rendered(app, "validation")
+        steps = settings.epochs * len(train_rows) / settings.batch_size
+        if steps > _TELLING_STEPS and not (folder / "checkpoint.safetensors").exists():
+            from ragft.stages.estimates import estimate
+
+            app.reporter.say(f"Training: {estimate(app).sentence()}")
         with app.reporter.progress("Training") as advance:
             report: TrainReport = trainer.train(
                 app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,

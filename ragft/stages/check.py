@@ -10,22 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from index.errors import IndexFault, NoSnapshot
 from index.store.snapshot import Snapshot
-from ragft.artifacts import artifacts_in
 from ragft.console import Findings
 from ragft.data.audit import audit_data
 from ragft.errors import RagftError
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
-from ragft.stages.machine import look_at_hardware, memory_gib
+from ragft.stages.machine import look_at_hardware
 
 if TYPE_CHECKING:
     from ragft.engine.base import Engine
     from ragft.prompts import Message
 
 _SAMPLE = 5
-_ACTIVATION_BYTES = 80
-"""Training memory besides the weights: activations of a micro-batch, in bytes per token, layer and hidden unit. Fitted
-to the peak of SmolLM2-135M (30 layers of 576) at a budget of 2,048 tokens: benchmarks/RESULTS.md."""
 
 
 def check_all(app: Application) -> Findings:
@@ -111,29 +107,6 @@ def _some_documents(app: Application, target: Path) -> Path:
 
 
 def _training_estimate(app: Application) -> str:
-    """Memory and time of training, from the sizes of model and data; time by what was measured here before."""
-    from transformers import AutoConfig
+    from ragft.stages.estimates import estimate
 
-    from ragft.prompts import conversation, render_prompt
-
-    config = app.config
-    model = AutoConfig.from_pretrained(app.base, local_files_only=True)
-    parameters = sum(path.stat().st_size for path in app.base.glob("*.safetensors")) / 2
-    activations = config.finetune.token_budget * model.num_hidden_layers * model.hidden_size * _ACTIVATION_BYTES
-    peak = (3 * parameters + activations) / 2**30
-    if peak > memory_gib():
-        raise RagftError(
-            f"Training would take about {peak:.1f} GiB and this machine has {memory_gib():.1f}: lower "
-            "finetune.token_budget, or take a smaller model."
-        )
-    question = render_prompt(app.tokenizer, conversation(config.prompt.system, app.examples[0].question))
-    window = min(app.encoder.max_tokens, config.index.chunking.max_tokens or app.encoder.max_tokens)
-    longest = len(question) + config.data.mix.passages * window
-    general_share = config.data.mix.general_share if config.data.mix.general else 0.0
-    rows = round(len(app.examples) * config.data.mix.repeats / (1 - general_share))
-    text = f"{rows} rows of at most about {longest} tokens, {peak:.1f} GiB at the peak"
-    before = [artifact.figures for artifact in artifacts_in(app.workspace / "adapters")]
-    if not before:
-        return f"{text}; the first training here will tell how long it takes"
-    seconds = rows * config.finetune.epochs * before[0]["tokens"] / before[0]["rows"] / before[0]["tokens_per_second"]
-    return f"{text}; about {seconds / 60:.0f} minutes at the last {before[0]['tokens_per_second']:.0f} tokens/s"
+    return estimate(app).sentence()

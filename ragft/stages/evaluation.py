@@ -83,7 +83,11 @@ def score_file(app: Application, records_file: Path, questions_file: Path | None
 
 def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
     parts = {name: artifact.fingerprint for name, artifact in artifacts.items()}
-    values = {"records": parts, "questions": hash_file(app.config.data.questions)}
+    values: dict[str, Any] = {"records": parts, "questions": hash_file(app.config.data.questions)}
+    tuned = any(SETUPS[name].tuned for name in artifacts) and app.registry.current() is not None
+    # That of the model that answered, whatever the configuration says now.
+    if tuned and (recipe := app.registry.deployed().figures.get("recipe")):
+        values["recipe"] = recipe
     found = [record for artifact in artifacts.values() for record in read_records(artifact.folder / "records.jsonl")]
     return _comparison(app, app.questions, found, list(artifacts), values)
 
@@ -105,7 +109,8 @@ def _comparison(
             resamples=config.evaluate.resamples, max_failed=config.evaluate.max_failed, fingerprints=values,
         )  # fmt: skip
         write_comparison(folder, scores, comparison)
-        subtitle = f"{len(questions)} questions, {len(setups)} setups"
+        recipe = f', trained by the recipe "{values["recipe"]}"' if "recipe" in values else ""
+        subtitle = f"{len(questions)} questions, {len(setups)} setups{recipe}"
         page = render_report(comparison, answers, questions, name=config.name, subtitle=subtitle, scores=scores)
         write_file(folder / "report.html", page.encode())
         return {

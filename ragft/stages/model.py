@@ -53,7 +53,12 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
         proof.write(growing)
         figures = {**proof.figures(rules), "onto": limits.onto, "template": lineage.template}
         check_proof(figures, limits)
-        return {**figures, "version": proof.model_version, "trained_with": trained_with(app.config)}
+        return {
+            **figures,
+            "version": proof.model_version,
+            "trained_with": trained_with(app.config),
+            "recipe": app.config.recipe,
+        }
 
     inputs = {
         "adapter": [hash_file(folder / name) for name in _ADAPTER_FILES],

@@ -235,3 +235,21 @@ def test_every_key_has_a_reader() -> None:
         and not any((owner, path[-1]) in read for owner in (*path[-2:-1], *handed))
     ]
     assert unread == []
+
+
+def test_recipe_beats_the_file_and_is_beaten_by_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "ragft.yaml"
+    path.write_text(
+        "name: desk\nfinetune: {epochs: 3}\nrecipes: {short: {finetune.epochs: 1, data.mix.repeats: 1, seed: 7}}\n"
+    )
+    assert load_config(path).finetune.epochs == 3
+    loaded = load_with_sources(path, ["recipe=short", "seed=9"])
+    assert (loaded.config.recipe, loaded.config.finetune.epochs, loaded.config.seed) == ("short", 1, 9)
+    assert loaded.sources["finetune.epochs"] == "recipe short"
+
+
+def test_recipe_that_the_file_does_not_describe_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ragft.yaml"
+    path.write_text("name: desk\nrecipes: {short: {seed: 7}}\n")
+    with pytest.raises(UsageError, match=r"recipe is 'long'.*known: short"):
+        load_config(path, ["recipe=long"])

@@ -39,6 +39,8 @@ NOT_SHOWN = {
     # They concern scanned pages, of which there are none here.
     *(key for key in KEYS if key.startswith("index.documents.ocr.")),
     "engine.backend",  # there is one
+    "recipe",  # its values are under their own keys
+    "recipes",
 }
 
 
@@ -111,6 +113,8 @@ def configuration(folder: Path) -> dict[str, Any]:
 
 OTHER_VALUES: dict[str, Any] = {
     "name": "another",
+    "recipe": "short",
+    "recipes": {"short": {"seed": 1}},
     "prompt.system": "Another style.",
     "answer.format": ".*",
     "answer.value": "(.*)",

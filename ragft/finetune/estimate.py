@@ -1,0 +1,226 @@
+"""How much memory a training will take, by a model fitted on sizes, and how long, by timing a few of its real steps.
+
+Knows nothing of documents, prompts or the application. The figures behind the constants are those of
+`benchmarks/estimates.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import random
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ragft.config import FinetuneSection
+from ragft.finetune.fast import decoder
+from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trained_tokens
+from ragft.finetune.fast.loss import CHUNK
+from ragft.finetune.fast.memory import return_free_memory
+from ragft.finetune.methods import METHODS
+
+if TYPE_CHECKING:
+    from ragft.finetune.fast.trainer import TrainProgress
+
+LIBRARIES_MIB = 660
+"""Resident memory of a process that has imported torch, transformers, PEFT and bitsandbytes, and trains a model of no
+size."""
+
+ACTIVATIONS_FACTOR = 1.4
+WEIGHTS_FACTOR = 1.5
+"""What is resident over what is counted: intermediate results of the backward pass, copies made while loading, and the
+holes that these leave between tensors."""
+
+TIMED_SECONDS = 10.0
+TIMED_STEPS = 5
+"""Steps are timed until so many seconds or steps are over, and at least one is."""
+
+_FORWARD_SHARE = 0.4
+"""Time of a forward pass as a share of forward and backward: of three passes over frozen weights two remain, and of
+three over attention one."""
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """What decides how much a decoder computes and holds.
+
+    Attributes:
+        width, inner, key_width: of the hidden states, of the middle of an MLP, and of all keys of a token.
+        linear, others: parameters of the linear layers without the head, and all others; tied ones count once.
+        sides: sum of inputs and outputs over all linear layers: parameters of adapters of rank 1.
+    """
+
+    layers: int
+    width: int
+    inner: int
+    heads: int
+    key_width: int
+    vocabulary: int
+    linear: int
+    others: int
+    sides: int
+
+    @classmethod
+    def of(cls, folder: Path) -> ModelSizes:
+        """The sizes of the model in a folder; reads its configuration, not its weights."""
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        from ragft.finetune.fast.lora import target_linears
+
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        linears = target_linears(model).values()
+        linear = sum(module.weight.numel() for module in linears)
+        heads = config.num_attention_heads
+        keys = getattr(config, "num_key_value_heads", None) or heads
+        return cls(
+            layers=config.num_hidden_layers, width=config.hidden_size,
+            inner=getattr(config, "intermediate_size", None) or 4 * config.hidden_size, heads=heads,
+            key_width=keys * (getattr(config, "head_dim", None) or config.hidden_size // heads),
+            vocabulary=config.vocab_size, linear=linear,
+            others=sum(parameter.numel() for parameter in model.parameters()) - linear,
+            sides=sum(sum(module.weight.shape) for module in linears),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak of the resident memory of a training process, by part, in MiB."""
+
+    libraries: float
+    weights: float
+    adapters: float
+    activations: float
+    vocabulary: float
+
+    @property
+    def total(self) -> float:
+        return self.libraries + self.weights + self.adapters + self.activations + self.vocabulary
+
+    def most(self) -> str:
+        """The name of the largest part that settings can change."""
+        parts = {name: getattr(self, name) for name in ("weights", "adapters", "activations", "vocabulary")}
+        return max(parts, key=parts.__getitem__)
+
+
+def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection) -> Memory:
+    """Peak memory of training adapters on these rows, of which there is at least one."""
+    from ragft.finetune.fast.trainer import CACHED_BYTES
+
+    itemsize, workers = decoder.compute_dtype().itemsize, _workers(settings)
+    kept = sizes.linear * itemsize
+    frozen = kept
+    if METHODS[settings.method].quantisation is not None:
+        frozen = sizes.linear / 2 + (kept if kept <= CACHED_BYTES else 0)
+    # Masters, two moments of AdamW and the best so far; gradients of each worker, their sum, and a scaled copy.
+    adapters = 4 * settings.rank * sizes.sides * (4 + workers + 2)
+    batches = [_parallel(batch, settings, workers) for batch in _batches(rows, settings, epoch=0)]
+    activations = max(
+        sum(max(_activation_bytes(sizes, micro, itemsize) for micro in share) for share in batch) for batch in batches
+    )
+    chunks = max(sum(min(CHUNK, max(len(micro.targets) for micro in share)) for share in batch) for batch in batches)
+    # The logits in float32, as much for their exponentials, and a copy in the format of the head's products.
+    vocabulary = chunks * sizes.vocabulary * (8 + itemsize)
+    weights = WEIGHTS_FACTOR * (sizes.others * itemsize + frozen)
+    parts = (weights, adapters, ACTIVATIONS_FACTOR * activations, vocabulary)
+    return Memory(LIBRARIES_MIB, *(part / 2**20 for part in parts))
+
+
+def seconds(sizes: ModelSizes, rows: Rows, validation: Rows, settings: FinetuneSection, *, rate: float) -> float:
+    """How long a whole training takes, validations included, at so many seconds per unit of `_cost`."""
+    workers = _workers(settings)
+    per_epoch = sum(_batch_cost(sizes, batch, settings, workers) for batch in _batches(rows, settings, epoch=0))
+    checks = micro_batches(validation, settings.token_budget)
+    one_check = sum(_cost(sizes, micro) for micro in checks) / min(workers, max(1, len(checks)))
+    return rate * (settings.epochs * per_epoch + settings.eval_count * _FORWARD_SHARE * one_check)
+
+
+def measured_rate(model_folder: Path, sizes: ModelSizes, rows: Rows, settings: FinetuneSection, *, seed: int) -> float:
+    """Seconds per unit of `_cost`, of real steps of the method on some of the rows; what they train is thrown away.
+
+    The first step is not counted: it makes what later ones find made.
+
+    Raises:
+        RagftError: as `train` of the method.
+    """
+    wanted = min(len(rows), (TIMED_STEPS + 1) * settings.batch_size)
+    some = random.Random(seed).sample(list(rows), wanted)
+    steps_per_epoch = math.ceil(wanted / settings.batch_size)
+    # One step more than are taken, so that there is no validation and no last checkpoint.
+    shortened = settings.model_copy(update={"epochs": (TIMED_STEPS + 2) / steps_per_epoch, "eval_count": 1})
+    train = importlib.import_module(METHODS[settings.method].trainer).train
+    ends: list[float] = []
+
+    def note(_: TrainProgress) -> None:
+        ends.append(time.monotonic())
+        if len(ends) > 1 and (len(ends) > TIMED_STEPS or ends[-1] - ends[0] > TIMED_SECONDS):
+            raise _Enough
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
+        train(model_folder, some, (), shortened, seed=seed, folder=Path(folder), progress=note)
+    return_free_memory()
+    workers = _workers(settings)
+    costs = [
+        _batch_cost(sizes, batch, settings, workers)
+        for epoch in range(math.ceil(len(ends) / steps_per_epoch))
+        for batch in _batches(some, settings, epoch=epoch, seed=seed)
+    ]
+    return (ends[-1] - ends[0]) / sum(costs[1 : len(ends)])
+
+
+class _Enough(Exception):
+    """Enough steps were timed."""
+
+
+def _workers(settings: FinetuneSection) -> int:
+    return settings.threads or torch.get_num_threads()
+
+
+def _batches(rows: Rows, settings: FinetuneSection, *, epoch: int, seed: int = 0) -> list[Rows]:
+    """The optimiser batches of an epoch."""
+    orders = epoch_batches(len(rows), settings.batch_size, seed=seed, epoch=epoch)
+    return [[rows[number] for number in order] for order in orders]
+
+
+def _parallel(batch: Rows, settings: FinetuneSection, workers: int) -> list[list[MicroBatch]]:
+    """The micro-batches of an optimiser batch, for each worker those that it computes one after the other."""
+    return [micro_batches(share, settings.token_budget) for share in shares(batch, workers)]
+
+
+def _batch_cost(sizes: ModelSizes, batch: Rows, settings: FinetuneSection, workers: int) -> float:
+    """Cost of a step: that of the worker that has most to do."""
+    return max(sum(_cost(sizes, micro) for micro in share) for share in _parallel(batch, settings, workers))
+
+
+def _cost(sizes: ModelSizes, micro: MicroBatch) -> float:
+    """Floating-point operations of a micro-batch, forward and back; with frozen weights each product has two."""
+    linear = 4 * micro.ids.shape[1] * sizes.linear
+    attention = 12 * sizes.layers * sizes.width * _scores(micro)
+    return float(linear + attention + 4 * len(micro.targets) * sizes.vocabulary * sizes.width)
+
+
+def _scores(micro: MicroBatch) -> int:
+    """Pairs of a token and one that it is compared with."""
+    prefix = micro.layout.prefix
+    return prefix**2 + sum(length * (prefix + length) for length in micro.layout.remainders)
+
+
+def _activation_bytes(sizes: ModelSizes, micro: MicroBatch, itemsize: int) -> float:
+    """What the layers keep of a micro-batch for the backward pass."""
+    # Twice the residual, its norm, queries, and what goes into the output; keys and values; four in the MLP.
+    elements = 6 * sizes.width + 2 * sizes.key_width + 4 * sizes.inner
+    norms = 0 if itemsize == 4 else 2 * 4 * sizes.width  # computed in float32, from copies
+    tokens = micro.ids.shape[1] * (elements * itemsize + norms)
+    return float(sizes.layers * (tokens + sizes.heads * _scores(micro) * itemsize))
+
+
+def trainable(rows: Rows, settings: FinetuneSection) -> Rows:
+    """The rows that training takes: not too long, and with a token to train on."""
+    return [row for row in rows if len(row.ids) <= settings.max_seq_length and trained_tokens(row) > 0]

@@ -1,0 +1,166 @@
+"""How long the stages of this configuration will take on this machine, and what would shorten them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ragft.artifacts import Artifact, artifacts_in
+from ragft.console import duration
+from ragft.data.split import split
+from ragft.errors import RagftError
+from ragft.prompts import conversation, render_training, turn
+from ragft.stages.application import Application
+from ragft.stages.data import mix, rendered
+from ragft.stages.machine import memory_gib
+
+if TYPE_CHECKING:
+    from ragft.prompts import Rendered
+
+Basis = Literal["measured", "earlier", "unknown"]
+"""`measured`: from steps timed now; `earlier`: from what the same stage took in this workspace before."""
+
+_LONG_SECONDS = 1800.0
+_SAMPLED_DOCUMENTS = 40
+
+
+@dataclass(frozen=True)
+class Part:
+    """How long one part of a run takes from nothing; `seconds` is None where it cannot be reckoned."""
+
+    name: str
+    seconds: float | None
+    basis: Basis
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What training takes, and as far as it can be reckoned, what comes after it.
+
+    Attributes:
+        rows: training rows; `longest` is the longest of them in tokens.
+        rows_exist: whether they are those that training will take, and not made up from examples and documents.
+    """
+
+    rows: int
+    longest: int
+    rows_exist: bool
+    memory_mib: float
+    parts: tuple[Part, ...]
+    shorter: tuple[str, ...]
+
+    @property
+    def training_seconds(self) -> float:
+        return self.parts[0].seconds or 0.0
+
+    def sentence(self) -> str:
+        """All of it for people."""
+        about = "" if self.rows_exist else ", estimated from examples and documents"
+        known = [f"{part.name} {duration(part.seconds)} ({part.basis})" for part in self.parts if part.seconds]
+        unknown = [part.name for part in self.parts if part.seconds is None]
+        text = f"{self.rows} rows of at most {self.longest} tokens{about}; {self.memory_mib / 1024:.1f} GiB at the peak"
+        text += f"; {', '.join(known)}"
+        if unknown:
+            text += f"; the first run will tell how long {' and '.join(unknown)} take"
+        return f"{text}; shorter with {', '.join(self.shorter)}" if self.shorter else text
+
+
+def estimate(app: Application) -> Estimate:
+    """Memory by sizes, training by real steps that are timed now, and the rest by what it took here before.
+
+    Raises:
+        RagftError: there are no rows to train on, or training needs more memory than the machine has.
+    """
+    from ragft.finetune.estimate import ModelSizes, measured_rate, memory, seconds, trainable
+
+    settings, seed = app.config.finetune, app.config.seed
+    train, validation, exist = _rows(app)
+    usable = trainable(train, settings)
+    if not usable:
+        raise RagftError(f"None of the {len(train)} training rows fits finetune.max_seq_length; raise it.")
+    sizes = ModelSizes.of(app.base)
+    needed = memory(sizes, usable, settings)
+    if needed.total > 1024 * memory_gib():
+        raise RagftError(
+            f"Training would take about {needed.total / 1024:.1f} GiB and this machine has {memory_gib():.1f}: lower "
+            "finetune.batch_size or finetune.token_budget, or take a smaller model."
+        )
+    rate = measured_rate(app.base, sizes, usable, settings, seed=seed)
+    training = seconds(sizes, usable, trainable(validation, settings), settings, rate=rate)
+    parts = (Part("training", training, "measured"), _proof(app), _evaluation(app))
+    longest = max(len(row.ids) for row in train)
+    return Estimate(len(train), longest, exist, needed.total, parts, _shorter(app, training))
+
+
+def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], bool]:
+    """The rows of training and validation, and whether they are the real ones."""
+    if (app.index_root / "CURRENT").exists():
+        mix(app)  # seconds, where the index is there
+        return rendered(app, "train"), rendered(app, "validation"), True
+    from index.documents.chunking import Chunker
+
+    config, draw = app.config, random.Random(app.config.seed)
+    documents = app.training_documents[0]
+    some = draw.sample(documents, min(_SAMPLED_DOCUMENTS, len(documents)))
+    settings = config.index.refresh_settings(config.seed, model=app.model_tokenizer)
+    chunker = Chunker(app.encoder.tokenizer, settings.chunking(app.encoder), settings.model)
+    passages = [chunk.passage for document in some for chunk in chunker.cut(document).chunks]
+    mixing = config.data.mix
+    shown = min(mixing.passages, len(passages))
+
+    def rows(part: str, repeats: int) -> list[Rendered]:
+        found = []
+        for example in parts[part] * repeats:
+            closed = draw.random() < mixing.closed_book_share
+            texts = None if closed else draw.sample(passages, shown)
+            messages = conversation(
+                config.prompt.system, example.question, texts, history=example.history,
+                following=[turn("assistant", example.answer)],
+            )  # fmt: skip
+            found.append(render_training(app.tokenizer, messages))
+        return found
+
+    train, validation = split(app.examples, config.data.split.validation_share, config.seed)
+    parts = {"train": list(train), "validation": list(validation)}
+    return rows("train", mixing.repeats), rows("validation", 1), False
+
+
+def _latest(app: Application, folder: str) -> list[Artifact]:
+    return list(artifacts_in(app.workspace / folder))
+
+
+def _proof(app: Application) -> Part:
+    """Merging and its proof: by the seconds that an answer took in earlier ones."""
+    before = [made for made in _latest(app, "models") if made.figures.get("prompts")]
+    if not before:
+        return Part("merge and proof", None, "unknown")
+    each = before[0].manifest["seconds"] / before[0].figures["prompts"]
+    return Part("merge and proof", each * app.config.merge.prompts, "earlier")
+
+
+def _evaluation(app: Application) -> Part:
+    """Answers of all setups to all questions: by the seconds that an answer of the setup took before."""
+    each: dict[str, float] = {}
+    for made in _latest(app, "records"):
+        if made.figures.get("questions"):
+            each.setdefault(made.manifest["inputs"]["setup"], made.manifest["seconds"] / made.figures["questions"])
+    if not set(app.config.evaluate.setups) <= set(each):
+        return Part("evaluation", None, "unknown")
+    total = sum(each[name] * len(app.questions) for name in app.config.evaluate.setups)
+    return Part("evaluation", total, "earlier")
+
+
+def _shorter(app: Application, training: float) -> tuple[str, ...]:
+    """Settings that would shorten a long training, the shortest way to say each."""
+    if training <= _LONG_SECONDS:
+        return ()
+    config = app.config
+    found = [f"recipe={name}" for name in config.recipes if name != config.recipe]
+    if config.data.mix.repeats > 1:
+        found.append(f"data.mix.repeats={config.data.mix.repeats - 1}")
+    if config.data.mix.passages > 1:
+        found.append(f"data.mix.passages={config.data.mix.passages - 1} (and index.search.top_k)")
+    found.append(f"finetune.epochs={config.finetune.epochs / 2:g}")
+    return tuple(found)
