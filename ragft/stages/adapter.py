@@ -14,6 +14,7 @@ from ragft.prompts import template_hash
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, rendered
 from ragft.stages.inputs import ADAPTER
+from ragft.stages.watching import Watching, rules_of_selection
 
 if TYPE_CHECKING:
     from ragft.finetune.fast.trainer import TrainProgress, TrainReport
@@ -38,12 +39,20 @@ def _finetune(app: Application) -> Artifact:
 
         settings = app.config.finetune
         trainer = importlib.import_module(METHODS[settings.method].trainer)
-        train_rows, validation = rendered(app, "train"), rendered(app, "validation")
-        with app.reporter.progress("Training") as advance:
-            report: TrainReport = trainer.train(
-                app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,
-                progress=lambda state: advance(state.step, state.steps, _note(state)),
-            )  # fmt: skip
+        with Watching(app, folder) as watching:
+            train_rows, validation = rendered(app, "train"), rendered(app, "validation")
+            watching.prepare(train_rows, validation)
+            with app.reporter.progress("Training") as advance:
+
+                def progress(state: TrainProgress) -> None:
+                    watching.watch.saw(state)
+                    advance(state.step, state.steps, _note(state))
+
+                report: TrainReport = trainer.train(
+                    app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,
+                    progress=progress, evaluate=watching.asked,
+                )  # fmt: skip
+            figures = watching.finish({key: value for key, value in asdict(report).items() if key != "adapter"})
         if report.rows_left_out:
             app.reporter.say(
                 f"{report.rows_left_out} of {len(train_rows)} rows were dropped: they are longer than "
@@ -53,9 +62,11 @@ def _finetune(app: Application) -> Artifact:
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
         return_free_memory()
-        return {key: value for key, value in asdict(report).items() if key != "adapter"}
+        return figures
 
-    inputs = {"mix": rows.fingerprint, "base": lineage.base, "template": lineage.template}
+    inputs = {
+        "mix": rows.fingerprint, "base": lineage.base, "template": lineage.template, **rules_of_selection(app)
+    }  # fmt: skip
     return app.build(Inputs((ADAPTER,), inputs, {"mix": rows.fingerprint}), work)
 
 
