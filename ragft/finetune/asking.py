@@ -33,7 +33,7 @@ DECODED = 4.0
 """Cost of a token that is generated, among eight prompts together, in tokens that are trained on."""
 
 Generate = Callable[["nn.Module", Sequence[Sequence[int]], int], list[tuple[list[int], bool]]]
-"""Greedy answers of a model to prompts, of at most so many tokens: their ids without the end token, and whether they ended."""
+"""Greedy answers of a model to prompts, of at most so many tokens: ids without end token, and whether they ended."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,8 @@ class Asked:
             return {}
         found = self.generate(model, [one.ids for one in self.prompts], self.max_tokens)
         self.answers = [
-            scored(one, self.decode(ids), ended, self.rules) for one, (ids, ended) in zip(self.prompts, found, strict=True)
+            scored(one, self.decode(ids), ended, self.rules)
+            for one, (ids, ended) in zip(self.prompts, found, strict=True)
         ]
         metrics = {"exact_match": _share([one.exact for one in self.answers])}
         if self.rules.format is not None:

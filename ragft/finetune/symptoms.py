@@ -70,13 +70,13 @@ def divergence(train_losses: Sequence[float], *, steps: int) -> Symptom | None:
     at, last = (means.index(lowest) + 1) * window, len(train_losses)
     return Symptom(
         "divergence", last,
-        f"The training diverges: its loss was {lowest:.3f} around step {at} and is {now:.3f} over the last {window} steps; "
-        "lower finetune.learning_rate or finetune.max_grad_norm.",
+        f"The training diverges: its loss was {lowest:.3f} around step {at} and is {now:.3f} over the last {window} "
+        "steps; lower finetune.learning_rate or finetune.max_grad_norm.",
     )  # fmt: skip
 
 
 def overfitting(validations: Sequence[Validation]) -> Symptom | None:
-    """Whether the validation loss has risen above its lowest by more than `OVERFITTING` while the training loss fell."""
+    """Whether the validation loss rose above its lowest by more than `OVERFITTING` while the training loss fell."""
     if len(validations) < 2:
         return None
     best, last = min(validations, key=lambda one: one.validation_loss), validations[-1]
@@ -86,7 +86,7 @@ def overfitting(validations: Sequence[Validation]) -> Symptom | None:
         "overfitting", last.step,
         f"The model learns its rows by heart: since step {best.step} the validation loss rose from "
         f"{best.validation_loss:.3f} to {last.validation_loss:.3f} while the training loss fell from "
-        f"{best.train_loss:.3f} to {last.train_loss:.3f}; train for fewer epochs, lower finetune.rank, or add examples.",
+        f"{best.train_loss:.3f} to {last.train_loss:.3f}; train for fewer epochs, lower finetune.rank or add examples.",
     )  # fmt: skip
 
 
@@ -104,6 +104,6 @@ def plateau(validations: Sequence[Validation]) -> Symptom | None:
     start, last = validations[-3], validations[-1]
     return Symptom(
         "plateau", last.step,
-        f"The validation loss has stopped falling: {before:.3f} at or before step {start.step}, {since:.3f} since; more "
-        "steps like these will hardly lower it.",
+        f"The validation loss has stopped falling: {before:.3f} at or before step {start.step}, {since:.3f} since; "
+        "more steps like these will hardly lower it.",
     )  # fmt: skip

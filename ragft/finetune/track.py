@@ -1,8 +1,8 @@
 """Trackers: programs that draw the curves of many trainings side by side.
 
-A tracker gets numbers and a few settings, by an allow-list: no paths, no keys, nothing of the environment, and files only
-where they are asked for. All write below a folder of the workspace; none needs a network. Each is opened by the name of a run,
-and a run that is opened again, as by a training that resumes, goes on where it ended.
+A tracker gets numbers and a few settings, by an allow-list: no paths, no keys, nothing of the environment, and files
+only where they are asked for. All write below a folder of the workspace; none needs a network. Each is opened by the
+name of a run, and a run that is opened again, as by a training that resumes, goes on where it ended.
 
 Imports nothing heavy: the configuration reads the table of trackers from here.
 """
@@ -95,7 +95,7 @@ class _TensorBoard:
 
 
 class _MLflow:
-    """One run in a local file store, through the client alone: MLflow's fluent calls add user, program and git commit."""
+    """One run in a local file store, through the client alone: its fluent calls add user, program and git commit."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self._folder, self._run = folder, run
@@ -206,7 +206,7 @@ def refuse_missing_tracker(name: str) -> None:
 
 
 class Tracking:
-    """Tells a tracker what it may know of one training. If it fails, that is said once, and training goes on without."""
+    """Tells a tracker what it may know of one training. If it fails, that is said once, and training goes on."""
 
     def __init__(self, name: str, root: Path, run: str, say: Callable[[str], None]) -> None:
         """`root` is the folder of all trackers, `run` the name under which a resumed training goes on.
@@ -244,4 +244,6 @@ class Tracking:
         except Exception as error:
             self._tracker = None
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            self._say(f"The tracker {self._name} failed and gets nothing more; the training goes on without it: {reason}")
+            self._say(
+                f"The tracker {self._name} failed and gets nothing more; the training goes on without it: {reason}"
+            )

@@ -63,7 +63,9 @@ def render_training(
 def _best(figures: Mapping[str, Any], settings: FinetuneSection) -> dict[str, str]:
     """Which adapter was kept, and why."""
     chosen = {
-        "loss": "lowest validation loss" if figures["validation_rows"] else "the last one: there are no validation rows",
+        "loss": "lowest validation loss"
+        if figures["validation_rows"]
+        else "the last one: there are no validation rows",
         "form": "most answers in the house format",
         "exact_match": "most answers with the right value",
     }
@@ -79,7 +81,7 @@ def _charts(steps: Sequence[Step], figures: Mapping[str, Any], settings: Finetun
     validation = [(step.step, step.validation_loss) for step in steps if step.validation_loss is not None]
     charts = [
         _chart(
-            "Loss", "Nats per trained token: of each step, of the mean over neighbouring steps, and of the validation rows.",
+            "Loss", "Nats per trained token: of each step, smoothed over several steps, and of the validation rows.",
             steps, figures["best_step"],
             [("each step", "thin", _thinned(train)), ("training", "train", _thinned(_smoothed(train))),
              ("validation", "validation", validation)],
@@ -202,9 +204,7 @@ def _marked(answer: Any) -> dict[str, str]:
     return {"text": answer.answer, "mark": " · ".join(parts), "kind": "ok" if answer.exact else "ko"}
 
 
-def _facts(
-    figures: Mapping[str, Any], base: str, settings: FinetuneSection, seed: int
-) -> list[dict[str, Any]]:
+def _facts(figures: Mapping[str, Any], base: str, settings: FinetuneSection, seed: int) -> list[dict[str, Any]]:
     """Settings, rows and machine."""
     left_out = {"training": figures["rows_left_out"], "validation": figures["validation_rows_left_out"]}
     dropped = ", ".join(f"{count:,} {part}" for part, count in left_out.items() if count)

@@ -1,7 +1,7 @@
 """Watches a training: keeps every step on disk, warns in words, and tells the tracker.
 
-The steps are in `steps.jsonl`, one line each, so that curves are whole after a resumption, whatever trained. A step that is
-told again replaces the one before it and all after that one.
+The steps are in `steps.jsonl`, one line each, so that curves are whole after a resumption, whatever trained. A step
+that is told again replaces itself and all that came after it.
 """
 
 from __future__ import annotations
@@ -87,10 +87,15 @@ class Watch:
         self._resume(progress.step)
         validated = progress.validation_loss is not None or bool(progress.metrics)
         step = Step(
-            progress.step, progress.train_loss, progress.validation_loss, progress.learning_rate, progress.gradient_norm,
-            progress.tokens_per_second, dict(progress.metrics),
-            tuple(self._asked.answers) if validated and self._asked else (),
-        )  # fmt: skip
+            step=progress.step,
+            train_loss=progress.train_loss,
+            validation_loss=progress.validation_loss,
+            learning_rate=progress.learning_rate,
+            gradient_norm=progress.gradient_norm,
+            tokens_per_second=progress.tokens_per_second,
+            metrics=dict(progress.metrics),
+            answers=tuple(self._asked.answers) if validated and self._asked else (),
+        )
         self.steps.append(step)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(step))

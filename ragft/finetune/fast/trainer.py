@@ -225,8 +225,13 @@ class _Run:
         )
         self.workers = OneThreadWorkers(torch.get_num_threads(), min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
-        # The number of threads changes the last bits, not the run: it may differ after an interruption. So may who is told.
-        about = {"settings": settings.model_dump(exclude={"threads", "tracker", "track_answers"}), "seed": seed, "dtype": str(self.dtype)}
+        # The number of threads changes the last bits, not the run: it may differ after an interruption, as may the
+        # tracker.
+        about = {
+            "settings": settings.model_dump(exclude={"threads", "tracker", "track_answers"}),
+            "seed": seed,
+            "dtype": str(self.dtype),
+        }
         run = fingerprint(model_folder, rows, validation, about)
         self.checkpoint = Checkpoint(folder / "checkpoint.safetensors", run, self.parameters, self.optimizer)
         self._resume()
