@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ragft.config import FinetuneSection
-from ragft.console import duration
+from ragft.console import counted, duration
 from ragft.evaluate.verdict import percent
 from ragft.finetune.watch import Step
 from ragft.page import render_page
@@ -55,6 +55,7 @@ def render_training(
         samples=_samples(steps, figures["best_step"]),
         validations=figures["history"],
         facts=_facts(figures, base, settings, seed),
+        counted=counted,
         width=WIDTH,
         height=HEIGHT,
     )
@@ -94,7 +95,7 @@ def _charts(steps: Sequence[Step], figures: Mapping[str, Any], settings: Finetun
             (title, key, [(at, float(values[key])) for at, values in metrics if key in values])
             for key, title in titles.items()
         ]
-        note = f"Share of {len(_asked(steps))} validation prompts, answered greedily at each validation."
+        note = f"Share of {counted(len(_asked(steps)), 'validation prompt')}, answered greedily at each validation."
         charts.append(_chart("Answers", note, steps, figures["best_step"], curves, bounds=(0.0, 1.0)))
     rates = [(step.step, step.learning_rate) for step in steps]
     norms = [(step.step, step.gradient_norm) for step in steps]

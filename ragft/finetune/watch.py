@@ -116,8 +116,7 @@ class Watch:
             return
         self._resumed = True
         self.steps = [step for step in self._known if first is None or step.step < first]
-        if len(self.steps) != len(self._known) or not self.path.is_file():
-            write_file(self.path, "".join(map(_line, self.steps)).encode())
+        write_file(self.path, "".join(map(_line, self.steps)).encode())  # without what a power cut left at its end
 
     def _warn(self, steps: int) -> None:
         """Says each kind of warning once, and keeps its latest figures."""
