@@ -152,8 +152,8 @@ def _share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags)
 
 
-def generate_by_fast_loop(stops: Sequence[int]) -> Generate:
-    """Greedy decoding with a model of the fast loop; `stops` end an answer."""
+def greedy(stops: Sequence[int]) -> Generate:
+    """Greedy decoding by a decoder, of the fast loop or any other of transformers; `stops` end an answer."""
 
     def generate(model: nn.Module, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[tuple[list[int], bool]]:
         import torch
@@ -162,14 +162,18 @@ def generate_by_fast_loop(stops: Sequence[int]) -> Generate:
         from ragft.finetune.divergence import Greedy
         from ragft.finetune.fast import attention
 
-        trained_with = model.config._attn_implementation
-        model.set_attn_implementation(attention.GROUPED)
+        training, packed = model.training, model.config._attn_implementation == attention.PACKED
+        model.eval()
+        if packed:
+            model.set_attn_implementation(attention.GROUPED)
         try:
             with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
                 decoding = Greedy(prompts, stops, max_tokens, workers)
                 answers = decoding.answers(model)
         finally:
-            model.set_attn_implementation(trained_with)
+            if packed:
+                model.set_attn_implementation(attention.PACKED)
+            model.train(training)
         without = decoding.without_stops(answers)
         return [(list(ids), len(ids) < len(whole)) for ids, whole in zip(without, answers, strict=True)]
 

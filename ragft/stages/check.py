@@ -14,6 +14,7 @@ from ragft.artifacts import artifacts_in
 from ragft.console import Findings
 from ragft.data.audit import audit_data
 from ragft.errors import RagftError
+from ragft.finetune.track import TRACKERS, refuse_missing_tracker
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.machine import look_at_hardware, memory_gib
@@ -39,6 +40,8 @@ def check_all(app: Application) -> Findings:
         findings.add("warning", "passages", unequal)
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
+    if (tracker := config.finetune.tracker) != "none":
+        _tried(findings, "tracker", lambda: _tracker(tracker))
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
         _tried(findings, "training", lambda: _training_estimate(app))
@@ -50,6 +53,11 @@ def _tried(findings: Findings, what: str, work: Callable[[], str]) -> None:
         findings.add("ok", what, work())
     except (RagftError, IndexFault) as error:
         findings.add("error", what, str(error))
+
+
+def _tracker(name: str) -> str:
+    refuse_missing_tracker(name)
+    return TRACKERS[name].title
 
 
 @dataclass(frozen=True)

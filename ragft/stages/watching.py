@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.evaluate.metrics import Rules
-from ragft.finetune.asking import Asked, count_of, generate_by_fast_loop, prompts_of
+from ragft.finetune.asking import Asked, count_of, greedy, prompts_of
 from ragft.finetune.track import SETTINGS, Tracking
 from ragft.finetune.watch import Watch
 from ragft.stages.application import Application
@@ -71,7 +71,7 @@ class Watching:
             return None
         longest = max(one.answer_tokens for one in chosen)
         return Asked(
-            chosen, Rules.of(config.answer), generate_by_fast_loop([tokenizer.eos_token_id]),
+            chosen, Rules.of(config.answer), greedy([tokenizer.eos_token_id]),
             lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
             max_tokens=min(config.engine.max_tokens, 2 * longest),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from ragft.config import AnswerSection, FinetuneSection
 from ragft.data.mix import Row
 from ragft.evaluate.metrics import Rules
-from ragft.finetune.asking import Asked, Prompt, count_of, generate_by_fast_loop, prompts_of, scored
+from ragft.finetune.asking import Asked, Prompt, count_of, greedy, prompts_of, scored
 from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.trainer import TrainReport, train
 from ragft.prompts import Rendered, conversation, turn
@@ -101,7 +101,7 @@ def test_asking_in_the_middle_of_a_training_changes_nothing(
     data = (llama_folder, make_rows(16), make_rows(4, seed=1))
     values = settings(method=method, rank=4, epochs=3, batch_size=4, token_budget=128, max_seq_length=64, patience=9)
     prompts = [prompt(ids=row.ids[:-6]) for row in make_rows(5, seed=1)]
-    asked = Asked(prompts, Rules(), generate_by_fast_loop([2]), lambda ids: " ".join(map(str, ids)), max_tokens=12)
+    asked = Asked(prompts, Rules(), greedy([2]), lambda ids: " ".join(map(str, ids)), max_tokens=12)
     plain = train(*data, values, seed=0, folder=tmp_path / "plain")
     watched = train(*data, values, seed=0, folder=tmp_path / "watched", evaluate=asked)
     one, two = (load_file(report.adapter / "adapter_model.safetensors") for report in (plain, watched))
@@ -116,7 +116,17 @@ def losses(report: TrainReport) -> list[tuple[float, float | None]]:
 
 def test_the_model_is_left_with_the_attention_that_it_trains_with(llama_folder: Path, make_rows: Rows) -> None:
     model = decoder.load_for_training(llama_folder, torch.float32, max_seq_length=64)
-    found = generate_by_fast_loop([2])(model, [row.ids[:-6] for row in make_rows(3)], 4)
+    found = greedy([2])(model, [row.ids[:-6] for row in make_rows(3)], 4)
     assert all(len(ids) <= 4 and 2 not in ids for ids, _ in found)
     assert all(len(ids) == 4 for ids, ended in found if not ended)
     assert model.config._attn_implementation == attention.PACKED
+
+
+def test_a_model_of_another_back_end_answers_without_dropout_and_stays_as_it_was(
+    llama_folder: Path, make_rows: Rows
+) -> None:
+    model = decoder.load(llama_folder, torch.float32, attention_name="sdpa")
+    prompts = [row.ids[:-6] for row in make_rows(3)]
+    calm = greedy([2])(model, prompts, 4)
+    assert greedy([2])(model.train(), prompts, 4) == calm
+    assert model.training and model.config._attn_implementation == "sdpa"
