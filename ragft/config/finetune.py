@@ -39,7 +39,7 @@ class FinetuneSection(Section):
         None,
         ge=0,
         description="Validation prompts that are answered and scored at each validation; 0: none. Unset: 32 if select "
-        "needs them, else at most 8, and no more than cost about 5 % of the training.",
+        "needs them, else 4 to 8, as many as cost less than about 5 % of the training, or none.",
     )
     select: Literal["loss", "form", "exact_match"] = Field(
         "loss",

@@ -68,10 +68,10 @@ def test_by_default_no_more_is_asked_than_costs_a_twentieth_of_the_training() ->
     # Each prompt costs 90 / 3 + 4 · 5 = 50 trained tokens at each of four validations.
     prompts = [prompt(ids=range(90), tokens=5)] * 20
     rows = [Rendered((1,) * 100, (True,) * 100)]
-    assert count_of(settings(), rows * 39, prompts) == 0
-    assert count_of(settings(), rows * 40, prompts) == 1
-    assert count_of(settings(), rows * 120, prompts) == 3
-    assert count_of(settings(epochs=2), rows * 60, prompts) == 3
+    assert count_of(settings(), rows * 159, prompts) == 0, "so few answers would say nothing"
+    assert count_of(settings(), rows * 160, prompts) == 4
+    assert count_of(settings(), rows * 240, prompts) == 6
+    assert count_of(settings(epochs=2), rows * 120, prompts) == 6
     assert count_of(settings(), rows * 10_000, prompts) == 8
     assert count_of(settings(), rows * 10_000, prompts[:2]) == 2
     assert count_of(settings(), rows, []) == 0
