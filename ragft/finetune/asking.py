@@ -31,7 +31,7 @@ FORWARD = 1 / 3
 """Cost of a token that is read, in tokens that are trained on: the backward pass costs twice the forward pass."""
 DECODED = 4.0
 """Cost of a token that is generated, in tokens that are trained on. Measured with SmolLM2-135M in QLoRA on a processor
-without bfloat16: 3.05 with eight prompts together, and 0.34 for a token that is read. Fewer prompts cost more a token."""
+without bfloat16: 3.05 with eight prompts together, and 0.34 for a token that is read. Fewer cost more a token."""
 
 Generate = Callable[["nn.Module", Sequence[Sequence[int]], int], list[tuple[list[int], bool]]]
 """Greedy answers of a model to prompts, of at most so many tokens: ids without end token, and whether they ended."""
