@@ -65,8 +65,8 @@ def settings(**changes: object) -> FinetuneSection:
 
 
 def test_by_default_no_more_is_asked_than_costs_a_twentieth_of_the_training() -> None:
-    # Each prompt costs 90 / 3 + 4 · 5 = 50 trained tokens at each of four validations.
-    prompts = [prompt(ids=range(90), tokens=5)] * 20
+    # Each prompt costs 90 / 3 + 5 · 4 = 50 trained tokens at each of four validations.
+    prompts = [prompt(ids=range(90), tokens=4)] * 20
     rows = [Rendered((1,) * 100, (True,) * 100)]
     assert count_of(settings(), rows * 159, prompts) == 0, "so few answers would say nothing"
     assert count_of(settings(), rows * 160, prompts) == 4
