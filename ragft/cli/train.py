@@ -20,11 +20,14 @@ commands = typer.Typer()
 def finetune_(app: Application) -> None:
     """Train the adapter; resumes by itself after an interruption."""
     from ragft.stages.adapter import finetune
+    from ragft.stages.watching import PAGE
 
     artifact = finetune(app)
+    page = artifact.folder / PAGE
+    lines = [f"Training page: {page}"] if page.is_file() else []  # earlier versions wrote none
     figures = artifact.figures
     best = f"Best validation loss {figures['best_loss']:.3f} after step {figures['best_step']} of {figures['steps']}"
-    show_artifact(app, artifact, f"{best}, {figures['tokens_per_second']:.0f} tokens/s")
+    show_artifact(app, artifact, f"{best}, {figures['tokens_per_second']:.0f} tokens/s", *lines)
 
 
 @command(commands, "merge")

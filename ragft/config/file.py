@@ -55,6 +55,12 @@ class Config(Section):
             raise ValueError("data.mix.closed_book_share and general_share add up to more than 1")
         return self
 
+    @model_validator(mode="after")
+    def _has_what_selects(self) -> Config:
+        if self.finetune.select == "form" and self.answer.format is None:
+            raise ValueError("finetune.select is form but answer.format declares none")
+        return self
+
     @property
     def workspace_folder(self) -> Path:
         """The folder of all outputs."""

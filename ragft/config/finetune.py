@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ragft.config.section import Section, Share, one_of
 from ragft.finetune.methods import METHODS
+from ragft.finetune.track import TRACKERS
 
 
 class FinetuneSection(Section):
@@ -34,5 +35,32 @@ class FinetuneSection(Section):
         2048, ge=128, description="Tokens per micro-batch; a prefix that its rows share counts once."
     )
     eval_count: int = Field(4, ge=1, description="Validations in a run, evenly spaced, the last one at the end.")
-    patience: int = Field(2, ge=1, description="Validations without a lower loss after which training stops early.")
+    eval_samples: int | None = Field(
+        None,
+        ge=0,
+        description="Validation prompts that are answered and scored at each validation; 0: none. Unset: 32 if select "
+        "needs them, else 4 to 8, as many as cost less than about 5 % of the training, or none.",
+    )
+    select: Literal["loss", "form", "exact_match"] = Field(
+        "loss",
+        description="What decides which adapter is kept: the validation loss, or the share of answers of eval_samples "
+        "in the house format (form) or with the right value (exact_match).",
+    )
+    patience: int = Field(
+        2, ge=1, description="Validations without an improvement (see select) after which training stops early."
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads. Unset: as many as torch takes.")
+    tracker: Annotated[str, one_of(TRACKERS)] = Field(
+        "none",
+        description="Where curves go besides the training page, in the folder tracking/ of the workspace. "
+        f"{'; '.join(f'{name}: {one.title}' for name, one in TRACKERS.items())}.",
+    )
+    track_answers: bool = Field(
+        False, description="Give the tracker the training page, too, which quotes questions and answers."
+    )
+
+    @model_validator(mode="after")
+    def _can_select(self) -> FinetuneSection:
+        if self.select != "loss" and self.eval_samples == 0:
+            raise ValueError(f"select is {self.select}, which needs answers, but eval_samples is 0")
+        return self

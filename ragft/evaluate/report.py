@@ -19,6 +19,7 @@ from ragft.evaluate.records import Record
 from ragft.evaluate.score import Comparison, Row
 from ragft.evaluate.statistics import ALPHA
 from ragft.evaluate.verdict import p_text, percent, signed
+from ragft.page import render_page
 from ragft.setups import SETUPS
 
 if TYPE_CHECKING:
@@ -44,13 +45,10 @@ def render_report(
     scores: Sequence[Row] = (),
 ) -> str:
     """The comparison as one HTML page; without `scores`, the rows of `score`, the page shows no examples."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, p=p_text, signed=signed)
-    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
     names = list(comparison.setups)
-    return template.render(
+    return render_page(
+        Path(__file__).with_name("report.html.j2"),
+        {"percent": percent, "p": p_text, "signed": signed},
         name=name,
         subtitle=subtitle,
         verdict=comparison.verdict,

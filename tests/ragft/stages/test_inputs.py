@@ -139,6 +139,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.limit": 2,
     "engine.backend": "vllm",
     "finetune.method": "lora",
+    "finetune.select": "exact_match",
+    "finetune.tracker": "tensorboard",
     "serve.setups": ["rag-only"],
 }  # fmt: skip
 

@@ -221,3 +221,71 @@ def test_the_rate_rises_over_the_warm_up_and_falls_as_scheduled() -> None:
     assert rates["linear"][3:] == pytest.approx([1 - k / 8 for k in range(1, 8)])
     assert rates["cosine"][6] == pytest.approx(0.5)
     assert set(rates["constant"][1:]) == {1.0}
+
+
+def test_the_adapter_is_kept_that_the_metric_asked_for_prefers(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path
+) -> None:
+    scores = iter([0.5, 1.0, 1.0, 0.25])
+    seen, kept = list[TrainProgress](), list[torch.Tensor]()
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        kept.append(model.get_parameter("model.layers.0.self_attn.q_proj.B").detach().clone())
+        return {"form": next(scores)}
+
+    report = train(
+        llama_folder, make_rows(16), make_rows(4, seed=1), _settings(select="form", epochs=4), seed=0, folder=tmp_path,
+        progress=seen.append, evaluate=evaluate,
+    )  # fmt: skip
+    first, second = (entry for entry in report.history if entry.metrics["form"] == 1.0)
+    assert report.best_step == min(first, second, key=lambda entry: entry.loss).step, "the loss decides between equals"
+    assert report.best_metrics == {"form": 1.0}
+    assert [progress.metrics for progress in seen if progress.metrics] == [entry.metrics for entry in report.history]
+    (saved,) = (value for name, value in _adapter(report).items() if "layers.0.self_attn.q_proj.lora_B" in name)
+    assert torch.equal(saved, kept[[entry.step for entry in report.history].index(report.best_step)])
+
+
+def test_patience_counts_validations_without_a_better_metric(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path
+) -> None:
+    settings = _settings(select="exact_match", epochs=8, eval_count=8, patience=2)
+    scores = iter([0.1, 0.5, 0.4, 0.3])
+    report = train(
+        llama_folder, make_rows(16), make_rows(4, seed=1), settings, seed=0, folder=tmp_path,
+        evaluate=lambda model: {"exact_match": next(scores)},
+    )  # fmt: skip
+    assert report.stopped_early
+    assert (report.best_step, report.steps) == (8, 16)
+
+
+def test_metrics_survive_an_interruption(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
+    settings, asked = _settings(select="form", epochs=4), list[int]()
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        asked.append(1)
+        return {"form": 1 / len(asked)}
+
+    def cut(progress: TrainProgress) -> None:
+        if len(asked) == 2:
+            raise _PowerCut
+
+    data = (llama_folder, make_rows(16), make_rows(4, seed=1), settings)
+    with pytest.raises(_PowerCut):
+        train(*data, seed=0, folder=tmp_path, progress=cut, evaluate=evaluate)
+    report = train(*data, seed=0, folder=tmp_path, evaluate=evaluate)
+    assert [entry.metrics["form"] for entry in report.history] == [1, 1 / 2, 1 / 3, 1 / 4]
+    assert report.best_step == report.history[0].step
+
+
+def test_a_metric_without_validation_rows_is_refused(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
+    with pytest.raises(RagftError, match=r"finetune\.select = form needs validation rows"):
+        train(llama_folder, make_rows(4), [], _settings(select="form"), seed=0, folder=tmp_path, evaluate=lambda m: {})
+
+
+def test_learning_rate_and_gradient_norm_of_each_step_are_told(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path
+) -> None:
+    seen, settings = list[TrainProgress](), _settings(epochs=1, max_grad_norm=1e-3)
+    train(llama_folder, make_rows(12), [], settings, seed=0, folder=tmp_path, progress=seen.append)
+    assert [progress.learning_rate for progress in seen] == [learning_rate(settings, step, 3) for step in range(3)]
+    assert all(progress.gradient_norm > 1e-3 for progress in seen), "before clipping"
