@@ -52,9 +52,7 @@ class Borders:
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         """`tokens` of one tokenizer, beside those that every family is known to have."""
-        parted = [
-            f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in sorted(set(tokens)) if len(token) > 1
-        ]
+        parted = [f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in sorted(set(tokens)) if len(token) > 1]
         self._pattern = re.compile("|".join([_BORDER, *parted]))
 
     def part(self, text: str) -> str:

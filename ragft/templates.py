@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -59,7 +59,7 @@ class Template:
         arguments: what is passed to the template besides the conversation, by whoever renders it.
     """
 
-    def __init__(self, tokenizer: Any, options: TemplateOptions = TemplateOptions()) -> None:  # noqa: B008
+    def __init__(self, tokenizer: Any, options: TemplateOptions = TemplateOptions()) -> None:
         """
         Raises:
             RagftError: the tokenizer has no template for plain conversations, or it does not read an argument.
@@ -123,9 +123,30 @@ class Template:
                     "prompt: begin it with a word."
                 )
         self._check_control(whole[len(prompt) :])
-        end = whole.index(self.end, len(prompt))
+        end = whole.index(self._tail[0], len(prompt))
         trained = [len(prompt) <= position for position in range(end + 1)]
         return Rendered(tuple(whole[: end + 1]), tuple(trained))
+
+    def learnable(self, rows: Iterable[tuple[str, Sequence[Message]]]) -> tuple[list[Rendered], list[str]]:
+        """Renders what can be learnt of many conversations.
+
+        Args:
+            rows: each with what it is called where it cannot.
+
+        Returns:
+            The rendered conversations, and a sentence on each of the others.
+
+        Raises:
+            RagftError: see `check_trainable`.
+        """
+        self.check_trainable()
+        rendered, faults = [], []
+        for name, messages in rows:
+            try:
+                rendered.append(self.training(messages))
+            except Unrenderable as error:
+                faults.append(f"{name}: {error}")
+        return rendered, faults
 
     def arranged(self, messages: Sequence[Message]) -> list[Message]:
         """The conversation as this template takes it, for whoever renders it.
@@ -164,9 +185,13 @@ class Template:
         return self._tail[0] if self._tail else None
 
     @property
+    def stop(self) -> int | None:
+        """`end`, where it is not the tokenizer's end of text either, so that engines must be told of it; else None."""
+        return None if self.end is None or self.end == self.tokenizer.eos_token_id else self.end
+
+    @property
     def hash(self) -> str:
         """16 hex digits over all that decides how conversations are rendered, but for the tokenizer."""
-        plain = self._texts if len(self._texts) > 1 else "".join(self._texts.values())
         told = {
             "arguments": dict(self._options.arguments),
             "date": self._date.isoformat() if self._date else None,
@@ -174,7 +199,8 @@ class Template:
             "joined": sorted(self._joined),
         }
         # A template that nothing is added to has the hash of its text, as before there was anything to add.
-        content = json.dumps([plain, told], sort_keys=True) if any(told.values()) or plain is self._texts else plain
+        plain = len(self._texts) == 1 and not any(told.values())
+        content = self._texts["default"] if plain else json.dumps([self._texts, told], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def described(self) -> str:
@@ -213,8 +239,8 @@ class Template:
         """Tokens that texts must not contain: special ones, and whatever tokens of its own the template writes."""
         added = getattr(self.tokenizer, "added_tokens_decoder", {})
         written: set[int] = set()
-        for turns in ([turn("user", _QUESTION)], [turn("user", _QUESTION), turn("assistant", _ANSWER)]):
-            if (text := self._tried(turns, answered=len(turns) > 1)) is not None:
+        for turns, answered in ((self._probe[:-1], False), (self._probe, True)):
+            if (text := self._tried(turns, answered=answered)) is not None:
                 written.update(self._ids(text))
         return {int(id_): token.content for id_, token in added.items() if token.special or id_ in written}
 
@@ -295,12 +321,11 @@ class Template:
         found = [token for token in rest if token in self._control]
         if found == self._tail:
             return
-        surplus = next((token for token in found if token not in self._tail), found[0] if found else None)
-        quoted = self._control[surplus] if surplus is not None else None
+        if len(found) <= len(self._tail):
+            raise Unrenderable("The chat template does not end this answer as it ends others.")
+        quoted = self._control[next((token for token in found if token not in self._tail), found[0])]
         raise Unrenderable(
             f"The answer quotes {quoted!r}, which this model reads as a control token: write it in another way."
-            if quoted is not None
-            else "The chat template does not end this answer as it ends others."
         )
 
     # --- rendering

@@ -20,7 +20,8 @@ from ragft.stages.machine import look_at_hardware, memory_gib
 
 if TYPE_CHECKING:
     from ragft.engine.base import Engine
-    from ragft.prompts import Message
+    from ragft.messages import Message
+    from ragft.templates import Template
 
 _SAMPLE = 5
 _ACTIVATION_BYTES = 80
@@ -38,6 +39,7 @@ def check_all(app: Application) -> Findings:
         unequal = f"training shows {passages} (data.mix.passages), serving {top_k} (index.search.top_k)"
         findings.add("warning", "passages", unequal)
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
+    _tried(findings, "chat template", lambda: _template(app, findings))
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
@@ -56,12 +58,31 @@ def _tried(findings: Findings, what: str, work: Callable[[], str]) -> None:
 class _Counter:
     """Stands in for an engine, which would take a minute to start, where only the length of prompts is asked."""
 
-    tokenizer: Any
+    template: Template
 
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
-        from ragft.prompts import render_prompt
+        return len(self.template.prompt(messages, tools))
 
-        return len(render_prompt(self.tokenizer, messages, tools))
+
+def _template(app: Application, findings: Findings) -> str:
+    """What the base model's chat template takes, and which examples it cannot teach."""
+    from ragft.prompts import conversation, turn
+
+    _, faults = app.template.learnable(
+        (
+            f"Example {one.id!r}",
+            conversation(
+                app.config.prompt.system, one.question, history=one.history,
+                following=[turn("assistant", one.answer)],
+            ),
+        )
+        for one in app.examples
+    )  # fmt: skip
+    if faults:
+        findings.add(
+            "warning", "chat template", f"{len(faults)} of {len(app.examples)} examples cannot be learnt. {faults[0]}"
+        )
+    return app.template.described()
 
 
 def _five_questions(app: Application, findings: Findings) -> str:
@@ -79,7 +100,7 @@ def _five_questions(app: Application, findings: Findings) -> str:
             snapshot = Snapshot.open(Path(folder) / "index")
             where = "an index of a few documents (there is no live one yet)"
         found = app.retriever(snapshot).search([question.question for question in questions])
-    counter = _Counter(app.tokenizer)
+    counter = _Counter(app.template)
     pipeline = Pipeline(config, {HYBRID.model: cast("Engine", counter)}, None)
     prompts = [
         pipeline.render(HYBRID, question.question, hits) for question, hits in zip(questions, found, strict=True)
@@ -114,7 +135,7 @@ def _training_estimate(app: Application) -> str:
     """Memory and time of training, from the sizes of model and data; time by what was measured here before."""
     from transformers import AutoConfig
 
-    from ragft.prompts import conversation, render_prompt
+    from ragft.prompts import conversation
 
     config = app.config
     model = AutoConfig.from_pretrained(app.base, local_files_only=True)
@@ -126,7 +147,7 @@ def _training_estimate(app: Application) -> str:
             f"Training would take about {peak:.1f} GiB and this machine has {memory_gib():.1f}: lower "
             "finetune.token_budget, or take a smaller model."
         )
-    question = render_prompt(app.tokenizer, conversation(config.prompt.system, app.examples[0].question))
+    question = app.template.prompt(conversation(config.prompt.system, app.examples[0].question))
     window = min(app.encoder.max_tokens, config.index.chunking.max_tokens or app.encoder.max_tokens)
     longest = len(question) + config.data.mix.passages * window
     general_share = config.data.mix.general_share if config.data.mix.general else 0.0

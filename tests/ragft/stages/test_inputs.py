@@ -45,7 +45,7 @@ NOT_SHOWN = {
 class ChatWords(WordTokenizer):
     """A tokenizer with a chat template."""
 
-    chat_template = "template"
+    chat_template = "template {{ strftime_now() }}"
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,8 @@ def configuration(folder: Path) -> dict[str, Any]:
 OTHER_VALUES: dict[str, Any] = {
     "name": "another",
     "prompt.system": "Another style.",
+    "prompt.template_arguments": {"template": True},
+    "prompt.date": "2026-11-27",
     "answer.format": ".*",
     "answer.value": "(.*)",
     "answer.refusal": "No.",
