@@ -35,6 +35,12 @@ _SYSTEM, _QUESTION, _ANSWER = "Sysword", "Askword", "Replyword"
 # Probes need words that a template cannot contain and that no tokenizer joins with what is around them.
 
 
+_REWRITTEN = (
+    "This tokenizer's chat template renders the prompt differently once an answer follows, so a model trained with it "
+    "would be served other tokens than it learnt."
+)
+
+
 class Unrenderable(RagftError):
     """The template cannot render this conversation, or not so that it could be learnt; others may be fine."""
 
@@ -78,8 +84,6 @@ class Template:
         self.arguments = dict(options.arguments)
         if self._date is not None:
             self.arguments["strftime_now"] = self._date.strftime
-
-    # --- what it does
 
     def prompt(self, messages: Sequence[Message], tools: Any = None) -> list[int]:
         """Token ids of a conversation that the model is to continue with the assistant's turn.
@@ -214,8 +218,6 @@ class Template:
             done.append(f"it writes a date, which is {self._date.isoformat()} everywhere (prompt.date)")
         return "; ".join(done)
 
-    # --- what was found about it
-
     @cached_property
     def folds(self) -> bool:
         """Whether the template refuses a system turn before the user's, or leaves its text out."""
@@ -328,8 +330,6 @@ class Template:
             f"The answer quotes {quoted!r}, which this model reads as a control token: write it in another way."
         )
 
-    # --- rendering
-
     def _text(self, messages: Sequence[Message], *, answered: bool = False, tools: Any = None, **more: Any) -> str:
         """The rendered text: of a whole conversation where it is `answered`, else up to where the answer begins."""
         try:
@@ -359,8 +359,6 @@ class Template:
         text = self._tried(messages)
         return text is not None and all(message["content"] in text for message in messages)
 
-    # --- its text
-
     def _reads(self, name: str) -> bool:
         return any(re.search(rf"\b{re.escape(name)}\b", text) for text in self._texts.values())
 
@@ -378,12 +376,6 @@ class Template:
         except jinja2.TemplateError:
             return set()
         return {str(name) for name in found} - RESERVED - set(getattr(self.tokenizer, "special_tokens_map", {}))
-
-
-_REWRITTEN = (
-    "This tokenizer's chat template renders the prompt differently once an answer follows, so a model trained with it "
-    "would be served other tokens than it learnt."
-)
 
 
 def _plain(message: Message) -> bool:

@@ -123,19 +123,19 @@ def test_rows_are_rendered_one_by_one(domain: Domain) -> None:
 def test_rows_that_cannot_be_learnt_are_counted_named_and_left_out(domain: Domain) -> None:
     with (domain.folder / "examples.jsonl").open("a") as file:
         file.write('{"id": "quoted", "question": "Token?", "answer": "It is <|im_end|>.", "sources": []}\n')
-    domain.configure(data={"split": {"validation_share": 0.0}, "mix": MIX})
     app = domain.application()
-    mixed_rows, learnt = rows(app, "train"), rendered(app, "train")
-    assert len(learnt) == len(mixed_rows) - 1
-    (said,) = [line for line in app.reporter.said if "cannot be learnt" in line]  # type: ignore[attr-defined]
-    assert said.startswith(f"1 of {len(mixed_rows)} train rows cannot be learnt. Row ")
+    mixed_rows = {part: rows(app, part) for part in ("train", "validation")}
+    (part,) = (part for part, found in mixed_rows.items() if any(row.example_id == "quoted" for row in found))
+    count = len(mixed_rows[part])
+    assert count > 1 and len(rendered(app, part)) == count - 1
+    (said,) = (line for line in app.reporter.said if "cannot be learnt" in line)  # type: ignore[attr-defined]
+    assert said.startswith(f"1 of {count} {part} rows cannot be learnt. Row ")
     assert "example 'quoted': The answer quotes '<|im_end|>'" in said
 
 
 def test_rows_of_which_none_can_be_learnt_are_refused(domain: Domain) -> None:
     domain.lines("examples.jsonl", [{"question": f"{n}?", "answer": "A <|im_end|>."} for n in range(4)])
-    domain.configure(data={"split": {"validation_share": 0.0}, "mix": MIX})
-    with pytest.raises(RagftError, match=r"4 of 4 train rows cannot be learnt\. Row 0 of example"):
+    with pytest.raises(RagftError, match=r"3 of 3 train rows cannot be learnt\. Row 0 of example"):
         rendered(domain.application(), "train")
 
 
