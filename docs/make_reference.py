@@ -14,6 +14,7 @@ import sys
 import types
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -36,7 +37,7 @@ SHARED = ("--config", "--set", "--json", "--debug")
 Stale = tuple[str, ...]
 """Names of stages whose output is stale."""
 
-_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date"}
 _BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 
 CONFIGURATION = """
@@ -152,7 +153,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if value is None:
         return "unset"
-    if value in ("", ()):
+    if value in ("", (), {}):
         return "empty"
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value)

@@ -27,7 +27,8 @@ from ragft.citations import parse_citations
 from ragft.config import Config
 from ragft.engine.base import ChatRequest, Engine
 from ragft.fitting import expanded_to_fit, largest
-from ragft.prompts import Message, conversation
+from ragft.messages import Message
+from ragft.prompts import conversation
 from ragft.setups import Setup
 
 

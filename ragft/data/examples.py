@@ -10,7 +10,7 @@ from typing import Any
 from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
 from ragft.data.sources import Source, sources_in
 from ragft.errors import UsageError
-from ragft.prompts import Message
+from ragft.messages import Message
 
 FORMS = '{"question", "answer"}, {"messages"}, {"prompt", "completion"} or {"instruction", "input", "output"}'
 _ROLES = ("system", "user", "assistant")

@@ -9,10 +9,10 @@ from rich.text import Text
 
 from ragft.data.mix import Row
 from ragft.errors import UsageError
-from ragft.prompts import render_training
+from ragft.templates import Template
 
 
-def shown_row(rows: Sequence[Row], number: int, tokenizer: Any) -> tuple[dict[str, Any], Text]:
+def shown_row(rows: Sequence[Row], number: int, template: Template) -> tuple[dict[str, Any], Text]:
     """Values and text of a training row; in the text, trained tokens are green and separated by `|`.
 
     Raises:
@@ -21,8 +21,8 @@ def shown_row(rows: Sequence[Row], number: int, tokenizer: Any) -> tuple[dict[st
     if number >= len(rows):
         raise UsageError(f"There are {len(rows)} training rows: choose one from 0 to {len(rows) - 1}.")
     row = rows[number]
-    rendered = render_training(tokenizer, row.messages)
-    pieces = [str(tokenizer.decode([token])) for token in rendered.ids]
+    rendered = template.training(row.messages)
+    pieces = [str(template.tokenizer.decode([token])) for token in rendered.ids]
     text = Text()
     text.append(f"row {number} of {len(rows)}, {row.kind}, example {row.example_id}, ", style="bold")
     text.append(f"{len(rendered.ids)} tokens, {sum(rendered.trained)} trained\n", style="bold")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragft.engine.backends import BACKENDS
+from ragft.templates import TemplateOptions
 
 if TYPE_CHECKING:
     from ragft.config import EngineSection
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def open(  # noqa: A001
     folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
-    gpu_memory_share: float = 0.9,
+    gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(),  # noqa: B008
 ) -> Engine:  # fmt: skip
     """The engine over a model's folder, not started yet.
 
@@ -25,8 +26,11 @@ def open(  # noqa: A001
         seed: seeds sampling where a request brings no seed.
         max_queued: requests that may wait before new ones are refused; None: any number.
         gpu_memory_share: share of a GPU's memory for weights and attention cache; ignored on a CPU.
+        template: what the model's chat template is told besides the conversation.
     """
     backend = BACKENDS[settings.backend]
     make = getattr(importlib.import_module(backend.module), backend.engine)
-    engine: Engine = make(folder, settings, seed=seed, max_queued=max_queued, gpu_memory_share=gpu_memory_share)
+    engine: Engine = make(
+        folder, settings, seed=seed, max_queued=max_queued, gpu_memory_share=gpu_memory_share, template=template
+    )
     return engine

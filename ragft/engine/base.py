@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ragft.errors import RagftError, UsageError
-from ragft.prompts import Message
+from ragft.messages import Message
 
 
 @dataclass(frozen=True)

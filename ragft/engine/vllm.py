@@ -27,7 +27,8 @@ from ragft.artifacts import model_version
 from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, PromptTooLong, RequestRefused
 from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
 from ragft.errors import MissingDependency, RagftError
-from ragft.prompts import Message, render_prompt
+from ragft.messages import Message, turn
+from ragft.templates import Template, TemplateOptions
 
 if TYPE_CHECKING:
     from ragft.config import EngineSection
@@ -42,11 +43,12 @@ class VllmEngine:
 
     def __init__(
         self, folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
-        gpu_memory_share: float = 0.9,
+        gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(),  # noqa: B008
     ) -> None:  # fmt: skip
         """See `ragft.engine.open`."""
         self.folder = folder
         self._settings = settings
+        self._options = template
         self._seed, self._max_queued, self._gpu_memory_share = seed, max_queued, gpu_memory_share
         self._llm: Any = None
         self._chat: Any = None
@@ -91,7 +93,7 @@ class VllmEngine:
             self._llm = await asyncio.wrap_future(self._begin())
             self._chat = await _chat_completions(self._llm, self.folder, eager=self._settings.enforce_eager)
             # Now, so that the first question does not wait for it.
-            await asyncio.to_thread(self.prompt_length, ())
+            await asyncio.to_thread(self.prompt_length, [turn("user", "")])
         except BaseException:
             await self.close()
             raise
@@ -140,16 +142,16 @@ class VllmEngine:
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
         try:
             with self._counting:  # a tokenizer is not made for several threads at once
-                return len(render_prompt(self._tokenizer, messages, tools))
+                return len(self._template.prompt(messages, tools))
         except Exception:
             return 0  # vLLM renders it again, and says what is wrong with it
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _template(self) -> Template:
         """The tokenizer and template that vLLM renders with, too."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        return Template(AutoTokenizer.from_pretrained(self.folder, local_files_only=True), self._options)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
         with self._errors(request):
@@ -179,7 +181,14 @@ class VllmEngine:
             for name in ("max_tokens", "max_completion_tokens")
             if isinstance(value := request.options.get(name), int)
         }
-        body = {**request.options, **limits, **fixed, "messages": list(request.messages), "model": _NAME}
+        template = self._template
+        fixed |= {"messages": template.arranged(request.messages), "model": _NAME}
+        if template.arguments:
+            fixed["chat_template_kwargs"] = template.arguments
+        # A turn may end with another token than texts do, which the model's own settings need not name.
+        if template.stop is not None and not request.options.get("ignore_eos"):
+            fixed["stop_token_ids"] = [*(request.options.get("stop_token_ids") or ()), template.stop]
+        body = {**request.options, **limits, **fixed}
         answer = await self._chat.create_chat_completion(ChatCompletionRequest.model_validate(body), None)
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError  # which vLLM has answered with an error

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ragft.config import FinetuneSection
 from ragft.data.questions import Question
@@ -17,7 +17,7 @@ from ragft.evaluate.metrics import METRICS, Rules
 from ragft.evaluate.metrics.form import format_valid
 from ragft.evaluate.metrics.text import is_refusal, value_of
 from ragft.evaluate.records import Record
-from ragft.prompts import render_prompt
+from ragft.templates import Template
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ def count_of(settings: FinetuneSection, training: Sequence[Rendered], prompts: S
     return min(MOST_BY_DEFAULT, len(prompts), affordable) if affordable >= FEWEST_BY_DEFAULT else 0
 
 
-def prompts_of(rows: Sequence[Row], tokenizer: Any, *, max_seq_length: int, seed: int) -> list[Prompt]:
+def prompts_of(rows: Sequence[Row], template: Template, *, max_seq_length: int, seed: int) -> list[Prompt]:
     """The validation rows that can be scored, in a seeded order: general instructions have no house format.
 
     Args:
@@ -94,8 +94,8 @@ def prompts_of(rows: Sequence[Row], tokenizer: Any, *, max_seq_length: int, seed
     for row in rows:
         if row.kind == "general":
             continue
-        ids, reference = render_prompt(tokenizer, row.messages[:-1]), row.messages[-1]["content"]
-        length = len(tokenizer.encode(reference, add_special_tokens=False)) + 1
+        ids, reference = template.prompt(row.messages[:-1]), row.messages[-1]["content"]
+        length = len(template.tokenizer.encode(reference, add_special_tokens=False)) + 1
         if len(ids) + length <= max_seq_length:
             # The prompt's own wording is repeated in front of the question's last occurrence only by chance.
             question = row.messages[-2]["content"].rpartition("Question: ")[2]

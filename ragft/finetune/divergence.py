@@ -20,7 +20,7 @@ from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.adapter import load_adapter
 from ragft.finetune.fast.batching import MicroBatch, common_prefix, micro_batches
 from ragft.finetune.lineage import LiveModel
-from ragft.prompts import Rendered
+from ragft.messages import Rendered
 
 _PROMPTS_AT_ONCE = 8
 _TOKENS_AT_ONCE = 2048
@@ -46,7 +46,9 @@ class Divergence:
     merged_ids: tuple[tuple[int, ...], ...]
 
 
-def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, max_tokens: int) -> Divergence:
+def compare(
+    live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, max_tokens: int, ends: Sequence[int] = ()
+) -> Divergence:
     """Compares the live model with the merged one, in the dtype that training and vLLM use on this processor.
 
     Only one model is in memory at a time; of the live one, the dequantised weights are kept while it answers.
@@ -54,6 +56,7 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
     Args:
         merged: folder that `merge` wrote, or any model with the same vocabulary.
         prompts: token ids, each ending where the answer begins.
+        ends: tokens that end an answer beside those that the base names.
 
     Raises:
         RagftError: no prompts, or the adapter does not fit.
@@ -64,7 +67,8 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
     with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
         model = decoder.load(live.base, dtype, attention_name=attention.GROUPED)
         load_adapter(model, live.adapter, quantise=live.quantised, cache=True)
-        decoding = Greedy(prompts, stop_tokens(model, live.base), max_tokens, workers)
+        ends = list(dict.fromkeys((*stop_tokens(model, live.base), *ends)))
+        decoding = Greedy(prompts, ends, max_tokens, workers)
         live_ids = decoding.answers(model)
         batches = micro_batches([_answered(*pair) for pair in zip(prompts, live_ids, strict=True)], _TOKENS_AT_ONCE)
         expected = _logits(model, batches, workers)

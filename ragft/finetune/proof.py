@@ -23,7 +23,8 @@ from ragft.errors import RagftError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.form import format_valid
 from ragft.finetune.lineage import LiveModel
-from ragft.prompts import Message, render_prompt
+from ragft.messages import Message
+from ragft.templates import Template, TemplateOptions
 
 LOADED_BESIDE_BYTES = 2 * 2**30
 """Weights up to this size are loaded into vLLM while the other two models answer; of larger ones there is never a third
@@ -93,6 +94,7 @@ def prove(
     *,
     max_tokens: int,
     say: Callable[[str], None],
+    template: TemplateOptions = TemplateOptions(),  # noqa: B008
 ) -> Proof:
     """Asks the live model, the merged one, and the merged one in an engine, and compares their answers.
 
@@ -100,6 +102,7 @@ def prove(
         conversations: held-out prompts, each ending with the user's turn.
         engine: opened over `merged`, not started yet; closed at the end.
         say: called with a sentence when a comparison begins.
+        template: what the chat template is told besides the conversations.
 
     Raises:
         RagftError: there are no conversations, the adapter does not fit the base, or the engine cannot answer.
@@ -110,13 +113,15 @@ def prove(
     from ragft.finetune.fast.memory import return_free_memory
 
     tokenizer = AutoTokenizer.from_pretrained(merged, local_files_only=True)
-    prompts = [render_prompt(tokenizer, conversation) for conversation in conversations]
+    rendering = Template(tokenizer, template)
+    prompts = [rendering.prompt(conversation) for conversation in conversations]
+    ends = () if rendering.end is None else (rendering.end,)
     version = hash_model(merged)
     if sum(path.stat().st_size for path in merged.glob("*.safetensors")) <= LOADED_BESIDE_BYTES:
         engine.preload()
     try:
         say(f"Comparing the live and the merged model on {len(prompts)} held-out prompts")
-        found = compare(live, merged, prompts, max_tokens=max_tokens)
+        found = compare(live, merged, prompts, max_tokens=max_tokens, ends=ends)
     except BaseException:
         asyncio.run(engine.close())
         raise

@@ -132,13 +132,15 @@ class Registry:
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
 
 
-def trained_with(config: Config) -> dict[str, str]:
+def trained_with(config: Config) -> dict[str, Any]:
     """The values that a model answers best with, by their keys: those it was trained with. Its manifest holds them."""
-    values = (config.model.base, config.prompt.system, config.answer.refusal)
-    return dict(zip(_TRAINED_WITH, values, strict=True))
+    prompt = config.prompt
+    values = (config.model.base, prompt.system, config.answer.refusal)
+    template = {"prompt.template_arguments": prompt.template_arguments, "prompt.date": prompt.date.isoformat()}
+    return {**dict(zip(_TRAINED_WITH, values, strict=True)), **template}
 
 
-def _trained_with(model: Artifact) -> dict[str, str]:
+def _trained_with(model: Artifact) -> dict[str, Any]:
     """`trained_with` as a model's manifest has it, or one of an earlier version."""
     figures, prompt = model.figures, model.manifest["inputs"].get("prompt", {})
     earlier = (figures.get("base"), prompt.get("system"), prompt.get("refusal"))
@@ -146,7 +148,7 @@ def _trained_with(model: Artifact) -> dict[str, str]:
     return figures.get("trained_with") or {key: value for key, value in known if value is not None}
 
 
-def _same(key: str, before: str, now: str, model: Artifact) -> bool:
+def _same(key: str, before: Any, now: Any, model: Artifact) -> bool:
     if before == now or key != "model.base":
         return before == now
     # Another name may mean the same base: a local folder is hashed, a model of the hub is not downloaded for this.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ragft.artifacts import Artifact
 from ragft.finetune.lineage import TrainedOn
 from ragft.finetune.methods import METHODS
-from ragft.prompts import template_hash
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, rendered
 from ragft.stages.inputs import ADAPTER
@@ -32,7 +31,7 @@ def finetune(app: Application) -> Artifact:
 def trained_on(app: Application) -> TrainedOn:
     """What this configuration trains adapters on."""
     method = METHODS[app.config.finetune.method]
-    return TrainedOn(app.base_hash, method.quantisation, template_hash(app.tokenizer))
+    return TrainedOn(app.base_hash, method.quantisation, app.template.hash)
 
 
 def _finetune(app: Application) -> Artifact:

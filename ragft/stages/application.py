@@ -22,6 +22,7 @@ from ragft.models import load_encoder, resolve_encoder, resolve_model, resolve_r
 from ragft.setups import SETUPS
 from ragft.stages.inputs import STAGES, Stage
 from ragft.stages.recognition import recognising
+from ragft.templates import Template
 
 if TYPE_CHECKING:
     from index.documents.document import Document, Skipped
@@ -80,6 +81,11 @@ class Application:
         return AutoTokenizer.from_pretrained(self.base, local_files_only=True)
 
     @cached_property
+    def template(self) -> Template:
+        """The base model's chat template, as conversations are rendered by it everywhere."""
+        return Template(self.tokenizer, self.config.prompt.template_options)
+
+    @cached_property
     def model_tokenizer(self) -> ModelTokenizer | None:
         """The base model's tokenizer, as the index counts passages with it; None, which is said, without the model."""
         from index.documents.lengths import ModelTokenizer
@@ -133,7 +139,8 @@ class Application:
                 "engine.dtype is bfloat16, which this processor only emulates, many times slower than float32; auto "
                 "takes what the processor multiplies."
             )
-        return engine.open(folder, self.config.engine, seed=self.config.seed, **settings)
+        template = self.config.prompt.template_options
+        return engine.open(folder, self.config.engine, seed=self.config.seed, template=template, **settings)
 
     def model_folders(self, setups: Sequence[str]) -> dict[str, Path]:
         """Folder of each model that these setups need, by `Setup.model`.

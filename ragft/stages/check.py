@@ -20,7 +20,8 @@ from ragft.stages.machine import look_at_hardware
 
 if TYPE_CHECKING:
     from ragft.engine.base import Engine
-    from ragft.prompts import Message
+    from ragft.messages import Message
+    from ragft.templates import Template
 
 _SAMPLE = 5
 
@@ -35,6 +36,7 @@ def check_all(app: Application) -> Findings:
         unequal = f"training shows {passages} (data.mix.passages), serving {top_k} (index.search.top_k)"
         findings.add("warning", "passages", unequal)
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
+    _tried(findings, "chat template", lambda: _template(app, findings))
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if (tracker := config.finetune.tracker) != "none":
         _tried(findings, "tracker", lambda: _tracker(tracker))
@@ -60,12 +62,31 @@ def _tracker(name: str) -> str:
 class _Counter:
     """Stands in for an engine, which would take a minute to start, where only the length of prompts is asked."""
 
-    tokenizer: Any
+    template: Template
 
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
-        from ragft.prompts import render_prompt
+        return len(self.template.prompt(messages, tools))
 
-        return len(render_prompt(self.tokenizer, messages, tools))
+
+def _template(app: Application, findings: Findings) -> str:
+    """What the base model's chat template takes, and which examples it cannot teach."""
+    from ragft.prompts import conversation, turn
+
+    _, faults = app.template.learnable(
+        (
+            f"Example {one.id!r}",
+            conversation(
+                app.config.prompt.system, one.question, history=one.history,
+                following=[turn("assistant", one.answer)],
+            ),
+        )
+        for one in app.examples
+    )  # fmt: skip
+    if faults:
+        findings.add(
+            "warning", "chat template", f"{len(faults)} of {len(app.examples)} examples cannot be learnt. {faults[0]}"
+        )
+    return app.template.described()
 
 
 def _five_questions(app: Application, findings: Findings) -> str:
@@ -83,7 +104,7 @@ def _five_questions(app: Application, findings: Findings) -> str:
             snapshot = Snapshot.open(Path(folder) / "index")
             where = "an index of a few documents (there is no live one yet)"
         found = app.retriever(snapshot).search([question.question for question in questions])
-    counter = _Counter(app.tokenizer)
+    counter = _Counter(app.template)
     pipeline = Pipeline(config, {HYBRID.model: cast("Engine", counter)}, None)
     prompts = [
         pipeline.render(HYBRID, question.question, hits) for question, hits in zip(questions, found, strict=True)

@@ -11,10 +11,12 @@ from ragft.artifacts import Artifact
 from ragft.data.examples import Example, read_examples
 from ragft.data.jsonl import read_objects, to_lines
 from ragft.data.split import split as split_examples
-from ragft.prompts import Rendered, render_training
+from ragft.errors import RagftError
+from ragft.messages import Message, Rendered
 from ragft.stages.application import Application, Inputs
 from ragft.stages.index import training_snapshot
 from ragft.stages.inputs import MIX, SPLIT
+from ragft.templates import Unrenderable
 
 if TYPE_CHECKING:
     from index.search.search import Hit
@@ -56,6 +58,8 @@ def _mix(app: Application) -> Artifact:
     def work(folder: Path) -> dict[str, Any]:
         from ragft.data.mix import mix
 
+        if app.model_tokenizer is not None:
+            app.template.check_trainable()
         snapshot = training_snapshot(app)
         retriever = app.retriever(snapshot)
 
@@ -83,11 +87,16 @@ def _mix(app: Application) -> Artifact:
         "split": parts.fingerprint,
         "general": app.hash_input(mixing.general, "data.mix.general"),
         "documents": [(entry.id, entry.hash) for entry in training_snapshot(app).documents()] if apart else None,
-        "max_seq_length": config.finetune.max_seq_length if config.index.search.expand != "none" else None,
+        **({"max_seq_length": None} if config.index.search.expand == "none" else _what_fits(app)),
         "model_tokenizer": app.model_tokenizer.fingerprint if app.model_tokenizer else None,
         **app.encoder_hashes(),
     }
     return app.build(Inputs((MIX,), inputs, {"split": parts.fingerprint}), work)
+
+
+def _what_fits(app: Application) -> dict[str, Any]:
+    """What decides how far the passages of a row are expanded."""
+    return {"max_seq_length": app.config.finetune.max_seq_length, "template": app.template.hash}
 
 
 def _expansion(app: Application, snapshot: Snapshot) -> Expansion | None:
@@ -98,10 +107,17 @@ def _expansion(app: Application, snapshot: Snapshot) -> Expansion | None:
     settings, longest = app.config.index.search.settings(), app.config.finetune.max_seq_length
     if settings.expand == "none":
         return None
+
+    def fits(messages: Sequence[Message]) -> bool:
+        try:
+            return len(app.template.training(messages).ids) <= longest
+        except Unrenderable:
+            return False  # the row is left out, and named, where rows are rendered
+
     view = snapshot.view(None, settings.filter)
     return Expansion(
         around=lambda number: surroundings(snapshot, view, int(snapshot.order[number]), settings.expand),
-        fits=lambda messages: len(render_training(app.tokenizer, messages).ids) <= longest,
+        fits=fits,
     )
 
 
@@ -123,5 +139,18 @@ def rows(app: Application, part: str) -> list[Row]:
 
 
 def rendered(app: Application, part: str) -> list[Rendered]:
-    """The rows of a part as token ids."""
-    return [render_training(app.tokenizer, row.messages) for row in rows(app, part)]
+    """The rows of a part as token ids, without those that cannot be learnt, which are counted and the first named.
+
+    Raises:
+        RagftError: none can.
+    """
+    mixed = rows(app, part)
+    learnt, faults = app.template.learnable(
+        (f"Row {number} of example {row.example_id!r}", row.messages) for number, row in enumerate(mixed)
+    )
+    if faults:
+        counted = f"{len(faults)} of {len(mixed)} {part} rows cannot be learnt. {faults[0]}"
+        if not learnt:
+            raise RagftError(counted)
+        app.reporter.say(counted)
+    return learnt

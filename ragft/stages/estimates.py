@@ -11,13 +11,13 @@ from ragft.artifacts import Artifact, artifacts_in
 from ragft.console import duration
 from ragft.data.split import split
 from ragft.errors import RagftError
-from ragft.prompts import conversation, render_training, turn
+from ragft.prompts import conversation, turn
 from ragft.stages.application import Application
 from ragft.stages.data import mix, rendered
 from ragft.stages.machine import memory_gib
 
 if TYPE_CHECKING:
-    from ragft.prompts import Rendered
+    from ragft.messages import Message, Rendered
 
 Basis = Literal["measured", "earlier", "unknown"]
 """`measured`: from steps timed now; `earlier`: from what the same stage took in this workspace before."""
@@ -111,7 +111,7 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
     shown = min(mixing.passages, len(passages))
 
     def rows(part: str, repeats: int) -> list[Rendered]:
-        found = []
+        found: list[tuple[str, Sequence[Message]]] = []
         for example in parts[part] * repeats:
             closed = draw.random() < mixing.closed_book_share
             texts = None if closed else draw.sample(passages, shown)
@@ -119,8 +119,8 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
                 config.prompt.system, example.question, texts, history=example.history,
                 following=[turn("assistant", example.answer)],
             )  # fmt: skip
-            found.append(render_training(app.tokenizer, messages))
-        return found
+            found.append((example.id, messages))
+        return app.template.learnable(found)[0]
 
     train, validation = split(app.examples, config.data.split.validation_share, config.seed)
     parts = {"train": list(train), "validation": list(validation)}

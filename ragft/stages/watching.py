@@ -59,19 +59,21 @@ class Watching:
         )  # fmt: skip
 
     def _chosen(self, train_rows: Sequence[Rendered]) -> Asked | None:
-        config, tokenizer = self._app.config, self._app.tokenizer
+        config, template = self._app.config, self._app.template
+        tokenizer = template.tokenizer
         settings = config.finetune
         if settings.eval_samples == 0:
             return None
         prompts = prompts_of(
-            rows(self._app, "validation"), tokenizer, max_seq_length=settings.max_seq_length, seed=config.seed
+            rows(self._app, "validation"), template, max_seq_length=settings.max_seq_length, seed=config.seed
         )
         chosen = prompts[: count_of(settings, train_rows, prompts)]
         if not chosen:
             return None
         longest = max(one.answer_tokens for one in chosen)
+        ends = [end for end in (template.end, tokenizer.eos_token_id) if end is not None]
         return Asked(
-            chosen, Rules.of(config.answer), greedy([tokenizer.eos_token_id]),
+            chosen, Rules.of(config.answer), greedy(ends),
             lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
             max_tokens=min(config.engine.max_tokens, 2 * longest),
         )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from index.store.filters import Filter
-from ragft.prompts import Message
+from ragft.messages import Message
 from ragft.setups import SETUPS, Setup
 from serving.api.bodies import check_top_k, read_filter
 from serving.errors import ApiError

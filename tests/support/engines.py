@@ -40,10 +40,10 @@ class EngineThread:
         self._thread.join(5)
 
 
-def start_engine(folder: Path | None = None, settings: EngineSection = SETTINGS) -> EngineThread:
-    """A started engine over the packaged model, or the model in a folder."""
+def start_engine(folder: Path | None = None, settings: EngineSection = SETTINGS, **more: Any) -> EngineThread:
+    """A started engine over the packaged model, or the model in a folder; `more` is the engine's."""
     pytest.importorskip("vllm")
-    thread = EngineThread(VllmEngine(folder or resolve_model(MODEL), settings))
+    thread = EngineThread(VllmEngine(folder or resolve_model(MODEL), settings, **more))
     thread.call(thread.engine.start())
     return thread
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ragft.prompts import Rendered
+from ragft.messages import Rendered
 
 Rows = Sequence[Rendered]
 

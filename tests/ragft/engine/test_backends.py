@@ -12,6 +12,7 @@ from support.fakes import FakeEngine
 from ragft import engine
 from ragft.config import EngineSection
 from ragft.engine.backends import BACKENDS
+from ragft.templates import TemplateOptions
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -33,7 +34,8 @@ def test_a_new_engine_is_one_entry_and_one_module(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(BACKENDS, "new", replace(vllm, name="new", module=__name__, engine="make"))
     settings = EngineSection(backend="new")
     assert isinstance(engine.open(tmp_path, settings, seed=3), FakeEngine)
-    assert made == [(tmp_path, settings, {"seed": 3, "max_queued": None, "gpu_memory_share": 0.9})]
+    told = {"seed": 3, "max_queued": None, "gpu_memory_share": 0.9, "template": TemplateOptions()}
+    assert made == [(tmp_path, settings, told)]
 
 
 def test_an_engine_that_is_not_in_the_table_is_refused_with_those_that_are() -> None:

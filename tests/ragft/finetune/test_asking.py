@@ -16,6 +16,7 @@ from ragft.finetune.asking import Asked, Prompt, count_of, greedy, prompts_of, s
 from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.trainer import TrainReport, train
 from ragft.prompts import Rendered, conversation, turn
+from ragft.templates import Template
 
 Rows = Callable[..., list[Rendered]]
 RULES = Rules.of(AnswerSection(format=r"\d{4} \[\d\]", value=r"(\d{4})"))
@@ -90,7 +91,7 @@ def test_prompts_are_validation_rows_that_have_a_house_format_and_fit(chat_token
         return Row("e", kind, tuple(messages))  # type: ignore[arg-type]
 
     rows = [row("gold", "When?", ["It ends in 2027."]), row("general", "Sing."), row("gold", "Long?", ["word " * 500])]
-    (found,) = prompts_of(rows, chat_tokenizer, max_seq_length=200, seed=0)
+    (found,) = prompts_of(rows, Template(chat_tokenizer), max_seq_length=200, seed=0)
     assert (found.question, found.reference) == ("When?", "2027 [1]")
 
 

@@ -169,6 +169,8 @@ def test_another_prompt_or_refusal_is_a_difference_and_another_port_is_none(regi
     assert registry.differences(model, Config.model_validate({"name": "desk", "serve": {"port": 1}})) == []
     other = {"name": "desk", "prompt": {"system": "Other."}, "answer": {"refusal": "No."}}
     assert registry.differences(model, Config.model_validate(other)) == ["prompt.system", "answer.refusal"]
+    told = {"name": "desk", "prompt": {"template_arguments": {"a": 1}, "date": "2001-02-03"}}
+    assert registry.differences(model, Config.model_validate(told)) == ["prompt.template_arguments", "prompt.date"]
 
 
 def test_a_base_model_that_moved_is_no_difference(registry: Registry, tmp_path: Path) -> None:

@@ -47,6 +47,22 @@ def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, doma
 
 
 @pytest.mark.usefixtures("loaded_encoder")
+def test_what_the_chat_template_takes_is_told_with_the_examples_that_it_cannot_teach(
+    ragft: Ragft, domain: Domain
+) -> None:
+    with (domain.folder / "examples.jsonl").open("a") as file:
+        file.write('{"id": "quoted", "question": "Token?", "answer": "It is <|im_end|>.", "sources": []}\n')
+    ended = ragft("check", "-c", domain.config, "--json")
+    told = [(row["state"], row["detail"]) for row in ended.values["findings"] if row["what"] == "chat template"]
+    (warned, warning), described = sorted(told, key=lambda one: one[0] == "ok")
+    assert warned == "warning" and "examples cannot be learnt. Example 'quoted': The answer quotes" in warning
+    assert described == ("ok", "answers end with '<|im_end|>'")
+    domain.configure(prompt={"template_arguments": {"enable_thinking": False}})
+    state, detail = states(ragft("check", "-c", domain.config, "--json"))["chat template"]
+    assert state == "error" and "does not read 'enable_thinking'" in detail
+
+
+@pytest.mark.usefixtures("loaded_encoder")
 def test_prompts_that_lose_passages_are_a_warning(ragft: Ragft, domain: Domain) -> None:
     domain.page("dogs.md", "# Dogs\n\n" + "A dog barks and a kitten purrs. " * 40)
     domain.configure(engine={"max_model_len": 200, "max_tokens": 20}, index={"search": {"expand": "section"}})

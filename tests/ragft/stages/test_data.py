@@ -10,7 +10,7 @@ import pytest
 from support.domains import MIX, Domain
 
 from ragft.data.examples import Example
-from ragft.errors import UsageError
+from ragft.errors import RagftError, UsageError
 from ragft.stages.data import mix, rendered, rows, split
 
 pytestmark = pytest.mark.usefixtures("loaded_encoder")
@@ -118,6 +118,31 @@ def test_rows_are_rendered_one_by_one(domain: Domain) -> None:
     found = rendered(domain.application(), "train")
     assert len(found) == 3
     assert all(row.trained[-1] and not row.trained[0] for row in found)
+
+
+def test_rows_that_cannot_be_learnt_are_counted_named_and_left_out(domain: Domain) -> None:
+    with (domain.folder / "examples.jsonl").open("a") as file:
+        file.write('{"id": "quoted", "question": "Token?", "answer": "It is <|im_end|>.", "sources": []}\n')
+    app = domain.application()
+    mixed_rows = {part: rows(app, part) for part in ("train", "validation")}
+    (part,) = (part for part, found in mixed_rows.items() if any(row.example_id == "quoted" for row in found))
+    count = len(mixed_rows[part])
+    assert count > 1 and len(rendered(app, part)) == count - 1
+    (said,) = (line for line in app.reporter.said if "cannot be learnt" in line)  # type: ignore[attr-defined]
+    assert said.startswith(f"1 of {count} {part} rows cannot be learnt. Row ")
+    assert "example 'quoted': The answer quotes '<|im_end|>'" in said
+
+
+def test_rows_of_which_none_can_be_learnt_are_refused(domain: Domain) -> None:
+    domain.lines("examples.jsonl", [{"question": f"{n}?", "answer": "A <|im_end|>."} for n in range(4)])
+    with pytest.raises(RagftError, match=r"3 of 3 train rows cannot be learnt\. Row 0 of example"):
+        rendered(domain.application(), "train")
+
+
+def test_template_that_does_not_read_an_argument_is_refused_before_anything_is_mixed(domain: Domain) -> None:
+    domain.configure(prompt={"template_arguments": {"enable_thinking": False}})
+    with pytest.raises(RagftError, match="does not read 'enable_thinking'"):
+        mix(domain.application())
 
 
 def test_general_instructions_that_validate_are_not_trained(domain: Domain) -> None:

@@ -47,7 +47,7 @@ NOT_SHOWN = {
 class ChatWords(WordTokenizer):
     """A tokenizer with a chat template."""
 
-    chat_template = "template"
+    chat_template = "template {{ strftime_now() }}"
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,8 @@ OTHER_VALUES: dict[str, Any] = {
     "recipe": "short",
     "recipes": {"short": {"seed": 1}},
     "prompt.system": "Another style.",
+    "prompt.template_arguments": {"template": True},
+    "prompt.date": "2026-11-27",
     "answer.format": ".*",
     "answer.value": "(.*)",
     "answer.refusal": "No.",
