@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from index.documents.chunking import section_headings
 from index.documents.document import Document, Skipped
+from index.documents.sections import sections
 from index.errors import IndexFault
 from ragft.config import Config
 from ragft.console import Findings, counted
 from ragft.data.examples import Example
+from ragft.data.gold import ambiguous
 from ragft.data.questions import Question, read_questions
 from ragft.data.sources import Source
 from ragft.errors import UsageError
@@ -136,18 +137,22 @@ def _sources(
         return
     for skip in skipped:
         findings.add("warning", "documents", f"{skip.path} is skipped: {skip.reason}")
-    known = {document.id: (document.title, section_headings(document)) for document in documents}
-    missing = [
-        f"{identity} ({source})"
-        for identity, sources in rows
-        for source in sources
-        if not any(
-            source.matches(document_id, heading, title)
-            for document_id in source.documents
-            for title, headings in [known.get(document_id, ("", []))]
-            for heading in headings
-        )
-    ]
+    known = {document.id: document for document in documents}
+    places = {
+        source: [
+            (document.id, section.path, document.title)
+            for document in map(known.get, source.documents)
+            if document is not None
+            for section in sections(document)
+            if source.matches(document.id, section.path, document.title)
+        ]
+        for source in dict.fromkeys(source for _, named in rows for source in named)
+    }
+    missing = [f"{name} ({source})" for name, named in rows for source in named if not places[source]]
+    unclear = {source: found for source, at in places.items() if (found := ambiguous(source, at))}
+    if unclear:
+        told = _some(f"{source} may mean {' or '.join(found)}" for source, found in unclear.items())
+        findings.add("error", f"ambiguous sources of {what}", f"{counted(len(unclear), 'source')}: {told}")
     if missing:
         findings.add("error", f"sources of {what}", f"{len(missing)} are not in {folder}: {_some(missing)}")
     else:

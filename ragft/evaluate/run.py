@@ -84,7 +84,15 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         setup=setup.name,
         answer="",
         passages=tuple(
-            PassageRef(hit.chunk_id, hit.document_id, hit.heading_path[-1], hit.score, hit.title, hit.sections)
+            PassageRef(
+                hit.chunk_id,
+                hit.document_id,
+                hit.heading_path[-1],
+                hit.score,
+                hit.title,
+                hit.sections,
+                hit.heading_path,
+            )  # fmt: skip
             for hit in prompt.hits
         ),
         retrieval_ms=found.milliseconds if found else None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.artifacts import Artifact
+from ragft.data.audit import SHOWN
 from ragft.data.examples import Example, read_examples
 from ragft.data.jsonl import read_objects, to_lines
 from ragft.data.split import split as split_examples
@@ -50,6 +51,9 @@ def mix(app: Application) -> Artifact:
 
 
 def _mix(app: Application) -> Artifact:
+    from ragft.data.answers import ANSWERS_VERSION
+    from ragft.data.mix import MIX_VERSION
+
     config, parts = app.config, split(app)
     mixing = config.data.mix
 
@@ -67,20 +71,24 @@ def _mix(app: Application) -> Artifact:
         # Repeats are practice; a validation loss gains nothing from them.
         for name, settings in zip(PARTS, (mixing, mixing.model_copy(update={"repeats": 1})), strict=True):
             examples = [Example.from_json(row) for _, row in read_objects(parts.folder / f"{name}.jsonl", name, "")]
-            rows = mix(
+            mixed = mix(
                 examples, general[name], snapshot, search, settings,
                 system=config.prompt.system, refusal=config.answer.refusal, seed=config.seed,
-                expansion=_expansion(app, snapshot),
+                expansion=_expansion(app, snapshot), value=config.answer.value,
             )  # fmt: skip
-            write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in rows))
-            kinds = [row.kind for row in rows]
-            figures[name] = {"rows": len(rows), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+            write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in mixed.rows))
+            kinds = [row.kind for row in mixed.rows]
+            figures[name] = {"rows": len(kinds), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+            if mixed.undecided:
+                figures[name]["undecided"] = list(mixed.undecided)
+                app.reporter.say(_undecided(name, mixed.undecided, len(examples), mixing.undecided))
         return figures
 
     # The documents of the live index are no input: see `mix`.
     apart = config.data.documents is not None
     inputs = {
         "split": parts.fingerprint,
+        "versions": [MIX_VERSION, ANSWERS_VERSION],
         "general": app.hash_input(mixing.general, "data.mix.general"),
         "documents": [(entry.id, entry.hash) for entry in training_snapshot(app).documents()] if apart else None,
         "max_seq_length": config.finetune.max_seq_length if config.index.search.expand != "none" else None,
@@ -88,6 +96,15 @@ def _mix(app: Application) -> Artifact:
         **app.encoder_hashes(),
     }
     return app.build(Inputs((MIX,), inputs, {"split": parts.fingerprint}), work)
+
+
+def _undecided(part: str, names: Sequence[str], of: int, policy: str) -> str:
+    told = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    then = "they are left out" if policy == "drop" else "any passage of a source is shown for it"
+    return (
+        f"{part}: of {len(names)} of {of} examples no passage of the sources was found to hold the answer, so {then} "
+        f"(data.mix.undecided = {policy}): {told}."
+    )
 
 
 def _expansion(app: Application, snapshot: Snapshot) -> Expansion | None:

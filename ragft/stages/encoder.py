@@ -22,8 +22,8 @@ from ragft.artifacts import Artifact
 from ragft.config import Config
 from ragft.data.audit import refuse_overlap
 from ragft.data.examples import Example
+from ragft.data.gold import gold_passages
 from ragft.data.jsonl import to_lines
-from ragft.data.mix import gold_passages
 from ragft.data.pairs import read_pairs
 from ragft.data.questions import read_questions
 from ragft.data.sources import collapsed

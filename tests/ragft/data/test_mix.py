@@ -48,7 +48,7 @@ def search(questions: Sequence[str]) -> list[list[Hit]]:
 def mixed(examples: Sequence[Example], seed: int = 0, general: Sequence[Example] = (), **values: Any) -> list[Row]:
     section = MixSection(**{"passages": 4, "gold_share": 0.8, "closed_book_share": 0.1, **values})
     rows = mix(examples, general, SNAPSHOT, search, section, system="Style.", refusal=REFUSAL, seed=seed)  # type: ignore[arg-type]
-    return list(rows)
+    return list(rows.rows)
 
 
 def kinds(rows: Sequence[Row]) -> Counter[str]:
@@ -129,7 +129,7 @@ def test_gold_is_shown_even_where_search_never_finds_it() -> None:
         return [SNAPSHOT.hits()[20:] for _ in questions]
 
     settings_ = MixSection(passages=4, gold_share=1, closed_book_share=0)
-    rows = mix(ONE_SOURCE[:10], (), SNAPSHOT, blind, settings_, system="", refusal=REFUSAL, seed=0)  # type: ignore[arg-type]
+    rows = mix(ONE_SOURCE[:10], (), SNAPSHOT, blind, settings_, system="", refusal=REFUSAL, seed=0).rows  # type: ignore[arg-type]
     assert all(row.passages[row.gold[0] - 1] == IDS[int(row.example_id[1:])] for row in rows)
 
 
@@ -168,7 +168,7 @@ def test_a_long_section_is_gold_by_any_of_its_passages() -> None:
             settings_ = MixSection(passages=3, gold_share=share, closed_book_share=0)
             (row,) = mix(
                 long, (), snapshot, lambda _: [snapshot.hits()], settings_, system="", refusal=REFUSAL, seed=seed
-            )  # type: ignore[arg-type]
+            ).rows  # type: ignore[arg-type]
             parts = [name for name in row.passages if name.startswith("a.md")]
             assert len(parts) == share
             seen.update(parts)
@@ -219,7 +219,7 @@ def test_document_names_may_hold_a_hash() -> None:
     snapshot = FakeSnapshot([("c#.md", "Generics", "Text."), ("c.md", "Pointers", "Text.")])
     examples = [Example("e", "q", "a [1]", sources=(Source("c#.md#Generics"),))]
     settings_ = MixSection(passages=1, gold_share=1, closed_book_share=0)
-    (row,) = mix(examples, (), snapshot, lambda _: [[]], settings_, system="", refusal="", seed=0)  # type: ignore[arg-type]
+    (row,) = mix(examples, (), snapshot, lambda _: [[]], settings_, system="", refusal="", seed=0).rows  # type: ignore[arg-type]
     assert row.passages == (snapshot.chunks()[0].id,)
 
 
