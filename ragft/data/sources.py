@@ -92,9 +92,9 @@ def _named(path: Sequence[str], section: str, title: str) -> int:
         if name and section == name:
             return 1
         above = section.removesuffix(name).rstrip()
-        if name and section.endswith(name) and above.endswith(_SEPARATORS):
-            if more := _named(path[:-1], above[:-1].rstrip(), title):
-                return 1 + more
+        is_last = name and section.endswith(name) and above.endswith(_SEPARATORS)
+        if is_last and (more := _named(path[:-1], above[:-1].rstrip(), title)):
+            return 1 + more
     return 0
 
 
