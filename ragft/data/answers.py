@@ -151,10 +151,13 @@ class Answer:
         return self._of(most) if most else None
 
     def _words(self, passages: Sequence[str]) -> list[Evidence | None]:
-        """The words of the value, and those of the whole answer, without what is in the question or in every answer."""
+        """The words of the value, and those of the whole answer, without what is in the question or in every answer.
+
+        A single word tells too little.
+        """
         known = self.asked.words | self.form.words
         return [
-            _held(self._of(words, HELD), passages) if words else None
+            _held(self._of(words, HELD), passages) if len(words) > 1 else None
             for words in (
                 frozenset(word for word in text.words - known if not _is_figure(word) and len(word) > 1)
                 for text in (self.value, self.said)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from index.durable import write_file
 from ragft.artifacts import Artifact
 from ragft.data.audit import SHOWN
+from ragft.data.duplicates import normal
 from ragft.data.examples import Example, read_examples
 from ragft.data.jsonl import read_objects, to_lines
+from ragft.data.split import SPLIT_VERSION
 from ragft.data.split import split as split_examples
+from ragft.errors import UsageError
 from ragft.prompts import Rendered, render_training
 from ragft.stages.application import Application, Inputs
 from ragft.stages.index import training_snapshot
@@ -31,14 +34,33 @@ def split(app: Application) -> Artifact:
     """Training and validation examples."""
 
     def work(folder: Path) -> dict[str, Any]:
-        config = app.config
-        parts = split_examples(app.examples, config.data.split.validation_share, config.seed)
+        parts = _parts(app)
         for name, part in zip(PARTS, parts, strict=True):
             write_file(folder / f"{name}.jsonl", to_lines(example.to_json() for example in part))
         return {name: len(part) for name, part in zip(PARTS, parts, strict=True)}
 
-    inputs = {"examples": app.hash_input(app.config.data.examples, "data.examples")}
+    inputs = {
+        "examples": app.hash_input(app.config.data.examples, "data.examples"),
+        "validation": app.hash_input(app.config.data.validation, "data.validation"),
+        "version": SPLIT_VERSION,
+    }
     return app.once(SPLIT.name, lambda: app.build(Inputs((SPLIT,), inputs), work))
+
+
+def _parts(app: Application) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """What to train on and what to validate with: parts of the examples, or a file for each."""
+    data = app.config.data
+    if data.validation is None:
+        return split_examples(app.examples, data.split.validation_share, app.config.seed)
+    validation = read_examples(data.validation, "data.validation", app.reporter.say)
+    trained = {normal(example.question): example.id for example in app.examples}
+    both = [(one.id, trained[text]) for one in validation if (text := normal(one.question)) in trained]
+    if both:
+        raise UsageError(
+            f"{data.validation} repeats training examples ({len(both)} in all; the first: {both[0][0]!r} is example "
+            f"{both[0][1]!r} of {data.examples}): remove them from one of the two files."
+        )
+    return app.examples, validation
 
 
 def mix(app: Application) -> Artifact:
