@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,11 @@ class MixSection(Section):
         0.1, description="Share of all rows that have no passages, as practice for the fine-tuned setup."
     )
     repeats: int = Field(1, ge=1, description="How often each example is used, each time with other passages.")
+    undecided: Literal["keep", "drop"] = Field(
+        "keep",
+        description="What becomes of an example whose answer is found in no passage of its sources: `keep`: any "
+        "passage of a source is taken for the one that holds it; `drop`: it is left out.",
+    )
     general: FilePath | None = Field(
         None, description="JSONL of general instructions, mixed in against forgetting. Unset: none."
     )
@@ -42,6 +47,9 @@ class DataSection(Section):
 
     examples: FilePath = Field(Path("examples.jsonl"), description="Training examples, one JSON object a line.")
     questions: FilePath = Field(Path("questions.jsonl"), description="Evaluation questions, one JSON object a line.")
+    validation: FilePath | None = Field(
+        None, description="Examples to validate with, instead of a share of `examples`. Unset: that share."
+    )
     documents: FilePath | None = Field(
         None, description="Folder of the documents that the examples were written from. Unset: what the index holds."
     )

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from index.documents.chunking import section_headings
 from index.documents.document import Document, Skipped
+from index.documents.sections import sections
 from index.errors import IndexFault
 from ragft.config import Config
 from ragft.console import Findings, counted
+from ragft.data.duplicates import normal
 from ragft.data.examples import Example
+from ragft.data.gold import ambiguous
 from ragft.data.questions import Question, read_questions
 from ragft.data.sources import Source
 from ragft.errors import UsageError
 
-_AROUND_WORDS = ".,;:!?…¿¡\"'`“”„‘’«»()[]{}-–—。，？！、"
 SHOWN = 3  # ids named in a finding; the rest is counted
 
 Reading = tuple[list[Document], list[Skipped]]
@@ -80,8 +81,8 @@ def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -
 
 
 def _overlap(examples: Iterable[Example], questions: Iterable[Question]) -> list[tuple[str, str]]:
-    trained = {_normal(example.question): example.id for example in examples}
-    return [(q.id, trained[text]) for q in questions if (text := _normal(q.question)) in trained]
+    trained = {normal(example.question): example.id for example in examples}
+    return [(q.id, trained[text]) for q in questions if (text := normal(q.question)) in trained]
 
 
 def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequence[Question]) -> None:
@@ -93,8 +94,8 @@ def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequ
         findings.add("ok", "overlap", "no question is also an example")
     answers: dict[str, set[str]] = {}
     for example in examples:
-        answers.setdefault(_normal(example.question), set()).add(example.answer)
-    times = Counter(_normal(example.question) for example in examples)
+        answers.setdefault(normal(example.question), set()).add(example.answer)
+    times = Counter(normal(example.question) for example in examples)
     repeated = [text for text, count in times.items() if count > 1]
     if repeated:
         told = f"{counted(len(repeated), 'question')} found in several examples: {_some(repeated)}"
@@ -136,28 +137,26 @@ def _sources(
         return
     for skip in skipped:
         findings.add("warning", "documents", f"{skip.path} is skipped: {skip.reason}")
-    known = {document.id: (document.title, section_headings(document)) for document in documents}
-    missing = [
-        f"{identity} ({source})"
-        for identity, sources in rows
-        for source in sources
-        if not any(
-            source.matches(document_id, heading, title)
-            for document_id in source.documents
-            for title, headings in [known.get(document_id, ("", []))]
-            for heading in headings
-        )
-    ]
+    known = {document.id: document for document in documents}
+    places = {
+        source: [
+            (document.id, section.path, document.title)
+            for document in map(known.get, source.documents)
+            if document is not None
+            for section in sections(document)
+            if source.matches(document.id, section.path, document.title)
+        ]
+        for source in dict.fromkeys(source for _, named in rows for source in named)
+    }
+    missing = [f"{name} ({source})" for name, named in rows for source in named if not places[source]]
+    unclear = {source: found for source, at in places.items() if (found := ambiguous(source, at))}
+    if unclear:
+        told = _some(f"{source} may mean {' or '.join(found)}" for source, found in unclear.items())
+        findings.add("error", f"ambiguous sources of {what}", f"{counted(len(unclear), 'source')}: {told}")
     if missing:
         findings.add("error", f"sources of {what}", f"{len(missing)} are not in {folder}: {_some(missing)}")
     else:
         findings.add("ok", f"sources of {what}", f"all in {folder}")
-
-
-def _normal(text: str) -> str:
-    """The text without case, white space and punctuation around words; C, C++ and C# stay three."""
-    words = (word.strip(_AROUND_WORDS) for word in text.casefold().split())
-    return " ".join(word for word in words if word)
 
 
 def _some(items: Iterable[str]) -> str:

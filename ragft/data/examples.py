@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ragft.citations import parse_citations
 from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
 from ragft.data.sources import Source, sources_in
 from ragft.errors import UsageError
@@ -15,7 +17,11 @@ from ragft.messages import Message
 FORMS = '{"question", "answer"}, {"messages"}, {"prompt", "completion"} or {"instruction", "input", "output"}'
 _ROLES = ("system", "user", "assistant")
 _FORM_KEYS = ("question", "answer", "messages", "prompt", "completion", "instruction", "input", "output")
-_KEYS = (*_FORM_KEYS, "id", "group", "sources", "tags")
+_FORM_OF = {
+    "question": "question", "answer": "question", "messages": "messages", "prompt": "prompt", "completion": "prompt",
+    "instruction": "instruction", "input": "instruction", "output": "instruction",
+}  # fmt: skip
+_KEYS = (*_FORM_KEYS, "id", "group", "sources", "tags", "system", "history", "weight", "rejected")
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Example:
         sources: where the answer stands, as `document` or `document#section`; empty where the documents hold none.
         group: examples of one group stay in one split.
         history: earlier turns, oldest first; a system turn among them replaces the configured one.
+        rejected: a worse answer, for methods that learn from preferences; empty where there is none.
     """
 
     id: str
@@ -37,6 +44,7 @@ class Example:
     group: str = ""
     tags: tuple[str, ...] = ()
     history: tuple[Message, ...] = ()
+    rejected: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,27 +56,97 @@ class Example:
         return cls(**{**values, "sources": sources, **{key: tuple(values[key]) for key in ("tags", "history")}})
 
 
-def read_examples(path: Path, key: str = "data.examples") -> tuple[Example, ...]:
-    """Reads examples of any of the four forms, told apart by their keys.
+def read_examples(
+    path: Path, key: str = "data.examples", told: Callable[[str], None] = lambda _: None
+) -> tuple[Example, ...]:
+    """Reads examples of any of the four forms, told apart by their keys. One with `weight: 0` is left out.
+
+    Args:
+        told: is told what of the file is left out or not read.
 
     Raises:
         UsageError: the file cannot be read, or a line is no example or repeats an id; the message names file and line.
     """
-    examples, ids = list[Example](), Ids()
+    examples, ids, left_out, unread = list[Example](), Ids(), 0, Counter[str]()
     for where, values in read_objects(path, "examples", key):
         refuse_misspelt_keys(values, _KEYS, where, beside_right_one=False)
+        unread.update(values.keys() - set(_KEYS))
+        if not _counts(values, where):
+            left_out += 1
+            continue
         history, question, answer = _turns(values, where)
+        history = (*_earlier(values, where), *history)
         if not question.strip() or not answer.strip():
             raise UsageError(f"{where}: the question or the answer is empty.")
         identity = ids.claim(_name(values, "id") or "line-" + where.rpartition(" ")[2], where)
         sources, tags = sources_in(values, where), texts_in(values, "tags", where)
         group = _name(values, "group") or identity
-        examples.append(Example(identity, question, answer, sources, group, tags, history))
+        if sources and (beyond := [number for number in parse_citations(answer) if not 1 <= number <= len(sources)]):
+            raise UsageError(
+                f"{where}: the answer cites [{beyond[0]}], but `sources` names {len(sources)}: [n] cites the n-th."
+            )
+        rejected = _rejected(values, answer, where)
+        examples.append(Example(identity, question, answer, sources, group, tags, history, rejected))
+    if not examples:
+        raise UsageError(f"{path} holds no examples that count: all {left_out} have weight 0.")
+    if left_out:
+        told(f"{path}: {left_out} of {left_out + len(examples)} examples have weight 0 and are left out.")
+    if unread:
+        told(f"{path}: fields that are not read: {', '.join(f'{key} ({n})' for key, n in sorted(unread.items()))}.")
     return tuple(examples)
+
+
+def _counts(values: Mapping[str, Any], where: str) -> bool:
+    """Whether an example is used: its weight, and that of its last message as OpenAI's files state it, is not 0."""
+    messages = values.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages and isinstance(messages[-1], dict) else {}
+    weights = [weight for weight in (values.get("weight"), last.get("weight")) if weight is not None]
+    for weight in weights:
+        if weight not in (0, 1):
+            raise UsageError(
+                f"{where}: `weight` is {weight!r}, and examples count once (1) or not at all (0): write a line several "
+                "times, with other `id`s and one `group`, for it to count for more."
+            )
+    return all(weights)
+
+
+def _earlier(values: Mapping[str, Any], where: str) -> tuple[Message, ...]:
+    """The turns that Alpaca's fields `system` and `history` state."""
+    system, pairs = values.get("system") or "", values.get("history") or []
+    for field, value in (("system", system), ("history", pairs)):
+        if value and "messages" in values:
+            raise UsageError(f"{where}: `{field}` beside `messages`: write its turns into `messages`.")
+    if not isinstance(system, str):
+        raise UsageError(f"{where}: field 'system' must be a text.")
+    turns: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
+    if not isinstance(pairs, list):
+        raise UsageError(f"{where}: `history` must be a list of pairs, [question, answer].")
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) and text for text in pair):
+            raise UsageError(f"{where}: `history` must be a list of pairs, [question, answer].")
+        turns += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+    return tuple(turns)
+
+
+def _rejected(values: Mapping[str, Any], answer: str, where: str) -> str:
+    rejected = values.get("rejected")
+    if rejected is None:
+        return ""
+    if not isinstance(rejected, str) or not rejected.strip():
+        raise UsageError(f"{where}: `rejected` must be a text, a worse answer to the same question.")
+    if rejected.strip() == answer.strip():
+        raise UsageError(f"{where}: `rejected` is the answer itself: it must be a worse one.")
+    return rejected
 
 
 def _turns(values: Mapping[str, Any], where: str) -> tuple[tuple[Message, ...], str, str]:
     """History, question and answer of one line."""
+    forms = {_FORM_OF[key]: key for key in _FORM_KEYS if values.get(key) is not None}
+    if len(forms) > 1:
+        raise UsageError(
+            f"{where}: {' and '.join(repr(key) for key in forms.values())} belong to different forms of example, and "
+            "only one can be read: keep the fields of one."
+        )
     if "messages" in values:
         return _from_messages(values["messages"], where)
     if "question" in values or "answer" in values:

@@ -4,11 +4,14 @@ A row with passages holds the gold passages and mined distractors in seeded rand
 of the rows, distractors alone with the declared refusal as the answer. A declared share of the rows has no passages at
 all, so that the tuned model has practised what the fine-tuned setup asks of it (after RAFT, arXiv 2403.10131, whose
 shares and shuffling these are; refusing instead of answering from memory is ours).
+
+Which passages hold an answer is told by what they say (`ragft.data.answers`), not by the section that they are from.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -18,11 +21,15 @@ from index.search.surroundings import Numbered
 from index.store.snapshot import Snapshot
 from ragft.citations import in_plain_words, with_citations
 from ragft.config import MixSection
+from ragft.data.answers import Answer, Evidence
 from ragft.data.examples import Example
-from ragft.data.sources import Source
+from ragft.data.gold import Gold, gold_passages
 from ragft.errors import UsageError
 from ragft.fitting import expanded_to_fit
 from ragft.prompts import Message, conversation, turn
+
+MIX_VERSION = 2
+"""Increased whenever the same examples and passages become other rows."""
 
 Kind = Literal["gold", "refusal", "closed-book", "general"]
 
@@ -38,7 +45,8 @@ class Row:
         kind: `gold`: the passages hold the answer; `refusal`: they do not, and the answer says so; `closed-book`: there
             are no passages; `general`: an instruction from elsewhere.
         passages: chunk ids, as numbered in the prompt.
-        gold: positions (from 1) of the passages that hold the answer.
+        gold: positions (from 1) of the passages that hold the answer: of each source the one that is cited, then those
+            that say the same elsewhere.
     """
 
     example_id: str
@@ -56,8 +64,49 @@ class Row:
         return cls(**{**values, **{key: tuple(values[key]) for key in ("messages", "passages", "gold")}})
 
 
-Gold = tuple[tuple[Hit, ...], ...]
-"""For each source of an example the passages that it consists of."""
+@dataclass(frozen=True)
+class Mixed:
+    """Rows, and the examples of which none of the passages was found to hold the answer.
+
+    Attributes:
+        undecided: ids of those examples; by `data.mix.undecided` they are among the rows or left out.
+    """
+
+    rows: tuple[Row, ...]
+    undecided: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Sourced:
+    """Where the answer of an example stands, source by source.
+
+    Attributes:
+        gold: the passages of each source.
+        holding: those of them that hold the answer; all of them where that cannot be decided.
+        evidence: what a passage must hold; None where that cannot be decided.
+    """
+
+    gold: Gold
+    holding: Gold
+    evidence: tuple[Evidence | None, ...]
+
+    @classmethod
+    def of(cls, answer: Answer, gold: Gold) -> _Sourced:
+        texts = [[passage.passage for passage in options] for options in gold]
+        evidence = answer.evidence(texts)
+        holding = (
+            tuple(options[at] for at in one.best(passages)) if one else options
+            for one, passages, options in zip(evidence, texts, gold, strict=True)
+        )
+        return cls(gold, tuple(holding), tuple(evidence))
+
+    @property
+    def is_undecided(self) -> bool:
+        return None in self.evidence
+
+    def is_answered_by(self, passage: str) -> bool:
+        """Whether a passage holds what one of the sources says of the answer."""
+        return any(one.is_in(passage) for one in self.evidence if one)
 
 
 @dataclass(frozen=True)
@@ -75,30 +124,47 @@ class Expansion:
 
 def mix(
     examples: Sequence[Example], general: Sequence[Example], snapshot: Snapshot, search: Search, settings: MixSection,
-    *, system: str, refusal: str, seed: int, expansion: Expansion | None = None,
-) -> tuple[Row, ...]:  # fmt: skip
+    *, system: str, refusal: str, seed: int, expansion: Expansion | None = None, value: str | None = None,
+) -> Mixed:  # fmt: skip
     """Mixes every example with passages, `settings.repeats` times.
 
     Args:
         general: instructions of any domain, used for `settings.general_share` of all rows.
         expansion: what passages bring along from around them, as the hits of `search` do; None: nothing.
+        value: `answer.value`, which finds the value in an answer; None: there is no such rule.
 
     Raises:
-        UsageError: an example names a source that the index does not hold, or more sources than a row has passages.
+        UsageError: an example names a source that the index does not hold, or that may mean several sections, or more
+            sources than a row has passages; or no example is left.
     """
     _refuse_too_many_sources(examples, settings.passages)
     gold = gold_passages(examples, snapshot, expansion.around if expansion else lambda _: ())
+    rule = re.compile(value) if value else None
+    found = {example.id: _Sourced.of(_answer(example, rule, refusal), gold[example.id]) for example in examples}
+    undecided = tuple(name for name, sourced in found.items() if sourced.is_undecided)
+    if settings.undecided == "drop":
+        examples = [example for example in examples if not found[example.id].is_undecided]
+        if not examples:
+            raise UsageError(
+                f"None of the {len(undecided)} examples has a passage that holds its answer, so data.mix.undecided = "
+                "drop leaves nothing: correct the sources or answer.value, or set it to keep."
+            )
     hits = search([example.question for example in examples])
     draw = random.Random(seed)
     mixer = _Mixer(settings, system, refusal, draw, expansion)
     rows: list[Row] = []
     for repeat in range(settings.repeats):
         kinds = _kinds(examples, settings, draw)
-        for example, found, kind in zip(examples, hits, kinds, strict=True):
-            rows.append(mixer.row(example, kind, gold[example.id], found, repeat))
+        for example, near, kind in zip(examples, hits, kinds, strict=True):
+            rows.append(mixer.row(example, kind, found[example.id], near, repeat))
     rows += _general_rows(general, len(rows), settings, draw)
     draw.shuffle(rows)
-    return tuple(rows)
+    return Mixed(tuple(rows), undecided)
+
+
+def _answer(example: Example, value: re.Pattern[str] | None, refusal: str) -> Answer:
+    asked = "\n".join([*(turn["content"] for turn in example.history if turn["role"] == "user"), example.question])
+    return Answer.of(asked, example.answer, value, refusal)
 
 
 def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None:
@@ -108,33 +174,6 @@ def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None
                 f"Example {example.id!r} names {len(example.sources)} sources, but a training prompt holds "
                 f"data.mix.passages = {passages}: raise it (and index.search.top_k), or leave the example out."
             )
-
-
-def gold_passages(
-    examples: Sequence[Example], snapshot: Snapshot, around: Callable[[int], tuple[Numbered, ...]] = lambda _: ()
-) -> dict[str, Gold]:
-    """The passages of every source of every example, by example id; `around` as in `Expansion`.
-
-    Raises:
-        UsageError: a source matches no passage; the message names the example and the source.
-    """
-    found: dict[Source, list[Hit]] = {source: [] for example in examples for source in example.sources}
-    by_document: dict[str, list[Source]] = {}
-    for source in found:
-        for document in source.documents:
-            by_document.setdefault(document, []).append(source)
-    for number, chunk in enumerate(snapshot.chunks()):
-        for source in by_document.get(chunk.document_id, ()):
-            if source.matches(chunk.document_id, chunk.heading_path[-1], chunk.title):
-                found[source].append(Hit.of(chunk, around=around(number)))
-    for example in examples:
-        for source in example.sources:
-            if not found[source]:
-                raise UsageError(
-                    f"Example {example.id!r} names the source {source!r}, which the index does not hold: correct the "
-                    "source, or index the documents that the examples were written from."
-                )
-    return {example.id: tuple(tuple(found[source]) for source in example.sources) for example in examples}
 
 
 def _kinds(examples: Sequence[Example], settings: MixSection, draw: random.Random) -> list[Kind]:
@@ -166,18 +205,24 @@ class _Mixer:
     draw: random.Random
     expansion: Expansion | None = None
 
-    def row(self, example: Example, kind: Kind, gold: Gold, hits: Sequence[Hit], repeat: int) -> Row:
+    def row(self, example: Example, kind: Kind, sourced: _Sourced, hits: Sequence[Hit], repeat: int) -> Row:
         """One row of an example that was used `repeat` times before; each time it gets other distractors.
 
         Args:
-            gold: the passages of each source of the example.
+            sourced: where its answer stands.
             hits: what a search finds for its question, best first.
         """
         if kind == "closed-book":
             # Without passages there is nothing to cite: the citations go, the rest of the form stays.
             return Row(example.id, kind, self._messages(example, None, in_plain_words(example.answer)))
-        chosen = self._all_sources(gold) if kind == "gold" else self._some_sources(gold)
-        passages = self._shuffled(chosen, gold, hits, repeat)
+        chosen = self._all_sources(sourced) if kind == "gold" else self._some_sources(sourced)
+        gold_ids = {passage.chunk_id for options in sourced.gold for passage in options}
+        distractors = [
+            hit
+            for hit in hits
+            if hit.chunk_id not in gold_ids and (kind == "gold" or not sourced.is_answered_by(hit.passage))
+        ]
+        passages = self._shuffled(chosen, distractors, repeat)
 
         def assembled(shown: Sequence[Hit]) -> Row:
             numbers: tuple[int, ...] = ()
@@ -185,6 +230,7 @@ class _Mixer:
             if kind == "gold":
                 numbers = tuple(_number_of(passage, shown) for passage in chosen)
                 answer = _cited(example.answer, numbers)
+                numbers += _saying_the_same(sourced, chosen, shown, numbers)
             messages = self._messages(example, [passage.passage for passage in shown], answer)
             return Row(example.id, kind, messages, tuple(passage.chunk_id for passage in shown), numbers)
 
@@ -192,29 +238,37 @@ class _Mixer:
             return assembled(passages)
         fits = self.expansion.fits
         # A passage that hides the answer must not bring it along, nor a distractor a second place to cite.
-        cited = {passage.chunk_id for passage in chosen} if kind == "gold" else set()
-        barred = {passage.chunk_id for options in gold for passage in options} - cited
-        apart = [one if one.chunk_id in cited else _without(one, barred) for one in passages]
-        return assembled(expanded_to_fit(apart, lambda shown: fits(assembled(shown).messages)))
+        cited = {passage.chunk_id for passage in chosen}
+        barred = gold_ids - cited if kind == "gold" else gold_ids
+        apart = [
+            one if kind == "gold" and one.chunk_id in cited else _without(one, barred, sourced) for one in passages
+        ]
+        shown = expanded_to_fit(apart, lambda shown: fits(assembled(shown).messages))
+        hidden = kind == "refusal" and any(
+            sourced.is_answered_by(one.passage) for one in shown if one.chunk_id not in cited
+        )
+        return assembled(passages if hidden else shown)
 
-    def _all_sources(self, gold: Gold) -> list[Hit]:
-        """One passage of each source: of a section that was cut into several, a search finds one most often."""
-        return [self.draw.choice(options) for options in gold]
+    def _all_sources(self, sourced: _Sourced) -> list[Hit]:
+        """One passage of each source that holds its part of the answer; of several, a search finds one most often."""
+        return [self.draw.choice(options) for options in sourced.holding]
 
-    def _some_sources(self, gold: Gold) -> list[Hit]:
+    def _some_sources(self, sourced: _Sourced) -> list[Hit]:
         """All sources but one for half of the questions over several, as only some may be found; else none."""
-        if len(gold) < 2 or self.draw.random() >= 0.5:
+        count = len(sourced.gold)
+        if count < 2 or self.draw.random() >= 0.5:
             return []
-        chosen = [self.draw.choice(options) for options in self.draw.sample(gold, len(gold) - 1)]
+        kept = self.draw.sample(range(count), count - 1)
+        chosen = [self.draw.choice(sourced.holding[place]) for place in kept]
+        (left_out,) = set(range(count)) - set(kept)
         # One passage may hold several sources: what is shown must not hold them all.
-        holds_all = all(any(passage in options for passage in chosen) for options in gold)
+        evidence, options = sourced.evidence[left_out], sourced.gold[left_out]
+        holds_all = any(passage in options or (evidence and evidence.is_in(passage.passage)) for passage in chosen)
         return [] if holds_all else chosen
 
-    def _shuffled(self, chosen: Sequence[Hit], gold: Gold, hits: Sequence[Hit], repeat: int) -> list[Hit]:
+    def _shuffled(self, chosen: Sequence[Hit], distractors: Sequence[Hit], repeat: int) -> list[Hit]:
         """The chosen passages among distractors, as many as a prompt holds, in random order."""
-        gold_ids = {passage.chunk_id for options in gold for passage in options}
         shown = list({passage.chunk_id: passage for passage in chosen}.values())
-        distractors = [hit for hit in hits if hit.chunk_id not in gold_ids]
         shown += _window(distractors, self.settings.passages - len(shown), repeat)
         self.draw.shuffle(shown)
         return shown
@@ -238,13 +292,25 @@ def _number_of(passage: Hit, shown: Sequence[Hit]) -> int:
     )
 
 
-def _without(passage: Hit, barred: Set[str]) -> Hit:
-    """The passage with what is around it on either side only up to a barred chunk."""
+def _saying_the_same(
+    sourced: _Sourced, chosen: Sequence[Hit], shown: Sequence[Hit], numbers: Sequence[int]
+) -> tuple[int, ...]:
+    """The numbers of further passages that say what one of the chosen ones says, in another document perhaps."""
+    told = [(one, passage.passage) for one, passage in zip(sourced.evidence, chosen, strict=True) if one]
+    return tuple(
+        number
+        for number, passage in enumerate(shown, start=1)
+        if number not in numbers and any(one.is_said_by(passage.passage, other) for one, other in told)
+    )
+
+
+def _without(passage: Hit, barred: Set[str], sourced: _Sourced) -> Hit:
+    """The passage with what is around it on either side only up to a chunk that is barred or holds the answer."""
     own, *others = passage.around
     kept, closed = [own], set()
     for other in others:  # the nearest first
         is_later = other.number > own.number
-        if other.chunk.id in barred:
+        if other.chunk.id in barred or sourced.is_answered_by(other.chunk.passage):
             closed.add(is_later)
         elif is_later not in closed:
             kept.append(other)

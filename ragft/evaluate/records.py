@@ -24,6 +24,7 @@ class PassageRef:
 
     Attributes:
         sections: the headings of the sections that it is from; empty if `heading` is the only one.
+        path: the headings above it, down to its own; empty in records of earlier versions.
     """
 
     chunk_id: str
@@ -32,6 +33,14 @@ class PassageRef:
     score: float
     title: str = ""
     sections: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """The path of headings of each section that it is from."""
+        if self.sections:
+            return tuple((*self.path, section) for section in self.sections)
+        return (self.path or (self.heading,),)
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Record:
     def from_json(cls, values: Mapping[str, Any]) -> Record:
         """The record in a line of JSON; one that another program wrote may have no more than the first three fields."""
         passages = tuple(
-            PassageRef(**{**passage, "sections": tuple(passage.get("sections", ()))})
+            PassageRef(**{**passage, **{key: tuple(passage.get(key, ())) for key in ("sections", "path")}})
             for passage in values.get("passages", ())
         )
         cited = values.get("citations")

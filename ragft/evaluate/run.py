@@ -84,8 +84,9 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         setup=setup.name,
         answer="",
         passages=tuple(
-            PassageRef(hit.chunk_id, hit.document_id, hit.heading_path[-1], hit.score, hit.title, hit.sections)
+            PassageRef(hit.chunk_id, hit.document_id, path[-1], hit.score, hit.title, hit.sections, path)
             for hit in prompt.hits
+            for path in (hit.heading_path,)
         ),
         retrieval_ms=found.milliseconds if found else None,
         index_version=found.index_version if found else None,

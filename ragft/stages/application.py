@@ -166,7 +166,7 @@ class Application:
     @cached_property
     def examples(self) -> tuple[Example, ...]:
         """The training examples."""
-        return read_examples(self.config.data.examples)
+        return read_examples(self.config.data.examples, told=self.reporter.say)
 
     @cached_property
     def questions(self) -> tuple[Question, ...]:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.artifacts import Artifact
+from ragft.data.audit import SHOWN
+from ragft.data.duplicates import normal
 from ragft.data.examples import Example, read_examples
 from ragft.data.jsonl import read_objects, to_lines
+from ragft.data.split import SPLIT_VERSION
 from ragft.data.split import split as split_examples
-from ragft.errors import RagftError
+from ragft.errors import RagftError, UsageError
 from ragft.messages import Message, Rendered
 from ragft.stages.application import Application, Inputs
 from ragft.stages.index import training_snapshot
@@ -32,14 +35,33 @@ def split(app: Application) -> Artifact:
     """Training and validation examples."""
 
     def work(folder: Path) -> dict[str, Any]:
-        config = app.config
-        parts = split_examples(app.examples, config.data.split.validation_share, config.seed)
+        parts = _parts(app)
         for name, part in zip(PARTS, parts, strict=True):
             write_file(folder / f"{name}.jsonl", to_lines(example.to_json() for example in part))
         return {name: len(part) for name, part in zip(PARTS, parts, strict=True)}
 
-    inputs = {"examples": app.hash_input(app.config.data.examples, "data.examples")}
+    inputs = {
+        "examples": app.hash_input(app.config.data.examples, "data.examples"),
+        "validation": app.hash_input(app.config.data.validation, "data.validation"),
+        "version": SPLIT_VERSION,
+    }
     return app.once(SPLIT.name, lambda: app.build(Inputs((SPLIT,), inputs), work))
+
+
+def _parts(app: Application) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """What to train on and what to validate with: parts of the examples, or a file for each."""
+    data = app.config.data
+    if data.validation is None:
+        return split_examples(app.examples, data.split.validation_share, app.config.seed)
+    validation = read_examples(data.validation, "data.validation", app.reporter.say)
+    trained = {normal(example.question): example.id for example in app.examples}
+    both = [(one.id, trained[text]) for one in validation if (text := normal(one.question)) in trained]
+    if both:
+        raise UsageError(
+            f"{data.validation} repeats training examples ({len(both)} in all; the first: {both[0][0]!r} is example "
+            f"{both[0][1]!r} of {data.examples}): remove them from one of the two files."
+        )
+    return app.examples, validation
 
 
 def mix(app: Application) -> Artifact:
@@ -52,6 +74,9 @@ def mix(app: Application) -> Artifact:
 
 
 def _mix(app: Application) -> Artifact:
+    from ragft.data.answers import ANSWERS_VERSION
+    from ragft.data.mix import MIX_VERSION
+
     config, parts = app.config, split(app)
     mixing = config.data.mix
 
@@ -71,20 +96,24 @@ def _mix(app: Application) -> Artifact:
         # Repeats are practice; a validation loss gains nothing from them.
         for name, settings in zip(PARTS, (mixing, mixing.model_copy(update={"repeats": 1})), strict=True):
             examples = [Example.from_json(row) for _, row in read_objects(parts.folder / f"{name}.jsonl", name, "")]
-            rows = mix(
+            mixed = mix(
                 examples, general[name], snapshot, search, settings,
                 system=config.prompt.system, refusal=config.answer.refusal, seed=config.seed,
-                expansion=_expansion(app, snapshot),
+                expansion=_expansion(app, snapshot), value=config.answer.value,
             )  # fmt: skip
-            write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in rows))
-            kinds = [row.kind for row in rows]
-            figures[name] = {"rows": len(rows), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+            write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in mixed.rows))
+            kinds = [row.kind for row in mixed.rows]
+            figures[name] = {"rows": len(kinds), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+            if mixed.undecided:
+                figures[name]["undecided"] = list(mixed.undecided)
+                app.reporter.say(_undecided(name, mixed.undecided, len(examples), mixing.undecided))
         return figures
 
     # The documents of the live index are no input: see `mix`.
     apart = config.data.documents is not None
     inputs = {
         "split": parts.fingerprint,
+        "versions": [MIX_VERSION, ANSWERS_VERSION],
         "general": app.hash_input(mixing.general, "data.mix.general"),
         "documents": [(entry.id, entry.hash) for entry in training_snapshot(app).documents()] if apart else None,
         **({"max_seq_length": None} if config.index.search.expand == "none" else _what_fits(app)),
@@ -97,6 +126,15 @@ def _mix(app: Application) -> Artifact:
 def _what_fits(app: Application) -> dict[str, Any]:
     """What decides how far the passages of a row are expanded."""
     return {"max_seq_length": app.config.finetune.max_seq_length, "template": app.template.hash}
+
+
+def _undecided(part: str, names: Sequence[str], of: int, policy: str) -> str:
+    told = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    then = "they are left out" if policy == "drop" else "any passage of a source is shown for it"
+    return (
+        f"{part}: of {len(names)} of {of} examples no passage of the sources was found to hold the answer, so {then} "
+        f"(data.mix.undecided = {policy}): {told}."
+    )
 
 
 def _expansion(app: Application, snapshot: Snapshot) -> Expansion | None:

@@ -22,11 +22,10 @@ from ragft.artifacts import Artifact
 from ragft.config import Config
 from ragft.data.audit import refuse_overlap
 from ragft.data.examples import Example
+from ragft.data.gold import gold_passages
 from ragft.data.jsonl import to_lines
-from ragft.data.mix import gold_passages
 from ragft.data.pairs import read_pairs
 from ragft.data.questions import read_questions
-from ragft.data.sources import collapsed
 from ragft.data.split import split
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.encoders import comparison, scores
@@ -175,11 +174,7 @@ def _parts(known: Known, config: Config) -> tuple[list[Pair], list[Pair]]:
         )
     share = config.index.encoder.training.validation_share
     train_part, held_out = split(known.examples, share, config.seed)
-    asked = {collapsed(example.question) for example in held_out}
-    return (
-        [known.pairs[example.id] for example in train_part if collapsed(example.question) not in asked],
-        [known.pairs[example.id] for example in held_out],
-    )
+    return [known.pairs[example.id] for example in train_part], [known.pairs[example.id] for example in held_out]
 
 
 def _refuse_stale(app: Application, snapshot: Snapshot) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from ragft.artifacts import Artifact, artifacts_in
 from ragft.console import duration
-from ragft.data.split import split
+from ragft.data.examples import Example
+from ragft.data.jsonl import read_objects
 from ragft.errors import RagftError
 from ragft.prompts import conversation, turn
 from ragft.stages.application import Application
-from ragft.stages.data import mix, rendered
+from ragft.stages.data import mix, rendered, split
 from ragft.stages.machine import memory_gib
 
 if TYPE_CHECKING:
@@ -122,8 +123,11 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
             found.append((example.id, messages))
         return app.template.learnable(found)[0]
 
-    train, validation = split(app.examples, config.data.split.validation_share, config.seed)
-    parts = {"train": list(train), "validation": list(validation)}
+    folder = split(app).folder
+    parts = {
+        name: [Example.from_json(values) for _, values in read_objects(folder / f"{name}.jsonl", name, "")]
+        for name in ("train", "validation")
+    }
     return rows("train", mixing.repeats), rows("validation", 1), False
 
 

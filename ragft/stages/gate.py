@@ -128,7 +128,7 @@ def _sources_in(documents: Set[str], question: GoldenQuestion) -> list[Source]:
 def _rank(source: Source, hits: Sequence[Hit]) -> int:
     """The place (from 1) of the first passage that is this source; 0 for none."""
     places = enumerate(hits, start=1)
-    return next((place for place, hit in places if source.matches(hit.document_id, hit.heading_path[-1], hit.title)), 0)
+    return next((place for place, hit in places if source.matches(hit.document_id, hit.heading_path, hit.title)), 0)
 
 
 def _placed(rank: int) -> str:

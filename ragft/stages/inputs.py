@@ -61,12 +61,12 @@ INDEX = Stage(
 """Its snapshots are named by the index itself: by documents, encoder, chunking settings and language. The base model's
 tokenizer is one of the chunking settings."""
 
-SPLIT = Stage("split", "data", keys=("data.split", "seed"), content=("data.examples",))
+SPLIT = Stage("split", "data", keys=("data.split", "seed"), content=("data.examples", "data.validation"))
 
 MIX = Stage(
     "mix", "data",
     keys=(
-        "data.mix", "prompt.system", "answer.refusal", "seed",
+        "data.mix", "prompt.system", "answer.refusal", "answer.value", "seed",
         "index.chunking", "index.encoder", "index.vectors", "index.search",
     ),
     # A row has its own number of passages: `index.search.top_k` is that of a user's question.

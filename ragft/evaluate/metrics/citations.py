@@ -18,9 +18,7 @@ def sources_among(question: Question, passages: Sequence[PassageRef]) -> set[str
         source
         for source in question.sources
         if any(
-            source.matches(passage.document_id, heading, passage.title)
-            for passage in passages
-            for heading in passage.sections or (passage.heading,)
+            source.matches(passage.document_id, path, passage.title) for passage in passages for path in passage.paths
         )
     }
 

@@ -9,8 +9,9 @@ from typing import Literal
 from ragft.citations import without_citations
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, Score, answerable, metric, unanswerable
-from ragft.evaluate.metrics.text import contains_tokens, is_refusal, tokens, value_of
+from ragft.evaluate.metrics.text import is_refusal, value_of
 from ragft.evaluate.records import Record
+from ragft.tokens import contains_tokens, tokens
 
 Freshness = Literal["right", "stale", "other"]
 

@@ -135,3 +135,43 @@ def test_missing_file_names_the_key_to_set(tmp_path: Path) -> None:
 def test_author_may_keep_fields_that_look_like_ours_beside_ours(tmp_path: Path) -> None:
     (example,) = read(tmp_path, {**GOOD, "question_id": 3, "answers": ["b"]})
     assert example.question == "a"
+
+
+def test_what_is_left_out_or_not_read_is_told(tmp_path: Path) -> None:
+    path, told = tmp_path / "e.jsonl", list[str]()
+    rows = [GOOD, {**GOOD, "weight": 0, "note": "x"}, {**GOOD, "weight": False}, {**GOOD, "weight": 1}]
+    rows.append({"messages": [USER, {**ASSISTANT, "weight": 0}]})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [example.id for example in read_examples(path, told=told.append)] == ["line-1", "line-4"]
+    assert told == [
+        f"{path}: 3 of 5 examples have weight 0 and are left out.",
+        f"{path}: fields that are not read: note (1).",
+    ]
+
+
+def test_system_and_history_of_alpaca_become_turns(tmp_path: Path) -> None:
+    row = {"instruction": "And now?", "output": "Now.", "system": "Short.", "history": [["When?", "Now."]]}
+    (example,) = read(tmp_path, row)
+    assert example.history == ({"role": "system", "content": "Short."}, USER, ASSISTANT)
+
+
+def test_a_worse_answer_is_kept(tmp_path: Path) -> None:
+    (example,) = read(tmp_path, {**GOOD, "rejected": "c"})
+    assert example.rejected == "c"
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({**GOOD, "weight": 0.5}, "`weight` is 0.5, and examples count once (1) or not at all (0)"),
+        ({"messages": [USER, ASSISTANT], "question": "a"}, "'question' and 'messages' belong to different forms"),
+        ({"messages": [USER, ASSISTANT], "system": "Short."}, "`system` beside `messages`"),
+        ({**GOOD, "history": ["a"]}, "`history` must be a list of pairs"),
+        ({**GOOD, "rejected": "b "}, "`rejected` is the answer itself"),
+        ({**GOOD, "answer": "b [2]", "sources": ["a.md"]}, "cites [2], but `sources` names 1"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_line(tmp_path: Path, row: Any, sentence: str) -> None:
+    with pytest.raises(UsageError, match="line 1: ") as refused:
+        read(tmp_path, row)
+    assert sentence in str(refused.value)

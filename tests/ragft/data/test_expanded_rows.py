@@ -74,7 +74,7 @@ def mixed(snapshot: Snapshot, expand: str, longest: int, seed: int, share: float
     rows = mix(
         EXAMPLES, (), snapshot, find, section, system="Style.", refusal=REFUSAL, seed=seed,
         expansion=None if expand == "none" else expansion,
-    )  # fmt: skip
+    ).rows  # fmt: skip
     return sorted(rows, key=lambda row: row.example_id)
 
 
@@ -115,7 +115,7 @@ def test_rows_are_those_without_expansion_with_more_around_their_passages(
         else:
             assert answer == REFUSAL
             gold = [
-                {c.id for c in chunks.values() if source.matches(c.document_id, c.heading_path[-1], c.title)}
+                {c.id for c in chunks.values() if source.matches(c.document_id, c.heading_path, c.title)}
                 for source in sources
             ]
             held = [any(bodies[name] in text for name in ids) for ids in gold]

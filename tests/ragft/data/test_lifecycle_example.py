@@ -14,8 +14,8 @@ import pytest
 from support import ROOT
 from support.domains import application
 
-from index.documents.chunking import section_headings
 from index.documents.folder import read_documents
+from index.documents.sections import sections
 from ragft.citations import parse_citations
 from ragft.config import load_config
 from ragft.data.audit import audit_data
@@ -125,9 +125,7 @@ def test_every_source_is_a_section_of_its_page(examples: list[dict[str, Any]], q
         pages = {document.id: document for document in read_documents(folder)[0]}
         for source in named:
             page = pages[source.partition("#")[0]]
-            assert any(Source(source).matches(page.id, heading, page.title) for heading in section_headings(page)), (
-                source
-            )
+            assert any(Source(source).matches(page.id, section.path, page.title) for section in sections(page)), source
 
 
 def test_answers_stand_on_the_live_page(questions: tuple[Question, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from index.search.search import Hit
 from ragft.citations import parse_citations
 from ragft.config import MixSection
 from ragft.data.examples import Example
-from ragft.data.mix import Row, mix
+from ragft.data.gold import gold_passages
+from ragft.data.mix import Mixed, Row, mix
 from ragft.data.sources import Source
 from ragft.errors import UsageError
 
@@ -48,7 +50,7 @@ def search(questions: Sequence[str]) -> list[list[Hit]]:
 def mixed(examples: Sequence[Example], seed: int = 0, general: Sequence[Example] = (), **values: Any) -> list[Row]:
     section = MixSection(**{"passages": 4, "gold_share": 0.8, "closed_book_share": 0.1, **values})
     rows = mix(examples, general, SNAPSHOT, search, section, system="Style.", refusal=REFUSAL, seed=seed)  # type: ignore[arg-type]
-    return list(rows)
+    return list(rows.rows)
 
 
 def kinds(rows: Sequence[Row]) -> Counter[str]:
@@ -129,7 +131,7 @@ def test_gold_is_shown_even_where_search_never_finds_it() -> None:
         return [SNAPSHOT.hits()[20:] for _ in questions]
 
     settings_ = MixSection(passages=4, gold_share=1, closed_book_share=0)
-    rows = mix(ONE_SOURCE[:10], (), SNAPSHOT, blind, settings_, system="", refusal=REFUSAL, seed=0)  # type: ignore[arg-type]
+    rows = mix(ONE_SOURCE[:10], (), SNAPSHOT, blind, settings_, system="", refusal=REFUSAL, seed=0).rows  # type: ignore[arg-type]
     assert all(row.passages[row.gold[0] - 1] == IDS[int(row.example_id[1:])] for row in rows)
 
 
@@ -168,7 +170,7 @@ def test_a_long_section_is_gold_by_any_of_its_passages() -> None:
             settings_ = MixSection(passages=3, gold_share=share, closed_book_share=0)
             (row,) = mix(
                 long, (), snapshot, lambda _: [snapshot.hits()], settings_, system="", refusal=REFUSAL, seed=seed
-            )  # type: ignore[arg-type]
+            ).rows  # type: ignore[arg-type]
             parts = [name for name in row.passages if name.startswith("a.md")]
             assert len(parts) == share
             seen.update(parts)
@@ -219,7 +221,7 @@ def test_document_names_may_hold_a_hash() -> None:
     snapshot = FakeSnapshot([("c#.md", "Generics", "Text."), ("c.md", "Pointers", "Text.")])
     examples = [Example("e", "q", "a [1]", sources=(Source("c#.md#Generics"),))]
     settings_ = MixSection(passages=1, gold_share=1, closed_book_share=0)
-    (row,) = mix(examples, (), snapshot, lambda _: [[]], settings_, system="", refusal="", seed=0)  # type: ignore[arg-type]
+    (row,) = mix(examples, (), snapshot, lambda _: [[]], settings_, system="", refusal="", seed=0).rows  # type: ignore[arg-type]
     assert row.passages == (snapshot.chunks()[0].id,)
 
 
@@ -254,3 +256,61 @@ def test_earlier_turns_and_an_own_system_prompt_are_kept() -> None:
 def test_row_survives_writing_and_reading() -> None:
     for row in mixed(ONE_SOURCE[:20]):
         assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+VALUE = r"(?m)^Answer: (.+)$"
+PARTS = [("rest.md", "Limits", f"Part {letter} says nothing.") for letter in "abcde"]
+PAGES = FakeSnapshot(
+    [
+        *PARTS,
+        ("rest.md", "Limits", "Alpha ends on 30 April 2026."),
+        ("faq.md", "Questions", "Alpha ends on 2026-04-30, as the limits say."),
+        ("other.md", "Beta", "Beta ends on 2026-04-30."),
+        *((f"o{n}.md", "Else", f"Something else {n}, version 14.25.") for n in range(9)),
+    ]
+)
+LIMIT = Example("e", "When does alpha end?", "Source: [1]\nAnswer: 2026-04-30", sources=(Source("rest.md#Limits"),))
+
+
+def mixed_pages(share: float, seed: int, example: Example = LIMIT, **values: Any) -> Mixed:
+    section = MixSection(**{"passages": 4, "gold_share": share, "closed_book_share": 0, **values})
+    return mix(
+        [example], (), PAGES, lambda asked: [PAGES.hits() for _ in asked], section, system="", refusal=REFUSAL,
+        seed=seed, value=VALUE,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 999), passages=st.integers(1, 8))
+def test_a_refusal_never_holds_the_answer_and_a_gold_row_cites_the_passage_that_does(seed: int, passages: int) -> None:
+    (refusal,) = mixed_pages(0, seed, passages=passages).rows
+    assert "2026" not in refusal.messages[-2]["content"]
+    (gold,) = mixed_pages(1, seed, passages=passages).rows
+    (cited,) = parse_citations(gold.messages[-1]["content"])
+    assert cited == gold.gold[0] and "30 April 2026" in shown(gold)[cited - 1]
+    # The same sentence elsewhere counts as gold, the same day of something else does not.
+    told = {place for place, text in enumerate(shown(gold), start=1) if "Alpha ends on" in text}
+    assert set(gold.gold) == told
+
+
+def test_what_cannot_be_decided_is_counted_and_kept_or_dropped() -> None:
+    unheard = Example("u", "Which?", "Source: [1]\nAnswer: 4.2", sources=(Source("o1.md"),))
+    kept = mixed_pages(1, 0, unheard)
+    assert (kept.undecided, len(kept.rows)) == (("u",), 1)
+    with pytest.raises(UsageError, match="None of the 1 examples has a passage that holds its answer"):
+        mixed_pages(1, 0, unheard, undecided="drop")
+
+
+def test_a_section_that_stands_twice_is_refused_with_the_candidates() -> None:
+    snapshot = FakeSnapshot([("node.md", "x", "2027"), ("node.md", "x", "2028"), *PARTS])
+    paths = iter((("Node", "Node 22", "Support"), ("Node", "Node 24", "Support"), *((p[1],) for p in PARTS)))
+    snapshot._chunks = [replace(chunk, heading_path=path) for chunk, path in zip(snapshot.chunks(), paths, strict=True)]
+
+    def gold_of(source: str) -> tuple[str, ...]:
+        named = Example("e", "q", "a", sources=(Source(source),))
+        return tuple(hit.text for hit in gold_passages([named], snapshot)["e"][0])  # type: ignore[arg-type]
+
+    with pytest.raises(UsageError, match=r"may mean .*Node > Node 22 > Support. or .*Node > Node 24 > S"):
+        gold_of("node.md#Support")
+    for written in ("Node 22/Support", "node 22 > support", "22 / Support", "Node > Node 22 > Support"):
+        assert gold_of(f"node.md#{written}") == ("2027",)

@@ -28,12 +28,12 @@ from ragft.data.sources import Source
 def test_a_passage_matches_the_section_that_a_source_names(
     source: str, heading: str, title: str, matches: bool
 ) -> None:
-    assert Source(source).matches("django.md", heading, title) is matches
+    assert Source(source).matches("django.md", (title, heading), title) is matches
 
 
 def test_a_document_may_have_a_hash_in_its_name() -> None:
-    assert Source("c#.md#8.0").matches("c#.md", "C# 8.0", "C#")
-    assert not Source("c#.md#8.0").matches("c", "8.0", "C")
+    assert Source("c#.md#8.0").matches("c#.md", ("C# 8.0",), "C#")
+    assert not Source("c#.md#8.0").matches("c", ("8.0",), "C")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_document_may_have_a_hash_in_its_name() -> None:
     ],
 )
 def test_source_names_its_passage(source: str, matches: bool) -> None:
-    assert Source(source).matches("node.md", "Node.js 22", "Node.js") is matches
+    assert Source(source).matches("node.md", ("Node.js", "Node.js 22"), "Node.js") is matches
 
 
 def test_only_the_documents_that_there_are_tell_where_an_id_ends() -> None:

@@ -13,7 +13,8 @@ from support.evaluation import RULES, passage, question, record, value
 from ragft.citations import parse_citations
 from ragft.evaluate.metrics import METRICS, Metric, Rules, Score, metric
 from ragft.evaluate.metrics.facts import f1_of, freshness, longest_common_subsequence
-from ragft.evaluate.metrics.text import contains_tokens, is_refusal, tokens
+from ragft.evaluate.metrics.text import is_refusal
+from ragft.tokens import contains_tokens, tokens
 
 FREE = Rules()
 words = st.text(alphabet="ab1.2 -[]", max_size=20)

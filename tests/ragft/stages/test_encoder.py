@@ -162,7 +162,7 @@ def test_evaluation_questions_are_not_trained_on(ragft: Ragft, desk: Domain) -> 
 
 
 def test_held_out_questions_share_no_group_and_no_words_with_trained_ones() -> None:
-    examples = tuple(Example(str(n), f"Question  {n % 30}", "", ("a",), group=f"g{n % 7}") for n in range(60))
+    examples = tuple(Example(str(n), f"Question  {n % 30}", "", ("a",), group=f"g{n % 14}") for n in range(60))
     pairs = {e.id: Pair(e.id, e.question, (frozenset("a"),)) for e in examples}
     config = Config(name="desk")
     train, held_out = _parts(Known(examples, pairs, 0), config)

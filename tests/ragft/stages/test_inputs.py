@@ -81,6 +81,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / f"{name}examples.jsonl", rows)
         asked = [{"id": f"q{n}", "question": f"Asked {n}{name}?", "answers": ["x"]} for n in range(3 + number)]
         write(folder / f"{name}questions.jsonl", asked)
+        held_out = [{"question": f"Held out {n}{name}?", "answer": f"{n}"} for n in range(4)]
+        write(folder / f"{name}validation.jsonl", held_out)
         write(folder / f"{name}general.jsonl", [{"instruction": f"Say {n}{name}", "output": f"{n}"} for n in range(8)])
         write(folder / f"{name}golden.jsonl", [{"question": "Fact 1?", "sources": ["page-1.md"]}])
         (folder / f"{name}keys").write_text("")
@@ -105,6 +107,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "examples": folder / "examples.jsonl",
             "questions": folder / "questions.jsonl",
             "documents": folder / "old",
+            "validation": folder / "validation.jsonl",
             "mix": {"general": folder / "general.jsonl", "general_share": 0.1},
         },
         "serve": {"keys": folder / "keys"},

@@ -104,11 +104,11 @@ def test_no_training_begins_without_the_package_of_its_tracker(
 
 @pytest.mark.usefixtures("loaded_encoder")
 def test_rules_of_scoring_decide_an_adapter_only_where_answers_select_it(configure: Callable[..., Domain]) -> None:
-    def made(select: str, value: str) -> str:
-        return finetune(configure(answer={"value": value}, select=select).application()).fingerprint
+    def made(select: str, form: str) -> str:
+        return finetune(configure(answer={"format": form}, select=select).application()).fingerprint
 
-    assert made("loss", "(.*)") == made("loss", "(.+)")
-    assert made("exact_match", "(.*)") != made("exact_match", "(.+)")
+    assert made("loss", "(?s).*") == made("loss", "(?s).+")
+    assert made("form", "(?s).*") != made("form", "(?s).+")
 
 
 @pytest.mark.parametrize(
