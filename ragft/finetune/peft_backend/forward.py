@@ -1,0 +1,34 @@
+"""What a model computes, with whatever PEFT has put around it: logits where they are asked for, in one dtype."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from ragft.finetune.peft_backend.batching import PaddedBatch
+
+
+def logits_at(model: nn.Module, batch: PaddedBatch, dtype: torch.dtype) -> Tensor:
+    """Logits at the positions that predict a trained token: (K, vocabulary)."""
+    longest = batch.ids.shape[1]
+    # Prompts are long and answers short: the logits of a prompt would take most of the memory.
+    kept = longest - int(batch.position.min())
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    few = {"logits_to_keep": kept} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}
+    with computing_in(dtype):
+        found = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **few).logits
+    # Counted from the end, because virtual tokens may stand in front.
+    return found[batch.row, batch.position - longest]
+
+
+def computing_in(dtype: torch.dtype) -> torch.autocast:
+    """Products in bfloat16, over weights in float32 or bfloat16; with float32, nothing is cast."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def cast_frozen(model: nn.Module, dtype: torch.dtype) -> None:
+    """Frozen parameters to `dtype`, in place. Buffers, such as the frequencies of rotary embeddings, stay as they are."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else dtype)
