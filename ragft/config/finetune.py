@@ -25,12 +25,13 @@ class FinetuneSection(Section):
     alpha: float | None = Field(None, gt=0, description="Scale of the adapters. Unset: twice the rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of the inputs of low-rank adapters that is dropped.")
     target_modules: tuple[str, ...] = Field(
-        (), description="Last parts of the names of the linear layers that get low-rank adapters. Empty: all but the head."
+        (),
+        description="Last parts of the names of the linear layers that get low-rank adapters. Empty: all but the head.",
     )
     layers: tuple[int, ...] = Field(
         (),
-        description="Numbers of the decoder's layers that are trained, from 0; negative ones count from the end. Empty: "
-        "the last quarter for the method layers, all for low-rank adapters.",
+        description="Numbers of the decoder's layers that are trained, from 0; negative ones count from the end. "
+        "Empty: the last quarter for the method layers, all for low-rank adapters.",
     )
     virtual_tokens: int = Field(
         20, ge=1, description="Virtual tokens of prompt-tuning, p-tuning, prefix-tuning and adapter."

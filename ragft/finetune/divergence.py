@@ -64,14 +64,14 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
     with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
         model = decoder.load(live.base, dtype, attention_name=attention.GROUPED)
         load_adapter(model, live.adapter, quantise=live.quantised, cache=True)
-        decoding = Greedy(prompts, _stop_tokens(model, live.base), max_tokens, workers)
+        decoding = Greedy(prompts, stop_tokens(model, live.base), max_tokens, workers)
         live_ids = decoding.answers(model)
         batches = micro_batches([_answered(*pair) for pair in zip(prompts, live_ids, strict=True)], _TOKENS_AT_ONCE)
         expected = _logits(model, batches, workers)
         del model
         model = decoder.load(merged, dtype, attention_name=attention.GROUPED)
         merged_ids = decoding.answers(model)
-        kl, agree = _distances(expected, _logits(model, batches, workers))
+        kl, agree = distances(expected, _logits(model, batches, workers))
     return Divergence(
         divergence=kl.mean().item(),
         divergence_max=kl.max().item(),
@@ -131,7 +131,7 @@ class Greedy:
         return tuple(tuple(token for token in ids if token not in self.stops) for ids in answers)
 
 
-def _stop_tokens(model: nn.Module, folder: Path) -> list[int]:
+def stop_tokens(model: nn.Module, folder: Path) -> list[int]:
     """Ids that end an answer, from the model's generation settings, its configuration or its tokenizer."""
     stops = model.generation_config.eos_token_id
     if stops is None:
@@ -158,7 +158,7 @@ def _logits(model: nn.Module, batches: Sequence[MicroBatch], workers: OneThreadW
     return workers.map(logits, batches)
 
 
-def _distances(expected: Iterable[torch.Tensor], found: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def distances(expected: Iterable[torch.Tensor], found: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """KL divergence of `found` from `expected` in nats, and whether both prefer the same token, per position."""
     kls, agree = [], []
     for live, merged in zip(expected, found, strict=True):

@@ -8,6 +8,7 @@ adapter where it was measured.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,10 +38,16 @@ def merge(live: LiveModel, folder: Path, *, onto: Literal["trained", "original"]
     """
     if folder.exists() and any(folder.iterdir()):
         raise RagftError(f"{folder} exists already: merge into a new folder, or delete that one.")
-    model = decoder.load(live.base, torch.bfloat16, attention_name="eager")
-    load_adapter(model, live.adapter, quantise=live.quantised and onto == "trained")
-    for name, layer in list(adapted(model)):
-        model.set_submodule(name, layer.merged(torch.bfloat16))
+    quantise = live.quantised and onto == "trained"
+    if live.backend == "peft":
+        from ragft.finetune.peft_backend.live import merged_model
+
+        model = merged_model(replace(live, quantised=quantise)).to(torch.bfloat16)
+    else:
+        model = decoder.load(live.base, torch.bfloat16, attention_name="eager")
+        load_adapter(model, live.adapter, quantise=quantise)
+        for name, layer in list(adapted(model)):
+            model.set_submodule(name, layer.merged(torch.bfloat16))
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)

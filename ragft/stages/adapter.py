@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragft.artifacts import Artifact
-from ragft.finetune.lineage import TrainedOn
+from ragft.errors import UsageError
+from ragft.finetune.lineage import Backend, TrainedOn
 from ragft.finetune.methods import METHODS
+from ragft.finetune.training import train, trainer_for
 from ragft.prompts import template_hash
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, rendered
 from ragft.stages.inputs import ADAPTER
 
 if TYPE_CHECKING:
-    from ragft.finetune.fast.trainer import TrainProgress, TrainReport
+    from ragft.finetune.fast.trainer import TrainProgress
 
 
 def finetune(app: Application) -> Artifact:
@@ -27,7 +28,17 @@ def finetune(app: Application) -> Artifact:
 def trained_on(app: Application) -> TrainedOn:
     """What this configuration trains adapters on."""
     method = METHODS[app.config.finetune.method]
-    return TrainedOn(app.base_hash, method.quantisation, template_hash(app.tokenizer))
+    backend: Backend = "peft" if "peft_backend" in trainer_for(app.config.finetune) else "fast"
+    return TrainedOn(app.base_hash, method.quantisation, template_hash(app.tokenizer), backend)
+
+
+def refuse_unserved(app: Application) -> None:
+    """Refuses a method whose result cannot be served, before anything is trained for that."""
+    method = app.config.finetune.method
+    if why := METHODS[method].not_served:
+        raise UsageError(
+            f"finetune.method = {method} cannot be served: {why}; use lora, or `ragft finetune` alone to only train it."
+        )
 
 
 def _finetune(app: Application) -> Artifact:
@@ -37,20 +48,20 @@ def _finetune(app: Application) -> Artifact:
         from ragft.finetune.fast.memory import return_free_memory
 
         settings = app.config.finetune
-        trainer = importlib.import_module(METHODS[settings.method].trainer)
         train_rows, validation = rendered(app, "train"), rendered(app, "validation")
         with app.reporter.progress("Training") as advance:
-            report: TrainReport = trainer.train(
+            report = train(
                 app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,
-                progress=lambda state: advance(state.step, state.steps, _note(state)),
+                progress=lambda state: advance(state.step, state.steps, _note(state)), say=app.reporter.say,
             )  # fmt: skip
         if report.rows_left_out:
             app.reporter.say(
                 f"{report.rows_left_out} of {len(train_rows)} rows were dropped: they are longer than "
                 "finetune.max_seq_length."
             )
-        lineage.write(report.adapter)
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        replace(lineage, backend=report.backend).write(report.adapter)
+        for of_the_run in ("checkpoint.safetensors", "initial.safetensors"):
+            (folder / of_the_run).unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
         return_free_memory()
         return {key: value for key, value in asdict(report).items() if key != "adapter"}

@@ -13,6 +13,7 @@ from ragft.errors import RagftError
 from ragft.finetune.fast import attention
 from ragft.finetune.fast.batching import MicroBatch
 from ragft.finetune.fast.loss import cross_entropy_sum
+from ragft.finetune.fast.probe import NotFast
 
 
 def compute_dtype() -> torch.dtype:
@@ -36,19 +37,19 @@ def load_for_training(folder: Path, dtype: torch.dtype, *, max_seq_length: int) 
     """Loads a model with packed attention, after checking that `summed_loss` computes what the model would.
 
     Raises:
-        RagftError: the model scales or caps its logits, or its sliding window is shorter than `max_seq_length` tokens.
+        NotFast: the model scales or caps its logits, or its sliding window is shorter than `max_seq_length` tokens.
     """
     model = load(folder, dtype, attention_name=attention.PACKED)
     config = model.config
     for key in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
         if getattr(config, key, None) not in (None, 1, 1.0):
-            raise RagftError(
+            raise NotFast(
                 f"{config.model_type} scales or caps its logits ({key}), which the fast back end does not support; "
                 "choose a Llama-like base model."
             )
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     if window is not None and window < max_seq_length:
-        raise RagftError(
+        raise NotFast(
             f"{config.model_type} has a sliding window of {window} tokens, fewer than finetune.max_seq_length = "
             f"{max_seq_length}, and the fast back end supports none; set finetune.max_seq_length to {window} or less."
         )

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ragft.errors import RagftError
 from ragft.finetune.fast.nf4 import Nf4Weight, round_trip
+from ragft.finetune.fast.probe import NotFast
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def target_linears(model: nn.Module) -> dict[str, nn.Linear]:
     """The layers that LoRA adapts and QLoRA quantises, by name: all linear layers except the output head.
 
     Raises:
-        RagftError: the model has none, or is a mixture of experts.
+        NotFast: the model has none, or is a mixture of experts.
     """
     config = model.config
     if any((getattr(config, key, None) or 0) > 1 for key in ("num_experts", "num_local_experts", "n_routed_experts")):
-        raise RagftError(
+        raise NotFast(
             f"{config.model_type} is a mixture of experts, and the fast back end trains dense models only; choose a "
             "dense base model."
         )
@@ -104,7 +104,7 @@ def target_linears(model: nn.Module) -> dict[str, nn.Linear]:
     linears = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
     found = {name: linear for name, linear in linears if linear is not head}
     if not found:
-        raise RagftError(f"{config.model_type} has no linear layers to adapt; choose a Llama-like base model.")
+        raise NotFast(f"{config.model_type} has no linear layers to adapt; choose a Llama-like base model.")
     return found
 
 

@@ -39,7 +39,6 @@ CACHED_BYTES = 512 * 2**20
 """Dequantised copies of a base model up to this size are kept, which saves a twentieth of each step."""
 
 
-
 class Batch(Protocol):
     """Some rows that go through the model together."""
 
@@ -200,7 +199,7 @@ class Run:
         backend: its name, which goes into the fingerprint of a run.
         parallel: the rows of a step are divided among workers with one thread each; otherwise one after the other takes
             all threads.
-        some_without_gradient: a parameter may take no part in a batch, such as an expert that is not asked.
+        some_without_gradient: whether a parameter may take no part in a batch, such as an expert that is not asked.
     """
 
     backend: ClassVar[Backend] = "fast"

@@ -16,6 +16,7 @@ from peft import (
     get_peft_model,
 )
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -46,7 +47,7 @@ def attach(model: nn.Module, settings: FinetuneSection, alpha: float, *, seed: i
     except Exception as error:  # what PEFT raises for an architecture that it does not know is anything
         raise cannot(settings.method, model, error) from error
     _seed_low_rank(wrapped, seed)
-    return wrapped
+    return wrapped.eval()  # new layers are in training mode, whatever the model was in
 
 
 def cannot(method: str, model: nn.Module, error: Exception) -> RagftError:
@@ -105,7 +106,10 @@ def low_rank(model: nn.Module) -> dict[str, Any]:
 def low_rank_matrices(model: nn.Module) -> dict[str, torch.Tensor]:
     """Copies of the adapters' matrices as float32: `NAME.A` and `NAME.B`."""
     return {
-        f"{name}.{letter}": getattr(layer, f"lora_{letter}")["default"].weight.detach().float().clone()
+        f"{name}.{letter}": getattr(layer, f"lora_{letter}")["default"]
+        .weight.detach()
+        .float()
+        .clone(memory_format=torch.contiguous_format)
         for name, layer in low_rank(model).items()
         for letter in "AB"
     }
@@ -132,7 +136,7 @@ def _config(model: nn.Module, settings: FinetuneSection, alpha: float) -> Any:
 
 def _targets(model: nn.Module, settings: FinetuneSection) -> list[str]:
     """Full names of the layers that get low-rank adapters."""
-    names = list(linears(model))
+    names = [name for name in linears(model) if not _refused(model, name)]
     endings = {name.rpartition(".")[2] for name in names}
     if missing := [wanted for wanted in settings.target_modules if wanted not in endings]:
         raise RagftError(
@@ -151,6 +155,15 @@ def _targets(model: nn.Module, settings: FinetuneSection) -> list[str]:
             "finetune.layers look for them; set finetune.method to full."
         )
     return names
+
+
+def _refused(model: nn.Module, name: str) -> bool:
+    """Whether PEFT refuses to adapt a layer, whose weight goes past its adapter into a fused kernel."""
+    try:
+        _check_lora_target_modules_mamba(LoraConfig(), model, name.rpartition(".")[2])
+    except ValueError:
+        return True
+    return False
 
 
 def _unfreeze(model: nn.Module, settings: FinetuneSection) -> None:
@@ -180,7 +193,9 @@ def _layer_list(model: nn.Module) -> tuple[str, int]:
         if isinstance(module, nn.ModuleList) and id(module) in inside
     ]  # fmt: skip
     if not lists:
-        raise RagftError(f"{model.config.model_type} has no list of layers to choose from; set finetune.method to full.")
+        raise RagftError(
+            f"{model.config.model_type} has no list of layers to choose from; set finetune.method to full."
+        )
     return max(lists, key=lambda found: found[1])
 
 

@@ -29,6 +29,6 @@ def computing_in(dtype: torch.dtype) -> torch.autocast:
 
 
 def cast_frozen(model: nn.Module, dtype: torch.dtype) -> None:
-    """Frozen parameters to `dtype`, in place. Buffers, such as the frequencies of rotary embeddings, stay as they are."""
+    """Frozen parameters to `dtype`, in place; buffers, such as the frequencies of rotary embeddings, stay."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else dtype)

@@ -34,10 +34,17 @@ from ragft.finetune.peft_backend.attach import (
 from ragft.finetune.peft_backend.batching import PaddedBatch, pad, padded_batches
 from ragft.finetune.peft_backend.forward import cast_frozen, logits_at
 from ragft.finetune.peft_backend.weights import save_weights
+from ragft.prompts import Rendered
 
 INITIAL = "initial.safetensors"
 """In the folder of a run: the first values of adapters that are a part of the weights. They are computed once, because
 another number of threads would give other bits, and a base with another part taken out of it."""
+
+_BEGINS_ELSEWHERE = ("prompt-tuning", "p-tuning", "prefix-tuning")
+"""Methods whose virtual tokens change what the model computes from the first step on."""
+
+_BEGIN_TOLERANCE = 1e-3
+"""Largest difference of logits, in their standard deviations, that rounding in float32 explains."""
 
 _PADDING_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Share of the loss of two rows by which rounding may change it when they are padded."""
@@ -69,20 +76,24 @@ class PeftRun(fast.Run):
     backend = "peft"
     # Dropout draws from one random state, which threads would share in any order.
     parallel = False
+    # Experts that no token asked, and layers whose weight goes past its adapter into a fused kernel.
+    some_without_gradient = True
 
     def _adapted_model(self, model_folder: Path) -> nn.Module:
         """The base model with what the method trains. What is trained is float32; products are in `dtype`."""
         settings, method = self.settings, METHODS[self.settings.method]
-        self.some_without_gradient = method.yields == "weights"  # of a mixture, experts that no token asked
         model = self._base(model_folder)
         self._check_positions(model)
         if method.quantisation is not None:
             quantise(model)
+        plain = self._trial_logits(model)
         wrapped = attach(model, settings, self.alpha, seed=self.seed)
         if settings.method in SHIFTS_BASE:
             self.first = self._first_factors(model_folder)
             shift_base(wrapped, self.first)
-        else:
+        if settings.method not in _BEGINS_ELSEWHERE:
+            self._check_unchanged(plain, self._trial_logits(wrapped))
+        if settings.method not in SHIFTS_BASE:
             cast_frozen(wrapped, self.dtype)
         self.model = wrapped
         self.together = self._tried()
@@ -117,20 +128,40 @@ class PeftRun(fast.Run):
         write_file(path, save(factors, metadata={"fingerprint": run}))
         return factors
 
+    def _trial_rows(self) -> list[Rendered]:
+        """Two short rows, of different lengths where there are such."""
+        first = min(self.rows, key=lambda row: len(row.ids))
+        return [first, next((row for row in self.rows if len(row.ids) != len(first.ids)), first)]
+
+    @torch.no_grad()
+    def _trial_logits(self, model: nn.Module) -> torch.Tensor:
+        try:
+            return logits_at(model, pad(self._trial_rows()), torch.float32)
+        except Exception as error:
+            raise cannot(self.settings.method, model, error) from error
+
+    def _check_unchanged(self, plain: torch.Tensor, wrapped: torch.Tensor) -> None:
+        """Refuses what computes something else than the base before it has learnt anything."""
+        off = ((wrapped - plain).abs().max() / plain.std()).item()
+        if not off <= _BEGIN_TOLERANCE:
+            raise RagftError(
+                f"finetune.method = {self.settings.method} changes what this base model computes before it is trained "
+                f"(logits by {off:.2g} standard deviations): PEFT does not fit the architecture; choose lora or full."
+            )
+
     def _tried(self) -> bool:
         """Tries two rows before anything is trained; returns whether a row is the same with padding behind it.
 
         Raises:
             RagftError: the architecture cannot be computed with this method, or the loss does not reach it.
         """
-        first = min(self.rows, key=lambda row: len(row.ids))
-        second = next((row for row in self.rows if len(row.ids) != len(first.ids)), first)
+        rows = self._trial_rows()
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         try:
-            loss = self.summed_loss(pad([first, second]))
-            gradients = torch.autograd.grad(loss, trained, materialize_grads=self.some_without_gradient)
+            loss = self.summed_loss(pad(rows))
+            gradients = torch.autograd.grad(loss, trained, materialize_grads=True)
             with torch.no_grad():
-                alone = [self.summed_loss(pad([row])) for row in (first, second)]
+                alone = [self.summed_loss(pad([row])) for row in rows]
         except Exception as error:
             raise cannot(self.settings.method, self.model, error) from error
         if not any(gradient.any() for gradient in gradients):

@@ -135,6 +135,9 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.limit": 2,
     "engine.backend": "vllm",
     "finetune.method": "lora",
+    "finetune.dropout": 0.1,
+    "finetune.target_modules": ["q_proj"],
+    "finetune.layers": [0],
     "serve.setups": ["rag-only"],
 }  # fmt: skip
 
