@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragft.config import FinetuneSection
 from ragft.finetune.methods import FAST_LACKS, METHODS
 
 if TYPE_CHECKING:
     from ragft.finetune.fast.batching import Rows
-    from ragft.finetune.fast.trainer import TrainProgress, TrainReport
+    from ragft.finetune.fast.trainer import TrainReport
 
 _PEFT = "ragft.finetune.peft_backend.trainer"
 
@@ -23,15 +23,14 @@ def train(
     validation_rows: Rows,
     settings: FinetuneSection,
     *,
-    seed: int,
-    folder: Path,
-    progress: Callable[[TrainProgress], None] | None = None,
     say: Callable[[str], None] = lambda sentence: None,
+    **others: Any,
 ) -> TrainReport:
     """Trains as `ragft.finetune.fast.trainer.train` does, by the method and on the back end that the settings ask for.
 
     Args:
         say: called with a sentence about what is decided: keys that the method does not use, another back end.
+        others: the keyword arguments of a trainer's `train`.
 
     Raises:
         RagftError: as there, or no back end can train this model by this method.
@@ -44,7 +43,7 @@ def train(
 
     def by(module: str) -> TrainReport:
         report: TrainReport = importlib.import_module(module).train(
-            model_folder, train_rows, validation_rows, settings, seed=seed, folder=folder, progress=progress
+            model_folder, train_rows, validation_rows, settings, **others
         )
         return report
 

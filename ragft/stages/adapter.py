@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragft.artifacts import Artifact
+from ragft.config import Config
 from ragft.errors import UsageError
 from ragft.finetune.lineage import Backend, TrainedOn
 from ragft.finetune.methods import METHODS
@@ -34,11 +35,19 @@ def trained_on(app: Application) -> TrainedOn:
 
 def refuse_unserved(app: Application) -> None:
     """Refuses a method whose result cannot be served, before anything is trained for that."""
-    method = app.config.finetune.method
-    if why := METHODS[method].not_served:
-        raise UsageError(
-            f"finetune.method = {method} cannot be served: {why}; use lora, or `ragft finetune` alone to only train it."
-        )
+    if why := why_not_served(app.config):
+        raise UsageError(why)
+
+
+def why_not_served(config: Config) -> str | None:
+    """The sentence for a method whose result cannot be served; None for the others."""
+    method = config.finetune.method
+    why = METHODS[method].not_served
+    if why is None:
+        return None
+    return (
+        f"finetune.method = {method} cannot be served: {why}; use lora, or `ragft finetune` alone to train it for PEFT."
+    )
 
 
 def _finetune(app: Application) -> Artifact:
@@ -48,6 +57,8 @@ def _finetune(app: Application) -> Artifact:
         from ragft.finetune.fast.memory import return_free_memory
 
         settings = app.config.finetune
+        if why := why_not_served(app.config):
+            app.reporter.say(why)
         train_rows, validation = rendered(app, "train"), rendered(app, "validation")
         with app.reporter.progress("Training") as advance:
             report = train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from index.errors import IndexFault, NoSnapshot
 from index.store.snapshot import Snapshot
 from ragft.artifacts import artifacts_in
+from ragft.config import FinetuneSection
 from ragft.console import Findings
 from ragft.data.audit import audit_data
 from ragft.errors import RagftError
+from ragft.finetune.methods import METHODS
+from ragft.stages.adapter import why_not_served
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.machine import look_at_hardware, memory_gib
@@ -33,6 +37,8 @@ def check_all(app: Application) -> Findings:
     config = app.config
     findings = audit_data(app)
     look_at_hardware(findings)
+    if why := why_not_served(config):
+        findings.add("warning", "method", why)
     passages, top_k = config.data.mix.passages, config.index.search.top_k
     if passages != top_k:
         unequal = f"training shows {passages} (data.mix.passages), serving {top_k} (index.search.top_k)"
@@ -110,6 +116,21 @@ def _some_documents(app: Application, target: Path) -> Path:
     return target
 
 
+def _bytes_of_trained_weights(settings: FinetuneSection, parameters: float, model: Any) -> float:
+    """Memory of weights that are trained themselves: they, their gradient, two moments and the best so far, in float32.
+
+    Args:
+        parameters: number of the model's weights.
+        model: its configuration.
+    """
+    if METHODS[settings.method].yields != "weights":
+        return 0.0
+    share = 1.0
+    if settings.method == "layers":
+        share = (len(settings.layers) or math.ceil(model.num_hidden_layers / 4)) / model.num_hidden_layers
+    return 5 * 4 * share * parameters
+
+
 def _training_estimate(app: Application) -> str:
     """Memory and time of training, from the sizes of model and data; time by what was measured here before."""
     from transformers import AutoConfig
@@ -120,7 +141,7 @@ def _training_estimate(app: Application) -> str:
     model = AutoConfig.from_pretrained(app.base, local_files_only=True)
     parameters = sum(path.stat().st_size for path in app.base.glob("*.safetensors")) / 2
     activations = config.finetune.token_budget * model.num_hidden_layers * model.hidden_size * _ACTIVATION_BYTES
-    peak = (3 * parameters + activations) / 2**30
+    peak = (3 * parameters + _bytes_of_trained_weights(config.finetune, parameters, model) + activations) / 2**30
     if peak > memory_gib():
         raise RagftError(
             f"Training would take about {peak:.1f} GiB and this machine has {memory_gib():.1f}: lower "

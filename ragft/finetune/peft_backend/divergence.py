@@ -15,7 +15,7 @@ from ragft.errors import RagftError
 from ragft.finetune.divergence import Divergence, distances, stop_tokens
 from ragft.finetune.fast import decoder
 from ragft.finetune.lineage import LiveModel
-from ragft.finetune.peft_backend.forward import cast_frozen, computing_in
+from ragft.finetune.peft_backend.forward import cast_frozen, computing_in, greedy
 from ragft.finetune.peft_backend.live import load_live
 
 Answers = list[list[int]]
@@ -33,11 +33,11 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
     model = load_live(live)
     cast_frozen(model.requires_grad_(False), dtype)
     stops = stop_tokens(model, live.base)
-    live_ids = _answers(model, prompts, stops, max_tokens, dtype)
+    live_ids = greedy(model, prompts, stops, max_tokens, dtype)
     expected = _logits(model, prompts, live_ids, dtype)
     del model
     model = decoder.load(merged, dtype, attention_name="eager")
-    merged_ids = _answers(model, prompts, stops, max_tokens, dtype)
+    merged_ids = greedy(model, prompts, stops, max_tokens, dtype)
     kl, agree = distances(expected, _logits(model, prompts, live_ids, dtype))
     return Divergence(
         divergence=kl.mean().item(),
@@ -46,23 +46,6 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
         live_ids=_without(live_ids, stops),
         merged_ids=_without(merged_ids, stops),
     )
-
-
-@torch.inference_mode()
-def _answers(
-    model: nn.Module, prompts: Sequence[Sequence[int]], stops: list[int], max_tokens: int, dtype: torch.dtype
-) -> Answers:
-    """Greedy continuations, each with its end token."""
-    found = []
-    for prompt in prompts:
-        ids = torch.tensor([list(prompt)])
-        with computing_in(dtype):
-            row = model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_tokens, do_sample=False,
-                num_beams=1, repetition_penalty=1.0, eos_token_id=stops, pad_token_id=stops[0],
-            )[0]  # fmt: skip
-        found.append(row[len(prompt) :].tolist())
-    return found
 
 
 @torch.inference_mode()

@@ -1,8 +1,9 @@
-"""What a model computes, with whatever PEFT has put around it: logits where they are asked for, in one dtype."""
+"""What a model computes, with whatever PEFT has put around it: logits where they are asked for, and greedy answers."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,23 @@ def logits_at(model: nn.Module, batch: PaddedBatch, dtype: torch.dtype) -> Tenso
         found = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **few).logits
     # Counted from the end, because virtual tokens may stand in front.
     return found[batch.row, batch.position - longest]
+
+
+@torch.inference_mode()
+def greedy(
+    model: nn.Module, prompts: Sequence[Sequence[int]], stops: Sequence[int], max_tokens: int, dtype: torch.dtype
+) -> list[list[int]]:
+    """Greedy continuations of at most `max_tokens`, each with the end token, one of `stops`, that ended it."""
+    found = []
+    for prompt in prompts:
+        ids = torch.tensor([list(prompt)])
+        with computing_in(dtype):
+            row = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_tokens, do_sample=False,
+                num_beams=1, repetition_penalty=1.0, eos_token_id=list(stops), pad_token_id=stops[0],
+            )[0]  # fmt: skip
+        found.append(row[len(prompt) :].tolist())
+    return found
 
 
 def computing_in(dtype: torch.dtype) -> torch.autocast:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +55,14 @@ def train(
     train_rows: Rows,
     validation_rows: Rows,
     settings: FinetuneSection,
-    *,
-    seed: int,
-    folder: Path,
-    progress: Callable[[fast.TrainProgress], None] | None = None,
+    **others: Any,
 ) -> fast.TrainReport:
     """Trains by any method that takes answers; arguments and result are those of `ragft.finetune.fast.trainer.train`.
 
     Raises:
         RagftError: as there, or the method is not possible for this architecture.
     """
-    return fast.train(
-        model_folder, train_rows, validation_rows, settings, seed=seed, folder=folder, progress=progress, kind=PeftRun
-    )
+    return fast.train(model_folder, train_rows, validation_rows, settings, kind=PeftRun, **others)
 
 
 class PeftRun(fast.Run):
