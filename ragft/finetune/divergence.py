@@ -19,6 +19,7 @@ from ragft.errors import RagftError
 from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.adapter import load_adapter
 from ragft.finetune.fast.batching import MicroBatch, common_prefix, micro_batches
+from ragft.finetune.fast.lora import compute_in
 from ragft.finetune.lineage import LiveModel
 from ragft.prompts import Rendered
 
@@ -62,8 +63,9 @@ def compare(live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, 
         raise RagftError("A merge cannot be proven without prompts: give at least one.")
     dtype = decoder.compute_dtype()
     with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
-        model = decoder.load(live.base, dtype, attention_name=attention.GROUPED)
+        model = decoder.load(live.base, None, attention_name=attention.GROUPED)
         load_adapter(model, live.adapter, quantise=live.quantised, cache=True)
+        compute_in(model, dtype)
         decoding = Greedy(prompts, stop_tokens(model, live.base), max_tokens, workers)
         live_ids = decoding.answers(model)
         batches = micro_batches([_answered(*pair) for pair in zip(prompts, live_ids, strict=True)], _TOKENS_AT_ONCE)

@@ -19,12 +19,14 @@ import torch
 from index.encoders.parallel import OneThreadWorkers
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
+from ragft.finetune.base import check_ids
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import save_adapter
 from ragft.finetune.fast.batching import Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.checkpoint import Checkpoint, fingerprint
-from ragft.finetune.fast.lora import attach, initial_adapter, matrices, target_linears
+from ragft.finetune.fast.lora import attach, compute_in, initial_adapter, matrices, target_linears
 from ragft.finetune.fast.memory import return_free_memory
+from ragft.finetune.fast.probe import load_for_training
 from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
 
@@ -217,7 +219,7 @@ class Run:
         counts = range(1, settings.eval_count + 1)
         self.validate_at = {max(1, round(self.steps * number / settings.eval_count)) for number in counts}
         self.dtype = decoder.compute_dtype()
-        self.model = self._adapted_model(model_folder)
+        self.model = self._adapted_model(model_folder, validation)
         self.parameters = matrices(self.model)
         self.validation, self.validation_rows = self.batches(validation), len(validation)
         self.optimizer = torch.optim.AdamW(
@@ -232,14 +234,16 @@ class Run:
         self.checkpoint = Checkpoint(folder / "checkpoint.safetensors", run, self.parameters, self.optimizer)
         self._resume()
 
-    def _adapted_model(self, model_folder: Path) -> torch.nn.Module:
+    def _adapted_model(self, model_folder: Path, validation: Rows) -> torch.nn.Module:
         """The base model with fresh adapters on its linear layers."""
         settings = self.settings
-        model = decoder.load_for_training(model_folder, self.dtype, max_seq_length=settings.max_seq_length)
+        model = load_for_training(model_folder, None, max_seq_length=settings.max_seq_length)
+        check_ids(model, [row.ids for row in (*self.rows, *validation)])
         copies = self.dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(model).values())
         adapter = initial_adapter(model, settings.rank, self.alpha, seed=self.seed)
         quantise = METHODS[settings.method].quantisation is not None
         attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES)
+        compute_in(model, self.dtype)
         return model
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from index.durable import write_file
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
+from ragft.finetune.base import check_ids
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast import trainer as fast
 from ragft.finetune.fast.adapter import save_adapter
@@ -74,10 +75,11 @@ class PeftRun(fast.Run):
     # Experts that no token asked, and layers whose weight goes past its adapter into a fused kernel.
     some_without_gradient = True
 
-    def _adapted_model(self, model_folder: Path) -> nn.Module:
+    def _adapted_model(self, model_folder: Path, validation: Rows) -> nn.Module:
         """The base model with what the method trains. What is trained is float32; products are in `dtype`."""
         settings, method = self.settings, METHODS[self.settings.method]
         model = self._base(model_folder)
+        check_ids(model, [row.ids for row in (*self.rows, *validation)])
         self._check_positions(model)
         if method.quantisation is not None:
             quantise(model)
