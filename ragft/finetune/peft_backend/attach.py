@@ -51,11 +51,12 @@ def attach(model: nn.Module, settings: FinetuneSection, alpha: float, *, seed: i
 
 
 def cannot(method: str, model: nn.Module, error: Exception) -> RagftError:
-    """The sentence for a method that PEFT cannot do on an architecture."""
+    """The sentence for a method that PEFT, or for a model that transformers cannot compute."""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    advice = "another base model" if method in ("lora", "qlora", "full") else "lora or full"
     return RagftError(
-        f"finetune.method = {method} is not possible for {model.config.model_type} (PEFT: {reason[:300]}); choose lora "
-        "or full."
+        f"finetune.method = {method} is not possible for {model.config.model_type} ({type(error).__name__}: "
+        f"{reason[:300]}); choose {advice}."
     )
 
 

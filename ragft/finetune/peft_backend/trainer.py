@@ -83,13 +83,14 @@ class PeftRun(fast.Run):
         self._check_positions(model)
         if method.quantisation is not None:
             quantise(model)
-        plain = self._trial_logits(model)
+        plain = self._trial_logits(model, self._trial_rows())
+        self._check_causal(model)
         wrapped = attach(model, settings, self.alpha, seed=self.seed)
         if settings.method in SHIFTS_BASE:
             self.first = self._first_factors(model_folder)
             shift_base(wrapped, self.first)
         if settings.method not in _BEGINS_ELSEWHERE:
-            self._check_unchanged(plain, self._trial_logits(wrapped))
+            self._check_unchanged(plain, self._trial_logits(wrapped, self._trial_rows()))
         if settings.method not in SHIFTS_BASE:
             cast_frozen(wrapped, self.dtype)
         self.model = wrapped
@@ -131,11 +132,27 @@ class PeftRun(fast.Run):
         return [first, next((row for row in self.rows if len(row.ids) != len(first.ids)), first)]
 
     @torch.no_grad()
-    def _trial_logits(self, model: nn.Module) -> torch.Tensor:
+    def _trial_logits(self, model: nn.Module, rows: Rows) -> torch.Tensor:
         try:
-            return logits_at(model, pad(self._trial_rows()), torch.float32)
+            return logits_at(model, pad(rows), torch.float32)
         except Exception as error:
             raise cannot(self.settings.method, model, error) from error
+
+    def _check_causal(self, model: nn.Module) -> None:
+        """Refuses a model that sees the answer which it should predict, such as an encoder."""
+        ids = self._trial_rows()[-1].ids
+        seen = max(1, len(ids) // 2)
+        others = (*ids[:seen], *reversed(ids[seen:]), ids[0])
+        first, second = (
+            self._trial_logits(model, [Rendered(row, (True,) * (seen + 1) + (False,) * (len(row) - seen - 1))])
+            for row in (ids, others)
+        )
+        off = ((first - second).abs().max() / first.std()).item()
+        if not off <= _BEGIN_TOLERANCE:
+            raise RagftError(
+                f"{model.config.model_type} looks at the tokens that it should predict (its logits change with later "
+                "tokens): it is no causal language model; choose another base model."
+            )
 
     def _check_unchanged(self, plain: torch.Tensor, wrapped: torch.Tensor) -> None:
         """Refuses what computes something else than the base before it has learnt anything."""

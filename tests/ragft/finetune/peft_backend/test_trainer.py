@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import FalconMambaConfig, FalconMambaForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    FalconMambaConfig,
+    FalconMambaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
@@ -231,6 +238,21 @@ def unusual_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp(request.param)
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_model_that_sees_what_it_should_predict_is_refused(
+    make_rows: Rows, make_settings: Settings, tmp_path: Path, method: str
+) -> None:
+    config = BertConfig(
+        vocab_size=256, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4
+    )
+    model = BertLMHeadModel(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    model.save_pretrained(tmp_path / "bert")
+    with pytest.raises(RagftError, match="bert looks at the tokens that it should predict"):
+        train(tmp_path / "bert", make_rows(4), [], make_settings(method=method), seed=0, folder=tmp_path / "run")
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
