@@ -117,7 +117,9 @@ def _some_documents(app: Application, target: Path) -> Path:
 
 
 def _bytes_of_trained_weights(settings: FinetuneSection, parameters: float, model: Any) -> float:
-    """Memory of weights that are trained themselves: they, their gradient, two moments and the best so far, in float32.
+    """Memory of weights that are trained themselves, in float32: they, their gradient, two moments and the best so far.
+
+    All but the gradient exist a second time while a checkpoint is written.
 
     Args:
         parameters: number of the model's weights.
@@ -128,7 +130,7 @@ def _bytes_of_trained_weights(settings: FinetuneSection, parameters: float, mode
     share = 1.0
     if settings.method == "layers":
         share = (len(settings.layers) or math.ceil(model.num_hidden_layers / 4)) / model.num_hidden_layers
-    return 5 * 4 * share * parameters
+    return 9 * 4 * share * parameters
 
 
 def _training_estimate(app: Application) -> str:

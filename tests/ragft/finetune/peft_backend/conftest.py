@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    FalconMambaConfig,
+    FalconMambaForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from ragft.config import FinetuneSection
 
@@ -35,4 +42,23 @@ def float_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("llama-float32")
     LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["mixtral", "falcon_mamba"])
+def unusual_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixture of experts, and a model whose state runs along the sequence."""
+    torch.manual_seed(7)
+    small = {"vocab_size": 256, "hidden_size": 64, "num_hidden_layers": 2, "bos_token_id": 1, "eos_token_id": 2}
+    model = (
+        MixtralForCausalLM(
+            MixtralConfig(
+                **small, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2, num_local_experts=4
+            )
+        )
+        if request.param == "mixtral"
+        else FalconMambaForCausalLM(FalconMambaConfig(**small, state_size=8))
+    )
+    folder = tmp_path_factory.mktemp(request.param)
+    model.save_pretrained(folder)
     return folder

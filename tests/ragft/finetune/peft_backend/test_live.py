@@ -84,6 +84,17 @@ def test_what_is_plain_lora_is_merged_the_same_by_the_fast_layers(
         torch.testing.assert_close(peft[name], fast[name], rtol=2**-7, atol=2**-12)
 
 
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_architectures_that_the_fast_layers_do_not_know_are_merged_exactly(
+    trained: Callable[..., tuple[LiveModel, torch.Tensor]], unusual_folder: Path, tmp_path: Path, method: str
+) -> None:
+    live, at_the_end = trained(method, unusual_folder)
+    merge(live, tmp_path / "merged")
+    folder = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    torch.testing.assert_close(_logits(folder), at_the_end, rtol=0, atol=5e-5)
+    assert compare(live, tmp_path / "merged", [[5, 9, 77]], max_tokens=4).divergence < 1e-4
+
+
 @pytest.mark.parametrize("method", NOT_SERVED)
 def test_what_is_no_change_of_weights_loads_and_cannot_be_merged(
     trained: Callable[..., tuple[LiveModel, torch.Tensor]], method: str

@@ -11,10 +11,6 @@ from safetensors.torch import load_file
 from transformers import (
     BertConfig,
     BertLMHeadModel,
-    FalconMambaConfig,
-    FalconMambaForCausalLM,
-    MixtralConfig,
-    MixtralForCausalLM,
 )
 
 from ragft.config import FinetuneSection
@@ -219,25 +215,6 @@ def test_a_method_that_peft_lacks_for_an_architecture_is_refused_in_a_sentence(
         pytest.skip("LLaMA-Adapter knows Llama")
     with pytest.raises(RagftError, match=r"finetune\.method = adapter is not possible for qwen2 .*choose lora or full"):
         train(model_folder, make_rows(4), [], make_settings(method="adapter"), seed=0, folder=tmp_path)
-
-
-@pytest.fixture(scope="module", params=["mixtral", "falcon_mamba"])
-def unusual_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mixture of experts, and a model whose state runs along the sequence."""
-    torch.manual_seed(7)
-    small = {"vocab_size": 256, "hidden_size": 64, "num_hidden_layers": 2, "bos_token_id": 1, "eos_token_id": 2}
-    model = (
-        MixtralForCausalLM(
-            MixtralConfig(
-                **small, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2, num_local_experts=4
-            )
-        )
-        if request.param == "mixtral"
-        else FalconMambaForCausalLM(FalconMambaConfig(**small, state_size=8))
-    )
-    folder = tmp_path_factory.mktemp(request.param)
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
