@@ -41,6 +41,7 @@ def check_all(app: Application) -> Findings:
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
+        _tried(findings, "training back end", lambda: _training_back_end(app))
         _tried(findings, "training", lambda: _training_estimate(app))
     return findings
 
@@ -110,6 +111,23 @@ def _some_documents(app: Application, target: Path) -> Path:
     return target
 
 
+def _training_back_end(app: Application) -> str:
+    """Whether the base's files are complete, and the fast back end trains it exactly, tried on a few packed rows."""
+    from ragft.finetune.base import check_ids, stored_dtype
+    from ragft.finetune.fast.decoder import compute_dtype
+    from ragft.finetune.fast.probe import load_for_training
+    from ragft.prompts import conversation, render_prompt
+
+    model = load_for_training(app.base, None, max_seq_length=app.config.finetune.max_seq_length)
+    questions = [conversation(app.config.prompt.system, example.question) for example in app.examples[:_SAMPLE]]
+    check_ids(model, [render_prompt(app.tokenizer, turns) for turns in questions])
+    stored, compute = (str(dtype).removeprefix("torch.") for dtype in (stored_dtype(app.base), compute_dtype()))
+    text = f"fast; the base is stored in {stored}, and so will be the merged model"
+    if compute == stored or compute == "float32":
+        return text
+    return f"{text}; training rounds what it does not quantise to {compute}, which this machine multiplies"
+
+
 def _training_estimate(app: Application) -> str:
     """Memory and time of training, from the sizes of model and data; time by what was measured here before."""
     from transformers import AutoConfig
@@ -117,7 +135,7 @@ def _training_estimate(app: Application) -> str:
     from ragft.prompts import conversation, render_prompt
 
     config = app.config
-    model = AutoConfig.from_pretrained(app.base, local_files_only=True)
+    model = AutoConfig.from_pretrained(app.base, local_files_only=True).get_text_config()
     parameters = sum(path.stat().st_size for path in app.base.glob("*.safetensors")) / 2
     activations = config.finetune.token_budget * model.num_hidden_layers * model.hidden_size * _ACTIVATION_BYTES
     peak = (3 * parameters + activations) / 2**30

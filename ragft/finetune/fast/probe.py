@@ -116,6 +116,11 @@ def probe(model: nn.Module, *, max_seq_length: int) -> Verdict:
         try:
             stack.enter_context(_first_layers(model))
             stack.enter_context(_in_float32(model))
+            stacked = _stacked_matrices(model)
+            if stacked is not None:
+                return Verdict(
+                    f"it keeps the matrices of its experts in one tensor ({stacked}), which would stay as is"
+                )
             try:
                 adapter = _adapter(model)
             except RagftError as error:
@@ -164,6 +169,15 @@ def _compared(model: nn.Module, batch: MicroBatch, plain: _Plain, windows: Seque
     kept = len(batch.targets) - _LENGTHS[-1]
     moved = (beside_a_long_row[:kept] - hidden[:kept]).abs().max() / hidden.std()
     return Verdict(None, off, worst, not moved <= MAX_DIFFERENCE, tuple(windows))
+
+
+def _stacked_matrices(model: nn.Module) -> str | None:
+    """The first parameter of stacked matrices, if any: PEFT adapts those of experts, the fast loop linear layers."""
+    for name, module in model.get_decoder().named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim == 3 and min(parameter.shape) > 1 and "conv" not in type(module).__name__.lower():
+                return f"{name}.{own}"
+    return None
 
 
 def _rotary_border(model: nn.Module) -> int | None:

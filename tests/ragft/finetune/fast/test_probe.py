@@ -1,4 +1,4 @@
-"""The probe: a base that the fast loop would train otherwise than transformers is refused before anything is trained."""
+"""The probe: a base that the fast loop would train otherwise than transformers is refused at load."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "multiplied head": ("cohere", {"logit_scale": 0.25}),
     "attention sinks": ("gpt_oss", {}),
     "no linear layers": ("gpt2", {}),
+    "experts": ("mixtral", {}),
 }
 
 
@@ -47,7 +48,7 @@ def test_a_sliding_window_is_found_without_rows_that_fill_it(tmp_path: Path, arc
 def test_rows_across_the_border_of_longrope_are_refused(tmp_path: Path) -> None:
     rope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
             "original_max_position_embeddings": 64}  # fmt: skip
-    settings = tiny_decoders.config("phi3", rope_parameters=rope)
+    settings = tiny_decoders.config("phi3", rope_parameters=rope, original_max_position_embeddings=64)
     tiny_decoders.build(settings).save_pretrained(tmp_path)
     load_for_training(tmp_path, torch.float32, max_seq_length=64)
     with pytest.raises(RagftError, match=r"set finetune\.max_seq_length to 64"):
