@@ -47,6 +47,7 @@ def check_all(app: Application) -> Findings:
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
+        _tried(findings, "training back end", lambda: _training_back_end(app))
         _tried(findings, "training", lambda: _training_estimate(app))
     return findings
 
@@ -133,6 +134,31 @@ def _bytes_of_trained_weights(settings: FinetuneSection, parameters: float, mode
     return 9 * 4 * share * parameters
 
 
+def _training_back_end(app: Application) -> str:
+    """Whether the base's files are complete, and the fast back end trains it exactly, tried on a few packed rows."""
+    from ragft.finetune import base
+    from ragft.finetune.fast.decoder import compute_dtype
+    from ragft.finetune.fast.probe import NotFast, load_for_training
+    from ragft.finetune.training import trainer_for
+    from ragft.prompts import conversation, render_prompt
+
+    settings, back_end = app.config.finetune, "PEFT"
+    try:
+        if "peft_backend" in trainer_for(settings):
+            model = base.load(app.base)
+        else:
+            model, back_end = load_for_training(app.base, None, max_seq_length=settings.max_seq_length), "fast"
+    except NotFast as reason:
+        model, back_end = base.load(app.base), f"PEFT, which is slower ({reason})"
+    questions = [conversation(app.config.prompt.system, example.question) for example in app.examples[:_SAMPLE]]
+    base.check_ids(model, [render_prompt(app.tokenizer, turns) for turns in questions])
+    stored, compute = (str(dtype).removeprefix("torch.") for dtype in (base.stored_dtype(app.base), compute_dtype()))
+    text = f"{back_end}; the base is stored in {stored}, and so will be the merged model"
+    if compute == stored or compute == "float32":
+        return text
+    return f"{text}; training rounds what it does not quantise to {compute}, which this machine multiplies"
+
+
 def _training_estimate(app: Application) -> str:
     """Memory and time of training, from the sizes of model and data; time by what was measured here before."""
     from transformers import AutoConfig
@@ -140,7 +166,7 @@ def _training_estimate(app: Application) -> str:
     from ragft.prompts import conversation, render_prompt
 
     config = app.config
-    model = AutoConfig.from_pretrained(app.base, local_files_only=True)
+    model = AutoConfig.from_pretrained(app.base, local_files_only=True).get_text_config()
     parameters = sum(path.stat().st_size for path in app.base.glob("*.safetensors")) / 2
     activations = config.finetune.token_budget * model.num_hidden_layers * model.hidden_size * _ACTIVATION_BYTES
     peak = (3 * parameters + _bytes_of_trained_weights(config.finetune, parameters, model) + activations) / 2**30

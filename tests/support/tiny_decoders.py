@@ -31,7 +31,9 @@ _SMALL: dict[str, Any] = {
          "encoder_attention_heads", "num_decoder_attention_heads", "num_encoder_attention_heads"), HEADS,
     ),
     **dict.fromkeys(("num_key_value_heads", "multi_query_group_num", "num_kv_heads"), 2),
-    **dict.fromkeys(("head_dim", "attention_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "d_kv"), 8),
+    **dict.fromkeys(
+        ("head_dim", "attention_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "rotary_dim"), 8
+    ),
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 16),
     **dict.fromkeys(
         ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts"), 4
@@ -39,12 +41,42 @@ _SMALL: dict[str, Any] = {
     **dict.fromkeys(("num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", "top_k_experts"), 2),
     **dict.fromkeys(("n_group", "topk_group"), 1),
     **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "context_length"), 256),
-    **dict.fromkeys(("vocab_size",), VOCABULARY),
+    **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), VOCABULARY),
+    **dict.fromkeys(("hidden_size_per_layer_input",), 16),
+    **dict.fromkeys(("emb_dim",), WIDTH),
 }  # fmt: skip
 """Small values for the fields of configurations, under all the names that they have."""
 
 
-_CONSISTENT: dict[str, dict[str, Any]] = {}
+_MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 16}
+_STATES = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+
+_CONSISTENT: dict[str, dict[str, Any]] = {
+    "bamba": _MAMBA | {"attn_layer_indices": [1]},
+    "codegen": {"n_head": 4, "n_embd": 64, "rotary_dim": 8},
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "falcon_h1": _MAMBA | {"mamba_d_ssm": 64},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
+    "granitemoehybrid": _MAMBA | {"layer_types": ["mamba", "attention"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 2, "chunk_size": 16},
+    "reformer": {"is_decoder": True, "attn_layers": ["local", "lsh"], "axial_pos_shape": [16, 16],
+                 "axial_pos_embds_dim": [16, 16], "attention_head_size": 8},
+    "rembert": {"input_embedding_size": WIDTH, "output_embedding_size": WIDTH},
+    "zamba": {"num_hidden_layers": 5, "attn_layer_period": 2, "attn_layer_offset": 1,
+              "layer_types": ["mamba", "hybrid", "mamba", "hybrid", "mamba"],
+              "attention_hidden_size": 64, "attention_head_dim": 16, "num_key_value_heads": 4, "mamba_dt_rank": 4},
+    "zamba2": {"num_hidden_layers": 3, "layer_types": ["mamba", "hybrid", "mamba"], "mamba_d_state": 8,
+               "mamba_headdim": 8, "chunk_size": 16, "num_key_value_heads": 4},
+    "zaya": {"num_experts_per_tok": 1},
+    "gemma3n_text": {"num_hidden_layers": 4, "num_kv_shared_layers": 1, "intermediate_size": [48] * 4,
+                     "layer_types": ["sliding_attention", "full_attention"] * 2,
+                     "activation_sparsity_pattern": [0.0] * 4, "laurel_rank": 8},
+    "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"]},
+    **dict.fromkeys(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "olmo_hybrid"), _STATES),
+}  # fmt: skip
+"""What the configuration classes check against each other."""
 
 
 def config(architecture: str, **changes: Any) -> PretrainedConfig:
@@ -76,6 +108,8 @@ def _small_fields(kind: type[PretrainedConfig]) -> dict[str, Any]:
             small[name] = value % 3
         elif name in (getattr(kind, "sub_configs", None) or {}) and getattr(usual, name) is not None:
             small[name] = _small_fields(type(getattr(usual, name)))
+    if "kv_lora_rank" in fields:
+        small["num_key_value_heads"] = HEADS
     kinds = list(dict.fromkeys(fields.get("layer_types") or ()))
     if kinds:
         small["layer_types"] = [kinds[number % len(kinds)] for number in range(max(LAYERS, len(kinds)))]

@@ -49,12 +49,14 @@ class Verdict:
         reason: why the fast back end cannot train the model; None: it can.
         logits: largest difference of logits, in standard deviations of the plain model's.
         gradients: largest difference of an adapter's gradient, in the largest entry of the plain model's.
+        uneven: short rows are computed differently in a batch with a row of the longest allowed length.
         windows: the sliding windows or chunks of attention, in tokens, that packed attention ignores.
     """
 
     reason: str | None
     logits: float = float("nan")
     gradients: float = float("nan")
+    uneven: bool = False
     windows: tuple[int, ...] = ()
 
 
@@ -80,8 +82,19 @@ def load_for_training(folder: Path, dtype: torch.dtype | None, *, max_seq_length
 
 
 def why_not_fast(model: nn.Module, *, max_seq_length: int) -> str | None:
-    """Why a freshly loaded model with eager attention cannot be trained here; None: it can. The model is unchanged."""
+    """Why a freshly loaded model with eager attention cannot be trained here; None: it can. The model is unchanged.
+
+    Raises:
+        RagftError: with rows of `max_seq_length` tokens no back end computes each row as it is served.
+    """
     verdict = probe(model, max_seq_length=max_seq_length)
+    if verdict.uneven:
+        border = _rotary_border(model)
+        raise RagftError(
+            f"The rotary embedding of {model.config.model_type} changes for all rows of a batch once one is longer "
+            f"than a border, which rows of finetune.max_seq_length = {max_seq_length} tokens may be: set "
+            f"finetune.max_seq_length to {border if border else 'a smaller value'}."
+        )
     narrowest = min(verdict.windows, default=max_seq_length)
     if verdict.reason is None and narrowest < max_seq_length:
         return (
@@ -103,13 +116,18 @@ def probe(model: nn.Module, *, max_seq_length: int) -> Verdict:
         try:
             stack.enter_context(_first_layers(model))
             stack.enter_context(_in_float32(model))
+            stacked = _stacked_matrices(model)
+            if stacked is not None:
+                return Verdict(
+                    f"it keeps the matrices of its experts in one tensor ({stacked}), which would stay as is"
+                )
             try:
                 adapter = _adapter(model)
             except RagftError as error:
                 return Verdict(_one_line(error))
             plain = _plain(model, rows, adapter)
         except Exception as error:
-            return Verdict(f"transformers itself cannot train it on a few tokens ({_one_line(error)})")
+            return Verdict(f"its plain model fails with an adapter on its linear layers ({_one_line(error)})")
         try:
             windows = stack.enter_context(attention.windows_seen())
             stack.enter_context(_fast_path(model, adapter))
@@ -150,14 +168,24 @@ def _compared(model: nn.Module, batch: MicroBatch, plain: _Plain, windows: Seque
     # All rows but the last, whose own token was moved.
     kept = len(batch.targets) - _LENGTHS[-1]
     moved = (beside_a_long_row[:kept] - hidden[:kept]).abs().max() / hidden.std()
-    if not moved <= MAX_DIFFERENCE:
-        return Verdict(
-            f"short rows are computed differently beside one of {longest} tokens, as where rotary embeddings change at "
-            "a border",
-            off,
-            worst,
-        )
-    return Verdict(None, off, worst, tuple(windows))
+    return Verdict(None, off, worst, not moved <= MAX_DIFFERENCE, tuple(windows))
+
+
+def _stacked_matrices(model: nn.Module) -> str | None:
+    """The first parameter of stacked matrices, if any: PEFT adapts those of experts, the fast loop linear layers."""
+    for name, module in model.get_decoder().named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim == 3 and min(parameter.shape) > 1 and "conv" not in type(module).__name__.lower():
+                return f"{name}.{own}"
+    return None
+
+
+def _rotary_border(model: nn.Module) -> int | None:
+    """The length at which a model's rotary embedding changes, if its configuration tells."""
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    border = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return border if isinstance(border, int) else None
 
 
 def _worst(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]) -> tuple[float, str]:
