@@ -151,7 +151,7 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if field.is_required():
         return "required"
-    if value is None:
+    if value is None or field.default_factory is not None:
         return "unset"
     if value in ("", (), {}):
         return "empty"

@@ -10,6 +10,11 @@ from ragft.config.section import Section, Share, one_of
 from ragft.finetune.methods import METHODS
 from ragft.finetune.track import TRACKERS
 
+_RATES = "; ".join(
+    f"{rate:g} for {', '.join(name for name, one in METHODS.items() if one.learning_rate == rate)}"
+    for rate in dict.fromkeys(one.learning_rate for one in METHODS.values())
+)
+
 
 class FinetuneSection(Section):
     """How the adapter is trained."""
@@ -19,14 +24,32 @@ class FinetuneSection(Section):
     )
     rank: int = Field(16, ge=1, le=512, description="Rank of the adapters.")
     alpha: float | None = Field(None, gt=0, description="Scale of the adapters. Unset: twice the rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the inputs of low-rank adapters that is dropped.")
+    target_modules: tuple[str, ...] = Field(
+        (),
+        description="Last parts of the names of the linear layers that get low-rank adapters. Empty: all but the head.",
+    )
+    layers: tuple[int, ...] = Field(
+        (),
+        description="Numbers of the decoder's layers that are trained, from 0; negative ones count from the end. "
+        "Empty: the last quarter for the method layers, all for low-rank adapters.",
+    )
+    virtual_tokens: int = Field(
+        20, ge=1, description="Virtual tokens of prompt-tuning, p-tuning, prefix-tuning and adapter."
+    )
+    lora_plus_ratio: float = Field(16.0, ge=1, description="Learning rate of B over that of A, for the method lora+.")
     epochs: float = Field(1.0, gt=0, description="Passes over the training rows.")
     batch_size: int = Field(8, ge=1, description="Rows per optimiser step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float = Field(
+        default_factory=lambda known: METHODS[known["method"]].learning_rate,
+        gt=0,
+        description=f"Peak learning rate of AdamW. Unset: by the method: {_RATES}.",
+    )
     warmup_ratio: Share = Field(0.05, description="Share of the steps over which the learning rate rises.")
     lr_scheduler: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="How the learning rate decays after the warm-up."
     )
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay of the adapters.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay of what is trained.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients with a larger norm are clipped to it.")
     max_seq_length: int = Field(
         1024, ge=32, description="Longest row in tokens. Drops and counts longer rows; never truncates them."

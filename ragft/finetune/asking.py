@@ -155,28 +155,45 @@ def _share(flags: Sequence[bool]) -> float:
 
 
 def greedy(stops: Sequence[int]) -> Generate:
-    """Greedy decoding by a decoder, of the fast loop or any other of transformers; `stops` end an answer."""
+    """Greedy decoding by the model of either back end; `stops` end an answer."""
 
     def generate(model: nn.Module, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[tuple[list[int], bool]]:
-        import torch
-
-        from index.encoders.parallel import OneThreadWorkers
-        from ragft.finetune.divergence import Greedy
         from ragft.finetune.fast import attention
 
-        training, packed = model.training, model.config._attn_implementation == attention.PACKED
+        training = model.training
         model.eval()
-        if packed:
-            model.set_attn_implementation(attention.GROUPED)
         try:
-            with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
-                decoding = Greedy(prompts, stops, max_tokens, workers)
-                answers = decoding.answers(model)
+            by = _by_fast_loop if model.config._attn_implementation == attention.PACKED else _by_peft
+            answers = by(model, prompts, stops, max_tokens)
         finally:
-            if packed:
-                model.set_attn_implementation(attention.PACKED)
             model.train(training)
-        without = decoding.without_stops(answers)
-        return [(list(ids), len(ids) < len(whole)) for ids, whole in zip(without, answers, strict=True)]
+        without = [[token for token in ids if token not in stops] for ids in answers]
+        return [(ids, len(ids) < len(whole)) for ids, whole in zip(without, answers, strict=True)]
 
     return generate
+
+
+def _by_fast_loop(
+    model: nn.Module, prompts: Sequence[Sequence[int]], stops: Sequence[int], max_tokens: int
+) -> list[list[int]]:
+    import torch
+
+    from index.encoders.parallel import OneThreadWorkers
+    from ragft.finetune.divergence import Greedy
+    from ragft.finetune.fast import attention
+
+    model.set_attn_implementation(attention.GROUPED)
+    try:
+        with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
+            return Greedy(prompts, stops, max_tokens, workers).answers(model)
+    finally:
+        model.set_attn_implementation(attention.PACKED)
+
+
+def _by_peft(
+    model: nn.Module, prompts: Sequence[Sequence[int]], stops: Sequence[int], max_tokens: int
+) -> list[list[int]]:
+    from ragft.finetune.fast.decoder import compute_dtype
+    from ragft.finetune.peft_backend import forward
+
+    return forward.greedy(model, prompts, stops, max_tokens, compute_dtype())

@@ -19,6 +19,7 @@ from ragft.errors import RagftError
 from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.adapter import load_adapter
 from ragft.finetune.fast.batching import MicroBatch, common_prefix, micro_batches
+from ragft.finetune.fast.lora import compute_in
 from ragft.finetune.lineage import LiveModel
 from ragft.messages import Rendered
 
@@ -65,17 +66,17 @@ def compare(
         raise RagftError("A merge cannot be proven without prompts: give at least one.")
     dtype = decoder.compute_dtype()
     with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
-        model = decoder.load(live.base, dtype, attention_name=attention.GROUPED)
+        model = decoder.load(live.base, None, attention_name=attention.GROUPED)
         load_adapter(model, live.adapter, quantise=live.quantised, cache=True)
-        ends = list(dict.fromkeys((*stop_tokens(model, live.base), *ends)))
-        decoding = Greedy(prompts, ends, max_tokens, workers)
+        compute_in(model, dtype)
+        decoding = Greedy(prompts, stop_tokens(model, live.base, ends), max_tokens, workers)
         live_ids = decoding.answers(model)
         batches = micro_batches([_answered(*pair) for pair in zip(prompts, live_ids, strict=True)], _TOKENS_AT_ONCE)
         expected = _logits(model, batches, workers)
         del model
         model = decoder.load(merged, dtype, attention_name=attention.GROUPED)
         merged_ids = decoding.answers(model)
-        kl, agree = _distances(expected, _logits(model, batches, workers))
+        kl, agree = distances(expected, _logits(model, batches, workers))
     return Divergence(
         divergence=kl.mean().item(),
         divergence_max=kl.max().item(),
@@ -135,8 +136,8 @@ class Greedy:
         return tuple(tuple(token for token in ids if token not in self.stops) for ids in answers)
 
 
-def stop_tokens(model: nn.Module, folder: Path) -> list[int]:
-    """Ids that end an answer, from the model's generation settings, its configuration or its tokenizer."""
+def stop_tokens(model: nn.Module, folder: Path, ends: Sequence[int] = ()) -> list[int]:
+    """Ids that end an answer: from the model's generation settings, its configuration or its tokenizer, and `ends`."""
     stops = model.generation_config.eos_token_id
     if stops is None:
         stops = model.config.eos_token_id
@@ -144,7 +145,7 @@ def stop_tokens(model: nn.Module, folder: Path) -> list[int]:
         stops = AutoTokenizer.from_pretrained(str(folder), local_files_only=True).eos_token_id
     if stops is None:
         raise RagftError(f"The model in {folder} names no end token: set eos_token_id in its generation_config.json.")
-    return [stops] if isinstance(stops, int) else list(stops)
+    return list(dict.fromkeys([*([stops] if isinstance(stops, int) else stops), *ends]))
 
 
 def _answered(prompt: Sequence[int], answer: Sequence[int]) -> Rendered:
@@ -162,7 +163,7 @@ def _logits(model: nn.Module, batches: Sequence[MicroBatch], workers: OneThreadW
     return workers.map(logits, batches)
 
 
-def _distances(expected: Iterable[torch.Tensor], found: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def distances(expected: Iterable[torch.Tensor], found: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """KL divergence of `found` from `expected` in nats, and whether both prefer the same token, per position."""
     kls, agree = [], []
     for live, merged in zip(expected, found, strict=True):

@@ -7,7 +7,6 @@ Knows nothing of documents, prompts or the application. The figures behind the c
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import random
 import tempfile
@@ -24,6 +23,7 @@ from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_
 from ragft.finetune.fast.loss import CHUNK
 from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.methods import METHODS
+from ragft.finetune.training import train
 
 if TYPE_CHECKING:
     from ragft.finetune.fast.trainer import TrainProgress
@@ -121,6 +121,10 @@ def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection) -> Memory:
         frozen = sizes.linear / 2 + (kept if kept <= CACHED_BYTES else 0)
     # Masters, two moments of AdamW and the best so far; gradients of each worker, their sum, and a scaled copy.
     adapters = 4 * settings.rank * sizes.sides * (4 + workers + 2)
+    if METHODS[settings.method].yields == "weights":
+        # Masters in float32, their gradient, two moments and the best so far; all but the gradient stand a second time
+        # in memory while a checkpoint is written.
+        adapters = 9 * 4 * round(_trained_share(sizes, settings) * (sizes.linear + sizes.others))
     batches = [_parallel(batch, settings, workers) for batch in _batches(rows, settings, epoch=0)]
     activations = max(
         sum(max(_activation_bytes(sizes, micro, itemsize) for micro in share) for share in batch) for batch in batches
@@ -131,6 +135,13 @@ def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection) -> Memory:
     weights = WEIGHTS_FACTOR * (sizes.others * itemsize + frozen)
     parts = (weights, adapters, ACTIVATIONS_FACTOR * activations, vocabulary)
     return Memory(LIBRARIES_MIB, *(part / 2**20 for part in parts))
+
+
+def _trained_share(sizes: ModelSizes, settings: FinetuneSection) -> float:
+    """Share of the weights that are trained themselves."""
+    if settings.method != "layers":
+        return 1.0
+    return (len(settings.layers) or math.ceil(sizes.layers / 4)) / sizes.layers
 
 
 def seconds(sizes: ModelSizes, rows: Rows, validation: Rows, settings: FinetuneSection, *, rate: float) -> float:
@@ -155,7 +166,6 @@ def measured_rate(model_folder: Path, sizes: ModelSizes, rows: Rows, settings: F
     steps_per_epoch = math.ceil(wanted / settings.batch_size)
     # One step more than are taken, so that there is no validation and no last checkpoint.
     shortened = settings.model_copy(update={"epochs": (TIMED_STEPS + 2) / steps_per_epoch, "eval_count": 1})
-    train = importlib.import_module(METHODS[settings.method].trainer).train
     ends: list[float] = []
 
     def note(_: TrainProgress) -> None:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from index.durable import write_file
 from ragft.artifacts import MANIFEST
 from ragft.errors import RagftError
 from ragft.finetune.methods import METHODS
 
+Backend = Literal["fast", "peft"]
+"""What trains, and loads what it trained: ragft's own loop and layers, or PEFT's."""
+
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A base model and a LoRA adapter in PEFT's format; `quantised` where it was trained against NF4 weights."""
+    """A base model, and what was trained on it.
+
+    Attributes:
+        adapter: folder of an adapter in PEFT's format, or of trained weights.
+        quantised: it was trained against NF4 weights.
+        backend: which back end loads it. `fast` knows plain LoRA alone.
+    """
 
     base: Path
     adapter: Path
     quantised: bool
+    backend: Backend = "fast"
 
 
 @dataclass(frozen=True)
@@ -29,11 +40,13 @@ class TrainedOn:
         base: `ragft.artifacts.hash_model` of the base model.
         quantisation: format of the base's weights during training, see `ragft.finetune.methods.Method`.
         template: `ragft.prompts.template_hash` of the chat template that rows were rendered with.
+        backend: which back end trained it.
     """
 
     base: str
     quantisation: str | None
     template: str
+    backend: Backend = "fast"
 
     def write(self, adapter: Path) -> None:
         content = {"kind": "adapter", "trained_on": asdict(self)}
@@ -56,6 +69,11 @@ class TrainedOn:
                 f"The manifest of the adapter in {adapter} cannot be read ({type(error).__name__}): restore it, or "
                 "delete it to merge as finetune.method says."
             ) from error
+        if found.backend not in get_args(Backend):
+            raise RagftError(
+                f"The adapter in {adapter} was trained by the back end {found.backend!r}, which this version does not "
+                "know: use the version that trained it."
+            )
         if found.quantisation not in {method.quantisation for method in METHODS.values()}:
             raise RagftError(
                 f"The adapter in {adapter} was trained on weights in {found.quantisation!r}, which this version does "

@@ -1,4 +1,4 @@
-"""Merging: base model and adapter become one bfloat16 model that a server loads.
+"""Merging: base model and adapter become one model, in the dtype of the base's files, that a server loads.
 
 For QLoRA the merge goes onto the dequantised NF4 weights by default, because the adapter was trained against those.
 Merging onto the original weights is the alternative. Quantising a merged model again is not offered: it erased the
@@ -8,13 +8,12 @@ adapter where it was measured.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from ragft.errors import RagftError
-from ragft.finetune.fast import decoder
+from ragft.finetune import base
 from ragft.finetune.fast.adapter import load_adapter
 from ragft.finetune.fast.lora import adapted
 from ragft.finetune.lineage import LiveModel
@@ -37,10 +36,17 @@ def merge(live: LiveModel, folder: Path, *, onto: Literal["trained", "original"]
     """
     if folder.exists() and any(folder.iterdir()):
         raise RagftError(f"{folder} exists already: merge into a new folder, or delete that one.")
-    model = decoder.load(live.base, torch.bfloat16, attention_name="eager")
-    load_adapter(model, live.adapter, quantise=live.quantised and onto == "trained")
-    for name, layer in list(adapted(model)):
-        model.set_submodule(name, layer.merged(torch.bfloat16))
+    quantise = live.quantised and onto == "trained"
+    if live.backend == "peft":
+        from ragft.finetune.peft_backend.live import merged_model
+
+        model = merged_model(replace(live, quantised=quantise)).to(base.stored_dtype(live.base))
+    else:
+        model = base.load(live.base)
+        stored = model.dtype
+        load_adapter(model, live.adapter, quantise=quantise)
+        for name, layer in list(adapted(model)):
+            model.set_submodule(name, layer.merged(stored))
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)

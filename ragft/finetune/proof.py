@@ -109,9 +109,12 @@ def prove(
     """
     from transformers import AutoTokenizer
 
-    from ragft.finetune.divergence import compare
     from ragft.finetune.fast.memory import return_free_memory
 
+    if live.backend == "peft":
+        from ragft.finetune.peft_backend.divergence import compare
+    else:
+        from ragft.finetune.divergence import compare
     tokenizer = AutoTokenizer.from_pretrained(merged, local_files_only=True)
     rendering = Template(tokenizer, template)
     prompts = [rendering.prompt(conversation) for conversation in conversations]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragft.artifacts import Artifact
-from ragft.finetune.lineage import TrainedOn
+from ragft.config import Config
+from ragft.errors import UsageError
+from ragft.finetune.lineage import Backend, TrainedOn
 from ragft.finetune.methods import METHODS
+from ragft.finetune.training import train, trainer_for
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, rendered
 from ragft.stages.inputs import ADAPTER
 from ragft.stages.watching import Watching, rules_of_selection
 
 if TYPE_CHECKING:
-    from ragft.finetune.fast.trainer import TrainProgress, TrainReport
+    from ragft.finetune.fast.trainer import TrainProgress
 
 CHECKPOINT = "checkpoint.safetensors"
 _TELLING_STEPS = 50
@@ -31,7 +33,25 @@ def finetune(app: Application) -> Artifact:
 def trained_on(app: Application) -> TrainedOn:
     """What this configuration trains adapters on."""
     method = METHODS[app.config.finetune.method]
-    return TrainedOn(app.base_hash, method.quantisation, app.template.hash)
+    backend: Backend = "peft" if "peft_backend" in trainer_for(app.config.finetune) else "fast"
+    return TrainedOn(app.base_hash, method.quantisation, app.template.hash, backend)
+
+
+def refuse_unserved(app: Application) -> None:
+    """Refuses a method whose result cannot be served, before anything is trained for that."""
+    if why := why_not_served(app.config):
+        raise UsageError(why)
+
+
+def why_not_served(config: Config) -> str | None:
+    """The sentence for a method whose result cannot be served; None for the others."""
+    method = config.finetune.method
+    why = METHODS[method].not_served
+    if why is None:
+        return None
+    return (
+        f"finetune.method = {method} cannot be served: {why}; use lora, or `ragft finetune` alone to train it for PEFT."
+    )
 
 
 def _finetune(app: Application) -> Artifact:
@@ -41,7 +61,8 @@ def _finetune(app: Application) -> Artifact:
         from ragft.finetune.fast.memory import return_free_memory
 
         settings = app.config.finetune
-        trainer = importlib.import_module(METHODS[settings.method].trainer)
+        if why := why_not_served(app.config):
+            app.reporter.say(why)
         with Watching(app, folder) as watching:
             train_rows, validation = rendered(app, "train"), rendered(app, "validation")
             watching.prepare(train_rows, validation)
@@ -52,9 +73,9 @@ def _finetune(app: Application) -> Artifact:
                     watching.watch.saw(state)
                     advance(state.step, state.steps, _note(state))
 
-                report: TrainReport = trainer.train(
+                report = train(
                     app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,
-                    progress=progress, evaluate=watching.asked,
+                    progress=progress, evaluate=watching.asked, say=app.reporter.say,
                 )  # fmt: skip
             figures = watching.finish({key: value for key, value in asdict(report).items() if key != "adapter"})
         if report.rows_left_out:
@@ -62,8 +83,9 @@ def _finetune(app: Application) -> Artifact:
                 f"{report.rows_left_out} of {len(train_rows)} rows were dropped: they are longer than "
                 "finetune.max_seq_length."
             )
-        lineage.write(report.adapter)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        replace(lineage, backend=report.backend).write(report.adapter)
+        for of_the_run in (CHECKPOINT, "initial.safetensors"):
+            (folder / of_the_run).unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
         return_free_memory()
         return figures

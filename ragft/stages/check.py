@@ -14,6 +14,7 @@ from ragft.console import Findings
 from ragft.data.audit import audit_data
 from ragft.errors import RagftError
 from ragft.finetune.track import TRACKERS, refuse_missing_tracker
+from ragft.stages.adapter import why_not_served
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.machine import look_at_hardware
@@ -31,6 +32,8 @@ def check_all(app: Application) -> Findings:
     config = app.config
     findings = audit_data(app)
     look_at_hardware(findings)
+    if why := why_not_served(config):
+        findings.add("warning", "method", why)
     passages, top_k = config.data.mix.passages, config.index.search.top_k
     if passages != top_k:
         unequal = f"training shows {passages} (data.mix.passages), serving {top_k} (index.search.top_k)"
@@ -42,6 +45,7 @@ def check_all(app: Application) -> Findings:
         _tried(findings, "tracker", lambda: _tracker(tracker))
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
+        _tried(findings, "training back end", lambda: _training_back_end(app))
         _tried(findings, "training", lambda: _training_estimate(app))
     return findings
 
@@ -133,6 +137,31 @@ def _some_documents(app: Application, target: Path) -> Path:
         suffix = ".md" if document.is_markdown else ".txt"
         (target / f"{number}{suffix}").write_text(document.text, encoding="utf-8")
     return target
+
+
+def _training_back_end(app: Application) -> str:
+    """Whether the base's files are complete, and the fast back end trains it exactly, tried on a few packed rows."""
+    from ragft.finetune import base
+    from ragft.finetune.fast.decoder import compute_dtype
+    from ragft.finetune.fast.probe import NotFast, load_for_training
+    from ragft.finetune.training import trainer_for
+    from ragft.prompts import conversation
+
+    settings, back_end = app.config.finetune, "PEFT"
+    try:
+        if "peft_backend" in trainer_for(settings):
+            model = base.load(app.base)
+        else:
+            model, back_end = load_for_training(app.base, None, max_seq_length=settings.max_seq_length), "fast"
+    except NotFast as reason:
+        model, back_end = base.load(app.base), f"PEFT, which is slower ({reason})"
+    questions = [conversation(app.config.prompt.system, example.question) for example in app.examples[:_SAMPLE]]
+    base.check_ids(model, [app.template.prompt(turns) for turns in questions])
+    stored, compute = (str(dtype).removeprefix("torch.") for dtype in (base.stored_dtype(app.base), compute_dtype()))
+    text = f"{back_end}; the base is stored in {stored}, and so will be the merged model"
+    if compute == stored or compute == "float32":
+        return text
+    return f"{text}; training rounds what it does not quantise to {compute}, which this machine multiplies"
 
 
 def _training_estimate(app: Application) -> str:

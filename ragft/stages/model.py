@@ -11,7 +11,7 @@ from ragft.artifacts import Artifact, hash_file
 from ragft.errors import UsageError
 from ragft.finetune.lineage import LiveModel, TrainedOn
 from ragft.finetune.registry import trained_with
-from ragft.stages.adapter import finetune, trained_on
+from ragft.stages.adapter import finetune, refuse_unserved, trained_on
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, rows
 from ragft.stages.inputs import MODEL
@@ -34,6 +34,8 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
     """
     from ragft.finetune.proof import Proof, check_proof
 
+    if adapter is None:
+        refuse_unserved(app)
     folder = finetune(app).folder / "adapter" if adapter is None else _checked(adapter)
     lineage = _lineage(app, folder)
     config = app.config
@@ -46,7 +48,7 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
         app.reporter.say("Merging the adapter")
         for left_over in growing.iterdir():  # of an interrupted merge, which is quicker done again than checked
             left_over.unlink()
-        live = LiveModel(app.base, folder, quantised=lineage.quantisation is not None)
+        live = LiveModel(app.base, folder, quantised=lineage.quantisation is not None, backend=lineage.backend)
         merge(live, growing, onto=limits.onto)
         if app.template.stop is not None:
             stop_at(growing, app.template.stop)

@@ -12,6 +12,8 @@ of one core's time: 762; the same packing under a mask in torch's fused kernel 3
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -101,16 +103,16 @@ def _packed(
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attention for training, as transformers calls it: (1, heads, T, width) queries to a (1, T, heads, width) result.
 
-    `layout` is a keyword that the model's forward passes on; it replaces `attention_mask`. A model whose attention
-    computes more than this function does is refused.
+    `layout` is a keyword that the model's forward passes on; it replaces `attention_mask`. What attention may compute
+    besides is refused where it is known, and found by the probe of the whole model where it is not.
     """
-    extras = [name for name in ("softcap", "s_aux") if others.get(name) is not None]
+    extras = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if others.get(name) is not None]
     if layout is None or dropout or extras or value.shape[-1] != query.shape[-1]:
         raise RagftError(
-            f"{type(module).__name__} has features that the fast back end does not support "
-            f"({', '.join(extras) or 'dropout, no layout, or values of another width'}); choose a Llama-like base "
-            "model."
+            f"{type(module).__name__} computes more than the fast back end's attention does "
+            f"({', '.join(extras) or 'dropout, no layout of packed rows, or values of another width than keys'})"
         )
+    _saw_window(others.get("sliding_window"))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return _PackedAttention.apply(query[0], key[0], value[0], layout, scale)[None], None
 
@@ -136,6 +138,31 @@ def _grouped(
     return mixed.view(batch, heads, tokens, width).transpose(1, 2), None
 
 
+def _no_mask(*, local_size: int | None = None, **others: Any) -> None:
+    """The mask of packed attention, as transformers asks for it: none, as the layout says what a mask would."""
+    _saw_window(local_size)
+
+
+_windows: ContextVar[list[int] | None] = ContextVar("windows", default=None)
+
+
+@contextmanager
+def windows_seen() -> Iterator[list[int]]:
+    """Collects the sliding windows, or chunks, in tokens that models ask of packed attention, which ignores them."""
+    seen: list[int] = []
+    token = _windows.set(seen)
+    try:
+        yield seen
+    finally:
+        _windows.reset(token)
+
+
+def _saw_window(tokens: int | None) -> None:
+    if tokens and (seen := _windows.get()) is not None:
+        seen.append(int(tokens))
+
+
 AttentionInterface.register(PACKED, _packed)
+AttentionMaskInterface.register(PACKED, _no_mask)
 AttentionInterface.register(GROUPED, _grouped)
 AttentionMaskInterface.register(GROUPED, eager_mask)

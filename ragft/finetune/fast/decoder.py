@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
 
 from index.encoders.precision import native_format
-from ragft.errors import RagftError
-from ragft.finetune.fast import attention
+from ragft.finetune import base
 from ragft.finetune.fast.batching import MicroBatch
+from ragft.finetune.fast.lora import compute_in
 from ragft.finetune.fast.loss import cross_entropy_sum
 
 
@@ -20,38 +19,14 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if native_format() == "bfloat16" else torch.float32
 
 
-def load(folder: Path, dtype: torch.dtype, *, attention_name: str) -> nn.Module:
-    """Loads a model in evaluation mode (dropout off), from local safetensors files alone and without remote code."""
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, attn_implementation=attention_name,
-            local_files_only=True, use_safetensors=True, trust_remote_code=False,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise RagftError(f"The model in {folder} cannot be loaded: {' '.join(str(error).split())}") from None
-    return model.eval()
+def load(folder: Path, dtype: torch.dtype | None, *, attention_name: str) -> nn.Module:
+    """Loads a model, see `ragft.finetune.base.load`, to compute in `dtype`; None: in the dtype of its files.
 
-
-def load_for_training(folder: Path, dtype: torch.dtype, *, max_seq_length: int) -> nn.Module:
-    """Loads a model with packed attention, after checking that `summed_loss` computes what the model would.
-
-    Raises:
-        RagftError: the model scales or caps its logits, or its sliding window is shorter than `max_seq_length` tokens.
+    What is to be quantised is loaded in the dtype of its files, and told afterwards what to `lora.compute_in`.
     """
-    model = load(folder, dtype, attention_name=attention.PACKED)
-    config = model.config
-    for key in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-        if getattr(config, key, None) not in (None, 1, 1.0):
-            raise RagftError(
-                f"{config.model_type} scales or caps its logits ({key}), which the fast back end does not support; "
-                "choose a Llama-like base model."
-            )
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    if window is not None and window < max_seq_length:
-        raise RagftError(
-            f"{config.model_type} has a sliding window of {window} tokens, fewer than finetune.max_seq_length = "
-            f"{max_seq_length}, and the fast back end supports none; set finetune.max_seq_length to {window} or less."
-        )
+    model = base.load(folder, attention_name=attention_name)
+    if dtype is not None:
+        compute_in(model, dtype)
     return model
 
 

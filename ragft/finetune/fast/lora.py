@@ -77,34 +77,38 @@ class LoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return _LowRankProduct.apply(x, self.A, self.B, self)
 
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Casts what is frozen and not quantised; the quantised weight is dequantised to any dtype as it is."""
+        if isinstance(self._frozen, Tensor):
+            self._frozen = self._frozen.to(dtype)
+        if self.bias is not None:
+            self.bias = self.bias.to(dtype)
+
     def merged(self, dtype: torch.dtype) -> nn.Linear:
         """A plain linear layer in `dtype` with the adapter added to the weight."""
         # Added in float32, rounded once: added in bfloat16, most of a small delta would be lost.
-        weight = self.weight(dtype).float() + (self.B.detach() @ self.A.detach()).mul_(self.scale)
+        weight = self.weight(torch.float32) + (self.B.detach() @ self.A.detach()).mul_(self.scale)
         linear = nn.Linear(weight.shape[1], weight.shape[0], bias=self.bias is not None, device="meta")
         linear.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
         if self.bias is not None:
-            linear.bias = nn.Parameter(self.bias, requires_grad=False)
+            linear.bias = nn.Parameter(self.bias.to(dtype), requires_grad=False)
         return linear
 
 
 def target_linears(model: nn.Module) -> dict[str, nn.Linear]:
-    """The layers that LoRA adapts and QLoRA quantises, by name: all linear layers except the output head.
+    """The layers that LoRA adapts and QLoRA quantises, by name: all linear layers of the decoder.
+
+    The output head and, in a model of text and images, the encoder of images are none of them.
 
     Raises:
-        RagftError: the model has none, or is a mixture of experts.
+        RagftError: the decoder has none.
     """
-    config = model.config
-    if any((getattr(config, key, None) or 0) > 1 for key in ("num_experts", "num_local_experts", "n_routed_experts")):
-        raise RagftError(
-            f"{config.model_type} is a mixture of experts, and the fast back end trains dense models only; choose a "
-            "dense base model."
-        )
-    head = model.get_output_embeddings()
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    inside = {id(module) for module in decoder.modules()}
     linears = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    found = {name: linear for name, linear in linears if linear is not head}
+    found = {name: linear for name, linear in linears if linear is not head and id(linear) in inside}
     if not found:
-        raise RagftError(f"{config.model_type} has no linear layers to adapt; choose a Llama-like base model.")
+        raise RagftError(f"{model.config.model_type} has no linear layers to adapt; choose a Llama-like base model.")
     return found
 
 
@@ -132,6 +136,26 @@ def attach(model: nn.Module, adapter: Mapping[str, LoraDelta], *, quantise: bool
             model.set_submodule(name, LoraLinear(linear, adapter[name], quantise=quantise, cache=cache))
         elif quantise:
             linear.weight.data = round_trip(linear.weight.data)
+
+
+def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Lets a model compute in `dtype`, in place: casts all that is loaded from files, but for adapters and NF4 weights.
+
+    Buffers that are computed instead of loaded, such as the frequencies of rotary embeddings, stay in float32, and so
+    do the weights that transformers keeps in float32 within a 16-bit model.
+    """
+    stored = model.dtype
+    for module in model.modules():
+        if isinstance(module, LoraLinear):
+            module.compute_in(dtype)
+            continue
+        tensors = list(module.parameters(recurse=False))
+        tensors += [
+            b for name, b in module.named_buffers(recurse=False) if name not in module._non_persistent_buffers_set
+        ]
+        for tensor in tensors:
+            if tensor.dtype == stored:
+                tensor.data = tensor.data.to(dtype)
 
 
 def matrices(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -9,21 +9,25 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from index.encoders.parallel import OneThreadWorkers
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
+from ragft.finetune.base import check_ids
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import save_adapter
-from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trained_tokens
+from ragft.finetune.fast.batching import Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.checkpoint import Checkpoint, fingerprint
-from ragft.finetune.fast.lora import attach, initial_adapter, matrices, target_linears
+from ragft.finetune.fast.lora import attach, compute_in, initial_adapter, matrices, target_linears
 from ragft.finetune.fast.memory import return_free_memory
+from ragft.finetune.fast.probe import load_for_training
+from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
 
 CHECKPOINT_SECONDS = 60.0
@@ -38,6 +42,14 @@ Evaluate = Callable[[torch.nn.Module], Mapping[str, float]]
 
 CACHED_BYTES = 512 * 2**20
 """Dequantised copies of a base model up to this size are kept, which saves a twentieth of each step."""
+
+
+class Batch(Protocol):
+    """Some rows that go through the model together."""
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """(K,) int64: the tokens that the loss is taken over."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,8 @@ class TrainReport:
     """What a run did.
 
     Attributes:
-        adapter: folder of the best adapter, in PEFT's format.
+        adapter: folder of the best adapter, in PEFT's format; or of the trained weights, where a method trains those.
+        backend: which back end trained it.
         rows_left_out: training rows dropped because they are too long or have no trained token.
         tokens: real tokens trained on, a shared prefix counted once per row.
         tokens_per_second: `tokens` per second of optimiser steps, validations not counted.
@@ -105,6 +118,7 @@ class TrainReport:
     """
 
     adapter: Path
+    backend: Backend
     steps: int
     epochs: float
     rows: int
@@ -159,6 +173,7 @@ def train(
     folder: Path,
     progress: Callable[[TrainProgress], None] | None = None,
     evaluate: Evaluate | None = None,
+    kind: type[Run] | None = None,
 ) -> TrainReport:
     """Trains an adapter, resuming by itself when `folder` holds a checkpoint of the same run.
 
@@ -172,6 +187,7 @@ def train(
         progress: called after each optimiser step; an exception from it ends the run, which can be resumed.
         evaluate: called with the live model at each validation; returns metrics, of which `settings.select` may name
             the one that decides which adapter is best. It must leave the model and torch's random state as they were.
+        kind: the run of another back end; None: of this one.
 
     Raises:
         RagftError: no usable training row, a base model that the fast back end cannot train, or a loss that is not
@@ -190,7 +206,7 @@ def train(
         )
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    run = _Run(model_folder, rows, validation, settings, seed, folder, evaluate)
+    run = (kind or Run)(model_folder, rows, validation, settings, seed, folder, evaluate)
     try:
         while not run.finished:
             entry = run.advance()
@@ -201,8 +217,22 @@ def train(
     return run.report(len(train_rows) - len(rows), len(validation_rows) - len(validation))
 
 
-class _Run:
-    """A training run, between two of its optimiser steps."""
+class Run:
+    """A training run, between two of its optimiser steps.
+
+    Another back end derives from it: it says what the model is, how rows become batches, what the loss of a batch is,
+    and how what was trained is written. Order, schedule, validation, checkpoint and resumption are the same for all.
+
+    Attributes:
+        backend: its name, which goes into the fingerprint of a run.
+        parallel: the rows of a step are divided among workers with one thread each; otherwise one after the other takes
+            all threads.
+        some_without_gradient: whether a parameter may take no part in a batch, such as an expert that is not asked.
+    """
+
+    backend: ClassVar[Backend] = "fast"
+    parallel: ClassVar[bool] = True
+    some_without_gradient: ClassVar[bool] = False
 
     def __init__(
         self, model_folder: Path, rows: Rows, validation: Rows, settings: FinetuneSection, seed: int, folder: Path,
@@ -216,14 +246,14 @@ class _Run:
         self.steps = max(1, round(settings.epochs * self.steps_per_epoch))
         counts = range(1, settings.eval_count + 1)
         self.validate_at = {max(1, round(self.steps * number / settings.eval_count)) for number in counts}
-        self.validation = micro_batches(validation, settings.token_budget)
         self.dtype = decoder.compute_dtype()
-        self.model = self._adapted_model(model_folder)
+        self.model = self._adapted_model(model_folder, validation)
         self.parameters = matrices(self.model)
+        self.validation, self.validation_rows = self.batches(validation), len(validation)
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            self.parameter_groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.workers = OneThreadWorkers(torch.get_num_threads(), min_parallel=2)
+        self.workers = OneThreadWorkers(torch.get_num_threads() if self.parallel else 1, min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
         # The number of threads changes the last bits, not the run: it may differ after an interruption, as may the
         # tracker.
@@ -231,20 +261,39 @@ class _Run:
             "settings": settings.model_dump(exclude={"threads", "tracker", "track_answers"}),
             "seed": seed,
             "dtype": str(self.dtype),
+            "backend": self.backend,
         }
         run = fingerprint(model_folder, rows, validation, about)
         self.checkpoint = Checkpoint(folder / "checkpoint.safetensors", run, self.parameters, self.optimizer)
         self._resume()
 
-    def _adapted_model(self, model_folder: Path) -> torch.nn.Module:
+    def _adapted_model(self, model_folder: Path, validation: Rows) -> torch.nn.Module:
         """The base model with fresh adapters on its linear layers."""
         settings = self.settings
-        model = decoder.load_for_training(model_folder, self.dtype, max_seq_length=settings.max_seq_length)
+        model = load_for_training(model_folder, None, max_seq_length=settings.max_seq_length)
+        check_ids(model, [row.ids for row in (*self.rows, *validation)])
         copies = self.dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(model).values())
         adapter = initial_adapter(model, settings.rank, self.alpha, seed=self.seed)
         quantise = METHODS[settings.method].quantisation is not None
         attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES)
+        compute_in(model, self.dtype)
         return model
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups of parameters for AdamW; `rate` is a group's factor of the learning rate, 1 where it has none."""
+        return [{"params": list(self.parameters.values())}]
+
+    def batches(self, rows: Rows) -> Sequence[Batch]:
+        """Rows as batches within the budget of tokens."""
+        return micro_batches(rows, self.settings.token_budget)
+
+    def summed_loss(self, batch: Any) -> torch.Tensor:
+        """Summed loss in nats over the trained tokens of a batch: a float32 scalar."""
+        return decoder.summed_loss(self.model, batch)
+
+    def save(self, best: dict[str, torch.Tensor], adapter: Path) -> None:
+        """Writes the best values of `parameters` to the folder `adapter`."""
+        save_adapter(best, adapter, self.base_name, rank=self.settings.rank, alpha=self.alpha)
 
     def _resume(self) -> None:
         """Continues from the checkpoint of the same run, or starts where there is none."""
@@ -299,7 +348,8 @@ class _Run:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
         self.gradient_norm = norm.item()
         self._check_finite(state.step + 1, total, self.gradient_norm)
-        self.optimizer.param_groups[0]["lr"] = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("rate", 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         state.step += 1
@@ -322,16 +372,17 @@ class _Run:
         Returned instead of accumulated in `.grad`, which several threads must not share.
         """
         total, gradients = 0.0, list[torch.Tensor]()
-        for batch in micro_batches(rows, self.settings.token_budget):
-            loss = decoder.summed_loss(self.model, batch)
+        parameters = list(self.parameters.values())
+        for batch in self.batches(rows):
+            loss = self.summed_loss(batch)
             total += loss.item()
-            found = torch.autograd.grad(loss, list(self.parameters.values()))
+            found = torch.autograd.grad(loss, parameters, materialize_grads=self.some_without_gradient)
             gradients = [old.add_(new) for old, new in zip(gradients, found, strict=True)] if gradients else list(found)
         return total, gradients
 
     @torch.no_grad()  # on what the workers call, because each thread has its own gradient mode
-    def _loss(self, batch: MicroBatch) -> float:
-        return decoder.summed_loss(self.model, batch).item()
+    def _loss(self, batch: Batch) -> float:
+        return self.summed_loss(batch).item()
 
     def _validate(self, rate: float) -> float | None:
         """Records a history entry and keeps the adapter if it is the best so far."""
@@ -352,14 +403,15 @@ class _Run:
     def report(self, rows_left_out: int, validation_rows_left_out: int) -> TrainReport:
         """Writes the best adapter and says what the run did."""
         adapter, state, best = self.folder / "adapter", self.state, self.state.best
-        save_adapter(self.best, adapter, self.base_name, rank=self.settings.rank, alpha=self.alpha)
+        self.save(self.best, adapter)
         return TrainReport(
             adapter=adapter,
+            backend=self.backend,
             steps=state.step,
             epochs=state.step / self.steps_per_epoch,
             rows=len(self.rows),
             rows_left_out=rows_left_out,
-            validation_rows=sum(len(batch.layout.remainders) for batch in self.validation),
+            validation_rows=self.validation_rows,
             validation_rows_left_out=validation_rows_left_out,
             tokens=state.tokens,
             trained_tokens=state.trained_tokens,

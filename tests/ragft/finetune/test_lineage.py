@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ from ragft.config import Config
 from ragft.errors import RagftError
 from ragft.finetune.lineage import LiveModel, TrainedOn
 from ragft.finetune.proof import Proof, ProvenPrompt
-from ragft.prompts import template_hash
+from ragft.prompts import Rendered, template_hash
+from ragft.stages import adapter as training
 from ragft.stages import model as stage
 from ragft.stages.application import Application
 
@@ -60,6 +62,20 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_quantisation_of_a_later_version_is_refused(tmp_path: Path) -> None:
     replace(HERE, quantisation="int3").write(tmp_path)
     with pytest.raises(RagftError, match="trained on weights in 'int3', which this version does not know"):
+        TrainedOn.read(tmp_path)
+
+
+def test_an_adapter_of_an_earlier_version_was_trained_by_the_fast_loop(tmp_path: Path) -> None:
+    HERE.write(tmp_path)
+    content = json.loads((tmp_path / MANIFEST).read_text())
+    del content["trained_on"]["backend"]
+    (tmp_path / MANIFEST).write_text(json.dumps(content))
+    assert TrainedOn.read(tmp_path) == HERE
+
+
+def test_a_back_end_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    replace(HERE, backend="other").write(tmp_path)
+    with pytest.raises(RagftError, match="trained by the back end 'other', which this version does not know"):
         TrainedOn.read(tmp_path)
 
 
@@ -145,3 +161,24 @@ def test_what_a_model_was_made_with_stands_in_its_manifest(tmp_path: Path, monke
     assert figures["template"] == HERE.template
     assert figures["version"] == "version1"
     assert merging.app.registry.differences(merging.app.registry.deployed(), merging.app.config) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "backend", "said"),
+    [("lora", "fast", 0), ("dora", "peft", 0), ("layers", "peft", 0), ("prompt-tuning", "peft", 1)],
+)
+def test_an_adapter_says_which_back_end_trained_it(
+    llama_folder: Path, make_rows: Callable[..., list[Rendered]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    method: str, backend: str, said: int,
+) -> None:  # fmt: skip
+    config = {"name": "desk", "workspace": str(tmp_path / "out"), "finetune": {"method": method, "max_seq_length": 64}}
+    app = Application(Config.model_validate(config), Quiet())
+    app.base, app.base_hash, app.tokenizer = llama_folder, "base1", TOKENIZER
+    monkeypatch.setattr(training, "mix", lambda app: SimpleNamespace(fingerprint="mix1"))
+    monkeypatch.setattr(training, "rendered", lambda app, part: make_rows(8 if part == "train" else 2))
+    artifact = training.finetune(app)
+    lineage = TrainedOn.read(artifact.folder / "adapter")
+    assert lineage is not None and lineage.backend == artifact.figures["backend"] == backend
+    assert sorted(path.name for path in artifact.folder.iterdir()) == ["adapter", "manifest.json"]
+    reporter: Any = app.reporter
+    assert len([line for line in reporter.said if "cannot be served" in line]) == said

@@ -12,11 +12,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from ragft.config import FinetuneSection
 from ragft.errors import RagftError
-from ragft.finetune.fast import decoder
+from ragft.finetune import base
+from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.adapter import load_adapter
+from ragft.finetune.fast.batching import pack
+from ragft.finetune.fast.trainer import train
 from ragft.finetune.lineage import LiveModel
 from ragft.finetune.merge import merge
+from ragft.prompts import Rendered
 
 
 def _logits(model: torch.nn.Module) -> torch.Tensor:
@@ -77,6 +82,33 @@ def test_the_merged_folder_is_a_plain_model_with_the_base_models_other_files(liv
     assert after["tie_word_embeddings"] == before["tie_word_embeddings"]
     assert after["dtype"] == "bfloat16"
     assert "quantization_config" not in after
+
+
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_merged_model_has_the_loss_that_training_measured(
+    llama_folder: Path, make_rows: Callable[..., list[Rendered]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    stored: torch.dtype, compute: torch.dtype,
+) -> None:  # fmt: skip
+    # Whatever the base is stored in and the processor multiplies, both quantise the same weights.
+    torch.manual_seed(5)
+    folder = tmp_path / "base"
+    random = AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32)
+    for parameter in random.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    random.to(stored).save_pretrained(folder)
+    monkeypatch.setattr(decoder, "compute_dtype", lambda: compute)
+    rows, validation = make_rows(8), make_rows(6, seed=1)
+    settings = FinetuneSection(epochs=2, batch_size=4, learning_rate=1e-3, max_seq_length=128, eval_count=1)
+    report = train(folder, rows, validation, settings, seed=0, folder=tmp_path / "run")
+    merge(LiveModel(folder, report.adapter, quantised=True), tmp_path / "merged")
+    assert base.stored_dtype(tmp_path / "merged") == stored
+    model = decoder.load(tmp_path / "merged", torch.float32, attention_name=attention.PACKED)
+    with torch.no_grad():
+        loss = decoder.summed_loss(model, pack(validation)).item() / sum(sum(row.trained) for row in validation)
+    # One rounding of the merged weights, and of each product where training computes in bfloat16.
+    rounding = max(torch.finfo(stored).eps, torch.finfo(compute).eps)
+    assert loss == pytest.approx(report.best_loss, rel=max(1e-5, rounding))
 
 
 def test_an_existing_folder_is_not_overwritten(live: LiveModel, tmp_path: Path) -> None:

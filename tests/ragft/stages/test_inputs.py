@@ -146,6 +146,9 @@ OTHER_VALUES: dict[str, Any] = {
     "finetune.method": "lora",
     "finetune.select": "exact_match",
     "finetune.tracker": "tensorboard",
+    "finetune.dropout": 0.1,
+    "finetune.target_modules": ["q_proj"],
+    "finetune.layers": [0],
     "serve.setups": ["rag-only"],
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.batching import pack
+from ragft.finetune.fast.probe import load_for_training
 from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]
@@ -26,7 +27,7 @@ def _gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def test_a_packed_batch_has_the_loss_and_gradients_of_its_rows_one_by_one(
     model_folder: Path, adapt: Callable[..., nn.Module], make_rows: Rows, prefix: int
 ) -> None:
-    model = adapt(decoder.load_for_training(model_folder, torch.float32, max_seq_length=512))
+    model = adapt(load_for_training(model_folder, torch.float32, max_seq_length=512))
     rows = make_rows(5, prefix=prefix)
     alone = 0.0
     for row in rows:
@@ -44,7 +45,7 @@ def test_a_packed_batch_has_the_loss_and_gradients_of_its_rows_one_by_one(
 
 
 def test_a_row_is_not_changed_by_what_it_is_packed_with(llama_folder: Path, make_rows: Rows) -> None:
-    model = decoder.load_for_training(llama_folder, torch.float32, max_seq_length=512)
+    model = load_for_training(llama_folder, torch.float32, max_seq_length=512)
     first, second, other = make_rows(3)
 
     def hidden_of_first(neighbour: Rendered) -> torch.Tensor:

@@ -13,6 +13,7 @@ from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import load_adapter
 from ragft.finetune.fast.batching import Layout, pack
 from ragft.finetune.fast.lora import adapted, attach, initial_adapter, matrices, target_linears
+from ragft.finetune.fast.probe import load_for_training
 from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]
@@ -27,7 +28,7 @@ def _logits(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
 def test_gradients_are_those_of_peft(model_folder: Path, peft_model: Adapt, make_rows: Rows, tmp_path: Path) -> None:
     peft = peft_model(model_folder)
     peft.save_pretrained(tmp_path)
-    ours = decoder.load_for_training(model_folder, torch.float32, max_seq_length=512)
+    ours = load_for_training(model_folder, torch.float32, max_seq_length=512)
     load_adapter(ours, tmp_path, quantise=False)
     for row in make_rows(2):
         logits = peft(input_ids=torch.tensor([row.ids])).logits[0, :-1]
@@ -65,7 +66,7 @@ def test_initial_adapters_depend_on_the_seed_only_and_change_nothing(llama_folde
 def test_an_evaluation_between_two_steps_changes_no_gradient(llama_folder: Path, adapt: Adapt, make_rows: Rows) -> None:
     # bitsandbytes' Linear4bit repacks its weight in an evaluation and drops gradients afterwards.
     dtype = decoder.compute_dtype()
-    model = adapt(decoder.load_for_training(llama_folder, dtype, max_seq_length=512), quantise=True)
+    model = adapt(load_for_training(llama_folder, dtype, max_seq_length=512), quantise=True)
     batch = pack(make_rows(4))
 
     def gradients() -> list[torch.Tensor]:

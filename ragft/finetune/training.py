@@ -1,0 +1,61 @@
+"""Which back end trains: the one of the method's entry in the table, or PEFT's for what the fast loop cannot do."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragft.config import FinetuneSection
+from ragft.finetune.methods import FAST_LACKS, METHODS
+
+if TYPE_CHECKING:
+    from ragft.finetune.fast.batching import Rows
+    from ragft.finetune.fast.trainer import TrainReport
+
+_PEFT = "ragft.finetune.peft_backend.trainer"
+
+
+def train(
+    model_folder: Path,
+    train_rows: Rows,
+    validation_rows: Rows,
+    settings: FinetuneSection,
+    *,
+    say: Callable[[str], None] = lambda sentence: None,
+    **others: Any,
+) -> TrainReport:
+    """Trains as `ragft.finetune.fast.trainer.train` does, by the method and on the back end that the settings ask for.
+
+    Args:
+        say: called with a sentence about what is decided: keys that the method does not use, another back end.
+        others: the keyword arguments of a trainer's `train`.
+
+    Raises:
+        RagftError: as there, or no back end can train this model by this method.
+    """
+    from ragft.finetune.fast.probe import NotFast
+
+    if unused := METHODS[settings.method].unused(settings.model_fields_set):
+        keys = ", ".join(f"finetune.{key}" for key in unused)
+        say(f"finetune.method = {settings.method} does not use {keys}: what is set there changes nothing.")
+
+    def by(module: str) -> TrainReport:
+        report: TrainReport = importlib.import_module(module).train(
+            model_folder, train_rows, validation_rows, settings, **others
+        )
+        return report
+
+    chosen = trainer_for(settings)
+    try:
+        return by(chosen)
+    except NotFast as reason:
+        say(f"Training through PEFT, which is slower: {reason}")
+        return by(_PEFT)
+
+
+def trainer_for(settings: FinetuneSection) -> str:
+    """The module whose `train` is tried first: that of the method, unless the settings ask for more than it knows."""
+    lacking = any(getattr(settings, key) != FinetuneSection.model_fields[key].default for key in FAST_LACKS)
+    return _PEFT if lacking else METHODS[settings.method].trainer
