@@ -28,8 +28,8 @@ from ragft.finetune.fast.lora import LoraDelta, attach, compute_in, initial_adap
 from ragft.prompts import Rendered
 
 MAX_DIFFERENCE = 5e-4
-"""Largest difference of logits, in standard deviations of the logits, that float32 rounding explains. Measured: 1e-5 for
-SmolLM2-135M, at most 2e-5 for random models of every architecture; the smallest real difference among them is 0.05."""
+"""Largest difference of logits, in standard deviations of the logits, that float32 rounding explains. Measured: 1e-5
+for SmolLM2-135M, at most 2e-5 for random models of all architectures; the smallest real difference among them: 0.05."""
 
 MAX_GRADIENT_DIFFERENCE = 5e-3
 """The same of an adapter's gradient, in its largest entry. Measured: 9e-5 for SmolLM2-135M, whose 30 layers add up
