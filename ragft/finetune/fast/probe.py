@@ -27,9 +27,13 @@ from ragft.finetune.fast.decoder import hidden_states, summed_loss
 from ragft.finetune.fast.lora import LoraDelta, attach, compute_in, initial_adapter, matrices, target_linears
 from ragft.prompts import Rendered
 
-MAX_DIFFERENCE = 1e-4
-"""Largest difference of logits, in standard deviations of the logits, and of a gradient, in its largest entry, that
-float32 rounding explains."""
+MAX_DIFFERENCE = 5e-4
+"""Largest difference of logits, in standard deviations of the logits, that float32 rounding explains. Measured: 1e-5
+for SmolLM2-135M, at most 2e-5 for random models of all architectures; the smallest real difference among them: 0.05."""
+
+MAX_GRADIENT_DIFFERENCE = 5e-3
+"""The same of an adapter's gradient, in its largest entry. Measured: 9e-5 for SmolLM2-135M, whose 30 layers add up
+rounding on the way back; a gradient that is lost or of another path is off by its whole size."""
 
 WHOLE = 500_000_000
 """A model with more parameters is probed on its first layers alone, as many as hold one of every kind."""
@@ -163,7 +167,7 @@ def _compared(model: nn.Module, batch: MicroBatch, plain: _Plain, windows: Seque
     found = torch.autograd.grad(summed_loss(model, batch), list(trainable.values()), allow_unused=True)
     gradients = dict(zip(trainable, found, strict=True))
     worst, where = _worst(gradients, plain.gradients)
-    if not worst <= MAX_DIFFERENCE:
+    if not worst <= MAX_GRADIENT_DIFFERENCE:
         return Verdict(f"the gradient of {where} is not the one that transformers computes", off, worst)
     # All rows but the last, whose own token was moved.
     kept = len(batch.targets) - _LENGTHS[-1]
