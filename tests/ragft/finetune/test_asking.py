@@ -13,7 +13,7 @@ from ragft.config import AnswerSection, FinetuneSection
 from ragft.data.mix import Row
 from ragft.evaluate.metrics import Rules
 from ragft.finetune.asking import Asked, Prompt, count_of, greedy, prompts_of, scored
-from ragft.finetune.fast import attention, decoder
+from ragft.finetune.fast import attention, probe
 from ragft.finetune.fast.trainer import TrainReport, train
 from ragft.prompts import Rendered, conversation, turn
 from ragft.templates import Template
@@ -116,7 +116,7 @@ def losses(report: TrainReport) -> list[tuple[float, float | None]]:
 
 
 def test_the_model_is_left_with_the_attention_that_it_trains_with(llama_folder: Path, make_rows: Rows) -> None:
-    model = decoder.load_for_training(llama_folder, torch.float32, max_seq_length=64)
+    model = probe.load_for_training(llama_folder, torch.float32, max_seq_length=64)
     found = greedy([2])(model, [row.ids[:-6] for row in make_rows(3)], 4)
     assert all(len(ids) <= 4 and 2 not in ids for ids, _ in found)
     assert all(len(ids) == 4 for ids, ended in found if not ended)
