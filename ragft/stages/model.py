@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,21 @@ from ragft.finetune.lineage import LiveModel, TrainedOn
 from ragft.finetune.registry import trained_with
 from ragft.stages.adapter import finetune, trained_on
 from ragft.stages.application import Application, Inputs
+from ragft.stages.combination import ADAPTER_FILES, Wanted, combined
 from ragft.stages.data import mix, rows
 from ragft.stages.inputs import MODEL
 
 
-def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str | None]:
+def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted = Wanted()) -> tuple[Artifact, str | None]:
     """The merged model, with the proof that it answers like base and adapter; deploys it.
 
     The limits of the proof and the rules of its answers are those of the configuration now, also where the model
     exists.
 
     Args:
-        adapter: folder of an adapter in PEFT's format that was trained elsewhere; None: the one of this configuration.
+        adapters: folders of adapters in PEFT's format that were trained elsewhere; none: the one of this
+            configuration. Several are combined first.
+        wanted: how several are combined.
 
     Returns:
         The model, and the fingerprint of the model that it replaced, if it replaced another one.
@@ -32,8 +36,14 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
     """
     from ragft.finetune.proof import Proof, check_proof
 
-    folder = finetune(app).folder / "adapter" if adapter is None else _checked(adapter)
-    lineage = _lineage(app, folder)
+    own = finetune(app).folder / "adapter" if not adapters else None
+    folders = [own] if own else [_checked(adapter) for adapter in adapters]
+    lineages = [_lineage(app, folder) for folder in folders]
+    folder, lineage = folders[0], lineages[0]
+    if len(folders) > 1:
+        folder = combined(app, folders, lineages, wanted).folder / "adapter"
+    elif wanted != Wanted():
+        raise UsageError("--weights, --combine and --density are of several adapters: name each with --adapter.")
     rules, limits = app.config.answer, app.config.merge
 
     def work(growing: Path) -> dict[str, Any]:
@@ -56,18 +66,15 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
         return {**figures, "version": proof.model_version, "trained_with": trained_with(app.config)}
 
     inputs = {
-        "adapter": [hash_file(folder / name) for name in _ADAPTER_FILES],
+        "adapter": [hash_file(folder / name) for name in ADAPTER_FILES],
         "base": app.base_hash,
         "quantised": lineage.quantisation,
         "mix": mix(app).fingerprint,
     }
-    parents = {"adapter": folder.parent.name} if adapter is None else {}
+    parents = {"adapter": folder.parent.name} if own or len(folders) > 1 else {}
     model = app.build(Inputs((MODEL,), inputs, parents), work)
     check_proof(Proof.read(model).figures(rules), limits)
     return model, app.registry.deploy(model)
-
-
-_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 
 def _checked(adapter: Path) -> Path:
