@@ -19,6 +19,7 @@ from support.domains import Domain
 
 from ragft import artifacts
 from ragft.cli import app
+from ragft.stages.adapter import trained_on
 
 Ragft = Callable[..., Ended]
 CommandPath = tuple[str, ...]
