@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file
 from ragft.errors import UsageError
+from ragft.finetune.card import CARD
 from ragft.finetune.lineage import LiveModel, TrainedOn
 from ragft.finetune.registry import trained_with
 from ragft.stages.adapter import finetune, trained_on
 from ragft.stages.application import Application, Inputs
+from ragft.stages.card import card_of
 from ragft.stages.combination import ADAPTER_FILES, Wanted, combined
 from ragft.stages.data import mix, rendered, rows
 from ragft.stages.inputs import MODEL
@@ -81,7 +84,9 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
             shutil.rmtree(growing / onto, ignore_errors=True)
         taken.proof.write(growing)
         figures = {**taken.figures, "onto": taken.onto, **why, "template": lineage.template}
-        return {**figures, "version": taken.proof.model_version, "trained_with": trained_with(app.config)}
+        figures |= {"version": taken.proof.model_version, "trained_with": trained_with(app.config)}
+        write_file(growing / CARD, card_of(app, figures, inputs, parents).encode())
+        return figures
 
     inputs = {
         "adapter": [hash_file(folder / name) for name in ADAPTER_FILES],

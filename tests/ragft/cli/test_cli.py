@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from support.commands import Ended
 from support.domains import Domain
 
@@ -415,3 +416,27 @@ def test_adapters_of_different_weights_are_not_combined(ragft: Ragft, domain: Do
     replace(trained, quantisation="nf4").write(two)
     ended = ragft("merge", "-c", domain.config, "--adapter", one, "--adapter", two)
     assert ended.status == 2 and "trained on the same weights can be combined" in ended.sentence
+
+
+def test_the_card_tells_what_the_manifest_and_the_base_do(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Base\n")
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (base / name).write_text("{}")
+    domain.configure(model={"base": str(base)})
+    app = domain.application()
+    figures = {
+        "divergence": 0.0012, "version": "v1", "prompts": 4, "trained_with": {"model.base": str(base)},
+        "format_valid_served": None,
+    }  # fmt: skip
+    model, _ = artifacts.build(app.registry.root, "model", {"number": 1}, lambda _: figures)
+    app.registry.deploy(model)
+    version = artifacts.hash_model(model.folder)
+    ended = ragft("models", "card", "-c", domain.config)
+    assert ended.status == 0
+    _, front, body = ended.out.split("---\n", 2)
+    assert yaml.safe_load(front)["license"] == "apache-2.0" and str(tmp_path) not in ended.out
+    assert "| divergence | 0.0012 |" in body and "not scored" in body and "Not evaluated" in body
+    assert (model.folder / "README.md").read_text().strip() == ended.out.strip()
+    assert artifacts.hash_model(model.folder) == version
