@@ -68,16 +68,22 @@ def model_card(described: Described, figures: Mapping[str, Any]) -> str:
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {described.name}",
-        f"`{described.base}`, fine-tuned for the style and format of answers with "
-        f"[ragft](https://pypi.org/project/ragft/) ({described.method}) and merged. Content version: "
-        f"`{figures.get('version', 'unknown')}`.",
+        (
+            f"`{described.base}`, fine-tuned for the style and format of answers with "
+            f"[ragft](https://pypi.org/project/ragft/) ({described.method}) and merged. Content version: "
+            f"`{figures.get('version', 'unknown')}`."
+        ),
         "## Intended use",
-        "Answering questions in this domain from passages that a search puts into the prompt. It was trained for form; "
-        "facts come from the passages. Render prompts as in training, with the system message below.",
+        (
+            "Answering questions in this domain from passages that a search puts into the prompt. It was trained for form; "
+            "facts come from the passages. Render prompts as in training, with the system message below."
+        ),
         _quoted(figures.get("trained_with", {}).get("prompt.system")),
         "## Base and licence",
-        f"Base: `{described.base}`. Licence of the base: {described.base_license or 'not named by its card; ask there'}"
-        ". The data of the fine-tuning may restrict the use further; its licence is not known to ragft.",
+        (
+            f"Base: `{described.base}`. Licence of the base: {described.base_license or 'not named by its card; ask there'}"
+            ". The data of the fine-tuning may restrict the use further; its licence is not known to ragft."
+        ),
         "## Data",
         _table(("part", "what"), described.data),
         "## Method and recipe",
@@ -90,9 +96,11 @@ def model_card(described: Described, figures: Mapping[str, Any]) -> str:
         "## Limits",
         _limits(described, figures),
         "## How to load it",
-        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
-        'model = AutoModelForCausalLM.from_pretrained("FOLDER", dtype="auto")\n```',
+        (
+            "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+            'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
+            'model = AutoModelForCausalLM.from_pretrained("FOLDER", dtype="auto")\n```'
+        ),
         "Or `vllm serve FOLDER`. Weights are bfloat16 safetensors; no code of the model's own is needed.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -115,8 +123,10 @@ def _evaluation(setups: Mapping[str, Mapping[str, float | None]]) -> str:
 def _limits(described: Described, figures: Mapping[str, Any]) -> str:
     lines = [
         "- Without passages in the prompt its facts are those of the base model, and often wrong.",
-        f"- Proven on {figures.get('prompts', 0)} prompts of the same examples that it was trained on; other prompts may "
-        "go worse.",
+        (
+            f"- Proven on {figures.get('prompts', 0)} held-out prompts of the same kind as the examples; others may go "
+            "worse."
+        ),
         "- General ability after the fine-tuning is not part of this card.",
     ]
     if not described.evaluation:

@@ -33,7 +33,7 @@ def card_of(app: Application, figures: dict[str, Any], inputs: dict[str, Any], p
         base_license=_license(app, base),
         method=method,
         data=_data(mix),
-        recipe={key: value for key, value in recipe.items() if key.startswith("finetune.") and key != "finetune.method"},
+        recipe={key: recipe[key] for key in recipe if key.startswith("finetune.") and key != "finetune.method"},
         evaluation=_evaluation(app, str(figures.get("version", ""))),
     )  # fmt: skip
     return model_card(described, figures)
