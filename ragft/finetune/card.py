@@ -75,13 +75,13 @@ def model_card(described: Described, figures: Mapping[str, Any]) -> str:
         ),
         "## Intended use",
         (
-            "Answering questions in this domain from passages that a search puts into the prompt. It was trained for form; "
-            "facts come from the passages. Render prompts as in training, with the system message below."
+            "Answering questions in this domain from passages that a search puts into the prompt. It was trained for "
+            "form; facts come from the passages. Render prompts as in training, with the system message below."
         ),
         _quoted(figures.get("trained_with", {}).get("prompt.system")),
         "## Base and licence",
         (
-            f"Base: `{described.base}`. Licence of the base: {described.base_license or 'not named by its card; ask there'}"
+            f"Base: `{described.base}`. Licence of the base: {described.base_license or 'not named by its card'}"
             ". The data of the fine-tuning may restrict the use further; its licence is not known to ragft."
         ),
         "## Data",
