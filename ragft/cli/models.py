@@ -45,6 +45,21 @@ def show(app: Application, model: Model) -> None:
 
 
 @command(commands)
+def card(
+    app: Application,
+    model: Annotated[
+        str | None, typer.Argument(help="Fingerprint of a model, or its beginning; default: the deployed one.")
+    ] = None,
+) -> None:
+    """Write a model's card (README.md in its folder) anew, with the evaluations there are now, and print it."""
+    from ragft.stages.card import write_card
+
+    found = app.registry.named(model) if model else app.registry.deployed()
+    text = write_card(app, found)
+    app.reporter.result({"folder": str(found.folder), "card": text}, text.rstrip())
+
+
+@command(commands)
 def deploy(app: Application, model: Model) -> None:
     """Deploy a model; a running server takes it when it is restarted."""
     found = app.registry.named(model)

@@ -12,6 +12,7 @@ from ragft.cli.results import show_artifact
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
+    from ragft.stages.combination import Wanted
 
 commands = typer.Typer()
 
@@ -33,13 +34,26 @@ def finetune_(app: Application) -> None:
 @command(commands, "merge")
 def merge_(
     app: Application,
-    adapter: Annotated[Path | None, typer.Option(help="Adapter in PEFT's format that was trained elsewhere.")] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option(help="Adapter in PEFT's format that was trained elsewhere. Given repeatedly: all are combined."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights of combined adapters, as in 0.7,0.3; default: equal shares of one.")
+    ] = None,
+    combine: Annotated[
+        str | None,
+        typer.Option(help="How adapters are combined: linear (default), ties, dare_linear or dare_ties."),
+    ] = None,
+    density: Annotated[
+        float | None, typer.Option(help="Share of each adapter's change that TIES and DARE keep; default: 0.5.")
+    ] = None,
 ) -> None:
     """Merge the adapter, prove that the merged and the served model answer like the trained one, and deploy it."""
     from ragft.cli.models import deployed_line
     from ragft.stages.model import merge
 
-    model, before = merge(app, adapter)
+    model, before = merge(app, adapter or (), _wanted(weights, combine, density))
     figures = model.figures
     form = ", ".join(f"{name} {_share(figures[f'format_valid_{name}'])}" for name in ("live", "merged", "served"))
     proof = (
@@ -47,6 +61,21 @@ def merge_(
         f"{figures['prompts']}; in the house format: {form}"
     )
     show_artifact(app, model, proof, deployed_line(model, before), deployed=model.fingerprint, before=before)
+
+
+def _wanted(weights: str | None, combine: str | None, density: float | None) -> Wanted:
+    from ragft.errors import UsageError
+    from ragft.finetune.combine import COMBINATIONS
+    from ragft.stages.combination import Wanted
+
+    how = next((known for known in COMBINATIONS if known == combine), None)
+    if combine is not None and how is None:
+        raise UsageError(f"--combine is {combine!r}: choose one of {', '.join(COMBINATIONS)}.")
+    try:
+        shares = tuple(float(weight) for weight in weights.split(",")) if weights is not None else None
+    except ValueError:
+        raise UsageError(f"--weights is {weights!r}: give numbers with commas between them, as in 0.7,0.3.") from None
+    return Wanted(shares, how, density)
 
 
 def _share(value: float | None) -> str:

@@ -12,10 +12,10 @@ from ragft.config.section import Section, Share
 class MergeSection(Section):
     """How the adapter becomes a model, and what proves it."""
 
-    onto: Literal["trained", "original"] = Field(
+    onto: Literal["trained", "original", "auto"] = Field(
         "trained",
         description="trained: onto the (dequantised) weights that the adapter was trained on; original: onto the "
-        "16-bit base.",
+        "16-bit base; auto: both are proven, and the better one by format validity, then by validation loss, is taken.",
     )
     prompts: int = Field(50, ge=1, description="Held-out prompts of the proof.")
     max_divergence: float = Field(

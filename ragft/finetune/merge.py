@@ -18,12 +18,14 @@ from ragft.finetune.fast.adapter import load_adapter
 from ragft.finetune.fast.lora import adapted
 from ragft.finetune.lineage import LiveModel
 
+Onto = Literal["trained", "original"]
+
 # Weights are written from memory; files of other formats can run code and are not copied.
 _NOT_COPIED = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".py"}
 _WRITTEN = {"config.json", "model.safetensors.index.json"}
 
 
-def merge(live: LiveModel, folder: Path, *, onto: Literal["trained", "original"] = "trained") -> None:
+def merge(live: LiveModel, folder: Path, *, onto: Onto = "trained") -> None:
     """Writes the base model with the adapter added as safetensors that vLLM and transformers load.
 
     Args:

@@ -85,6 +85,9 @@ ADAPTER = Stage(
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip
 
+COMBINATION = Stage("combined adapter", "adapters", keys=("seed",), packages=("torch", "peft"))
+"""Adapters that `ragft merge` combines; it is made from folders that are named there, so no other stage needs it."""
+
 MODEL = Stage(
     "model", "models",
     keys=("merge.onto", "merge.prompts", "engine"), without=_HOW_ENGINES_RUN, content=("model.base",),

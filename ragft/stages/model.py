@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file
 from ragft.errors import UsageError
+from ragft.finetune.card import CARD
 from ragft.finetune.lineage import LiveModel, TrainedOn
 from ragft.finetune.registry import trained_with
 from ragft.stages.adapter import finetune, refuse_unserved, trained_on
 from ragft.stages.application import Application, Inputs
-from ragft.stages.data import mix, rows
+from ragft.stages.card import card_of
+from ragft.stages.combination import ADAPTER_FILES, Wanted, combined
+from ragft.stages.data import mix, rendered, rows
 from ragft.stages.inputs import MODEL
 
+if TYPE_CHECKING:
+    from ragft.finetune.candidates import Candidate
+    from ragft.finetune.merge import Onto
 
-def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str | None]:
+ONTO: tuple[Onto, ...] = ("trained", "original")
+
+
+def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None = None) -> tuple[Artifact, str | None]:
     """The merged model, with the proof that it answers like base and adapter; deploys it.
 
     The limits of the proof and the rules of its answers are those of the configuration now, also where the model
     exists.
 
     Args:
-        adapter: folder of an adapter in PEFT's format that was trained elsewhere; None: the one of this configuration.
+        adapters: folders of adapters in PEFT's format that were trained elsewhere; none: the one of this
+            configuration. Several are combined first.
+        wanted: how several are combined; None: as by default.
 
     Returns:
         The model, and the fingerprint of the model that it replaced, if it replaced another one.
@@ -34,47 +48,60 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
     """
     from ragft.finetune.proof import Proof, check_proof
 
-    if adapter is None:
+    if not adapters:
         refuse_unserved(app)
-    folder = finetune(app).folder / "adapter" if adapter is None else _checked(adapter)
-    lineage = _lineage(app, folder)
+    own = finetune(app).folder / "adapter" if not adapters else None
+    folders = [own] if own else [_checked(adapter) for adapter in adapters]
+    lineages = [_lineage(app, folder) for folder in folders]
+    folder, lineage = folders[0], lineages[0]
+    if len(folders) > 1:
+        folder = combined(app, folders, lineages, wanted or Wanted()).folder / "adapter"
+    elif wanted not in (None, Wanted()):
+        raise UsageError("--weights, --combine and --density are of several adapters: name each with --adapter.")
     config = app.config
     rules, limits = config.answer, config.merge
 
     def work(growing: Path) -> dict[str, Any]:
+        from ragft.finetune.candidates import Candidate
         from ragft.finetune.merge import merge
         from ragft.finetune.proof import prove
 
         app.reporter.say("Merging the adapter")
         for left_over in growing.iterdir():  # of an interrupted merge, which is quicker done again than checked
-            left_over.unlink()
+            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
         live = LiveModel(app.base, folder, quantised=lineage.quantisation is not None, backend=lineage.backend)
-        merge(live, growing, onto=limits.onto)
-        if app.template.stop is not None:
-            stop_at(growing, app.template.stop)
         conversations = [row.messages[:-1] for row in rows(app, "validation")[: limits.prompts]]
-        proof = prove(
-            live, growing, conversations, app.engine(growing), max_tokens=config.engine.max_tokens,
-            say=app.reporter.say, template=config.prompt.template_options,
-        )  # fmt: skip
-        proof.write(growing)
-        figures = {**proof.figures(rules), "onto": limits.onto, "template": lineage.template}
-        check_proof(figures, limits)
-        return {
-            **figures,
-            "version": proof.model_version,
-            "trained_with": trained_with(config),
-            "recipe": config.recipe,
-        }
+
+        def candidate(onto: Onto) -> Candidate:
+            merged = growing / onto
+            merge(live, merged, onto=onto)
+            if app.template.stop is not None:
+                stop_at(merged, app.template.stop)
+            proof = prove(
+                live, merged, conversations, app.engine(merged), max_tokens=config.engine.max_tokens,
+                say=app.reporter.say, template=config.prompt.template_options,
+            )  # fmt: skip
+            return Candidate(onto, merged, proof, proof.figures(rules))
+
+        taken, why = _taken(app, live, candidate)
+        for path in taken.folder.iterdir():
+            path.rename(growing / path.name)
+        for onto in ONTO:
+            shutil.rmtree(growing / onto, ignore_errors=True)
+        taken.proof.write(growing)
+        figures = {**taken.figures, "onto": taken.onto, **why, "template": lineage.template, "recipe": config.recipe}
+        figures |= {"version": taken.proof.model_version, "trained_with": trained_with(config)}
+        write_file(growing / CARD, card_of(app, figures, inputs, parents).encode())
+        return figures
 
     inputs = {
-        "adapter": [hash_file(folder / name) for name in _ADAPTER_FILES],
+        "adapter": [hash_file(folder / name) for name in ADAPTER_FILES],
         "base": app.base_hash,
         "quantised": lineage.quantisation,
         "template": lineage.template,
         "mix": mix(app).fingerprint,
     }
-    parents = {"adapter": folder.parent.name} if adapter is None else {}
+    parents = {"adapter": folder.parent.name} if own or len(folders) > 1 else {}
     model = app.build(Inputs((MODEL,), inputs, parents), work)
     check_proof(Proof.read(model).figures(rules), limits)
     return model, app.registry.deploy(model)
@@ -92,7 +119,31 @@ def stop_at(model: Path, end: int) -> None:
         write_file(path, json.dumps({**settings, "eos_token_id": [*known, end]}, indent=2).encode())
 
 
-_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+def _taken(
+    app: Application, live: LiveModel, candidate: Callable[[Onto], Candidate]
+) -> tuple[Candidate, dict[str, Any]]:
+    """The merge that is published, and for `merge.onto: auto` the figures of both and why it was taken.
+
+    Raises:
+        RagftError: no merge passes its proof.
+    """
+    from ragft.finetune.candidates import choose, validation_loss
+    from ragft.finetune.proof import check_proof
+
+    limits, wanted = app.config.merge, app.config.merge.onto
+    if wanted == "auto" and live.quantised:
+        both = [candidate(onto) for onto in ONTO]
+        held_out = rendered(app, "validation")[: limits.prompts]
+        losses = {merged.onto: validation_loss(merged.folder, held_out) for merged in both}
+        both = [replace(merged, figures={**merged.figures, "validation_loss": losses[merged.onto]}) for merged in both]
+        taken, reason = choose(both, limits)
+        app.reporter.say(reason)
+        return taken, {"chosen": reason, "candidates": {merged.onto: merged.figures for merged in both}}
+    only = candidate("trained" if wanted == "auto" else wanted)
+    check_proof(only.figures, limits)
+    if wanted == "auto":
+        return only, {"chosen": "The adapter was trained without quantisation: both weights are the same."}
+    return only, {}
 
 
 def _checked(adapter: Path) -> Path:

@@ -55,7 +55,7 @@ def load_adapter(model: nn.Module, folder: Path, *, quantise: bool, cache: bool 
     Raises:
         RagftError: the adapter is not plain LoRA, or does not fit the model.
     """
-    adapter, linears = _read_adapter(folder), target_linears(model)
+    adapter, linears = read_adapter(folder), target_linears(model)
     for name, delta in adapter.items():
         wanted = (delta.B.shape[0], delta.A.shape[1])
         here = tuple(linears[name].weight.shape) if name in linears else "no linear layer"
@@ -67,7 +67,7 @@ def load_adapter(model: nn.Module, folder: Path, *, quantise: bool, cache: bool 
     attach(model, adapter, quantise=quantise, cache=cache)
 
 
-def _read_adapter(folder: Path) -> dict[str, LoraDelta]:
+def read_adapter(folder: Path) -> dict[str, LoraDelta]:
     """The deltas in `folder` by the name of the layer that they change."""
     config = _plain_config(folder)
     try:

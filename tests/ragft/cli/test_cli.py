@@ -8,16 +8,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 from support.commands import Ended
 from support.domains import Domain
 
 from ragft import artifacts
 from ragft.cli import app
+from ragft.stages.adapter import trained_on
 
 Ragft = Callable[..., Ended]
 CommandPath = tuple[str, ...]
@@ -372,3 +375,68 @@ def test_answers_of_another_program_are_scored_without_an_index_or_a_model(ragft
     values = ragft("score", "-c", domain.config, "--records", file, "--json").values
     assert values["theirs"]["exact_match"] == values["hybrid"]["exact_match"] == 1.0
     assert {path.name for path in domain.workspace.iterdir()} == {"evaluations"}
+
+
+def plain_adapter(folder: Path) -> Path:
+    """A folder that looks like an adapter; what is refused before it is read needs no more."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--weights", "1,2,3"), "There are 2 adapters and 3 weights"),
+        (("--weights", "1,x"), "give numbers with commas"),
+        (("--weights", "1,0"), "leave an adapter out"),
+        (("--combine", "slerp"), "choose one of linear, ties, dare_linear, dare_ties"),
+        (("--density", "0.5"), "--density is of ties"),
+        (("--combine", "ties", "--density", "0"), "above 0"),
+    ],
+)
+def test_a_combination_that_cannot_be_is_refused(
+    ragft: Ragft, domain: Domain, tmp_path: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    both = [option for name in ("one", "two") for option in ("--adapter", plain_adapter(tmp_path / name))]
+    ended = ragft("merge", "-c", domain.config, *both, *options)
+    assert ended.status == 2 and sentence in ended.sentence
+
+
+def test_weights_of_one_adapter_are_refused(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
+    ended = ragft("merge", "-c", domain.config, "--adapter", plain_adapter(tmp_path / "one"), "--combine", "ties")
+    assert ended.status == 2 and "are of several adapters" in ended.sentence
+
+
+def test_adapters_of_different_weights_are_not_combined(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
+    one, two = plain_adapter(tmp_path / "one"), plain_adapter(tmp_path / "two")
+    trained = trained_on(domain.application())
+    replace(trained, quantisation=None).write(one)
+    replace(trained, quantisation="nf4").write(two)
+    ended = ragft("merge", "-c", domain.config, "--adapter", one, "--adapter", two)
+    assert ended.status == 2 and "trained on the same weights can be combined" in ended.sentence
+
+
+def test_the_card_tells_what_the_manifest_and_the_base_do(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Base\n")
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (base / name).write_text("{}")
+    domain.configure(model={"base": str(base)})
+    app = domain.application()
+    figures = {
+        "divergence": 0.0012, "version": "v1", "prompts": 4, "trained_with": {"model.base": str(base)},
+        "format_valid_served": None,
+    }  # fmt: skip
+    model, _ = artifacts.build(app.registry.root, "model", {"number": 1}, lambda _: figures)
+    app.registry.deploy(model)
+    version = artifacts.hash_model(model.folder)
+    ended = ragft("models", "card", "-c", domain.config)
+    assert ended.status == 0
+    _, front, body = ended.out.split("---\n", 2)
+    assert yaml.safe_load(front)["license"] == "apache-2.0" and str(tmp_path) not in ended.out
+    assert "| divergence | 0.0012 |" in body and "not scored" in body and "Not evaluated" in body
+    assert (model.folder / "README.md").read_text().strip() == ended.out.strip()
+    assert artifacts.hash_model(model.folder) == version
