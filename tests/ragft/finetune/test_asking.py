@@ -13,7 +13,7 @@ from ragft.config import AnswerSection, FinetuneSection
 from ragft.data.mix import Row
 from ragft.evaluate.metrics import Rules
 from ragft.finetune.asking import Asked, Prompt, count_of, greedy, prompts_of, scored
-from ragft.finetune.fast import attention, probe
+from ragft.finetune.fast import attention, decoder, probe
 from ragft.finetune.fast.trainer import TrainReport, train
 from ragft.prompts import Rendered, conversation, turn
 from ragft.templates import Template
