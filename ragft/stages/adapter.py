@@ -42,15 +42,11 @@ def _finetune(app: Application) -> Artifact:
         with app.reporter.progress("Training") as advance:
             report: TrainReport = trainer.train(
                 app.base, train_rows, validation, settings, seed=app.config.seed, folder=folder,
-                progress=lambda state: advance(state.step, state.steps, _note(state)),
+                progress=lambda state: advance(state.step, state.steps, _note(state)), say=app.reporter.say,
             )  # fmt: skip
-        if report.rows_left_out:
-            app.reporter.say(
-                f"{report.rows_left_out} of {len(train_rows)} rows were dropped: they are longer than "
-                "finetune.max_seq_length."
-            )
         lineage.write(report.adapter)
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        for checkpoint in folder.glob("checkpoint*"):
+            checkpoint.unlink()
         # What comes next in this process is another model, in other processes.
         return_free_memory()
         return {key: value for key, value in asdict(report).items() if key != "adapter"}

@@ -1,7 +1,7 @@
 """What decides the output of each stage: its configuration keys, its packages, and the stages before it.
 
 An input is what can change the output, and nothing else. Contents of files are inputs that the stages add themselves.
-Where things run (devices, threads, sizes of caches, addresses) decides nothing.
+Where things run (devices, threads, sizes of caches and of micro-batches, addresses) decides nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ MIX = Stage(
 
 ADAPTER = Stage(
     "adapter", "adapters",
-    keys=("finetune", "seed"), without=("finetune.threads",), content=("model.base",),
+    keys=("finetune", "seed"), without=("finetune.threads", "finetune.token_budget"), content=("model.base",),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip
 
