@@ -241,10 +241,10 @@ def test_rows_that_are_left_out_are_told_with_their_reasons(
     said: list[str] = []
     rows = [long, *make_rows(6), mute]
     train(llama_folder, rows, [long], _settings(epochs=1), seed=0, folder=tmp_path, say=said.append)
+    long_ones = "1 longer than finetune.max_seq_length = 64 tokens"
     assert said[:2] == [
-        "2 of 8 training rows are left out: 1 longer than finetune.max_seq_length = 64 tokens and 1 without an answer "
-        "to train on.",
-        "1 of 1 validation rows are left out: 1 longer than finetune.max_seq_length = 64 tokens.",
+        f"2 of 8 training rows are left out: {long_ones} and 1 without an answer to train on.",
+        f"1 of 1 validation rows are left out: {long_ones}.",
     ]
     assert "No validation rows are left" in said[2]
 
