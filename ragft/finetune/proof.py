@@ -30,6 +30,9 @@ LOADED_BESIDE_BYTES = 2 * 2**30
 """Weights up to this size are loaded into vLLM while the other two models answer; of larger ones there is never a third
 copy in memory."""
 
+FORMAT = 2
+"""Raise this when proofs get other figures: models are then merged and proven again."""
+
 _ANSWERS = "proof.jsonl"
 _MEASURES = ("divergence", "divergence_max", "reference_divergence", "top1_agreement")
 

@@ -30,7 +30,7 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
     Raises:
         RagftError: the proof failed; the model is not deployed.
     """
-    from ragft.finetune.proof import Proof, check_proof
+    from ragft.finetune.proof import FORMAT, Proof, check_proof
 
     folder = finetune(app).folder / "adapter" if adapter is None else _checked(adapter)
     lineage = _lineage(app, folder)
@@ -60,6 +60,7 @@ def merge(app: Application, adapter: Path | None = None) -> tuple[Artifact, str 
         "base": app.base_hash,
         "quantised": lineage.quantisation,
         "mix": mix(app).fingerprint,
+        "proof": FORMAT,
     }
     parents = {"adapter": folder.parent.name} if adapter is None else {}
     model = app.build(Inputs((MODEL,), inputs, parents), work)

@@ -97,7 +97,7 @@ class Merging:
 
     def _prove(self, live: LiveModel, *_: object, **__: object) -> Proof:
         self.lives.append(live)
-        measures = {"divergence": 0.0, "divergence_max": 0.0, "top1_agreement": 1.0}
+        measures = {"divergence": 0.0, "divergence_max": 0.0, "reference_divergence": 0.0, "top1_agreement": 1.0}
         return Proof("version1", measures, (ProvenPrompt("a", "a", "a", True),))
 
     def run(self) -> dict[str, Any]:
