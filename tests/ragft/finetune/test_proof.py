@@ -92,7 +92,10 @@ def test_a_model_in_better_form_than_the_live_one_is_accepted() -> None:
 
 @given(divergence=st.floats(0, 1), limit=st.floats(1e-6, 1))
 def test_a_divergence_is_accepted_up_to_its_limit(divergence: float, limit: float) -> None:
-    figures, limits = {**GOOD, "divergence": divergence}, MergeSection(max_divergence=limit)
+    figures, limits = (
+        {**GOOD, "divergence": divergence, "reference_divergence": 0.0},
+        MergeSection(max_divergence=limit),
+    )
     if divergence <= limit:
         check_proof(figures, limits)
     else:
