@@ -75,7 +75,8 @@ class Reporter:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
         )  # fmt: skip
-        with Progress(*columns, console=self.err) as bars:
+        # Over ten minutes, because one step of training can take longer than the half minute that is the default.
+        with Progress(*columns, console=self.err, speed_estimate_period=600) as bars:
             task = bars.add_task(title, total=None, note="")
 
             def advance(done: int, total: int, note: str = "") -> None:
@@ -101,15 +102,19 @@ class Reporter:
 
     def _plain(self, title: str) -> Advance:
         begin = last = time.monotonic()
+        first: tuple[int, float] | None = None
 
         def advance(done: int, total: int, note: str = "") -> None:
-            nonlocal last
+            nonlocal last, first
             now = time.monotonic()
+            # What was done before, by a run that is resumed, took none of this time.
+            first = first or (done, now)
             if done < total and now - last < PLAIN_SECONDS:
                 return
             last = now
-            left = (now - begin) * (total - done) / done if done else 0
-            self.say(f"{title}: {done}/{total} {note} {now - begin:.0f} s, about {left:.0f} s left".replace("  ", " "))
+            counted_since = done - first[0]
+            left = f", {duration((now - first[1]) * (total - done) / counted_since)} left" if counted_since else ""
+            self.say(f"{title}: {done}/{total} {note} {now - begin:.0f} s{left}".replace("  ", " "))
 
         return advance
 

@@ -26,7 +26,8 @@ def load(folder: Path, *, attention_name: str = "eager") -> nn.Module:
     """Loads a causal language model in evaluation mode (dropout off), in its stored dtype and without remote code.
 
     Raises:
-        RagftError: the base is quantised, a file is damaged, or files and architecture hold different weights.
+        RagftError: the base is quantised, a file is damaged, files and architecture hold different weights, or a weight
+            is not finite.
     """
     dtype = stored_dtype(folder)
     try:
@@ -37,6 +38,7 @@ def load(folder: Path, *, attention_name: str = "eager") -> nn.Module:
     except Exception as error:  # what a broken configuration raises is anything
         raise RagftError(f"The model in {folder} cannot be loaded: {_one_line(error)}") from error
     _check_complete(folder, model, found)
+    _check_finite(folder, model)
     return model.eval()
 
 
@@ -135,6 +137,15 @@ def _check_complete(folder: Path, model: nn.Module, found: dict[str, Any]) -> No
             f"The config.json in {folder} ties the output head to the embedding, and the files hold two different "
             "matrices, of which a server would load one: set tie_word_embeddings to false in it."
         )
+
+
+def _check_finite(folder: Path, model: nn.Module) -> None:
+    """Refuses NaN and infinity, which quantisation would hide in part."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise RagftError(
+                f"The base model in {folder} holds values that are not finite, in {name}: restore its files."
+            )
 
 
 def _quantised(folder: Path, how: str) -> RagftError:

@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ragft.errors import UsageError
-from ragft.finetune.fast.adapter import CONFIG, WEIGHTS, read_adapter
+from ragft.finetune.fast.adapter import WEIGHTS, read_adapter
 from ragft.finetune.fast.lora import LoraDelta
+from ragft.finetune.fast.plain_lora import CONFIG
 
 Combination = Literal["linear", "ties", "dare_linear", "dare_ties"]
 COMBINATIONS: tuple[Combination, ...] = get_args(Combination)

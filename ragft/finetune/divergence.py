@@ -18,13 +18,17 @@ from index.encoders.parallel import OneThreadWorkers
 from ragft.errors import RagftError
 from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.adapter import load_adapter
-from ragft.finetune.fast.batching import MicroBatch, common_prefix, micro_batches
+from ragft.finetune.fast.batching import MicroBatch, common_prefix, micro_batches, pack
 from ragft.finetune.fast.lora import compute_in
 from ragft.finetune.lineage import LiveModel
+from ragft.finetune.reference import reference_logits
 from ragft.messages import Rendered
 
 _PROMPTS_AT_ONCE = 8
 _TOKENS_AT_ONCE = 2048
+
+REFERENCE_PROMPTS = 4
+"""Prompts whose answers PEFT computes, too: a wrong layer, scale or quantisation shows in each of them."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,15 @@ class Divergence:
     Attributes:
         divergence: mean KL divergence of the merged from the live model's next-token distributions, nats per token.
         divergence_max: the largest one of a single token.
+        reference_divergence: mean KL divergence of the live model here from the same one in transformers and PEFT, in
+            nats per token of the answers to `REFERENCE_PROMPTS` of the prompts.
         top1_agreement: share of the positions at which both prefer the same token.
         live_ids, merged_ids: the answer of each model to every prompt, without the end token.
     """
 
     divergence: float
     divergence_max: float
+    reference_divergence: float
     top1_agreement: float
     live_ids: tuple[tuple[int, ...], ...]
     merged_ids: tuple[tuple[int, ...], ...]
@@ -51,6 +58,8 @@ def compare(
     live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, max_tokens: int, ends: Sequence[int] = ()
 ) -> Divergence:
     """Compares the live model with the merged one, in the dtype that training and vLLM use on this processor.
+
+    The live one is itself compared with PEFT's on a few of the prompts.
 
     Only one model is in memory at a time; of the live one, the dequantised weights are kept while it answers.
 
@@ -73,13 +82,17 @@ def compare(
         live_ids = decoding.answers(model)
         batches = micro_batches([_answered(*pair) for pair in zip(prompts, live_ids, strict=True)], _TOKENS_AT_ONCE)
         expected = _logits(model, batches, workers)
+        sample = [_answered(*pair) for pair in zip(prompts, live_ids, strict=True)][:REFERENCE_PROMPTS]
+        ours = _logits(model, [pack([row]) for row in sample], workers)
         del model
+        from_reference, _ = distances(reference_logits(live, sample, dtype), ours)
         model = decoder.load(merged, dtype, attention_name=attention.GROUPED)
         merged_ids = decoding.answers(model)
         kl, agree = distances(expected, _logits(model, batches, workers))
     return Divergence(
         divergence=kl.mean().item(),
         divergence_max=kl.max().item(),
+        reference_divergence=from_reference.mean().item(),
         top1_agreement=agree.float().mean().item(),
         live_ids=decoding.without_stops(live_ids),
         merged_ids=decoding.without_stops(merged_ids),

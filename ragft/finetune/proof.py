@@ -1,8 +1,9 @@
 """Proves that the model which will be served answers like the one that was trained.
 
 Three models answer the same held-out prompts: the live one (base and adapter), the merged one, and the merged one in
-vLLM. Compared are next-token distributions, token ids of the prompts, and the form of the answers; not their texts,
-which differ between kernels in bfloat16 wherever two tokens are nearly as likely.
+vLLM. Some of the live one's answers are computed by PEFT, too. Compared are next-token distributions, token ids of the
+prompts, and the form of the answers; not their texts, which differ between kernels in bfloat16 wherever two tokens are
+nearly as likely.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ LOADED_BESIDE_BYTES = 2 * 2**30
 """Weights up to this size are loaded into vLLM while the other two models answer; of larger ones there is never a third
 copy in memory."""
 
+FORMAT = 2
+"""Raise this when proofs get other figures: models are then merged and proven again."""
+
 _ANSWERS = "proof.jsonl"
-_MEASURES = ("divergence", "divergence_max", "top1_agreement")
+_MEASURES = ("divergence", "divergence_max", "reference_divergence", "top1_agreement")
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,13 @@ class Proof:
         try:
             lines = (model.folder / _ANSWERS).read_bytes().splitlines()
             prompts = tuple(ProvenPrompt(**json.loads(line)) for line in lines)
-        except (OSError, ValueError, TypeError) as error:
+            measures = {name: model.figures[name] for name in _MEASURES}
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise RagftError(
                 f"The proof of the model in {model.folder} cannot be read ({_ANSWERS}: {type(error).__name__}): delete "
                 "that folder, and merge again."
             ) from error
-        return cls(model.figures["version"], {name: model.figures[name] for name in _MEASURES}, prompts)
+        return cls(model.figures["version"], measures, prompts)
 
 
 def prove(
@@ -154,6 +159,12 @@ async def _served(engine: Engine, conversations: Sequence[Sequence[Message]], ma
 
 def check_proof(figures: dict[str, Any], limits: MergeSection) -> None:
     """Refuses a merge whose figures are beyond the limits; the RagftError names figure, limit and what to do."""
+    if not figures["reference_divergence"] <= limits.max_divergence:
+        raise RagftError(
+            f"Base and adapter answer differently here than in PEFT, by {figures['reference_divergence']:.4f} nats per "
+            f"token, more than merge.max_divergence = {limits.max_divergence}: the adapter asks for something that is "
+            "not supported, or was trained on weights of another format (finetune.method)."
+        )
     if not figures["divergence"] <= limits.max_divergence:  # written so that NaN is refused
         raise RagftError(
             f"The merged model diverges from the live one by {figures['divergence']:.4f} nats per token, more than "

@@ -20,7 +20,6 @@ from ragft.stages.watching import Watching, rules_of_selection
 if TYPE_CHECKING:
     from ragft.finetune.fast.trainer import TrainProgress
 
-CHECKPOINT = "checkpoint.safetensors"
 _TELLING_STEPS = 50
 """Trainings of fewer steps are over before their estimate would have been worth its time."""
 
@@ -78,14 +77,9 @@ def _finetune(app: Application) -> Artifact:
                     progress=progress, evaluate=watching.asked, say=app.reporter.say,
                 )  # fmt: skip
             figures = watching.finish({key: value for key, value in asdict(report).items() if key != "adapter"})
-        if report.rows_left_out:
-            app.reporter.say(
-                f"{report.rows_left_out} of {len(train_rows)} rows were dropped: they are longer than "
-                "finetune.max_seq_length."
-            )
         replace(lineage, backend=report.backend).write(report.adapter)
-        for of_the_run in (CHECKPOINT, "initial.safetensors"):
-            (folder / of_the_run).unlink(missing_ok=True)
+        for of_the_run in (*folder.glob("checkpoint*"), folder / "initial.safetensors"):
+            of_the_run.unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
         return_free_memory()
         return figures
@@ -98,8 +92,10 @@ def _finetune(app: Application) -> Artifact:
 
 def _tell_estimate(app: Application, folder: Path, rows: int) -> None:
     """Says how long a training will take that begins and is worth the question."""
+    from ragft.finetune.fast.checkpoint import LATEST
+
     settings = app.config.finetune
-    if settings.epochs * rows / settings.batch_size > _TELLING_STEPS and not (folder / CHECKPOINT).exists():
+    if settings.epochs * rows / settings.batch_size > _TELLING_STEPS and not (folder / LATEST).exists():
         from ragft.stages.estimates import estimate
 
         app.reporter.say(f"Training: {estimate(app).sentence()}")

@@ -1,7 +1,7 @@
 """What decides the output of each stage: its configuration keys, its packages, and the stages before it.
 
 An input is what can change the output, and nothing else. Contents of files are inputs that the stages add themselves.
-Where things run (devices, threads, sizes of caches, addresses) decides nothing.
+Where things run (devices, threads, sizes of caches and of micro-batches, addresses) decides nothing.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ MIX = Stage(
 
 ADAPTER = Stage(
     "adapter", "adapters",
-    keys=("finetune", "seed"), without=("finetune.threads", "finetune.tracker", "finetune.track_answers"),
+    keys=("finetune", "seed"),
+    without=("finetune.threads", "finetune.token_budget", "finetune.tracker", "finetune.track_answers"),
     content=("model.base", *_TEMPLATE),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip

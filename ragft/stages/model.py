@@ -46,7 +46,7 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
     Raises:
         RagftError: the proof failed; the model is not deployed.
     """
-    from ragft.finetune.proof import Proof, check_proof
+    from ragft.finetune.proof import FORMAT, Proof, check_proof
 
     if not adapters:
         refuse_unserved(app)
@@ -100,6 +100,7 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
         "quantised": lineage.quantisation,
         "template": lineage.template,
         "mix": mix(app).fingerprint,
+        "proof": FORMAT,
     }
     parents = {"adapter": folder.parent.name} if own or len(folders) > 1 else {}
     model = app.build(Inputs((MODEL,), inputs, parents), work)

@@ -6,30 +6,22 @@ What is written here loads with `peft.PeftModel.from_pretrained`, and LoRA adapt
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ragft.console import counted
 from ragft.errors import RagftError
 from ragft.finetune.fast.lora import LoraDelta, attach, target_linears
+from ragft.finetune.fast.plain_lora import CONFIG, PlainLora, read_plain_lora
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-# Settings under which an adapter is more than y + scale · B A x, with the values that mean "not used".
-_BEYOND_PLAIN: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"), (None, False)),
-    **dict.fromkeys(("modules_to_save", "layer_replication", "target_parameters"), (None, [])),
-    "alpha_pattern": (None, {}),
-    "trainable_token_indices": (None, [], {}),
-    "bias": (None, "none"),
-    # Other initialisations change the base weights, so that the adapter does not fit the unchanged ones.
-    "init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal"),
-}
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def save_adapter(matrices: Mapping[str, Tensor], folder: Path, base_name: str, *, rank: int, alpha: float) -> None:
@@ -53,61 +45,73 @@ def load_adapter(model: nn.Module, folder: Path, *, quantise: bool, cache: bool 
     """Attaches the adapter in `folder` to a plain model, in place; see `ragft.finetune.fast.lora.attach`.
 
     Raises:
-        RagftError: the adapter is not plain LoRA, or does not fit the model.
+        RagftError: the adapter is not plain LoRA, does not fit the model, or changes other layers than it promises.
     """
-    adapter, linears = read_adapter(folder), target_linears(model)
+    config, linears = read_plain_lora(folder), target_linears(model)
+    adapter = _read_deltas(folder, config)
     for name, delta in adapter.items():
         wanted = (delta.B.shape[0], delta.A.shape[1])
-        here = tuple(linears[name].weight.shape) if name in linears else "no linear layer"
+        here = tuple(linears[name].weight.shape) if name in linears else "no linear layer that can be adapted"
         if here != wanted:
             raise RagftError(
                 f"The adapter in {folder} does not fit this model: it changes {name!r} as {wanted}, which is {here} "
                 "here; use the base model that it was trained on."
             )
+    promised = config.changed((name for name, _ in model.named_modules()), linears)
+    for names, what in (
+        (promised - adapter.keys(), f"{WEIGHTS} holds no matrices of {{}}, which {CONFIG} says it changes"),
+        (adapter.keys() - promised, f"{WEIGHTS} holds matrices of {{}}, which {CONFIG} leaves out"),
+    ):
+        if names:
+            raise RagftError(f"The adapter in {folder} is damaged: {what.format(_listed(names))}; restore it.")
     attach(model, adapter, quantise=quantise, cache=cache)
 
 
 def read_adapter(folder: Path) -> dict[str, LoraDelta]:
+    """The deltas of the plain LoRA adapter in `folder`, by the name of the layer that they change.
+
+    Raises:
+        RagftError: the adapter is not plain LoRA, or is damaged.
+    """
+    return _read_deltas(folder, read_plain_lora(folder))
+
+
+def _listed(names: Collection[str]) -> str:
+    first, *others = sorted(names)
+    return f"{first!r}" + (f" and {counted(len(others), 'other layer')}" if others else "")
+
+
+def _read_deltas(folder: Path, config: PlainLora) -> dict[str, LoraDelta]:
     """The deltas in `folder` by the name of the layer that they change."""
-    config = _plain_config(folder)
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise RagftError(f"The adapter in {folder} has no readable {WEIGHTS}: {error}") from None
-    adapter: dict[str, LoraDelta] = {}
-    for key in sorted(tensors):
+    pairs = dict[str, dict[str, Tensor]]()
+    for key, tensor in sorted(tensors.items()):
         name, _, ending = key.removeprefix(_PREFIX).rpartition(".lora_")
         if not key.startswith(_PREFIX) or ending not in ("A.weight", "B.weight"):
             raise RagftError(f"The adapter in {folder} is not plain LoRA: it holds {key!r}; train one with LoRA alone.")
-        if ending == "B.weight":
-            continue
-        A, B = tensors[key].float(), tensors.get(f"{_PREFIX}{name}.lora_B.weight")
-        if B is None or A.ndim != 2 or B.ndim != 2 or B.shape[1] != A.shape[0]:
-            raise RagftError(
-                f"The adapter in {folder} is damaged: A of {name!r} has the shape {tuple(A.shape)}, and B "
-                f"{'is missing' if B is None else f'has {tuple(B.shape)}'}."
-            )
-        rank = A.shape[0]
-        scale = float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-        adapter[name] = LoraDelta(A, B.float(), scale)
-    if not adapter:
+        if tensor.dtype not in _DTYPES:
+            raise RagftError(f"The adapter in {folder} is not plain LoRA: {key!r} is in {tensor.dtype}.")
+        if not tensor.isfinite().all():
+            raise RagftError(f"The adapter in {folder} is damaged: {key!r} holds values that are not finite.")
+        pairs.setdefault(name, {})[ending[0]] = tensor.float()
+    if not pairs:
         raise RagftError(f"The adapter in {folder} is empty: {WEIGHTS} holds no LoRA matrices.")
-    return adapter
+    return {name: _delta(folder, config, name, pair) for name, pair in pairs.items()}
 
 
-def _plain_config(folder: Path) -> dict[str, Any]:
-    """The adapter's configuration, if it describes plain LoRA."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RagftError(f"{folder} holds no adapter in PEFT's format: {CONFIG}: {error}") from None
-    kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind != "LORA":
-        raise RagftError(f"The adapter in {folder} is of the kind {kind!r}; only LoRA adapters can be used here.")
-    for key, unused in _BEYOND_PLAIN.items():
-        if config.get(key) not in unused:
-            raise RagftError(
-                f"The adapter in {folder} is not plain LoRA: its {CONFIG} sets {key} to {config[key]!r}; train one "
-                "without it."
-            )
-    return config
+def _delta(folder: Path, config: PlainLora, name: str, pair: Mapping[str, Tensor]) -> LoraDelta:
+    """One layer's delta, whose matrices must have the rank that the configuration says."""
+    rank, scale = config.shape(name)
+    if pair.keys() == {"A", "B"}:
+        A, B = pair["A"], pair["B"]
+        if A.ndim == B.ndim == 2 and A.shape[0] == B.shape[1] == rank:
+            return LoraDelta(A, B, scale)
+    shapes = (
+        f"{letter} {'has ' + str(tuple(pair[letter].shape)) if letter in pair else 'is missing'}" for letter in "AB"
+    )
+    raise RagftError(
+        f"The adapter in {folder} is damaged: of {name!r}, {' and '.join(shapes)}, where {CONFIG} says rank {rank}."
+    )

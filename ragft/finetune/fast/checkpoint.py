@@ -1,12 +1,14 @@
 """The state of a training run on disk: one safetensors file, replaced atomically, no pickle.
 
 It holds all that decides the rest of a run (adapters, AdamW's moments and step count, torch's random state, the best
-adapters so far and the counters), so that a resumed run ends with the same bits as an undisturbed one.
+adapters so far and the counters), so that a resumed run ends with the same bits as an undisturbed one, and a hash of
+all that, so that damage is noticed. The one before it is kept as a second chance.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,27 +22,47 @@ from index.durable import write_file
 from ragft.finetune.fast.batching import Rows
 
 # Raise this when a run's arithmetic or the file's layout changes: runs then ignore older checkpoints and start over.
-FORMAT = 2
+FORMAT = 3
+
+LATEST, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
 
 
-def fingerprint(model_folder: Path, rows: Rows, validation: Rows, about: dict[str, Any]) -> str:
-    """Hash of everything that decides a run: base weights, rows in their order, and `about` (settings, seed, dtype)."""
-    digest = blake3(json.dumps({"format": FORMAT, **about}, sort_keys=True).encode())
+def identity(model_folder: Path, rows: Rows, validation: Rows, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that decides a run, by names that a person knows: JSON values, contents as hashes.
+
+    Args:
+        about: settings, seed and dtype.
+    """
+    weights = blake3()
     for path in sorted([*model_folder.glob("*.safetensors"), model_folder / "config.json"]):
-        digest.update(blake3(max_threads=blake3.AUTO).update_mmap(path).digest())
-    for part in (rows, validation):
-        digest.update(json.dumps([(row.ids, row.trained) for row in part]).encode())
-    return digest.hexdigest()
+        weights.update(blake3(max_threads=blake3.AUTO).update_mmap(path).digest())
+
+    def content(part: Rows) -> str:
+        return blake3(json.dumps([(row.ids, row.trained) for row in part]).encode()).hexdigest()
+
+    contents = {"the base model": weights.hexdigest(), "the training rows": content(rows)}
+    return {"the checkpoint's format": FORMAT, **contents, "the validation rows": content(validation), **about}
+
+
+def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What tells two runs apart, in words: settings with both values, contents by their names."""
+    found = []
+    for name in [*now, *(kept.keys() - now.keys())]:
+        before, after = kept.get(name), now.get(name)
+        if before != after:
+            found.append(name if name.startswith("the ") else f"{name} (it was {before}, now {after})")
+    return ", ".join(found)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The checkpoint of the run with the fingerprint `run`, whose AdamW is over `parameters`."""
+    """The checkpoint in `folder` of the run that `run` identifies, whose AdamW is over `parameters`."""
 
-    path: Path
-    run: str
+    folder: Path
+    run: Mapping[str, Any]
     parameters: dict[str, torch.nn.Parameter]
     optimizer: torch.optim.Optimizer
+    say: Callable[[str], None]
 
     def write(self, state: dict[str, Any], best: dict[str, torch.Tensor]) -> None:
         """Writes the run as it is, its counters as JSON values, and its best adapters so far, by name."""
@@ -51,21 +73,50 @@ class Checkpoint:
                 tensors[f"{key}:{name}"] = value
         for name, value in best.items():
             tensors[f"best:{name}"] = value
-        write_file(self.path, save(tensors, metadata={"fingerprint": self.run, "state": json.dumps(state)}))
+        about = {"run": json.dumps(self.run), "state": json.dumps(state)}
+        data = save(tensors, metadata={**about, "content": _content(about, tensors)})
+        latest = self.folder / LATEST
+        if latest.exists():
+            latest.replace(self.folder / PREVIOUS)
+        write_file(latest, data)
 
     def restore(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
         """Restores parameters, optimiser and random state; returns what else `write` was given.
 
-        None if there is no checkpoint, it is unreadable, or it belongs to another run: the caller then starts over.
+        Returns None where there is nothing to go on from, and says why if there is a checkpoint that is damaged or
+        belongs to another run: the caller then starts over.
         """
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                about = file.metadata() or {}
-                if about.get("fingerprint") != self.run:
-                    return None
-                tensors = {key: file.get_tensor(key) for key in list(file.keys())}
-        except (OSError, SafetensorError):
-            return None
+        for path in (self.folder / LATEST, self.folder / PREVIOUS):
+            if not path.exists():
+                continue
+            kept = _run_of(path)
+            if kept is not None and kept != self.run:
+                self.say(
+                    f"The checkpoint in {self.folder} is of another training, which differs in "
+                    f"{differences(kept, self.run)}: training starts at step 1 and replaces it."
+                )
+                return None
+            found = None if kept is None else _read(path)
+            if found is not None:
+                state, tensors = found
+                self.say(f"Training resumes after step {state['step']}, from its checkpoint.")
+                return state, self._put_back(tensors)
+            self.say(f"The checkpoint {path} is damaged and cannot be resumed from: what was before it is taken.")
+        self._say_others()
+        return None
+
+    def _say_others(self) -> None:
+        """Names interrupted trainings beside this one, which someone may have expected to be continued."""
+        for path in sorted(self.folder.parent.glob(f"*/{LATEST}")):
+            kept = _run_of(path)
+            if path.parent != self.folder and kept is not None:
+                self.say(
+                    f"Training starts at step 1: the interrupted one in {path.parent} differs in "
+                    f"{differences(kept, self.run) or 'what it was made for'}, and stays."
+                )
+
+    def _put_back(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Restores all that this run computes with, and returns the best adapters."""
         best: dict[str, torch.Tensor] = {}
         for key, tensor in tensors.items():
             kind, _, name = key.partition(":")
@@ -77,4 +128,38 @@ class Checkpoint:
                 best[name] = tensor
             else:
                 self.optimizer.state[self.parameters[name]][kind] = tensor
-        return json.loads(about["state"]), best
+        return best
+
+
+def _content(about: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
+    """Hash of a checkpoint's values."""
+    digest = blake3(json.dumps([about["run"], about["state"]]).encode(), max_threads=blake3.AUTO)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _run_of(path: Path) -> dict[str, Any] | None:
+    """The identity of the run that a checkpoint belongs to; None if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+        # Earlier formats had one hash of everything.
+        kept = json.loads(about["run"]) if "run" in about else {"the checkpoint's format": None}
+    except (OSError, SafetensorError, ValueError):
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
+    """State and tensors of a checkpoint, if they are as they were written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in list(file.keys())}
+        if _content(about, tensors) != about["content"]:
+            return None
+        return json.loads(about["state"]), tensors
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return None

@@ -23,7 +23,12 @@ from ragft.finetune.base import check_ids
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import save_adapter
 from ragft.finetune.fast.batching import Rows, epoch_batches, micro_batches, shares, trained_tokens
-from ragft.finetune.fast.checkpoint import Checkpoint, fingerprint
+from ragft.finetune.fast.checkpoint import Checkpoint, identity
+from ragft.finetune.fast.faults import (
+    check_step_finite,
+    check_validation_finite,
+    told_out_of_memory,
+)
 from ragft.finetune.fast.lora import attach, compute_in, initial_adapter, matrices, target_linears
 from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.fast.probe import load_for_training
@@ -50,6 +55,10 @@ class Batch(Protocol):
     @property
     def targets(self) -> torch.Tensor:
         """(K,) int64: the tokens that the loss is taken over."""
+
+
+_ONLY_BITS = {"threads", "token_budget", "tracker", "track_answers"}
+"""Settings that change the last bits of a run at most, and not what it is: they may differ after an interruption."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +182,8 @@ def train(
     folder: Path,
     progress: Callable[[TrainProgress], None] | None = None,
     evaluate: Evaluate | None = None,
-    kind: type[Run] | None = None,
+    say: Callable[[str], None] | None = None,
+    back_end: type[Run] | None = None,
 ) -> TrainReport:
     """Trains an adapter, resuming by itself when `folder` holds a checkpoint of the same run.
 
@@ -182,38 +192,48 @@ def train(
             never truncated.
         validation_rows: rows that decide which adapter is best; without any, the last one is.
         seed: seeds the adapter's initial values and the order of the rows.
-        folder: receives `checkpoint.safetensors` while training and `adapter/` at the end. A checkpoint of
-            other rows, settings, seed or base weights is replaced.
+        folder: receives checkpoints while training, and `adapter/` at the end. A checkpoint of other rows, settings,
+            seed or base weights is replaced.
         progress: called after each optimiser step; an exception from it ends the run, which can be resumed.
         evaluate: called with the live model at each validation; returns metrics, of which `settings.select` may name
             the one that decides which adapter is best. It must leave the model and torch's random state as they were.
-        kind: the run of another back end; None: of this one.
+        say: called with a sentence on rows that are left out, and on what is resumed or replaced.
+        back_end: the run of another back end; None: of this one.
 
     Raises:
-        RagftError: no usable training row, a base model that the fast back end cannot train, or a loss that is not
-            finite.
+        RagftError: no usable training row, a base model that the fast back end cannot train, a loss that is not
+            finite, or memory that ran out.
     """
+    say = say or _unheard
     rows, validation = _usable(train_rows, settings.max_seq_length), _usable(validation_rows, settings.max_seq_length)
     if not rows:
         raise RagftError(
             f"None of the {len(train_rows)} training rows can be used: each is longer than finetune.max_seq_length = "
             f"{settings.max_seq_length} tokens or has no answer to train on; raise it or check the data."
         )
+    for kind, given, used in (("training", train_rows, rows), ("validation", validation_rows, validation)):
+        if len(used) < len(given):
+            say(_left_out(kind, given, settings.max_seq_length))
     if settings.select != "loss" and not (evaluate and validation):
         raise RagftError(
             f"finetune.select = {settings.select} needs validation rows whose answers are scored, and there are none: "
             "raise data.split.validation_share, or set finetune.select to loss."
         )
+    if not validation:
+        say(
+            "No validation rows are left: the last adapter is kept, and nothing tells whether an earlier one is better."
+        )
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    run = (kind or Run)(model_folder, rows, validation, settings, seed, folder, evaluate)
+    with told_out_of_memory("Loading the base model", settings):
+        run = (back_end or Run)(model_folder, rows, validation, settings, seed, folder, evaluate, say)
     try:
         while not run.finished:
             entry = run.advance()
             if progress is not None:
                 progress(entry)
     finally:
-        run.workers.close()
+        run.close()
     return run.report(len(train_rows) - len(rows), len(validation_rows) - len(validation))
 
 
@@ -236,10 +256,10 @@ class Run:
 
     def __init__(
         self, model_folder: Path, rows: Rows, validation: Rows, settings: FinetuneSection, seed: int, folder: Path,
-        evaluate: Evaluate | None,
+        evaluate: Evaluate | None, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.rows, self.settings, self.seed, self.folder = rows, settings, seed, folder
-        self.evaluate, self.gradient_norm = evaluate, 0.0
+        self.evaluate = evaluate
         self.base_name = str(model_folder)
         self.alpha = settings.alpha if settings.alpha is not None else 2.0 * settings.rank
         self.steps_per_epoch = math.ceil(len(rows) / settings.batch_size)
@@ -255,17 +275,19 @@ class Run:
         )
         self.workers = OneThreadWorkers(torch.get_num_threads() if self.parallel else 1, min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
-        # The number of threads changes the last bits, not the run: it may differ after an interruption, as may the
-        # tracker.
+        values = settings.model_dump(mode="json", exclude=_ONLY_BITS)
         about = {
-            "settings": settings.model_dump(exclude={"threads", "tracker", "track_answers"}),
+            **{f"finetune.{key}": value for key, value in values.items()},
             "seed": seed,
             "dtype": str(self.dtype),
-            "backend": self.backend,
+            "the back end": self.backend,
         }
-        run = fingerprint(model_folder, rows, validation, about)
-        self.checkpoint = Checkpoint(folder / "checkpoint.safetensors", run, self.parameters, self.optimizer)
+        run = identity(model_folder, rows, validation, about)
+        self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say)
         self._resume()
+
+    def close(self) -> None:
+        self.workers.close()
 
     def _adapted_model(self, model_folder: Path, validation: Rows) -> torch.nn.Module:
         """The base model with fresh adapters on its linear layers."""
@@ -317,11 +339,15 @@ class Run:
         start = time.monotonic()
         state = self.state
         rate = learning_rate(self.settings, state.step, self.steps)
-        loss = self._step(rate)
+        with told_out_of_memory(f"Step {state.step + 1} of {self.steps}", self.settings):
+            loss, norm = self._step(rate)
         if state.step % STEPS_BETWEEN_RETURNS == 0:
             return_free_memory()
         state.step_seconds += time.monotonic() - start
-        validation = self._validate(rate) if state.step in self.validate_at else None
+        validation: float | None = None
+        if state.step in self.validate_at:
+            with told_out_of_memory(f"The validation after step {state.step}", self.settings):
+                validation = self._validate(rate)
         state.seconds += time.monotonic() - start
         if state.step in self.validate_at or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             saving = time.monotonic()
@@ -330,10 +356,10 @@ class Run:
             state.seconds += self.saved - saving
         metrics = state.history[-1].metrics if state.step in self.validate_at else {}
         speed = state.tokens / state.step_seconds
-        return TrainProgress(state.step, self.steps, loss, validation, speed, rate, self.gradient_norm, metrics)
+        return TrainProgress(state.step, self.steps, loss, validation, speed, rate, norm, metrics)
 
-    def _step(self, rate: float) -> float:
-        """One step of AdamW with the gradient of a batch, summed over its micro-batches; returns the mean loss."""
+    def _step(self, rate: float) -> tuple[float, float]:
+        """One step of AdamW with the gradient of a batch, summed over its micro-batches: mean loss, gradient's norm."""
         state = self.state
         epoch, number = divmod(state.step, self.steps_per_epoch)
         order = epoch_batches(len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch)
@@ -345,9 +371,8 @@ class Run:
             for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
                 scaled = gradient / trained
                 parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
-        self.gradient_norm = norm.item()
-        self._check_finite(state.step + 1, total, self.gradient_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm).item()
+        check_step_finite(state.step + 1, self.steps, total, norm, self.settings, len(rows))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         self.optimizer.step()
@@ -357,14 +382,7 @@ class Run:
         state.trained_tokens += trained
         state.recent_loss += total
         state.recent_tokens += trained
-        return total / trained
-
-    def _check_finite(self, step: int, *values: float) -> None:
-        if not all(map(math.isfinite, values)):
-            raise RagftError(
-                f"Training diverged at step {step} of {self.steps}: the loss or its gradient is not finite; lower "
-                f"finetune.learning_rate (it is {self.settings.learning_rate:g})."
-            )
+        return total / trained, norm
 
     def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
         """Summed loss of some rows and its gradient with respect to the adapters, in the order of `parameters`.
@@ -391,9 +409,9 @@ class Run:
         state.recent_loss, state.recent_tokens = 0.0, 0
         validation: float | None = None
         if self.validation:
-            total = sum(self.workers.map(self._loss, self.validation))
-            self._check_finite(state.step, total)
-            validation = total / sum(len(batch.targets) for batch in self.validation)
+            losses = self.workers.map(self._loss, self.validation)
+            check_validation_finite(state.step, self.steps, losses, train_loss, self.settings.learning_rate)
+            validation = sum(losses) / sum(len(batch.targets) for batch in self.validation)
         metrics = dict(self.evaluate(self.model)) if self.evaluate else {}
         state.history.append(HistoryEntry(state.step, train_loss, validation, rate, metrics))
         if state.worse == 0:
@@ -438,3 +456,16 @@ def learning_rate(settings: FinetuneSection, step: int, steps: int) -> float:
 
 def _usable(rows: Rows, max_seq_length: int) -> Rows:
     return [row for row in rows if len(row.ids) <= max_seq_length and trained_tokens(row) > 0]
+
+
+def _left_out(kind: str, rows: Rows, max_seq_length: int) -> str:
+    """How many rows of a kind cannot be used, and why."""
+    long = sum(len(row.ids) > max_seq_length for row in rows)
+    mute = sum(len(row.ids) <= max_seq_length and trained_tokens(row) == 0 for row in rows)
+    reasons = {f"{long} longer than finetune.max_seq_length = {max_seq_length} tokens": long}
+    reasons[f"{mute} without an answer to train on"] = mute
+    why = " and ".join(reason for reason, count in reasons.items() if count)
+    return f"{long + mute} of {len(rows)} {kind} rows are left out: {why}."
+
+
+def _unheard(sentence: str) -> None: ...

@@ -45,6 +45,7 @@ def compare(
         divergence=kl.mean().item(),
         divergence_max=kl.max().item(),
         top1_agreement=agree.float().mean().item(),
+        reference_divergence=0.0,  # the live model is PEFT's own here
         live_ids=_without(live_ids, stops),
         merged_ids=_without(merged_ids, stops),
     )

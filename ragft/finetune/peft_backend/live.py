@@ -11,7 +11,8 @@ from torch import nn
 
 from ragft.errors import RagftError
 from ragft.finetune.fast import decoder
-from ragft.finetune.fast.adapter import CONFIG, WEIGHTS
+from ragft.finetune.fast.adapter import WEIGHTS
+from ragft.finetune.fast.plain_lora import CONFIG
 from ragft.finetune.lineage import LiveModel
 from ragft.finetune.peft_backend.attach import quantise
 from ragft.finetune.peft_backend.weights import KIND, load_weights

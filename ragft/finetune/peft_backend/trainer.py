@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ragft.finetune.fast import decoder
 from ragft.finetune.fast import trainer as fast
 from ragft.finetune.fast.adapter import save_adapter
 from ragft.finetune.fast.batching import Rows
-from ragft.finetune.fast.checkpoint import fingerprint
+from ragft.finetune.fast.checkpoint import identity
 from ragft.finetune.methods import METHODS
 from ragft.finetune.peft_backend.attach import (
     SHIFTS_BASE,
@@ -63,7 +64,7 @@ def train(
     Raises:
         RagftError: as there, or the method is not possible for this architecture.
     """
-    return fast.train(model_folder, train_rows, validation_rows, settings, kind=PeftRun, **others)
+    return fast.train(model_folder, train_rows, validation_rows, settings, back_end=PeftRun, **others)
 
 
 class PeftRun(fast.Run):
@@ -114,7 +115,8 @@ class PeftRun(fast.Run):
     def _first_factors(self, model_folder: Path) -> dict[str, torch.Tensor]:
         """The part of the weights that the adapters begin as; that of the first start, where there was one."""
         about = {"initial": self.settings.model_dump(include={"method", "rank", "alpha", "target_modules", "layers"})}
-        run, path = fingerprint(model_folder, [], [], about), self.folder / INITIAL
+        run = json.dumps(identity(model_folder, [], [], about), sort_keys=True)
+        path = self.folder / INITIAL
         try:
             with safe_open(path, framework="pt") as file:
                 if (file.metadata() or {}).get("fingerprint") == run:

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ragft.errors import RagftError
-from ragft.finetune.fast.adapter import CONFIG, WEIGHTS
+from ragft.finetune.fast.adapter import WEIGHTS
+from ragft.finetune.fast.plain_lora import CONFIG
 
 KIND = "TRAINED_WEIGHTS"
 """Stands where PEFT's configurations name their kind of adapter."""

@@ -100,7 +100,8 @@ def peft_model() -> Callable[..., nn.Module]:
 
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
         torch.manual_seed(3)
-        config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **settings)
+        chosen = {"target_modules": "all-linear", **settings}
+        config = LoraConfig(r=4, lora_alpha=8, task_type="CAUSAL_LM", **chosen)
         wrapped = get_peft_model(model, config)
         for name, parameter in wrapped.named_parameters():
             if "lora_B" in name:

@@ -18,8 +18,8 @@ from ragft.prompts import Rendered
 
 def candidate(onto: Onto, **figures: Any) -> Candidate:
     good = {
-        "prompts": 10, "same_prompt_ids": 10, "divergence": 0.001, "format_valid_live": 1.0,
-        "format_valid_merged": 1.0, "format_valid_served": 1.0, "validation_loss": 2.0,
+        "prompts": 10, "same_prompt_ids": 10, "divergence": 0.001, "reference_divergence": 0.0,
+        "format_valid_live": 1.0, "format_valid_merged": 1.0, "format_valid_served": 1.0, "validation_loss": 2.0,
     }  # fmt: skip
     return Candidate(onto, Path(onto), Proof("v", {}, ()), {**good, **figures})
 

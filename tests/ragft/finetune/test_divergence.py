@@ -11,10 +11,11 @@ import torch
 
 from index.encoders.parallel import OneThreadWorkers
 from ragft.errors import RagftError
+from ragft.finetune import divergence
 from ragft.finetune.divergence import Greedy, compare
 from ragft.finetune.fast import attention, decoder
-from ragft.finetune.fast.adapter import save_adapter
-from ragft.finetune.fast.lora import initial_adapter
+from ragft.finetune.fast.adapter import load_adapter, save_adapter
+from ragft.finetune.fast.lora import adapted, initial_adapter
 from ragft.finetune.lineage import LiveModel
 from ragft.finetune.merge import merge
 from ragft.prompts import Rendered
@@ -29,6 +30,7 @@ def test_a_good_merge_is_told_from_a_bad_one(live: LiveModel, tmp_path: Path, ma
     unmerged = compare(live, live.base, prompts, max_tokens=8)
     assert good.divergence < 0.01 < unmerged.divergence
     assert good.divergence <= good.divergence_max
+    assert good.reference_divergence < 1e-3
     assert good.top1_agreement > unmerged.top1_agreement
     assert len(good.live_ids) == len(good.merged_ids) == 11
     assert good.live_ids == unmerged.live_ids
@@ -62,3 +64,20 @@ def test_a_prompt_is_answered_alone_as_among_others(model_folder: Path, make_row
 def test_a_proof_needs_prompts(live: LiveModel) -> None:
     with pytest.raises(RagftError, match="at least one"):
         compare(live, live.base, [], max_tokens=8)
+
+
+@pytest.mark.parametrize("mistake", ["quantisation", "scale"])
+def test_a_live_model_that_peft_answers_differently_is_noticed(
+    live: LiveModel, make_rows: Rows, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    prompts = [row.ids[:-6] for row in make_rows(3)]
+    right = compare(live, live.base, prompts, max_tokens=8).reference_divergence
+
+    def wrong(model: torch.nn.Module, folder: Path, *, quantise: bool, cache: bool) -> None:
+        load_adapter(model, folder, quantise=quantise and mistake != "quantisation", cache=cache)
+        if mistake == "scale":
+            for _, layer in adapted(model):
+                layer.scale /= 2
+
+    monkeypatch.setattr(divergence, "load_adapter", wrong)
+    assert compare(live, live.base, prompts, max_tokens=8).reference_divergence > 5 * right

@@ -40,7 +40,7 @@ def test_rows_that_training_drops_are_not_counted() -> None:
 
 
 def test_steps_are_timed_on_the_real_base(llama_folder: Path) -> None:
-    settings = FinetuneSection(batch_size=2, rank=2, threads=1)
+    settings = FinetuneSection(batch_size=2, rank=2, threads=1, max_seq_length=64)
     sizes = ModelSizes.of(llama_folder)
     before = sorted(llama_folder.iterdir())
     assert measured_rate(llama_folder, sizes, rows(6, 24), settings, seed=0) > 0

@@ -108,17 +108,22 @@ class Merging:
         monkeypatch.setattr(Application, "engine", lambda *_: None)
         monkeypatch.setattr(stage, "mix", lambda _: SimpleNamespace(fingerprint="mix1"))
         monkeypatch.setattr(stage, "rows", lambda *_: [])
-        monkeypatch.setattr("ragft.finetune.merge.merge", lambda live, *_, **__: self.lives.append(live))
+        monkeypatch.setattr("ragft.finetune.merge.merge", self._merge)
+        monkeypatch.setattr(stage, "card_of", lambda *_: "a card")
         monkeypatch.setattr("ragft.finetune.proof.prove", self._prove)
+
+    def _merge(self, live: LiveModel, folder: Path, **_: object) -> None:
+        folder.mkdir(parents=True)
+        self.lives.append(live)
 
     def _prove(self, live: LiveModel, *_: object, **__: object) -> Proof:
         self.lives.append(live)
-        measures = {"divergence": 0.0, "divergence_max": 0.0, "top1_agreement": 1.0}
+        measures = {"divergence": 0.0, "divergence_max": 0.0, "reference_divergence": 0.0, "top1_agreement": 1.0}
         return Proof("version1", measures, (ProvenPrompt("a", "a", "a", True),))
 
     def run(self) -> dict[str, Any]:
         """Merges the adapter; returns the manifest of the model."""
-        return stage.merge(self.app, self.adapter)[0].manifest
+        return stage.merge(self.app, [self.adapter])[0].manifest
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
@@ -171,7 +176,8 @@ def test_an_adapter_says_which_back_end_trained_it(
     llama_folder: Path, make_rows: Callable[..., list[Rendered]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     method: str, backend: str, said: int,
 ) -> None:  # fmt: skip
-    config = {"name": "desk", "workspace": str(tmp_path / "out"), "finetune": {"method": method, "max_seq_length": 64}}
+    settings = {"method": method, "max_seq_length": 64, "eval_samples": 0}
+    config = {"name": "desk", "workspace": str(tmp_path / "out"), "finetune": settings}
     app = Application(Config.model_validate(config), Quiet())
     app.base, app.base_hash, app.tokenizer = llama_folder, "base1", TOKENIZER
     monkeypatch.setattr(training, "mix", lambda app: SimpleNamespace(fingerprint="mix1"))
@@ -179,6 +185,8 @@ def test_an_adapter_says_which_back_end_trained_it(
     artifact = training.finetune(app)
     lineage = TrainedOn.read(artifact.folder / "adapter")
     assert lineage is not None and lineage.backend == artifact.figures["backend"] == backend
-    assert sorted(path.name for path in artifact.folder.iterdir()) == ["adapter", "manifest.json"]
+    assert sorted(path.name for path in artifact.folder.iterdir()) == [
+        "adapter", "manifest.json", "steps.jsonl", "training.html"
+    ]  # fmt: skip
     reporter: Any = app.reporter
     assert len([line for line in reporter.said if "cannot be served" in line]) == said

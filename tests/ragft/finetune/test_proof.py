@@ -26,7 +26,7 @@ from ragft.finetune.merge import merge
 from ragft.finetune.proof import Proof, ProvenPrompt, check_proof, prove
 from ragft.prompts import Message, render_prompt
 
-MEASURES = {"divergence": 0.001, "divergence_max": 0.01, "top1_agreement": 0.99}
+MEASURES = {"divergence": 0.001, "divergence_max": 0.01, "reference_divergence": 0.002, "top1_agreement": 0.99}
 RULES = AnswerSection(format=r"\d+ \[1\]")
 LIMITS = MergeSection()
 GOOD = {
@@ -53,12 +53,24 @@ def test_a_good_proof_is_accepted() -> None:
         ({"divergence": 0.03}, r"diverges .* by 0\.0300 nats .*merge\.max_divergence = 0\.02; merge onto"),
         ({"divergence": float("nan")}, r"diverges .* by nan nats"),
         ({"divergence": float("inf")}, r"diverges .* by inf nats"),
+        ({"reference_divergence": 0.03}, r"than in PEFT, by 0\.0300 nats .*merge\.max_divergence = 0\.02"),
+        ({"reference_divergence": float("nan")}, r"than in PEFT, by nan nats"),
         ({"same_prompt_ids": 48}, "vLLM renders 2 of 50 prompts to other token ids"),
         ({"format_valid_merged": 0.9}, r"The merged model answers 90% .* 100%.*merge\.max_format_loss = 0\.02"),
         ({"format_valid_served": 0.9}, r"The served model answers 90% .* 100%"),
         ({"format_valid_served": float("nan")}, "The served model answers nan%"),
     ],
-    ids=["divergence", "divergence NaN", "divergence infinite", "prompt ids", "merged", "served", "served NaN"],
+    ids=[
+        "divergence",
+        "divergence NaN",
+        "divergence infinite",
+        "PEFT",
+        "PEFT NaN",
+        "prompt ids",
+        "merged",
+        "served",
+        "served NaN",
+    ],
 )
 def test_each_figure_beyond_its_limit_is_refused(figures: dict[str, float], message: str) -> None:
     with pytest.raises(RagftError, match=message):
@@ -80,7 +92,10 @@ def test_a_model_in_better_form_than_the_live_one_is_accepted() -> None:
 
 @given(divergence=st.floats(0, 1), limit=st.floats(1e-6, 1))
 def test_a_divergence_is_accepted_up_to_its_limit(divergence: float, limit: float) -> None:
-    figures, limits = {**GOOD, "divergence": divergence}, MergeSection(max_divergence=limit)
+    figures, limits = (
+        {**GOOD, "divergence": divergence, "reference_divergence": 0.0},
+        MergeSection(max_divergence=limit),
+    )
     if divergence <= limit:
         check_proof(figures, limits)
     else:

@@ -38,7 +38,15 @@ def test_an_adapter_written_here_answers_the_same_in_peft(model_folder: Path, ad
     assert not torch.allclose(before, _logits(ours, ids), atol=1e-2)
 
 
-@pytest.mark.parametrize("settings", [{}, {"use_rslora": True}, {"rank_pattern": {"q_proj": 2}}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"use_rslora": True},
+        {"rank_pattern": {"q_proj": 2}},
+        {"alpha_pattern": {"v_proj": 3}, "layers_to_transform": [1], "target_modules": ["v_proj", "up_proj"]},
+    ],
+)
 def test_an_adapter_that_peft_wrote_answers_the_same_here(
     llama_folder: Path, peft_model: Adapt, tmp_path: Path, settings: dict[str, object]
 ) -> None:
@@ -79,7 +87,25 @@ def test_an_adapter_of_a_layer_that_the_model_lacks_is_refused(
     tensors = {key.replace("layers.1", "layers.7"): tensor for key, tensor in load_file(path).items()}
     save_file(tensors, path)
     model = decoder.load(llama_folder, torch.float32, attention_name="eager")
-    with pytest.raises(RagftError, match=r"layers\.7.* which is no linear layer here; use the base model"):
+    with pytest.raises(
+        RagftError, match=r"layers\.7.* which is no linear layer that can be adapted here; use the base model"
+    ):
+        load_adapter(model, tmp_path, quantise=False)
+
+
+def _without_layer(tensors: dict[str, torch.Tensor]) -> None:
+    for letter in "AB":
+        tensors.pop(f"base_model.model.model.layers.0.self_attn.q_proj.lora_{letter}.weight")
+
+
+def test_layers_that_the_configuration_leaves_out_are_refused(
+    llama_folder: Path, peft_model: Adapt, tmp_path: Path
+) -> None:
+    peft_model(llama_folder).save_pretrained(tmp_path)
+    config = tmp_path / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "exclude_modules": ["v_proj"]}))
+    model = decoder.load(llama_folder, torch.float32, attention_name="eager")
+    with pytest.raises(RagftError, match=r"matrices of 'model.*0.*v_proj' and 1 other layer, which .* leaves out"):
         load_adapter(model, tmp_path, quantise=False)
 
 
@@ -89,8 +115,18 @@ def test_an_adapter_of_a_layer_that_the_model_lacks_is_refused(
         (lambda tensors: tensors.pop(next(key for key in sorted(tensors) if "lora_B" in key)), "damaged.* missing"),
         (lambda tensors: tensors.update({"base_model.model.lm_head.weight": torch.ones(2, 2)}), "not plain LoRA"),
         (lambda tensors: tensors.clear(), "empty"),
+        (
+            lambda tensors: tensors.pop(next(key for key in sorted(tensors) if "lora_A" in key)),
+            "damaged.* A is missing",
+        ),
+        (
+            lambda tensors: _without_layer(tensors),
+            r"damaged: .*holds no matrices of '.*q_proj', which .* says it changes",
+        ),
+        (lambda tensors: next(iter(tensors.values())).view(-1)[3:4].fill_(float("nan")), "damaged.* not finite"),
+        (lambda tensors: tensors.update({key: value.to(torch.int8) for key, value in tensors.items()}), "torch.int8"),
     ],
-    ids=["without a B", "with a whole layer", "without matrices"],
+    ids=["without a B", "with a whole layer", "without matrices", "without an A", "without a layer", "NaN", "integers"],
 )
 def test_a_damaged_adapter_is_refused(
     llama_folder: Path,
