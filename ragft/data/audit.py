@@ -14,7 +14,7 @@ from index.errors import IndexFault
 from ragft.config import Config
 from ragft.console import Findings, counted
 from ragft.data.duplicates import normal
-from ragft.data.examples import Example
+from ragft.data.examples import Example, read_examples
 from ragft.data.gold import ambiguous
 from ragft.data.questions import Question, read_questions
 from ragft.data.sources import Source
@@ -57,8 +57,17 @@ def audit_data(data: HasData) -> Findings:
         findings.add("ok", "questions", f"{len(questions)}, {unanswerable} of them unanswerable")
     except UsageError as error:
         findings.add("error", "questions", str(error))
+    if config.data.validation is not None:
+        try:
+            held_out = read_examples(config.data.validation, "data.validation")
+            findings.add("ok", "validation", f"{len(held_out)} examples, from {config.data.validation}")
+            # What holds for an example holds for those that validate; what is asked in both files, `split` refuses.
+            examples += held_out
+        except UsageError as error:
+            findings.add("error", "validation", str(error))
     _duplicates(findings, examples, questions)
     _form(findings, config, examples)
+    _without_sources(findings, config, examples)
     live = config.index.documents.folder
     of_examples, of_questions = [(e.id, e.sources) for e in examples], [(q.id, q.sources) for q in questions]
     _sources(findings, config.data.documents or live, lambda: data.training_documents, "examples", of_examples)
@@ -121,6 +130,19 @@ def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> No
         findings.add("ok", "form", "every answer is in the house format")
     if re.fullmatch(pattern, refusal) is None:
         findings.add("error", "refusal", "answer.refusal is not in the house format itself")
+
+
+def _without_sources(findings: Findings, config: Config, examples: Sequence[Example]) -> None:
+    """Answers that passages do not support, where those of other examples are cited: they teach to answer anyway."""
+    refusal = config.answer.refusal.strip()
+    without = [one.id for one in examples if not one.sources and one.answer.strip() != refusal]
+    if without and any(one.sources for one in examples):
+        findings.add(
+            "warning",
+            "examples without sources",
+            f"{len(without)} of {len(examples)} answer and name no `sources`, so that they are trained beside passages "
+            f"without the answer: {_some(without)}",
+        )
 
 
 def _sources(

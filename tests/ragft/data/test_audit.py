@@ -59,6 +59,28 @@ def test_duplicates_and_contradictions_are_warnings(domain: Domain) -> None:
     assert findings["contradictions"] == ("warning", "1 of them with other answers")
 
 
+def test_answers_without_sources_are_told_where_others_have_some(domain: Domain) -> None:
+    rows = [{"question": f"Is it {n}?", "answer": "yes", "sources": ["cats.md"] if n else []} for n in range(3)]
+    rows.append({"question": "Is it 9?", "answer": "I do not know."})
+    domain.configure(answer={"refusal": "I do not know."})
+    domain.lines("examples.jsonl", rows)
+    state, detail = found(domain)["examples without sources"]
+    assert state == "warning" and detail.startswith("1 of 4 answer and name no `sources`") and "line-1" in detail
+    domain.lines("examples.jsonl", [{**row, "sources": []} for row in rows])
+    assert "examples without sources" not in found(domain)
+
+
+def test_examples_of_the_validation_file_are_looked_at_as_the_others(domain: Domain) -> None:
+    domain.configure(answer=FORM, data={"validation": "held-out.jsonl"})
+    domain.lines("examples.jsonl", [{"question": "When?", "answer": "now [1]", "sources": ["cats.md"]}])
+    domain.lines("held-out.jsonl", [{"id": "v1", "question": "Who?", "answer": "me", "sources": ["dogs.md"]}])
+    findings = found(domain)
+    assert findings["validation"][0] == "ok"
+    assert findings["form"] == ("error", "1 answers are not in the house format: v1")
+    domain.lines("held-out.jsonl", [{"question": "Who?"}])
+    assert findings != found(domain) and found(domain)["validation"][0] == "error"
+
+
 def test_answers_out_of_form_are_errors_by_the_rule_that_scores_them(domain: Domain) -> None:
     domain.configure(answer=FORM)
     domain.lines(
