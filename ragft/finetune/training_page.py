@@ -140,6 +140,10 @@ def _chart(
     }  # fmt: skip
 
 
+_SMALLEST_RANGE = 1e-300
+"""Below it, steps between ticks could not be told from zero."""
+
+
 def _axis(values: Sequence[float], bounds: tuple[float, float] | None) -> tuple[float, float, list[float]]:
     """Lowest and highest value of a vertical axis, and its ticks, which are round numbers."""
     if bounds:
@@ -147,7 +151,7 @@ def _axis(values: Sequence[float], bounds: tuple[float, float] | None) -> tuple[
         return low, high, [low + (high - low) * part / 4 for part in range(5)]
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(0.0, *finite), max(finite, default=0.0)
-    if high <= low:
+    if high - low < _SMALLEST_RANGE:
         return low, low + 1.0, [low, low + 1.0]
     rough = (high - low) / 4
     size = 10 ** math.floor(math.log10(rough))

@@ -241,6 +241,7 @@ def hold(folder: Path, files: Files) -> None:
 FILES = st.dictionaries(st.sampled_from(NAMES[:-1]), st.sampled_from(TEXTS))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(states=st.lists(FILES, min_size=2, max_size=4))
 def test_told_refreshes_end_where_a_look_at_everything_does(states: list[Files]) -> None:

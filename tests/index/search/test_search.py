@@ -116,6 +116,7 @@ BODIES = st.lists(TEXTS, min_size=1, max_size=3).map(
 FOLDERS = st.dictionaries(st.sampled_from([f"{name}.md" for name in "abcdef"]), BODIES, min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(FOLDERS, min_size=2, max_size=4), query=TEXTS)
 def test_index_with_a_history_ranks_like_one_built_at_once(

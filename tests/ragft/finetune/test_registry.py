@@ -84,6 +84,7 @@ def test_rollback_is_refused_where_no_other_model_served_or_it_was_deleted(
     assert registry.deployed() == models[1]
 
 
+@pytest.mark.slow
 @given(order=st.lists(st.integers(0, 3), min_size=1, max_size=8), keep=st.integers(1, 4))
 def test_gc_never_deletes_the_deployed_model_nor_the_one_before_it(
     tmp_path_factory: pytest.TempPathFactory, order: Sequence[int], keep: int

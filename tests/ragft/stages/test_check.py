@@ -37,6 +37,7 @@ def test_new_domain_passes_the_dry_run_and_nothing_is_built(
     assert not (folder / "workspace" / "handbook" / "index" / "CURRENT").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("loaded_encoder")
 def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, domain: Domain) -> None:
     domain.configure(engine={"max_model_len": 64, "max_tokens": 60})
@@ -46,6 +47,7 @@ def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, doma
     assert state == "error" and "raise it, or shorten prompt.system" in detail
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("loaded_encoder")
 def test_what_the_chat_template_takes_is_told_with_the_examples_that_it_cannot_teach(
     ragft: Ragft, domain: Domain
@@ -62,6 +64,7 @@ def test_what_the_chat_template_takes_is_told_with_the_examples_that_it_cannot_t
     assert state == "error" and "does not read 'enable_thinking'" in detail
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("loaded_encoder")
 def test_prompts_that_lose_passages_are_a_warning(ragft: Ragft, domain: Domain) -> None:
     domain.page("dogs.md", "# Dogs\n\n" + "A dog barks and a kitten purrs. " * 40)
