@@ -20,7 +20,7 @@ from index.durable import write_file
 from ragft.finetune.fast.batching import Rows
 
 # Raise this when a run's arithmetic or the file's layout changes: runs then ignore older checkpoints and start over.
-FORMAT = 2
+FORMAT = 3
 
 
 def fingerprint(model_folder: Path, rows: Rows, validation: Rows, about: dict[str, Any]) -> str:
@@ -29,7 +29,7 @@ def fingerprint(model_folder: Path, rows: Rows, validation: Rows, about: dict[st
     for path in sorted([*model_folder.glob("*.safetensors"), model_folder / "config.json"]):
         digest.update(blake3(max_threads=blake3.AUTO).update_mmap(path).digest())
     for part in (rows, validation):
-        digest.update(json.dumps([(row.ids, row.trained) for row in part]).encode())
+        digest.update(json.dumps([[(one.ids, one.trained) for one in row.sequences] for row in part]).encode())
     return digest.hexdigest()
 
 
