@@ -7,6 +7,7 @@ switched off in the adapters, and a second adapter as the reference where an ada
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,11 +31,11 @@ class PreferenceLoss:
         by_row: whether each row has a loss of its own, so that the rows of a step can be divided.
     """
 
-    def __init__(self, model: nn.Module, settings: FinetuneSection, folder: str) -> None:
+    def __init__(self, model: nn.Module, settings: FinetuneSection) -> None:
         self.method, self._settings = settings.method, settings
         self.by_row = self.method in ("dpo", "simpo")
-        with _quiet():
-            self._trainer = _TRAINERS[self.method](model, settings, folder)
+        with _quiet() as folder:
+            self._trainer = _TRAINERS[self.method](model, settings, _arguments(settings, folder))
         _without_reference(model)
 
     def answers(self, row: Preferred) -> int:
@@ -59,13 +60,14 @@ class PreferenceLoss:
 class RewardLoss:
     """Answers of a model to a prompt, their rewards, and GRPO's loss of them."""
 
-    def __init__(self, model: nn.Module, settings: FinetuneSection, folder: str, *, end: int, max_tokens: int) -> None:
+    def __init__(self, model: nn.Module, settings: FinetuneSection, *, end: int, max_tokens: int) -> None:
         """
         Args:
             end: the token that ends an answer.
             max_tokens: longest answer.
         """
-        from trl import GRPOConfig, GRPOTrainer
+        with _without_vllm():
+            from trl import GRPOConfig, GRPOTrainer
 
         class Trainer(GRPOTrainer):  # type: ignore[misc]
             asked: Ids = ()
@@ -78,12 +80,12 @@ class RewardLoss:
             return self.rewards
 
         self._count = settings.generations
-        config = GRPOConfig(
-            **_arguments(settings, folder), num_generations=settings.generations, num_generations_eval=settings.generations,
-            per_device_eval_batch_size=settings.generations, max_completion_length=max_tokens, loss_type="grpo",
-        )  # fmt: skip
         model.generation_config.eos_token_id = [end]
-        with _quiet():
+        with _quiet() as folder:
+            config = GRPOConfig(
+                **_arguments(settings, folder), num_generations=self._count, num_generations_eval=self._count,
+                per_device_eval_batch_size=self._count, max_completion_length=max_tokens, loss_type="grpo",
+            )  # fmt: skip
             self._trainer = Trainer(
                 model=model, args=config, reward_funcs=reward, processing_class=_tokenizer(end),
                 train_dataset=_dataset({"prompt": "a"}),
@@ -108,48 +110,46 @@ def _arguments(settings: FinetuneSection, folder: str) -> dict[str, Any]:
     return {
         "output_dir": folder, "beta": settings.beta, "per_device_train_batch_size": rows, "use_cpu": True,
         "bf16": False, "gradient_checkpointing": False, "disable_dropout": False, "report_to": "none",
-        "disable_tqdm": True,
+        "disable_tqdm": True, "remove_unused_columns": False,
     }  # fmt: skip
 
 
-def _dpo(model: nn.Module, settings: FinetuneSection, folder: str) -> Any:
+def _dpo(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any]) -> Any:
     from trl import DPOConfig, DPOTrainer
 
-    arguments = _arguments(settings, folder) | {"max_length": settings.max_seq_length}
     return DPOTrainer(
-        model=model, args=DPOConfig(**arguments), processing_class=_tokenizer(),
+        model=model, args=DPOConfig(**arguments, max_length=settings.max_seq_length), processing_class=_tokenizer(),
         train_dataset=_dataset({"prompt": "a", "chosen": "b", "rejected": "c"}),
     )  # fmt: skip
 
 
-def _kto(model: nn.Module, settings: FinetuneSection, folder: str) -> Any:
+def _kto(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any]) -> Any:
     from trl import KTOConfig, KTOTrainer
 
-    arguments = _arguments(settings, folder) | {"max_length": settings.max_seq_length}
     rows = [{"prompt": "a", "completion": "b", "label": True}, {"prompt": "a", "completion": "c", "label": False}]
     return KTOTrainer(
-        model=model, args=KTOConfig(**arguments), processing_class=_tokenizer(),
+        model=model, args=KTOConfig(**arguments, max_length=settings.max_seq_length), processing_class=_tokenizer(),
         train_dataset=_dataset(*(row for _ in range(settings.batch_size) for row in rows)),
     )  # fmt: skip
 
 
-def _orpo(model: nn.Module, settings: FinetuneSection, folder: str) -> Any:
+def _orpo(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any]) -> Any:
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    arguments = _arguments(settings, folder) | {"max_length": settings.max_seq_length}
     return ORPOTrainer(
-        model=model, args=ORPOConfig(**arguments), processing_class=_tokenizer(),
+        model=model, args=ORPOConfig(**arguments, max_length=settings.max_seq_length), processing_class=_tokenizer(),
         train_dataset=_dataset({"prompt": "a", "chosen": "b", "rejected": "c"}),
     )  # fmt: skip
 
 
-def _simpo(model: nn.Module, settings: FinetuneSection, folder: str) -> Any:
+def _simpo(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any]) -> Any:
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-    arguments = _arguments(settings, folder) | {"max_length": settings.max_seq_length}
     return CPOTrainer(
         model=model, processing_class=_tokenizer(),
-        args=CPOConfig(**arguments, loss_type="simpo", cpo_alpha=0.0, simpo_gamma=settings.margin),
+        args=CPOConfig(
+            **arguments, max_length=settings.max_seq_length, loss_type="simpo", cpo_alpha=0.0, simpo_gamma=settings.margin
+        ),
         train_dataset=_dataset({"prompt": "a", "chosen": "b", "rejected": "c"}),
     )  # fmt: skip
 
@@ -222,8 +222,23 @@ def _without_reference(model: nn.Module) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what is told of datasets that hold nothing and of trainers that do not train."""
+def _without_vllm() -> Iterator[None]:
+    """Keeps TRL from importing vLLM, which takes long, where it is installed and not asked for."""
+    from trl import import_utils
+
+    found = import_utils.is_vllm_available
+    import_utils.is_vllm_available = lambda *_, **__: False
+    try:
+        yield
+    finally:
+        import_utils.is_vllm_available = found
+
+
+@contextmanager
+def _quiet() -> Iterator[str]:
+    """Silences what is told of datasets that hold nothing and of trainers that do not train, and gives these a folder,
+    which they want and do not use.
+    """
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
     from transformers.utils import logging
 
@@ -231,9 +246,9 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")
-            yield
+            yield folder
     finally:
         torch.set_rng_state(state)
         logging.set_verbosity(level)

@@ -90,7 +90,7 @@ class PreferenceRun(PeftRun):
         return model
 
     def _loss_of(self, model: nn.Module) -> Any:
-        return PreferenceLoss(model, self.settings, str(self.folder / "trl"))
+        return PreferenceLoss(model, self.settings)
 
     def count(self, rows: Rows) -> int:
         return sum(self.loss.answers(row) for row in rows)
@@ -134,7 +134,7 @@ class RewardRun(PreferenceRun):
         longest = max(map(trained_tokens, self.rows))
         room = self.settings.max_seq_length - max(len(row.prompt) for row in self.rows)
         return RewardLoss(
-            model, self.settings, str(self.folder / "trl"), end=self.rows[0].ids[-1],
+            model, self.settings, end=self.rows[0].ids[-1],
             # A model that has not learnt to stop should cost little.
             max_tokens=max(1, min(2 * longest, room)),
         )  # fmt: skip
