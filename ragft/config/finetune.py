@@ -58,9 +58,7 @@ class FinetuneSection(Section):
     )
     margin: float = Field(0.5, ge=0, description="Margin of simpo by which better answers should win.")
     generations: int = Field(8, ge=2, description="Answers of grpo to each prompt of a step.")
-    rewards: RewardsSection = Field(
-        default_factory=RewardsSection, description="What an answer earns in grpo: weights of what is right about it."
-    )
+    rewards: RewardsSection = RewardsSection()
     epochs: float = Field(1.0, gt=0, description="Passes over the training rows.")
     batch_size: int = Field(8, ge=1, description="Rows per optimiser step.")
     learning_rate: float = Field(

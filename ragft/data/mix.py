@@ -217,9 +217,7 @@ class _Mixer:
         if kind == "closed-book":
             # Without passages there is nothing to cite: the citations go, the rest of the form stays.
             answer, worse = in_plain_words(example.answer), in_plain_words(example.rejected)
-            # Answers that differ in what they cite are the same here.
-            rejected = "" if worse.strip() == answer.strip() else worse
-            return Row(example.id, kind, self._messages(example, None, answer), rejected=rejected)
+            return Row(example.id, kind, self._messages(example, None, answer), rejected=_if_other(worse, answer))
         chosen = self._all_sources(sourced) if kind == "gold" else self._some_sources(sourced)
         gold_ids = {passage.chunk_id for options in sourced.gold for passage in options}
         distractors = [
@@ -243,7 +241,8 @@ class _Mixer:
                 worse = example.answer if worse.strip() == answer.strip() else worse
                 worse = _cited(worse, range(1, len(shown) + 1))
             messages = self._messages(example, [passage.passage for passage in shown], answer)
-            return Row(example.id, kind, messages, tuple(passage.chunk_id for passage in shown), numbers, worse)
+            chunks = tuple(passage.chunk_id for passage in shown)
+            return Row(example.id, kind, messages, chunks, numbers, _if_other(worse, answer))
 
         if self.expansion is None:
             return assembled(passages)
@@ -292,6 +291,11 @@ class _Mixer:
 def _cited(answer: str, numbers: Sequence[int]) -> str:
     """The answer with its citations, which number the example's sources, numbering the passages of the row."""
     return with_citations(answer, lambda number: numbers[number - 1] if 1 <= number <= len(numbers) else number)
+
+
+def _if_other(worse: str, answer: str) -> str:
+    """A worse answer, unless it is the same as the answer once citations are numbered, or left out."""
+    return "" if worse.strip() == answer.strip() else worse
 
 
 def _others(shown: int, gold: Set[int]) -> list[int]:
