@@ -27,6 +27,7 @@ __all__ = [
     "IndexSection",
     "MergeSection",
     "MixSection",
+    "RewardsSection",
     "SearchSection",
     "Section",
     "SetupName",

@@ -353,8 +353,10 @@ def _general_rows(general: Sequence[Example], rows: int, settings: MixSection, d
     chosen += draw.sample(list(general), wanted % len(general))
     return [
         Row(
-            one.id, "general", (*one.history, turn("user", one.question), turn("assistant", one.answer)),
+            one.id,
+            "general",
+            (*one.history, turn("user", one.question), turn("assistant", one.answer)),
             rejected=one.rejected,
-        )  # fmt: skip
+        )
         for one in chosen
     ]

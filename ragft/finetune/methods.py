@@ -90,7 +90,7 @@ METHODS = {
     "dpo": _preferences("low-rank adapters, to prefer better answers over worse ones more than the base does", 0.1),
     "orpo": _preferences("low-rank adapters, on better answers and on their odds against worse ones", 0.1),
     "kto": _preferences("low-rank adapters, on good and bad answers that need not be pairs", 0.1),
-    "simpo": _preferences("low-rank adapters, to make each token of better answers likelier by a margin", 2.0, "margin"),
+    "simpo": _preferences("low-rank adapters, to make better answers likelier by a margin", 2.0, "margin"),
     "grpo": Method(
         "low-rank adapters, on the model's own answers and what they earn", 5e-5,
         keys=_LORA | {"beta", "generations", "rewards"}, trainer=_TRL, rows="prompts", beta=0.0,

@@ -69,7 +69,7 @@ class RewardLoss:
         with _without_vllm():
             from trl import GRPOConfig, GRPOTrainer
 
-        class Trainer(GRPOTrainer):  # type: ignore[misc]
+        class Trainer(GRPOTrainer):
             asked: Ids = ()
 
             def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -148,7 +148,8 @@ def _simpo(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any
     return CPOTrainer(
         model=model, processing_class=_tokenizer(),
         args=CPOConfig(
-            **arguments, max_length=settings.max_seq_length, loss_type="simpo", cpo_alpha=0.0, simpo_gamma=settings.margin
+            **arguments, max_length=settings.max_seq_length, loss_type="simpo", cpo_alpha=0.0,
+            simpo_gamma=settings.margin,
         ),
         train_dataset=_dataset({"prompt": "a", "chosen": "b", "rejected": "c"}),
     )  # fmt: skip

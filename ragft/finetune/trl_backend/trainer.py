@@ -98,9 +98,7 @@ class PreferenceRun(PeftRun):
     def batches(self, rows: Rows) -> Sequence[Any]:
         if not rows:
             return []
-        return [
-            PreferenceBatch(self.loss.batch(group), self.count(group)) for group in self._groups(list(rows))
-        ]
+        return [PreferenceBatch(self.loss.batch(group), self.count(group)) for group in self._groups(list(rows))]
 
     def _groups(self, rows: list[Any]) -> list[list[Any]]:
         """Rows that go through the model together: all of a step where their loss is not a sum over rows."""

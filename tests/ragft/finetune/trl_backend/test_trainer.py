@@ -89,9 +89,9 @@ def test_grpo_answers_earn_more_and_the_losses_are_those_of_the_rewards(
     float_folder: Path, rewarded: Rewards, make_settings: Settings, tmp_path: Path
 ) -> None:
     rows = rewarded(4)
-    settings = make_settings(method="grpo", epochs=8, learning_rate=2e-2)
-    report = train(float_folder, rows, rows, settings, seed=0, folder=tmp_path / "run")
-    assert report.steps == 8
+    settings = make_settings(method="grpo", epochs=12, learning_rate=3e-2, generations=16, lr_scheduler="constant")
+    report = train(float_folder, rows, [], settings, seed=0, folder=tmp_path / "run")
+    assert report.steps == 12
     assert all(0.0 <= entry.train_loss <= 1.0 for entry in report.history)
     assert any(value.abs().max() > 1e-3 for name, value in _values(report).items() if "lora_B" in name)
     base = AutoModelForCausalLM.from_pretrained(float_folder, dtype=torch.float32)
@@ -156,9 +156,8 @@ def test_another_value_of_a_key_trains_another_adapter(
     rows = rewarded(2) if method == "grpo" else preferences(2)
     short = {"method": method, "epochs": 2, "batch_size": 2, "generations": 2, "eval_count": 1}
     one, other = (
-        train(float_folder, rows, [], make_settings(**short, **changes), seed=0, folder=tmp_path / name)
+        train(float_folder, rows, [], make_settings(**{**short, **changes}), seed=0, folder=tmp_path / name)
         for name, changes in (("one", {}), ("other", {key: value}))
-        for short in [{k: v for k, v in short.items() if k not in changes}]
     )
     assert any(not torch.equal(tensor, _values(other)[name]) for name, tensor in _values(one).items())
 
@@ -183,7 +182,7 @@ def test_rows_that_a_method_cannot_learn_from_are_refused(
     rows = preferences(4, unpaired=3)
     with pytest.raises(RagftError, match=r"finetune.method = dpo .* 3 of 4 rows have no worse one"):
         train(float_folder, rows, [], make_settings(method="dpo"), seed=0, folder=tmp_path)
-    with pytest.raises(RagftError, match="kto .* none of the 3 training rows"):
+    with pytest.raises(RagftError, match=r"kto .* none of the 3 training rows"):
         train(float_folder, rows[:3], [], make_settings(method="kto"), seed=0, folder=tmp_path)
     with pytest.raises(RagftError, match="grpo needs rows that say how an answer is rewarded"):
         train(float_folder, rows, [], make_settings(method="grpo"), seed=0, folder=tmp_path)
