@@ -88,8 +88,8 @@ def test_better_answers_win_by_more_and_the_result_merges(
 def test_grpo_answers_earn_more_and_the_losses_are_those_of_the_rewards(
     float_folder: Path, rewarded: Rewards, make_settings: Settings, tmp_path: Path
 ) -> None:
-    rows = rewarded(4)
-    settings = make_settings(method="grpo", epochs=12, learning_rate=3e-2, generations=16, lr_scheduler="constant")
+    rows = rewarded(2)
+    settings = make_settings(method="grpo", epochs=12, generations=12, lr_scheduler="constant")
     report = train(float_folder, rows, [], settings, seed=0, folder=tmp_path / "run")
     assert report.steps == 12
     assert all(0.0 <= entry.train_loss <= 1.0 for entry in report.history)
