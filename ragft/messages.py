@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
 # How model families write the tokens that begin and end a turn: `<|im_end|>`, `</s>`, `<end_of_turn>`, `[/INST]` ...
@@ -40,6 +40,52 @@ class Rendered:
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.trained):
             raise ValueError(f"{len(self.ids)} token ids but {len(self.trained)} trained flags")
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What stands before the answer."""
+        return self.ids[: self.trained.index(True)]
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """The trained answer with its end token."""
+        return self.ids[self.trained.index(True) :]
+
+    @property
+    def sequences(self) -> tuple[Rendered, ...]:
+        """All that a model reads of this row."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Preferred(Rendered):
+    """A conversation with a better answer and, where there is one, the same conversation with a worse one.
+
+    Attributes:
+        rejected: the conversation with the worse answer; None where there is none.
+    """
+
+    rejected: Rendered | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rejected is not None and self.rejected.prompt != self.prompt:
+            raise ValueError("the better and the worse answer stand behind different prompts")
+
+    @property
+    def sequences(self) -> tuple[Rendered, ...]:
+        return (self,) if self.rejected is None else (self, self.rejected)
+
+
+@dataclass(frozen=True)
+class Rewarded(Rendered):
+    """A conversation whose prompt a model answers while it is trained.
+
+    Attributes:
+        reward: rates an answer, token ids with the end token if it ended, from 0 to 1.
+    """
+
+    reward: Callable[[Sequence[int]], float] = field(compare=False)
 
 
 def turn(role: Role, content: str) -> Message:

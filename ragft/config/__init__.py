@@ -11,7 +11,7 @@ from ragft.config.data import DataSection, MixSection
 from ragft.config.engine import EngineSection
 from ragft.config.evaluate import EvaluateSection
 from ragft.config.file import Config
-from ragft.config.finetune import FinetuneSection
+from ragft.config.finetune import FinetuneSection, RewardsSection
 from ragft.config.index import IndexSection, SearchSection
 from ragft.config.loading import load_config
 from ragft.config.merge import MergeSection
@@ -27,6 +27,7 @@ __all__ = [
     "IndexSection",
     "MergeSection",
     "MixSection",
+    "RewardsSection",
     "SearchSection",
     "Section",
     "SetupName",

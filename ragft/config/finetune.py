@@ -16,6 +16,18 @@ _RATES = "; ".join(
 )
 
 
+_BETAS = "; ".join(f"{one.beta:g} for {name}" for name, one in METHODS.items() if one.beta is not None)
+
+
+class RewardsSection(Section):
+    """What an answer earns in grpo. An answer's reward is the mean of what applies to it, by these weights."""
+
+    form: float = Field(1.0, ge=0, description="The house format, and an end.")
+    value: float = Field(1.0, ge=0, description="The right value, where the question has an answer.")
+    citation: float = Field(1.0, ge=0, description="Citations of the passages that hold the answer, and of no others.")
+    refusal: float = Field(1.0, ge=0, description="A refusal where it is right, and none where it is not.")
+
+
 class FinetuneSection(Section):
     """How the adapter is trained."""
 
@@ -38,6 +50,15 @@ class FinetuneSection(Section):
         20, ge=1, description="Virtual tokens of prompt-tuning, p-tuning, prefix-tuning and adapter."
     )
     lora_plus_ratio: float = Field(16.0, ge=1, description="Learning rate of B over that of A, for the method lora+.")
+    beta: float | None = Field(
+        default_factory=lambda known: METHODS[known["method"]].beta,
+        ge=0,
+        description="Weight of the reference in dpo, kto and grpo, of the odds in orpo, of the likelihood in simpo. "
+        f"Unset: by the method: {_BETAS}.",
+    )
+    margin: float = Field(0.5, ge=0, description="Margin of simpo by which better answers should win.")
+    generations: int = Field(8, ge=2, description="Answers of grpo to each prompt of a step.")
+    rewards: RewardsSection = RewardsSection()
     epochs: float = Field(1.0, gt=0, description="Passes over the training rows.")
     batch_size: int = Field(8, ge=1, description="Rows per optimiser step.")
     learning_rate: float = Field(
@@ -86,4 +107,15 @@ class FinetuneSection(Section):
     def _can_select(self) -> FinetuneSection:
         if self.select != "loss" and self.eval_samples == 0:
             raise ValueError(f"select is {self.select}, which needs answers, but eval_samples is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> FinetuneSection:
+        if METHODS[self.method].rows == "preferences" and not self.beta:
+            raise ValueError(f"beta is {self.beta}, with which {self.method} learns nothing of preferences")
+        if self.method == "kto" and self.batch_size < 2:
+            raise ValueError("batch_size is 1, but kto compares the answers of a step with each other: set 2 or more")
+        rewards = self.rewards
+        if self.method == "grpo" and not any((rewards.form, rewards.value, rewards.citation, rewards.refusal)):
+            raise ValueError("all rewards are 0, with which grpo learns nothing")
         return self

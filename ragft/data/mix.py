@@ -28,7 +28,7 @@ from ragft.errors import UsageError
 from ragft.fitting import expanded_to_fit
 from ragft.prompts import Message, conversation, turn
 
-MIX_VERSION = 2
+MIX_VERSION = 3
 """Increased whenever the same examples and passages become other rows."""
 
 Kind = Literal["gold", "refusal", "closed-book", "general"]
@@ -47,6 +47,7 @@ class Row:
         passages: chunk ids, as numbered in the prompt.
         gold: positions (from 1) of the passages that hold the answer: of each source the one that is cited, then those
             that say the same elsewhere.
+        rejected: a worse answer, whose citations are numbered as those of the answer; empty where there is none.
     """
 
     example_id: str
@@ -54,6 +55,7 @@ class Row:
     messages: tuple[Message, ...]
     passages: tuple[str, ...] = ()
     gold: tuple[int, ...] = ()
+    rejected: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -214,7 +216,8 @@ class _Mixer:
         """
         if kind == "closed-book":
             # Without passages there is nothing to cite: the citations go, the rest of the form stays.
-            return Row(example.id, kind, self._messages(example, None, in_plain_words(example.answer)))
+            answer, worse = in_plain_words(example.answer), in_plain_words(example.rejected)
+            return Row(example.id, kind, self._messages(example, None, answer), rejected=_if_other(worse, answer))
         chosen = self._all_sources(sourced) if kind == "gold" else self._some_sources(sourced)
         gold_ids = {passage.chunk_id for options in sourced.gold for passage in options}
         distractors = [
@@ -226,13 +229,20 @@ class _Mixer:
 
         def assembled(shown: Sequence[Hit]) -> Row:
             numbers: tuple[int, ...] = ()
-            answer = self.refusal if example.sources else example.answer
+            answer, worse = self.refusal if example.sources else example.answer, example.rejected
             if kind == "gold":
                 numbers = tuple(_number_of(passage, shown) for passage in chosen)
                 answer = _cited(example.answer, numbers)
-                numbers += _saying_the_same(sourced, chosen, shown, numbers)
+                said = _saying_the_same(sourced, chosen, shown, numbers)
+                worse = _cited(worse, (*numbers, *_others(len(shown), {*numbers, *said})))
+                numbers += said
+            elif worse:
+                # Where refusing is right, answering is worse, and refusing for another reason is not.
+                worse = example.answer if worse.strip() == answer.strip() else worse
+                worse = _cited(worse, range(1, len(shown) + 1))
             messages = self._messages(example, [passage.passage for passage in shown], answer)
-            return Row(example.id, kind, messages, tuple(passage.chunk_id for passage in shown), numbers)
+            chunks = tuple(passage.chunk_id for passage in shown)
+            return Row(example.id, kind, messages, chunks, numbers, _if_other(worse, answer))
 
         if self.expansion is None:
             return assembled(passages)
@@ -281,6 +291,16 @@ class _Mixer:
 def _cited(answer: str, numbers: Sequence[int]) -> str:
     """The answer with its citations, which number the example's sources, numbering the passages of the row."""
     return with_citations(answer, lambda number: numbers[number - 1] if 1 <= number <= len(numbers) else number)
+
+
+def _if_other(worse: str, answer: str) -> str:
+    """A worse answer, unless it is the same as the answer once citations are numbered, or left out."""
+    return "" if worse.strip() == answer.strip() else worse
+
+
+def _others(shown: int, gold: Set[int]) -> list[int]:
+    """Numbers of the passages that do not hold the answer: what a worse answer cites beyond the sources."""
+    return [number for number in range(1, shown + 1) if number not in gold]
 
 
 def _number_of(passage: Hit, shown: Sequence[Hit]) -> int:
@@ -332,6 +352,11 @@ def _general_rows(general: Sequence[Example], rows: int, settings: MixSection, d
     chosen = [example for _ in range(wanted // len(general)) for example in general]
     chosen += draw.sample(list(general), wanted % len(general))
     return [
-        Row(one.id, "general", (*one.history, turn("user", one.question), turn("assistant", one.answer)))
+        Row(
+            one.id,
+            "general",
+            (*one.history, turn("user", one.question), turn("assistant", one.answer)),
+            rejected=one.rejected,
+        )
         for one in chosen
     ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-_FAST, _PEFT = "ragft.finetune.fast.trainer", "ragft.finetune.peft_backend.trainer"
+_FAST, _PEFT, _TRL = (f"ragft.finetune.{name}.trainer" for name in ("fast", "peft_backend", "trl_backend"))
 _LORA = frozenset({"rank", "alpha", "dropout", "target_modules", "layers"})
 _VIRTUAL = frozenset({"virtual_tokens"})
-_OF_SOME_METHODS = _LORA | _VIRTUAL | {"lora_plus_ratio"}
+_OF_SOME_METHODS = _LORA | _VIRTUAL | {"lora_plus_ratio", "beta", "margin", "generations", "rewards"}
 
 FAST_LACKS = frozenset({"dropout", "target_modules", "layers"})
 """Keys that the fast loop does not know: where one of them is set, the PEFT back end trains `lora` and `qlora`."""
@@ -29,6 +29,7 @@ class Method:
         yields: an adapter in PEFT's format, or new values of the base model's own weights.
         served: merged into the base model; live, as an adapter beside it; or not at all.
         not_served: why it cannot be served, and what to use instead; None where it can.
+        beta: `finetune.beta` where the configuration names none; None: the method has no such thing.
     """
 
     trains: str
@@ -40,6 +41,7 @@ class Method:
     yields: Literal["adapter", "weights"] = "adapter"
     served: Literal["merged", "live", "not"] = "merged"
     not_served: str | None = None
+    beta: float | None = None
 
     def unused(self, keys: frozenset[str] | set[str]) -> list[str]:
         """Those of the given keys of `finetune` that only other methods use."""
@@ -49,6 +51,12 @@ class Method:
 def _virtual(trains: str, learning_rate: float, why_not: str) -> Method:
     """A method that adds to a prompt or to attention, instead of changing weights that a merge could keep."""
     return Method(trains, learning_rate, keys=_VIRTUAL, served="not", not_served=why_not)
+
+
+def _preferences(trains: str, beta: float, *more: str) -> Method:
+    """A method that trains low-rank adapters on better and worse answers."""
+    keys = _LORA | {"beta", *more}
+    return Method(trains, 5e-5, keys=keys, trainer=_TRL, rows="preferences", beta=beta)
 
 
 METHODS = {
@@ -78,5 +86,13 @@ METHODS = {
     "adapter": _virtual(
         "prompts with a gate in the attention of every layer (LLaMA-Adapter)", 5e-3,
         "its gated attention is no change of weights, and vLLM does not compute it",
+    ),
+    "dpo": _preferences("low-rank adapters, to prefer better answers over worse ones more than the base does", 0.1),
+    "orpo": _preferences("low-rank adapters, on better answers and on their odds against worse ones", 0.1),
+    "kto": _preferences("low-rank adapters, on good and bad answers that need not be pairs", 0.1),
+    "simpo": _preferences("low-rank adapters, to make better answers likelier by a margin", 2.0, "margin"),
+    "grpo": Method(
+        "low-rank adapters, on the model's own answers and what they earn", 5e-5,
+        keys=_LORA | {"beta", "generations", "rewards"}, trainer=_TRL, rows="prompts", beta=0.0,
     ),
 }  # fmt: skip

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ragft.finetune.fast.batching import Rows
     from ragft.finetune.fast.trainer import TrainReport
 
-_PEFT = "ragft.finetune.peft_backend.trainer"
+_FAST, _PEFT = "ragft.finetune.fast.trainer", "ragft.finetune.peft_backend.trainer"
 
 
 def train(
@@ -58,4 +58,5 @@ def train(
 def trainer_for(settings: FinetuneSection) -> str:
     """The module whose `train` is tried first: that of the method, unless the settings ask for more than it knows."""
     lacking = any(getattr(settings, key) != FinetuneSection.model_fields[key].default for key in FAST_LACKS)
-    return _PEFT if lacking else METHODS[settings.method].trainer
+    trainer = METHODS[settings.method].trainer
+    return _PEFT if lacking and trainer == _FAST else trainer

@@ -13,7 +13,7 @@ from ragft.finetune.lineage import Backend, TrainedOn
 from ragft.finetune.methods import METHODS
 from ragft.finetune.training import train, trainer_for
 from ragft.stages.application import Application, Inputs
-from ragft.stages.data import mix, rendered
+from ragft.stages.data import mix, refuse_without_rejected, rendered
 from ragft.stages.inputs import ADAPTER
 from ragft.stages.watching import Watching, rules_of_selection
 
@@ -32,7 +32,7 @@ def finetune(app: Application) -> Artifact:
 def trained_on(app: Application) -> TrainedOn:
     """What this configuration trains adapters on."""
     method = METHODS[app.config.finetune.method]
-    backend: Backend = "peft" if "peft_backend" in trainer_for(app.config.finetune) else "fast"
+    backend: Backend = "fast" if "finetune.fast" in trainer_for(app.config.finetune) else "peft"
     return TrainedOn(app.base_hash, method.quantisation, app.template.hash, backend)
 
 
@@ -54,6 +54,7 @@ def why_not_served(config: Config) -> str | None:
 
 
 def _finetune(app: Application) -> Artifact:
+    refuse_without_rejected(app)
     rows, lineage = mix(app), trained_on(app)
 
     def work(folder: Path) -> dict[str, Any]:

@@ -147,9 +147,11 @@ def _training_back_end(app: Application) -> str:
     from ragft.finetune.training import trainer_for
     from ragft.prompts import conversation
 
-    settings, back_end = app.config.finetune, "PEFT"
+    settings = app.config.finetune
+    trainer = trainer_for(settings)
+    back_end = "TRL over PEFT" if "trl_backend" in trainer else "PEFT"
     try:
-        if "peft_backend" in trainer_for(settings):
+        if "finetune.fast" not in trainer:
             model = base.load(app.base)
         else:
             model, back_end = load_for_training(app.base, None, max_seq_length=settings.max_seq_length), "fast"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from ragft.data.jsonl import read_objects, to_lines
 from ragft.data.split import SPLIT_VERSION
 from ragft.data.split import split as split_examples
 from ragft.errors import RagftError, UsageError
-from ragft.messages import Message, Rendered
+from ragft.finetune.methods import METHODS
+from ragft.messages import Message, Preferred, Rendered, Rewarded, turn
 from ragft.stages.application import Application, Inputs
 from ragft.stages.index import training_snapshot
 from ragft.stages.inputs import MIX, SPLIT
@@ -176,19 +177,85 @@ def rows(app: Application, part: str) -> list[Row]:
     return [Row.from_json(values) for _, values in read_objects(path, "rows", "")]
 
 
+def refuse_without_rejected(app: Application) -> None:
+    """Refuses examples that the method cannot learn from, before anything is mixed.
+
+    Raises:
+        UsageError: the method learns from pairs, and examples have no worse answer.
+    """
+    method, examples = app.config.finetune.method, app.examples
+    lacking = [example.id for example in examples if not example.rejected]
+    if METHODS[method].rows != "preferences" or not lacking:
+        return
+    if method != "kto":
+        raise UsageError(
+            f"finetune.method = {method} learns from pairs of a better and a worse answer, and {len(lacking)} of "
+            f"{len(examples)} examples have no `rejected` (the first: {lacking[0]!r}): add it, or set finetune.method "
+            "to kto, which takes both kinds."
+        )
+    if len(lacking) == len(examples):
+        raise UsageError(
+            f"finetune.method = kto learns from worse answers, too, and none of the {len(examples)} examples has "
+            "`rejected`: add it to some, or set finetune.method to lora."
+        )
+
+
 def rendered(app: Application, part: str) -> list[Rendered]:
-    """The rows of a part as token ids, without those that cannot be learnt, which are counted and the first named.
+    """The rows of a part as token ids, as `finetune.method` takes them: `Preferred` with their worse answers, or
+    `Rewarded`. Those that cannot be learnt are left out, counted, and the first is named.
 
     Raises:
         RagftError: none can.
+        UsageError: as `refuse_without_rejected`.
     """
-    mixed = rows(app, part)
-    learnt, faults = app.template.learnable(
-        (f"Row {number} of example {row.example_id!r}", row.messages) for number, row in enumerate(mixed)
-    )
+    mixed, method = rows(app, part), METHODS[app.config.finetune.method]
+    if method.rows == "answers":
+        learnt, faults = app.template.learnable(
+            (f"Row {number} of example {row.example_id!r}", row.messages) for number, row in enumerate(mixed)
+        )
+    else:
+        refuse_without_rejected(app)
+        learnt, faults = _learnable(app, mixed, _preferred if method.rows == "preferences" else _rewarded)
     if faults:
         counted = f"{len(faults)} of {len(mixed)} {part} rows cannot be learnt. {faults[0]}"
         if not learnt:
             raise RagftError(counted)
         app.reporter.say(counted)
     return learnt
+
+
+def _learnable(
+    app: Application, mixed: Sequence[Row], make: Callable[[Application, Row, Rendered], Rendered]
+) -> tuple[list[Rendered], list[str]]:
+    """As `Template.learnable`, with what `make` adds to each row."""
+    app.template.check_trainable()
+    learnt, faults = list[Rendered](), list[str]()
+    for number, row in enumerate(mixed):
+        try:
+            learnt.append(make(app, row, app.template.training(row.messages)))
+        except Unrenderable as error:
+            faults.append(f"Row {number} of example {row.example_id!r}: {error}")
+    return learnt, faults
+
+
+def _preferred(app: Application, row: Row, chosen: Rendered) -> Rendered:
+    if row.rejected:
+        worse = app.template.training((*row.messages[:-1], turn("assistant", row.rejected)))
+        return Preferred(chosen.ids, chosen.trained, worse)
+    if app.config.finetune.method != "kto":
+        raise Unrenderable("It has no worse answer that differs from the answer, without which there is no preference.")
+    return Preferred(chosen.ids, chosen.trained)
+
+
+def _rewarded(app: Application, row: Row, chosen: Rendered) -> Rendered:
+    from ragft.evaluate.metrics import Rules
+    from ragft.finetune.rewards import Reward
+
+    decode = app.template.tokenizer.decode
+    reward = Reward(
+        row.messages[-1]["content"], row.gold, Rules.of(app.config.answer), app.config.finetune.rewards,
+        lambda ids: str(decode(ids, skip_special_tokens=True)), chosen.ids[-1],
+    )  # fmt: skip
+    if row.kind == "general" or not reward.rates:
+        raise Unrenderable("Nothing about its answers can be verified, so that they earn nothing.")
+    return Rewarded(chosen.ids, chosen.trained, reward)

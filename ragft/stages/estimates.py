@@ -12,6 +12,7 @@ from ragft.console import duration
 from ragft.data.examples import Example
 from ragft.data.jsonl import read_objects
 from ragft.errors import RagftError
+from ragft.finetune.methods import METHODS
 from ragft.prompts import conversation, turn
 from ragft.stages.application import Application
 from ragft.stages.data import mix, rendered, split
@@ -128,7 +129,20 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
         name: [Example.from_json(values) for _, values in read_objects(folder / f"{name}.jsonl", name, "")]
         for name in ("train", "validation")
     }
-    return rows("train", mixing.repeats), rows("validation", 1), False
+    train, validation = (
+        [_as_trained(row, config.finetune.method) for row in found]
+        for found in (rows("train", mixing.repeats), rows("validation", 1))
+    )
+    return train, validation, False
+
+
+def _as_trained(row: Rendered, method: str) -> Rendered:
+    """A made-up row of the kind that a method takes, at about the cost of a real one."""
+    from ragft.messages import Preferred, Rewarded
+
+    if METHODS[method].rows == "preferences":
+        return Preferred(row.ids, row.trained, row)
+    return Rewarded(row.ids, row.trained, lambda ids: 0.0) if METHODS[method].rows == "prompts" else row
 
 
 def _latest(app: Application, folder: str) -> list[Artifact]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.evaluate.metrics import Rules
 from ragft.finetune.asking import Asked, count_of, greedy, prompts_of
+from ragft.finetune.methods import METHODS
 from ragft.finetune.track import SETTINGS, Tracking
 from ragft.finetune.watch import Watch
 from ragft.stages.application import Application
@@ -21,10 +24,17 @@ PAGE = "training.html"
 
 
 def rules_of_selection(app: Application) -> dict[str, Any]:
-    """What decides which adapter is kept, besides the settings of training: the rules of scoring, where answers do."""
-    if app.config.finetune.select == "loss":
-        return {}
-    return {"answer": {"format": app.config.answer.format, "value": app.config.answer.value}}
+    """What decides which adapter is kept, besides the settings of training: the rules of scoring, where answers do; and
+    what else decides where TRL trains.
+    """
+    settings, answer = app.config.finetune, app.config.answer
+    rows = METHODS[settings.method].rows
+    trl = {} if rows == "answers" else {"trl": version("trl") if find_spec("trl") else None}
+    if rows == "prompts":
+        return {**trl, "answer": {"format": answer.format, "value": answer.value, "refusal": answer.refusal}}
+    if settings.select == "loss":
+        return trl
+    return {**trl, "answer": {"format": answer.format, "value": answer.value}}
 
 
 class Watching:

@@ -50,7 +50,7 @@ class MicroBatch:
 
 def trained_tokens(row: Rendered) -> int:
     """Number of tokens that the loss is taken over: the trained ones except the first, which nothing predicts."""
-    return sum(row.trained[1:])
+    return sum(sum(part.trained[1:]) for part in row.sequences)
 
 
 def epoch_batches(rows: int, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:

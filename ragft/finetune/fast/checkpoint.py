@@ -22,7 +22,7 @@ from index.durable import write_file
 from ragft.finetune.fast.batching import Rows
 
 # Raise this when a run's arithmetic or the file's layout changes: runs then ignore older checkpoints and start over.
-FORMAT = 3
+FORMAT = 4
 
 LATEST, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
 
@@ -38,7 +38,9 @@ def identity(model_folder: Path, rows: Rows, validation: Rows, about: Mapping[st
         weights.update(blake3(max_threads=blake3.AUTO).update_mmap(path).digest())
 
     def content(part: Rows) -> str:
-        return blake3(json.dumps([(row.ids, row.trained) for row in part]).encode()).hexdigest()
+        return blake3(
+            json.dumps([[(one.ids, one.trained) for one in row.sequences] for row in part]).encode()
+        ).hexdigest()
 
     contents = {"the base model": weights.hexdigest(), "the training rows": content(rows)}
     return {"the checkpoint's format": FORMAT, **contents, "the validation rows": content(validation), **about}

@@ -34,6 +34,7 @@ from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.fast.probe import load_for_training
 from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
+from ragft.messages import Rendered
 
 CHECKPOINT_SECONDS = 60.0
 """Longest training time that an interruption can cost."""
@@ -157,7 +158,7 @@ class _State:
     step_seconds: float = 0.0
     seconds: float = 0.0
     recent_loss: float = 0.0
-    recent_tokens: int = 0
+    recent_count: int = 0
     history: list[HistoryEntry] = field(default_factory=list)
 
     @property
@@ -270,6 +271,7 @@ class Run:
         self.model = self._adapted_model(model_folder, validation)
         self.parameters = matrices(self.model)
         self.validation, self.validation_rows = self.batches(validation), len(validation)
+        self.validation_count = self.count(validation)
         self.optimizer = torch.optim.AdamW(
             self.parameter_groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
@@ -312,6 +314,10 @@ class Run:
     def summed_loss(self, batch: Any) -> torch.Tensor:
         """Summed loss in nats over the trained tokens of a batch: a float32 scalar."""
         return decoder.summed_loss(self.model, batch)
+
+    def count(self, rows: Rows) -> int:
+        """What the summed loss of rows is divided by: the number of their trained tokens."""
+        return sum(trained_tokens(row) for row in rows)
 
     def save(self, best: dict[str, torch.Tensor], adapter: Path) -> None:
         """Writes the best values of `parameters` to the folder `adapter`."""
@@ -364,12 +370,12 @@ class Run:
         epoch, number = divmod(state.step, self.steps_per_epoch)
         order = epoch_batches(len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch)
         rows = [self.rows[index] for index in order[number]]
-        trained = sum(trained_tokens(row) for row in rows)
+        count = self.count(rows)
         total = 0.0
         for loss, gradients in self.workers.map(self._gradient, shares(rows, self.workers.count)):
             total += loss
             for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
-                scaled = gradient / trained
+                scaled = gradient / count
                 parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm).item()
         check_step_finite(state.step + 1, self.steps, total, norm, self.settings, len(rows))
@@ -378,11 +384,11 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad()
         state.step += 1
-        state.tokens += sum(len(row.ids) for row in rows)
-        state.trained_tokens += trained
+        state.tokens += sum(len(one.ids) for row in rows for one in row.sequences)
+        state.trained_tokens += sum(trained_tokens(row) for row in rows)
         state.recent_loss += total
-        state.recent_tokens += trained
-        return total / trained, norm
+        state.recent_count += count
+        return total / count, norm
 
     def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
         """Summed loss of some rows and its gradient with respect to the adapters, in the order of `parameters`.
@@ -405,13 +411,13 @@ class Run:
     def _validate(self, rate: float) -> float | None:
         """Records a history entry and keeps the adapter if it is the best so far."""
         state = self.state
-        train_loss = state.recent_loss / state.recent_tokens
-        state.recent_loss, state.recent_tokens = 0.0, 0
+        train_loss = state.recent_loss / state.recent_count
+        state.recent_loss, state.recent_count = 0.0, 0
         validation: float | None = None
         if self.validation:
             losses = self.workers.map(self._loss, self.validation)
             check_validation_finite(state.step, self.steps, losses, train_loss, self.settings.learning_rate)
-            validation = sum(losses) / sum(len(batch.targets) for batch in self.validation)
+            validation = sum(losses) / self.validation_count
         metrics = dict(self.evaluate(self.model)) if self.evaluate else {}
         state.history.append(HistoryEntry(state.step, train_loss, validation, rate, metrics))
         if state.worse == 0:
@@ -455,13 +461,17 @@ def learning_rate(settings: FinetuneSection, step: int, steps: int) -> float:
 
 
 def _usable(rows: Rows, max_seq_length: int) -> Rows:
-    return [row for row in rows if len(row.ids) <= max_seq_length and trained_tokens(row) > 0]
+    return [row for row in rows if not _is_long(row, max_seq_length) and trained_tokens(row) > 0]
+
+
+def _is_long(row: Rendered, max_seq_length: int) -> bool:
+    return any(len(one.ids) > max_seq_length for one in row.sequences)
 
 
 def _left_out(kind: str, rows: Rows, max_seq_length: int) -> str:
     """How many rows of a kind cannot be used, and why."""
-    long = sum(len(row.ids) > max_seq_length for row in rows)
-    mute = sum(len(row.ids) <= max_seq_length and trained_tokens(row) == 0 for row in rows)
+    long = sum(_is_long(row, max_seq_length) for row in rows)
+    mute = sum(not _is_long(row, max_seq_length) and trained_tokens(row) == 0 for row in rows)
     reasons = {f"{long} longer than finetune.max_seq_length = {max_seq_length} tokens": long}
     reasons[f"{mute} without an answer to train on"] = mute
     why = " and ".join(reason for reason, count in reasons.items() if count)

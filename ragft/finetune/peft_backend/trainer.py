@@ -80,7 +80,7 @@ class PeftRun(fast.Run):
         """The base model with what the method trains. What is trained is float32; products are in `dtype`."""
         settings, method = self.settings, METHODS[self.settings.method]
         model = self._base(model_folder)
-        check_ids(model, [row.ids for row in (*self.rows, *validation)])
+        check_ids(model, [one.ids for row in (*self.rows, *validation) for one in row.sequences])
         self._check_positions(model)
         if method.quantisation is not None:
             quantise(model)
