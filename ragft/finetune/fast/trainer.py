@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -40,8 +41,15 @@ costs about as much as a step."""
 Evaluate = Callable[[torch.nn.Module], Mapping[str, float]]
 """Called with the live model at a validation; returns metrics, higher is better."""
 
+Schedule = Callable[[int, int], float]
+"""Learning rate after so many steps of so many."""
+
 CACHED_BYTES = 512 * 2**20
 """Dequantised copies of a base model up to this size are kept, which saves a twentieth of each step."""
+
+
+class Diverged(RagftError):
+    """The loss of a training, or its gradient, is no longer finite."""
 
 
 class Batch(Protocol):
@@ -173,6 +181,7 @@ def train(
     folder: Path,
     progress: Callable[[TrainProgress], None] | None = None,
     evaluate: Evaluate | None = None,
+    schedule: Schedule | None = None,
     kind: type[Run] | None = None,
 ) -> TrainReport:
     """Trains an adapter, resuming by itself when `folder` holds a checkpoint of the same run.
@@ -187,11 +196,12 @@ def train(
         progress: called after each optimiser step; an exception from it ends the run, which can be resumed.
         evaluate: called with the live model at each validation; returns metrics, of which `settings.select` may name
             the one that decides which adapter is best. It must leave the model and torch's random state as they were.
+        schedule: the learning rate of each step; None: as the settings say.
         kind: the run of another back end; None: of this one.
 
     Raises:
-        RagftError: no usable training row, a base model that the fast back end cannot train, or a loss that is not
-            finite.
+        Diverged: the loss or its gradient is not finite.
+        RagftError: no usable training row, or a base model that the fast back end cannot train.
     """
     rows, validation = _usable(train_rows, settings.max_seq_length), _usable(validation_rows, settings.max_seq_length)
     if not rows:
@@ -207,6 +217,8 @@ def train(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     run = (kind or Run)(model_folder, rows, validation, settings, seed, folder, evaluate)
+    if schedule is not None:
+        run.schedule = schedule
     try:
         while not run.finished:
             entry = run.advance()
@@ -240,6 +252,7 @@ class Run:
     ) -> None:  # fmt: skip
         self.rows, self.settings, self.seed, self.folder = rows, settings, seed, folder
         self.evaluate, self.gradient_norm = evaluate, 0.0
+        self.schedule: Schedule = partial(learning_rate, settings)
         self.base_name = str(model_folder)
         self.alpha = settings.alpha if settings.alpha is not None else 2.0 * settings.rank
         self.steps_per_epoch = math.ceil(len(rows) / settings.batch_size)
@@ -316,7 +329,7 @@ class Run:
         """One optimiser step, and the validation and the checkpoint that are due after it."""
         start = time.monotonic()
         state = self.state
-        rate = learning_rate(self.settings, state.step, self.steps)
+        rate = self.schedule(state.step, self.steps)
         loss = self._step(rate)
         if state.step % STEPS_BETWEEN_RETURNS == 0:
             return_free_memory()
@@ -361,7 +374,7 @@ class Run:
 
     def _check_finite(self, step: int, *values: float) -> None:
         if not all(map(math.isfinite, values)):
-            raise RagftError(
+            raise Diverged(
                 f"Training diverged at step {step} of {self.steps}: the loss or its gradient is not finite; lower "
                 f"finetune.learning_rate (it is {self.settings.learning_rate:g})."
             )
