@@ -10,8 +10,8 @@ from ragft.config.finetune import FinetuneSection
 from ragft.config.section import Section
 
 SEARCHED = (
-    "learning_rate", "rank", "alpha", "dropout", "virtual_tokens", "lora_plus_ratio", "epochs", "batch_size",
-    "warmup_ratio", "lr_scheduler", "weight_decay", "max_grad_norm",
+    "learning_rate", "rank", "alpha", "dropout", "virtual_tokens", "lora_plus_ratio", "neftune_alpha", "epochs",
+    "batch_size", "warmup_ratio", "lr_scheduler", "weight_decay", "max_grad_norm",
 )  # fmt: skip
 """Keys of `finetune` that a search may vary. The others decide what is measured, or how fast: losses over other rows or
 other tokens cannot be compared."""

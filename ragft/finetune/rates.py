@@ -131,8 +131,8 @@ def suggestion(curve: Curve) -> Suggestion:
     limit = curve.rates[lowest] / _BELOW_LOWEST
     found = min(curve.rates[steepest], limit)
     why = (
-        f"the smoothed loss falls most steeply at {curve.rates[steepest]:.1e} and is lowest ({smoothed[lowest]:.3f}, at "
-        f"first {smoothed[0]:.3f}) at {curve.rates[lowest]:.1e}"
+        f"the smoothed loss falls most steeply at {curve.rates[steepest]:.1e} and is lowest at "
+        f"{curve.rates[lowest]:.1e} ({smoothed[lowest]:.3f}, at first {smoothed[0]:.3f})"
     )
     why += ", behind which it rises" if curve.diverged else ", and it does not rise again up to the highest rate"
     if found == limit:

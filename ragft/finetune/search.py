@@ -106,7 +106,7 @@ def whole_space(settings: FinetuneSection, declared: Space) -> Space:
     space: Space = {}
     for key, values in (declared or _by_default(settings)).items():
         now = getattr(settings, key)
-        if now is None:  # alpha alone, which is then twice the rank
+        if now is None:  # alpha, which is then twice the rank, or no noise
             space[key] = values
         elif isinstance(values, Range):
             space[key] = Range(low=min(values.low, now), high=max(values.high, now))

@@ -184,7 +184,8 @@ def rendered(app: Application, part: str) -> list[Rendered]:
     """
     mixed = rows(app, part)
     learnt, faults = app.template.learnable(
-        (f"Row {number} of example {row.example_id!r}", row.messages) for number, row in enumerate(mixed)
+        ((f"Row {number} of example {row.example_id!r}", row.messages) for number, row in enumerate(mixed)),
+        app.config.finetune.train_on,
     )
     if faults:
         counted = f"{len(faults)} of {len(mixed)} {part} rows cannot be learnt. {faults[0]}"
