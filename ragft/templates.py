@@ -153,8 +153,8 @@ class Template:
             if self._read(written).strip() == answer.strip() and not any(token in self._control for token in written):
                 return begin, end
         raise Unrenderable(
-            f"The chat template writes an earlier answer ({answer[:20]!r}) otherwise than the model would be asked for "
-            "it, so it cannot be trained on: set finetune.train_on to last."
+            f"An earlier answer ({answer[:20]!r}) has other tokens in front of it, or in it, than the model would be "
+            "asked with and answer, so it cannot be trained on: set finetune.train_on to last."
         )
 
     def learnable(

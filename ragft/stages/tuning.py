@@ -80,8 +80,9 @@ def tune(app: Application) -> Tuned:
     rows, validation = rendered(app, "train"), rendered(app, "validation")
     if not any(len(row.ids) <= settings.max_seq_length for row in validation):
         raise UsageError(
-            "ragft tune compares trials by validation rows, and there are none: raise data.split.validation_share, or "
-            "name a file in data.validation."
+            "ragft tune compares trials by validation rows of at most finetune.max_seq_length = "
+            f"{settings.max_seq_length} tokens, and there are none: raise data.split.validation_share, name a file in "
+            "data.validation, or raise finetune.max_seq_length."
         )
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):

@@ -269,7 +269,9 @@ def test_all_answers_are_trained_each_behind_the_prompt_that_it_answers(name: st
         rendered = template.training(TWO_ANSWERS, "all")
     except Unrenderable as refused:
         assert "set finetune.train_on to last" in str(refused)
-        assert name.startswith("qwen3"), "it takes what was thought out of earlier turns"
+        # Qwen takes what was thought out of earlier turns; here, another tokenizer than Llama's joins the line breaks of
+        # a turn's head with the answer behind them.
+        assert name in ("qwen3", "llama3")
         return
     last = template.training(TWO_ANSWERS)
     assert rendered.ids == last.ids and sum(rendered.trained) > sum(last.trained)

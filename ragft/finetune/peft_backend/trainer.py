@@ -234,6 +234,12 @@ class PeftRun(fast.Run):
             until.callback(self._drop_out, False)
             yield
 
+    def _drop_out(self, active: bool) -> None:
+        """Dropout of the adapters alone: the base model's own stays off."""
+        for module in self.model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.train(active)
+
     def save(self, best: dict[str, torch.Tensor], adapter: Path) -> None:
         if METHODS[self.settings.method].yields == "weights":
             save_weights(best, adapter, self.base_name)

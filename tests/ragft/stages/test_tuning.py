@@ -138,13 +138,10 @@ def test_a_space_that_cannot_be_searched_is_refused(
 
 
 @pytest.mark.usefixtures("loaded_encoder")
-def test_a_search_without_validation_rows_is_refused(
+def test_a_search_without_validation_rows_that_fit_is_refused(
     configure: Callable[..., Domain], ragft: Callable[..., Ended]
 ) -> None:
-    domain = configure()
-    values = yaml.safe_load(domain.config.read_text())
-    values["data"]["split"]["validation_share"] = 0.0
-    domain.config.write_text(yaml.safe_dump(values))
+    domain = configure(max_seq_length=32)
     ended = ragft("tune", "-c", domain.config)
     assert ended.status == 2 and "there are none: raise data.split.validation_share" in ended.err
 

@@ -45,7 +45,7 @@ def test_noise_is_bounded_by_the_length_of_each_row_and_ends_with_its_block() ->
 def test_layers_are_computed_twice_and_nothing_else_is_in_training() -> None:
     model, calls = tiny(), list[bool]()
     layer = model.model.layers[0]
-    layer.mlp.register_forward_hook(lambda module, inputs, output: calls.append(module.training))
+    layer.mlp.register_forward_pre_hook(lambda module, inputs: calls.append(module.training))
     ids = torch.ones(1, 4, dtype=torch.int64)
     with recomputing(model):
         model(input_ids=ids).logits.sum().backward()
