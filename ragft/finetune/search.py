@@ -131,17 +131,17 @@ class Search:
 
     def __init__(self, journal: Path, space: Space, settings: FinetuneSection, *, seed: int) -> None:
         """`settings` are those that the values of a trial replace; their own are the first trial."""
-        optuna = _optuna()
+        library = _optuna()
         from optuna.storages.journal import JournalFileBackend
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        library.logging.set_verbosity(optuna.logging.ERROR)
         _without_torn_line(journal)
         self.space, self.settings, self._seed = space, settings, seed
-        self._study: optuna.Study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=_Unlocked())),
+        self._study: optuna.Study = library.create_study(
+            storage=library.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=_Unlocked())),
             study_name="ragft",
             direction="minimize" if settings.select == "loss" else "maximize",
-            pruner=optuna.pruners.MedianPruner(_COMPARED_TRIALS, n_warmup_steps=_FIRST_COMPARED),
+            pruner=library.pruners.MedianPruner(_COMPARED_TRIALS, n_warmup_steps=_FIRST_COMPARED),
             load_if_exists=True,
         )
         self._return_interrupted()

@@ -269,8 +269,8 @@ def test_all_answers_are_trained_each_behind_the_prompt_that_it_answers(name: st
         rendered = template.training(TWO_ANSWERS, "all")
     except Unrenderable as refused:
         assert "set finetune.train_on to last" in str(refused)
-        # Qwen takes what was thought out of earlier turns; here, another tokenizer than Llama's joins the line breaks of
-        # a turn's head with the answer behind them.
+        # Qwen takes what was thought out of earlier turns. Here, a tokenizer that is not Llama's joins the line breaks
+        # of a turn's head with the answer behind them.
         assert name in ("qwen3", "llama3")
         return
     last = template.training(TWO_ANSWERS)
