@@ -134,7 +134,7 @@ class Search:
         library = _optuna()
         from optuna.storages.journal import JournalFileBackend
 
-        library.logging.set_verbosity(optuna.logging.ERROR)
+        library.logging.set_verbosity(library.logging.ERROR)
         _without_torn_line(journal)
         self.space, self.settings, self._seed = space, settings, seed
         self._study: optuna.Study = library.create_study(
