@@ -14,10 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from ragft.errors import RagftError
 from ragft.messages import Borders, Message, Rendered, Role, turn
+
+TrainOn = Literal["last", "all"]
+"""Which answers of a conversation are trained on."""
 
 PINNED_DATE = date(2024, 7, 26)
 """The day that templates are told it is. Llama 3's own templates write this one where there is no clock."""
@@ -96,8 +99,10 @@ class Template:
         """
         return self._ids(self._text(self.arranged(messages), tools=tools))
 
-    def training(self, messages: Sequence[Message]) -> Rendered:
+    def training(self, messages: Sequence[Message], train_on: TrainOn = "last") -> Rendered:
         """Token ids of a whole conversation and the mask of its last assistant turn, with the token that ends it.
+
+        With `train_on="all"`, earlier assistant turns are trained on, too, each behind the prompt that it answers.
 
         What stands behind the end token (a newline in ChatML) is never generated, so it is not kept.
 
@@ -128,14 +133,38 @@ class Template:
                 )
         self._check_control(whole[len(prompt) :])
         end = whole.index(self._tail[0], len(prompt))
-        trained = [len(prompt) <= position for position in range(end + 1)]
+        answers = [(len(prompt), end)]
+        if train_on == "all":
+            answers += [
+                self._answer_at(before[:number], said["content"], whole)
+                for number, said in enumerate(before)
+                if number > 0 and said["role"] == "assistant"
+            ]
+        trained = [any(first <= position <= last for first, last in answers) for position in range(end + 1)]
         return Rendered(tuple(whole[: end + 1]), tuple(trained))
 
-    def learnable(self, rows: Iterable[tuple[str, Sequence[Message]]]) -> tuple[list[Rendered], list[str]]:
+    def _answer_at(self, asked: Sequence[Message], answer: str, whole: Sequence[int]) -> tuple[int, int]:
+        """First and last position of an earlier answer within a conversation's ids, the token that ends it included."""
+        prompt = self._ids(self._text(asked))
+        begin, tail = len(prompt), self._tail[0]
+        if list(whole[:begin]) == prompt and tail in whole[begin:]:
+            end = whole.index(tail, begin)
+            written = whole[begin:end]
+            if self._read(written).strip() == answer.strip() and not any(token in self._control for token in written):
+                return begin, end
+        raise Unrenderable(
+            f"An earlier answer ({answer[:20]!r}) has other tokens in front of it, or in it, than the model would be "
+            "asked with and answer, so it cannot be trained on: set finetune.train_on to last."
+        )
+
+    def learnable(
+        self, rows: Iterable[tuple[str, Sequence[Message]]], train_on: TrainOn = "last"
+    ) -> tuple[list[Rendered], list[str]]:
         """Renders what can be learnt of many conversations.
 
         Args:
             rows: each with what it is called where it cannot.
+            train_on: as for `training`.
 
         Returns:
             The rendered conversations, and a sentence on each of the others.
@@ -147,7 +176,7 @@ class Template:
         rendered, faults = [], []
         for name, messages in rows:
             try:
-                rendered.append(self.training(messages))
+                rendered.append(self.training(messages, train_on))
             except Unrenderable as error:
                 faults.append(f"{name}: {error}")
         return rendered, faults

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ragft.cli import data, evaluate, index, models, start, train, use
+from ragft.cli import data, evaluate, index, models, start, train, tune, use
 from ragft.cli.refusals import refusal
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (start.commands, train.commands, evaluate.commands, use.commands):
+for group in (start.commands, train.commands, tune.commands, evaluate.commands, use.commands):
     app.registered_commands += group.registered_commands
 app.add_typer(data.commands, name="data")
 app.add_typer(index.commands, name="index")

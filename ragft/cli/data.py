@@ -51,5 +51,5 @@ def show(
     from ragft.data.show import shown_row
     from ragft.stages.data import rows
 
-    values, text = shown_row(rows(app, "train"), row, app.template)
+    values, text = shown_row(rows(app, "train"), row, app.template, app.config.finetune.train_on)
     app.reporter.result(values, text)

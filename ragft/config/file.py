@@ -18,6 +18,7 @@ from ragft.config.model import ModelSection
 from ragft.config.prompt import PromptSection
 from ragft.config.section import FilePath, Section
 from ragft.config.serve import ServeSection
+from ragft.config.tune import TuneSection
 
 
 class Config(Section):
@@ -41,6 +42,7 @@ class Config(Section):
     index: IndexSection = IndexSection()
     data: DataSection = DataSection()
     finetune: FinetuneSection = FinetuneSection()
+    tune: TuneSection = TuneSection()
     merge: MergeSection = MergeSection()
     engine: EngineSection = EngineSection()
     evaluate: EvaluateSection = EvaluateSection()

@@ -59,6 +59,20 @@ class FinetuneSection(Section):
     margin: float = Field(0.5, ge=0, description="Margin of simpo by which better answers should win.")
     generations: int = Field(8, ge=2, description="Answers of grpo to each prompt of a step.")
     rewards: RewardsSection = RewardsSection()
+    train_on: Literal["last", "all"] = Field(
+        "last",
+        description="Answers that the loss is taken over: the last of a conversation, or those in its history, too.",
+    )
+    neftune_alpha: float | None = Field(
+        None,
+        gt=0,
+        description="Noise on the embeddings in training (NEFTune); 5 is usual. Unset: none. Trains through PEFT.",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Compute the activations of a layer again in the backward pass instead of keeping them: less "
+        "memory, about a third more time. Trains through PEFT.",
+    )
     epochs: float = Field(1.0, gt=0, description="Passes over the training rows.")
     batch_size: int = Field(8, ge=1, description="Rows per optimiser step.")
     learning_rate: float = Field(

@@ -9,10 +9,12 @@ from rich.text import Text
 
 from ragft.data.mix import Row
 from ragft.errors import UsageError
-from ragft.templates import Template
+from ragft.templates import Template, TrainOn
 
 
-def shown_row(rows: Sequence[Row], number: int, template: Template) -> tuple[dict[str, Any], Text]:
+def shown_row(
+    rows: Sequence[Row], number: int, template: Template, train_on: TrainOn = "last"
+) -> tuple[dict[str, Any], Text]:
     """Values and text of a training row; in the text, trained tokens are green and separated by `|`.
 
     Raises:
@@ -21,7 +23,7 @@ def shown_row(rows: Sequence[Row], number: int, template: Template) -> tuple[dic
     if number >= len(rows):
         raise UsageError(f"There are {len(rows)} training rows: choose one from 0 to {len(rows) - 1}.")
     row = rows[number]
-    rendered = template.training(row.messages)
+    rendered = template.training(row.messages, train_on)
     pieces = [str(template.tokenizer.decode([token])) for token in rendered.ids]
     text = Text()
     text.append(f"row {number} of {len(rows)}, {row.kind}, example {row.example_id}, ", style="bold")

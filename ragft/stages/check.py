@@ -78,13 +78,16 @@ def _template(app: Application, findings: Findings) -> str:
 
     _, faults = app.template.learnable(
         (
-            f"Example {one.id!r}",
-            conversation(
-                app.config.prompt.system, one.question, history=one.history,
-                following=[turn("assistant", one.answer)],
-            ),
-        )
-        for one in app.examples
+            (
+                f"Example {one.id!r}",
+                conversation(
+                    app.config.prompt.system, one.question, history=one.history,
+                    following=[turn("assistant", one.answer)],
+                ),
+            )
+            for one in app.examples
+        ),
+        app.config.finetune.train_on,
     )  # fmt: skip
     if faults:
         findings.add(

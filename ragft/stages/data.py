@@ -183,9 +183,12 @@ def refuse_without_rejected(app: Application) -> None:
     Raises:
         UsageError: the method learns from pairs, and examples have no worse answer.
     """
-    method, examples = app.config.finetune.method, app.examples
+    method = app.config.finetune.method
+    if METHODS[method].rows != "preferences":
+        return
+    examples = app.examples
     lacking = [example.id for example in examples if not example.rejected]
-    if METHODS[method].rows != "preferences" or not lacking:
+    if not lacking:
         return
     if method != "kto":
         raise UsageError(
@@ -211,7 +214,8 @@ def rendered(app: Application, part: str) -> list[Rendered]:
     mixed, method = rows(app, part), METHODS[app.config.finetune.method]
     if method.rows == "answers":
         learnt, faults = app.template.learnable(
-            (f"Row {number} of example {row.example_id!r}", row.messages) for number, row in enumerate(mixed)
+            ((f"Row {number} of example {row.example_id!r}", row.messages) for number, row in enumerate(mixed)),
+            app.config.finetune.train_on,
         )
     else:
         refuse_without_rejected(app)

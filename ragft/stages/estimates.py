@@ -122,7 +122,7 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
                 following=[turn("assistant", example.answer)],
             )  # fmt: skip
             found.append((example.id, messages))
-        return app.template.learnable(found)[0]
+        return app.template.learnable(found, config.finetune.train_on)[0]
 
     folder = split(app).folder
     parts = {

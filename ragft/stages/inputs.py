@@ -135,7 +135,7 @@ def stale(key: str) -> list[str]:
     return found
 
 
-_MAPPINGS = ("index.search.filter", "prompt.template_arguments")
+_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space")
 
 
 def _leaves(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -37,6 +37,26 @@ def rules_of_selection(app: Application) -> dict[str, Any]:
     return {**trl, "answer": {"format": answer.format, "value": answer.value}}
 
 
+def asked(app: Application, train_rows: Sequence[Rendered]) -> Asked | None:
+    """What answers validation prompts at each validation, as the configuration says; None: nothing does."""
+    config, template = app.config, app.template
+    tokenizer = template.tokenizer
+    settings = config.finetune
+    if settings.eval_samples == 0:
+        return None
+    prompts = prompts_of(rows(app, "validation"), template, max_seq_length=settings.max_seq_length, seed=config.seed)
+    chosen = prompts[: count_of(settings, train_rows, prompts)]
+    if not chosen:
+        return None
+    longest = max(one.answer_tokens for one in chosen)
+    ends = [end for end in (template.end, tokenizer.eos_token_id) if end is not None]
+    return Asked(
+        chosen, Rules.of(config.answer), greedy(ends),
+        lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+        max_tokens=min(config.engine.max_tokens, 2 * longest),
+    )  # fmt: skip
+
+
 class Watching:
     """A training of this application, watched: opened before it, closed after it, whatever happens.
 
@@ -58,7 +78,7 @@ class Watching:
     def prepare(self, train_rows: Sequence[Rendered], validation: Sequence[Rendered]) -> None:
         """Chooses the prompts that are answered at validations, and begins the run of the tracker."""
         app, config = self._app, self._app.config
-        self.asked = self._chosen(train_rows)
+        self.asked = asked(app, train_rows)
         self.watch = Watch(self._folder, self._tracking, app.reporter.say, self.asked)
         self._tracking.start(
             {
@@ -66,26 +86,6 @@ class Watching:
                 "rows": len(train_rows), "validation_rows": len(validation),
                 **config.finetune.model_dump(include=set(SETTINGS)),
             }
-        )  # fmt: skip
-
-    def _chosen(self, train_rows: Sequence[Rendered]) -> Asked | None:
-        config, template = self._app.config, self._app.template
-        tokenizer = template.tokenizer
-        settings = config.finetune
-        if settings.eval_samples == 0:
-            return None
-        prompts = prompts_of(
-            rows(self._app, "validation"), template, max_seq_length=settings.max_seq_length, seed=config.seed
-        )
-        chosen = prompts[: count_of(settings, train_rows, prompts)]
-        if not chosen:
-            return None
-        longest = max(one.answer_tokens for one in chosen)
-        ends = [end for end in (template.end, tokenizer.eos_token_id) if end is not None]
-        return Asked(
-            chosen, Rules.of(config.answer), greedy(ends),
-            lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
-            max_tokens=min(config.engine.max_tokens, 2 * longest),
         )  # fmt: skip
 
     def __enter__(self) -> Watching:

@@ -255,3 +255,34 @@ def test_hash_covers_text_arguments_and_what_is_folded_and_no_date_that_is_not_w
     }  # fmt: skip
     assert len(hashes) == 7
     assert hash_of(CHATML) == Template(with_template(plain(), CHATML)).hash
+
+
+# --- answers in the history
+
+TWO_ANSWERS = row("Second.", history=[turn("user", "Hello?"), turn("assistant", "First.")])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_all_answers_are_trained_each_behind_the_prompt_that_it_answers(name: str) -> None:
+    template = template_of(name)
+    try:
+        rendered = template.training(TWO_ANSWERS, "all")
+    except Unrenderable as refused:
+        assert "set finetune.train_on to last" in str(refused)
+        # Qwen takes what was thought out of earlier turns. Here, a tokenizer that is not Llama's joins the line breaks
+        # of a turn's head with the answer behind them.
+        assert name in ("qwen3", "llama3")
+        return
+    last = template.training(TWO_ANSWERS)
+    assert rendered.ids == last.ids and sum(rendered.trained) > sum(last.trained)
+    begin = len(template.prompt(TWO_ANSWERS[:2]))
+    assert list(rendered.ids[:begin]) == template.prompt(TWO_ANSWERS[:2])
+    first = [position for position, trained in enumerate(rendered.trained) if trained and not last.trained[position]]
+    assert first == list(range(begin, begin + len(first))), "one span, from the first token that is generated"
+    text = template.tokenizer.decode([rendered.ids[position] for position in first])
+    assert text.strip() == f"First.{FAMILIES[name].end}"
+
+
+def test_a_conversation_with_one_answer_is_the_same_either_way() -> None:
+    template = template_of("chatml")
+    assert template.training(row(), "all") == template.training(row(), "last")

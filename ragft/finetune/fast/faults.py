@@ -12,6 +12,10 @@ from ragft.errors import RagftError
 _NO_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
 
 
+class Diverged(RagftError):
+    """The loss of a training, or its gradient, is no longer finite."""
+
+
 def check_step_finite(step: int, steps: int, loss: float, norm: float, settings: FinetuneSection, rows: int) -> None:
     """Refuses to go on from a step whose loss or gradient is not finite.
 
@@ -29,7 +33,7 @@ def check_step_finite(step: int, steps: int, loss: float, norm: float, settings:
             "numbers overflow in the format of training; choose another base model."
         )
     what = "the gradient of the loss" if math.isfinite(loss) else "the loss"
-    raise RagftError(
+    raise Diverged(
         f"Training diverged at step {step} of {steps}: {what} is not finite; lower finetune.learning_rate (it is "
         f"{settings.learning_rate:g})."
     )
@@ -44,7 +48,7 @@ def check_validation_finite(step: int, steps: int, losses: list[float], train_lo
         rate: peak learning rate.
     """
     if wrong := sum(not math.isfinite(loss) for loss in losses):
-        raise RagftError(
+        raise Diverged(
             f"The validation loss is not finite after step {step} of {steps}, in {wrong} of {len(losses)} batches of "
             f"validation rows, while the training loss is {train_loss:.3f}: look at the validation rows, or lower "
             f"finetune.learning_rate (it is {rate:g})."

@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -45,6 +46,9 @@ costs about as much as a step."""
 
 Evaluate = Callable[[torch.nn.Module], Mapping[str, float]]
 """Called with the live model at a validation; returns metrics, higher is better."""
+
+Schedule = Callable[[int, int], float]
+"""Learning rate after so many steps of so many."""
 
 CACHED_BYTES = 512 * 2**20
 """Dequantised copies of a base model up to this size are kept, which saves a twentieth of each step."""
@@ -184,6 +188,7 @@ def train(
     progress: Callable[[TrainProgress], None] | None = None,
     evaluate: Evaluate | None = None,
     say: Callable[[str], None] | None = None,
+    schedule: Schedule | None = None,
     back_end: type[Run] | None = None,
 ) -> TrainReport:
     """Trains an adapter, resuming by itself when `folder` holds a checkpoint of the same run.
@@ -199,11 +204,12 @@ def train(
         evaluate: called with the live model at each validation; returns metrics, of which `settings.select` may name
             the one that decides which adapter is best. It must leave the model and torch's random state as they were.
         say: called with a sentence on rows that are left out, and on what is resumed or replaced.
+        schedule: the learning rate of each step; None: as the settings say.
         back_end: the run of another back end; None: of this one.
 
     Raises:
-        RagftError: no usable training row, a base model that the fast back end cannot train, a loss that is not
-            finite, or memory that ran out.
+        ragft.finetune.fast.faults.Diverged: the loss or its gradient is not finite.
+        RagftError: no usable training row, a base model that the fast back end cannot train, or memory that ran out.
     """
     say = say or _unheard
     rows, validation = _usable(train_rows, settings.max_seq_length), _usable(validation_rows, settings.max_seq_length)
@@ -228,6 +234,8 @@ def train(
         torch.set_num_threads(settings.threads)
     with told_out_of_memory("Loading the base model", settings):
         run = (back_end or Run)(model_folder, rows, validation, settings, seed, folder, evaluate, say)
+    if schedule is not None:
+        run.schedule = schedule
     try:
         while not run.finished:
             entry = run.advance()
@@ -261,6 +269,7 @@ class Run:
     ) -> None:  # fmt: skip
         self.rows, self.settings, self.seed, self.folder = rows, settings, seed, folder
         self.evaluate = evaluate
+        self.schedule: Schedule = partial(learning_rate, settings)
         self.base_name = str(model_folder)
         self.alpha = settings.alpha if settings.alpha is not None else 2.0 * settings.rank
         self.steps_per_epoch = math.ceil(len(rows) / settings.batch_size)
@@ -344,7 +353,7 @@ class Run:
         """One optimiser step, and the validation and the checkpoint that are due after it."""
         start = time.monotonic()
         state = self.state
-        rate = learning_rate(self.settings, state.step, self.steps)
+        rate = self.schedule(state.step, self.steps)
         with told_out_of_memory(f"Step {state.step + 1} of {self.steps}", self.settings):
             loss, norm = self._step(rate)
         if state.step % STEPS_BETWEEN_RETURNS == 0:

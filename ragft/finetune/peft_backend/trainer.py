@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from ragft.finetune.peft_backend.attach import (
 )
 from ragft.finetune.peft_backend.batching import PaddedBatch, pad, padded_batches
 from ragft.finetune.peft_backend.forward import cast_frozen, logits_at
+from ragft.finetune.peft_backend.steps import noisy_embeddings, recomputing
 from ragft.finetune.peft_backend.weights import save_weights
 from ragft.prompts import Rendered
 
@@ -182,7 +184,26 @@ class PeftRun(fast.Run):
             raise cannot(self.settings.method, self.model, error) from error
         if not any(gradient.any() for gradient in gradients):
             raise cannot(self.settings.method, self.model, ValueError("the loss does not reach what would be trained"))
+        if self.settings.gradient_checkpointing:
+            self._check_recomputed(pad(rows), gradients)
         return bool((loss - sum(alone)).abs() <= _PADDING_TOLERANCE[self.dtype] * sum(alone))
+
+    def _check_recomputed(self, batch: PaddedBatch, gradients: Sequence[torch.Tensor]) -> None:
+        """Refuses gradient checkpointing where the model has none, or where it changes gradients."""
+        trained, name = [one for one in self.model.parameters() if one.requires_grad], self.model.config.model_type
+        try:
+            with recomputing(self.model):
+                found = torch.autograd.grad(self.summed_loss(batch), trained, materialize_grads=True)
+        except Exception as error:
+            raise RagftError(
+                f"finetune.gradient_checkpointing does not work for {name} with finetune.method = "
+                f"{self.settings.method} ({error}): set it to false."
+            ) from error
+        if not all(map(torch.equal, gradients, found)):
+            raise RagftError(
+                f"finetune.gradient_checkpointing changes the gradients of {name} with finetune.method = "
+                f"{self.settings.method}: set it to false."
+            )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         if self.settings.method != "lora+":
@@ -195,15 +216,26 @@ class PeftRun(fast.Run):
         return padded_batches(rows, self.settings.token_budget, together=self.together)
 
     def summed_loss(self, batch: PaddedBatch) -> torch.Tensor:
+        self._lengths = batch.mask.sum(1)
         logits = logits_at(self.model, batch, self.dtype)
         return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
 
     def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
-        self._drop_out(self.settings.dropout > 0)
-        try:
+        with self._in_training():
             return super()._gradient(rows)
-        finally:
-            self._drop_out(False)
+
+    @contextmanager
+    def _in_training(self) -> Iterator[None]:
+        """What is done in steps alone, not in validations: dropout, noise, and computing activations again."""
+        noise, recompute = self.settings.neftune_alpha, self.settings.gradient_checkpointing
+        with ExitStack() as until:
+            if noise:
+                until.enter_context(noisy_embeddings(self.model, noise, lambda: self._lengths))
+            if recompute:
+                until.enter_context(recomputing(self.model))
+            self._drop_out(self.settings.dropout > 0)
+            until.callback(self._drop_out, False)
+            yield
 
     def _drop_out(self, active: bool) -> None:
         """Dropout of the adapters alone: the base model's own stays off."""

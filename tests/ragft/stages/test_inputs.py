@@ -149,6 +149,7 @@ OTHER_VALUES: dict[str, Any] = {
     "finetune.dropout": 0.1,
     "finetune.target_modules": ["q_proj"],
     "finetune.layers": [0],
+    "tune.space": {"rank": [8, 16]},
     "serve.setups": ["rag-only"],
 }  # fmt: skip
 

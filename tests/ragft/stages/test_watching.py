@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from support.commands import Ended
 from support.domains import Domain
-from transformers import LlamaConfig, LlamaForCausalLM
+from support.tiny_chat import tiny_chat
 
 from ragft.finetune import track
 from ragft.finetune.track import TrackerKind
@@ -23,16 +22,7 @@ TRAINING = {"eval_count": 2, "batch_size": 1, "rank": 2, "max_seq_length": 512, 
 @pytest.fixture(scope="module")
 def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory, chat_tokenizer: Any) -> Path:
     """A random decoder with the packaged model's tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny-chat")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(chat_tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024, tie_word_embeddings=True,
-        bos_token_id=chat_tokenizer.bos_token_id, eos_token_id=chat_tokenizer.eos_token_id,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    chat_tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_chat(tmp_path_factory.mktemp("tiny-chat"), chat_tokenizer)
 
 
 @pytest.fixture

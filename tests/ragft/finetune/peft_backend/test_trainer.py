@@ -99,9 +99,9 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
     method: str,
 ) -> None:  # fmt: skip
     rows, validation = make_rows(10), make_rows(3, seed=1)
-    # Dropout draws from the random state, which must be resumed, too.
+    # Dropout and noise draw from the random state, which must be resumed, too.
     dropout = 0.2 if "dropout" in METHODS[method].keys else 0.0
-    settings = make_settings(method=method, dropout=dropout, virtual_tokens=3)
+    settings = make_settings(method=method, dropout=dropout, neftune_alpha=5.0, virtual_tokens=3)
     whole = train(float_folder, rows, validation, settings, seed=3, folder=tmp_path / "whole")
     monkeypatch.setattr(fast, "CHECKPOINT_SECONDS", 0.0)
     steps: list[int] = []
