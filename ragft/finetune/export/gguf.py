@@ -73,7 +73,9 @@ def write(model: Path, file: Path, type_: Type, *, name: str, end: int | None) -
     config = AutoConfig.from_pretrained(str(model), local_files_only=True)
     weights = Weights(model)
     family = _family(config, weights)
-    tensors = [_Tensor.of(each, weights.shape(each), config, family, type_) for each in weights if _stands(each, config)]
+    tensors = [
+        _Tensor.of(each, weights.shape(each), config, family, type_) for each in weights if _stands(each, config)
+    ]
     writer = gguf.GGUFWriter(str(file), family.name)
     try:
         writer.add_name(name)
