@@ -118,11 +118,8 @@ def export(
 
 def _export_lines(manifest: dict[str, Any]) -> list[str]:
     figures = manifest["figures"]
-    lines = [
-        f"{manifest['form']}: {figures['bytes'] / 1e6:.1f} MB",
-        f"Divergence from the merged model: {figures['divergence']:.4f} nats per token, over {figures['prompts']} "
-        "held-out prompts",
-    ]
+    measured = f"{figures['divergence']:.4f} nats per token, over {figures['prompts']} held-out prompts"
+    lines = [f"{manifest['form']}: {figures['bytes'] / 1e6:.1f} MB", f"Divergence from the merged model: {measured}"]
     for name, title in (("format_valid", "In the house format"), ("exact_match", "Right")):
         merged, exported = figures[f"{name}_merged"], figures[f"{name}_exported"]
         if merged is not None:

@@ -38,7 +38,9 @@ class Allowed:
     exact_loss: float | None = None
 
 
-def export(app: Application, model: Artifact, form: Form, to: Path | None = None, allowed: Allowed = Allowed()) -> Path:  # noqa: B008
+def export(
+    app: Application, model: Artifact, form: Form, to: Path | None = None, allowed: Allowed | None = None
+) -> Path:
     """Writes a merged model in another form, measures what it loses, and publishes it where that is within the limits.
 
     Args:
@@ -56,6 +58,7 @@ def export(app: Application, model: Artifact, form: Form, to: Path | None = None
     folder = (to or app.workspace / "exports" / f"{model.fingerprint}-{form.name}").absolute()
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists already: delete it, or name another folder with --to.")
+    allowed = allowed or Allowed()
     limits = Limits(
         _first(allowed.divergence, form.max_divergence),
         _first(allowed.format_loss, app.config.merge.max_format_loss),
@@ -123,14 +126,13 @@ def _measured(
     from ragft.finetune.fast import decoder
 
     dtype = decoder.compute_dtype()
-    merged = decoder.load(model.folder, dtype, attention_name="sdpa")
-    ends = () if template.end is None else (template.end,)
+    end = () if template.end is None else (template.end,)
     return measure(
-        lambda: merged,
+        lambda: decoder.load(model.folder, dtype, attention_name="sdpa"),
         lambda: form.read(growing, dtype),
         prompts,
         Rules.of(app.config.answer),
-        stops=stop_tokens(merged, model.folder, ends),
+        ends=lambda merged: stop_tokens(merged, model.folder, end),
         max_tokens=app.config.engine.max_tokens,
         decode=lambda ids: str(template.tokenizer.decode(ids, skip_special_tokens=True)),
         dtype=dtype,
@@ -167,16 +169,17 @@ def _copy_papers(model: Path, growing: Path) -> None:
 
 @contextmanager
 def _growing(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside the final one, gone at the end unless it was renamed; a killed export's is deleted first."""
+    """A hidden folder beside the final one, gone at the end unless it was renamed; first, what a killed export left."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    growing = folder.with_name(f".{folder.name}.growing")
+    growing, lock = (folder.with_name(f".{folder.name}.{end}") for end in ("growing", "lock"))
     try:
-        with locked(folder.with_name(f".{folder.name}.lock"), remove=True):
+        with locked(lock):
             shutil.rmtree(growing, ignore_errors=True)
             growing.mkdir()
             try:
                 yield growing
             finally:
                 shutil.rmtree(growing, ignore_errors=True)
+                lock.unlink(missing_ok=True)
     except BlockingIOError:
         raise RagftError(f"Another process is exporting to {folder}: wait for it, or name another with --to.") from None

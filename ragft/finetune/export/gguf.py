@@ -215,8 +215,8 @@ class _Tensor:
             raise RagftError(
                 f"{source} has rows of {shape[-1]} weights, and q8_0 holds blocks of {_BLOCK}: export with --type f16."
             )
-        name = _names(config, family)(source)
-        assert name is not None, source  # `_family` refused what has no name
+        # `_family` refused what has no name.
+        name = _names(config, family)(source) or source
         return cls(source, name, shape, stored, heads.get(layer, 0) if family.interleaved else 0)
 
     @property

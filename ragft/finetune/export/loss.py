@@ -72,7 +72,7 @@ def measure(
     prompts: Sequence[Prompt],
     rules: Rules,
     *,
-    stops: Sequence[int],
+    ends: Callable[[nn.Module], Sequence[int]],
     max_tokens: int,
     decode: Callable[[Sequence[int]], str],
     dtype: torch.dtype,
@@ -81,7 +81,7 @@ def measure(
 
     Args:
         merged, exported: load the model and its export.
-        stops: tokens that end an answer.
+        ends: tokens that end an answer, of the merged model.
         dtype: of products, see `ragft.finetune.fast.decoder.compute_dtype`.
 
     Raises:
@@ -90,12 +90,9 @@ def measure(
     if not prompts:
         raise RagftError("What an export loses cannot be measured without prompts: give at least one.")
     asked = [one.ids for one in prompts]
-
-    def answers(model: nn.Module) -> list[list[int]]:
-        return greedy(model, asked, stops, max_tokens, dtype)
-
     model = merged()
-    merged_ids = answers(model)
+    stops = ends(model)
+    merged_ids = greedy(model, asked, stops, max_tokens, dtype)
     rows = [
         Rendered((*one, *answer), (False,) * len(one) + (True,) * len(answer))
         for one, answer in zip(asked, merged_ids, strict=True)
@@ -105,7 +102,7 @@ def measure(
     return_free_memory()
     model = exported()
     kl, agree = distances(expected, _logits(model, rows, dtype))
-    exported_ids = answers(model)
+    exported_ids = greedy(model, asked, stops, max_tokens, dtype)
 
     def judged(found: Sequence[Sequence[int]]) -> list[SampleAnswer]:
         texts = [decode([token for token in ids if token not in stops]) for ids in found]
@@ -147,8 +144,8 @@ def check(loss: Loss, limits: Limits) -> None:
         )
     if faults:
         raise RagftError(
-            f"The export {' and '.join(faults)}, measured on {loss.prompts} held-out prompts: nothing was written; take "
-            "a form that loses less (gguf with --type q8_0 or f16), or serve the merged model as it is."
+            f"The export {' and '.join(faults)}, measured on {loss.prompts} held-out prompts: nothing was written; "
+            "take a form that loses less (gguf with --type q8_0 or f16), or serve the merged model as it is."
         )
 
 
