@@ -80,8 +80,8 @@ FORMS = {
     )
 }  # fmt: skip
 """The limits of divergence: what is only rounded is held to the limit of the merge (merge.max_divergence, 0.02;
-measured with SmolLM2-135M: 1e-8 in f16, 0.002 in q8_0). int8 rounds activations, too, which moves a model of 135M parameters by
-0.07 and larger ones less; where a whole merge moved a model by 0.25, 4 of 30 answers lost the house format."""
+measured with SmolLM2-135M: 1e-8 in f16, 0.002 in q8_0). int8 rounds activations, too, which moves a model of 135M
+parameters by 0.07; where a whole merge moved it by 0.25, 4 of 30 answers lost the house format."""
 
 
 def form_of(format_: str, type_: str | None) -> Form:

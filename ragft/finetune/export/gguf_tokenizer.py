@@ -42,7 +42,7 @@ SPLITS: dict[str, list[dict[str, Any]]] = {
 """How texts are split, by llama.cpp's names, as `tokenizers` describes it. `llama-bpe` takes a whole token first."""
 
 PROBES = (
-    "Node.js 22.14 ends on 2027-04-30; 1234567 days, v10.0.0-rc1!",
+    "Node.js 22.14 ends on 2027-04-30; 1234567 days, v10.0.0-rc1!\nThen.\n\n",
     "I'll say it's WE'RE they'd  two  spaces\n\n\tand\ttabs   \r\nend ",
     "Übergrößen, façade, 東京都は日本の首都です。 Привет, мир! مرحبا हिन्दी 한국어",
     "def f(x): return x**2 # 'quoted' \"text\" {a: [1,2,3]} <tag/> $5.00 50% a_b-c/d\\e",
