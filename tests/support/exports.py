@@ -37,9 +37,15 @@ def tiny_tokenizer(split: Any = None) -> PreTrainedTokenizerFast:
     bpe.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=300,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
-    texts = ["When does Node.js 22 end? It ends on 2027-04-30.", "The latest version of MySQL is 8.0.36. I do not know."]
+    texts = [
+        "When does Node.js 22 end? It ends on 2027-04-30.",
+        "The latest version of MySQL is 8.0.36. I do not know.",
+    ]
     bpe.train_from_iterator(texts * 4, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
