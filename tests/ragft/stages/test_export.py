@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.commands import Ended
 from support.domains import Domain
 from support.exports import tiny_model, tiny_tokenizer
 
@@ -59,6 +61,18 @@ def test_an_export_carries_what_it_loses(app: Application, model: Artifact, name
     assert figures["format_valid_merged"] is not None and figures["exact_match_exported"] == 0
     assert (folder / "LICENSE").is_file()
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.usefixtures("model")
+def test_the_command_says_what_was_measured(ragft: Callable[..., Ended], domain: Domain, tmp_path: Path) -> None:
+    to = tmp_path / "export"
+    options = ("--format", "gguf", "--to", to, "--max-divergence", 9, "-c", domain.config)
+    ended = ragft("models", "export", "abc", *options)
+    assert ended.status == 0, ended.err
+    assert "gguf-q8_0" in ended.out and "over 3 held-out prompts" in ended.out and str(to) in ended.out
+    assert (to / "model.gguf").is_file()
+    again = ragft("models", "export", "abc", *options)
+    assert again.status == 2 and "exists already" in again.err
 
 
 def test_what_loses_too_much_is_refused_and_leaves_nothing(app: Application, model: Artifact, tmp_path: Path) -> None:

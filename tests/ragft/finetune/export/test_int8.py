@@ -98,7 +98,7 @@ def test_vllm_serves_it(tmp_path: Path) -> None:
     _, folder = exported(tmp_path)
 
     async def ask() -> Completion:
-        served = engine.open(folder, EngineSection(max_model_len=128, max_tokens=4, kv_cache_mib=16))
+        served = engine.open(folder, EngineSection(max_model_len=128, max_tokens=4, kv_cache_mib=32))
         try:
             await served.start()
             return await served.chat(ChatRequest([{"role": "user", "content": "When does Node.js 22 end?"}]))
