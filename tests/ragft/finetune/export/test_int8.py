@@ -93,7 +93,6 @@ def test_experts_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="vLLM loads it and answers; its first token of a random model is another one")
 def test_vllm_serves_it(tmp_path: Path) -> None:
     """Greedy answers of vLLM's int8 kernels, against those of the model as it is read back."""
     _, folder = exported(tmp_path)
@@ -102,7 +101,8 @@ def test_vllm_serves_it(tmp_path: Path) -> None:
         served = engine.open(folder, EngineSection(max_model_len=128, max_tokens=4, kv_cache_mib=32))
         try:
             await served.start()
-            return await served.chat(ChatRequest([{"role": "user", "content": "When does Node.js 22 end?"}]))
+            question = [{"role": "user", "content": "When does Node.js 22 end?"}]
+            return await served.chat(ChatRequest(question, {"temperature": 0}))
         finally:
             await served.close()
 
