@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from ragft.stages.application import Application
 
 commands = typer.Typer(
-    help="The merged models: list, show, deploy, roll back, delete old ones.", no_args_is_help=True
+    help="The merged models: list, show, deploy, roll back, export, delete old ones.", no_args_is_help=True
 )  # fmt: skip
 Model = Annotated[
     str, typer.Argument(help="Fingerprint of a model, or its beginning, as `ragft models list` shows it.")
@@ -84,6 +86,60 @@ def gc(
     lines = [f"{verb} model {name}" for name in removed.models]
     values = {"removed": list(removed.models), "freed": removed.freed, "dry_run": dry_run}
     app.reporter.result(values, *lines, f"{verb} {len(removed.models)} models, {removed.freed / 1e6:.1f} MB")
+
+
+@command(commands)
+def export(
+    app: Application,
+    model: Annotated[
+        str | None, typer.Argument(help="Fingerprint of a model, or its beginning; default: the deployed one.")
+    ] = None,
+    format_: Annotated[
+        Literal["gguf", "int8"],
+        typer.Option("--format", help="gguf: one file for llama.cpp; int8: compressed-tensors for vLLM."),
+    ] = "gguf",
+    type_: Annotated[
+        Literal["f16", "q8_0"] | None, typer.Option("--type", help="Of the weights in GGUF; default: q8_0.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="New folder to write into; default: one in the workspace.", metavar="DIR")
+    ] = None,
+    max_divergence: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Largest mean KL divergence from the merged model, in nats per token; default: that of the form.",
+        ),
+    ] = None,
+    max_format_loss: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Largest drop in format validity; default: merge.max_format_loss."),
+    ] = None,
+    max_exact_loss: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Largest drop in exact match; default: 0.05.")
+    ] = None,
+) -> None:
+    """Write a model in another form, measure what it loses, and refuse it where that is too much."""
+    from ragft.finetune.export.formats import form_of
+    from ragft.stages.export import Allowed
+    from ragft.stages.export import export as write
+
+    found = app.registry.named(model) if model else app.registry.deployed()
+    form = form_of(format_, type_)
+    folder = write(app, found, form, to, Allowed(max_divergence, max_format_loss, max_exact_loss))
+    values = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    app.reporter.result({"folder": str(folder), **values}, *_export_lines(values), f"Result: {folder}")
+
+
+def _export_lines(manifest: dict[str, Any]) -> list[str]:
+    figures = manifest["figures"]
+    measured = f"{figures['divergence']:.4f} nats per token, over {figures['prompts']} held-out prompts"
+    lines = [f"{manifest['form']}: {figures['bytes'] / 1e6:.1f} MB", f"Divergence from the merged model: {measured}"]
+    for name, title in (("format_valid", "In the house format"), ("exact_match", "Right")):
+        merged, exported = figures[f"{name}_merged"], figures[f"{name}_exported"]
+        if merged is not None:
+            lines.append(f"{title}: {exported:.1%}, merged model {merged:.1%}")
+    return lines
 
 
 def deployed_line(model: Artifact, before: str | None) -> str:

@@ -15,8 +15,9 @@ from index.store.folder import current_id
 from ragft.artifacts import find
 from ragft.finetune.registry import Registry
 
-# These run until they are stopped, need a file that the page describes, or take minutes; they have tests of their own.
-ELSEWHERE = {"--watch", "train-encoder", "index.encoder.model=./encoders/mine"}
+# These run until they are stopped, need a file that the page describes, take minutes, or read weights; they have tests
+# of their own.
+ELSEWHERE = {"--watch", "export", "train-encoder", "index.encoder.model=./encoders/mine"}
 PLACEHOLDERS = ("0123456789abcdef", "fedcba9876543210")
 
 
