@@ -58,7 +58,7 @@ class FinetuneSection(Section):
     )
     margin: float = Field(0.5, ge=0, description="Margin of simpo by which better answers should win.")
     generations: int = Field(8, ge=2, description="Answers of grpo to each prompt of a step.")
-    rewards: RewardsSection = RewardsSection()
+    rewards: RewardsSection = Field(RewardsSection(), description="What an answer earns in grpo.")
     train_on: Literal["last", "all"] = Field(
         "last",
         description="Answers that the loss is taken over: the last of a conversation, or those in its history, too.",
