@@ -57,6 +57,7 @@ def _finetune(app: Application) -> Artifact:
     rows, lineage = mix(app), trained_on(app)
 
     def work(folder: Path) -> dict[str, Any]:
+        from ragft.finetune import devices
         from ragft.finetune.fast.memory import return_free_memory
 
         settings = app.config.finetune
@@ -82,6 +83,7 @@ def _finetune(app: Application) -> Artifact:
             of_the_run.unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
         return_free_memory()
+        devices.release()
         return figures
 
     inputs = {

@@ -141,7 +141,7 @@ def _some_documents(app: Application, target: Path) -> Path:
 
 def _training_back_end(app: Application) -> str:
     """Whether the base's files are complete, and the fast back end trains it exactly, tried on a few packed rows."""
-    from ragft.finetune import base
+    from ragft.finetune import base, devices
     from ragft.finetune.fast.decoder import compute_dtype
     from ragft.finetune.fast.probe import NotFast, load_for_training
     from ragft.finetune.training import trainer_for
@@ -157,7 +157,7 @@ def _training_back_end(app: Application) -> str:
         model, back_end = base.load(app.base), f"PEFT, which is slower ({reason})"
     questions = [conversation(app.config.prompt.system, example.question) for example in app.examples[:_SAMPLE]]
     base.check_ids(model, [app.template.prompt(turns) for turns in questions])
-    stored, compute = (str(dtype).removeprefix("torch.") for dtype in (base.stored_dtype(app.base), compute_dtype()))
+    stored, compute = (str(dtype).removeprefix("torch.") for dtype in (base.stored_dtype(app.base), compute_dtype(devices.resolve(settings.device))))
     text = f"{back_end}; the base is stored in {stored}, and so will be the merged model"
     if compute == stored or compute == "float32":
         return text

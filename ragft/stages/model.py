@@ -79,7 +79,7 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
                 stop_at(merged, app.template.stop)
             proof = prove(
                 live, merged, conversations, app.engine(merged), max_tokens=config.engine.max_tokens,
-                say=app.reporter.say, template=config.prompt.template_options,
+                say=app.reporter.say, template=config.prompt.template_options, device=config.finetune.device,
             )  # fmt: skip
             return Candidate(onto, merged, proof, proof.figures(rules))
 

@@ -47,6 +47,15 @@ class MicroBatch:
     predicting: torch.Tensor
     targets: torch.Tensor
 
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same batch on a device; itself if it is there."""
+        if self.ids.device == device:
+            return self
+        return MicroBatch(
+            self.ids.to(device), self.positions.to(device), self.layout, self.predicting.to(device),
+            self.targets.to(device),
+        )  # fmt: skip
+
 
 def trained_tokens(row: Rendered) -> int:
     """Number of tokens that the loss is taken over: the trained ones except the first, which nothing predicts."""

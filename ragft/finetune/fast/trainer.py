@@ -19,8 +19,9 @@ import torch
 from index.encoders.parallel import OneThreadWorkers
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
+from ragft.finetune import devices
 from ragft.finetune.base import check_ids
-from ragft.finetune.fast import decoder
+from ragft.finetune.fast import decoder, fused
 from ragft.finetune.fast.adapter import save_adapter
 from ragft.finetune.fast.batching import Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.checkpoint import Checkpoint, identity
@@ -57,7 +58,7 @@ class Batch(Protocol):
         """(K,) int64: the tokens that the loss is taken over."""
 
 
-_ONLY_BITS = {"threads", "token_budget", "tracker", "track_answers"}
+_ONLY_BITS = {"device", "threads", "token_budget", "tracker", "track_answers"}
 """Settings that change the last bits of a run at most, and not what it is: they may differ after an interruption."""
 
 
@@ -121,6 +122,7 @@ class TrainReport:
         tokens_per_second: `tokens` per second of optimiser steps, validations not counted.
         seconds: time of steps, validations and checkpoints, over all interruptions.
         peak_memory_mib: largest resident memory of this process so far.
+        peak_card_mib: the most memory of a card that it has used so far; 0 without one.
         best_loss: validation loss of the adapter that was kept, or its training loss without validation rows.
         best_metrics: what `evaluate` measured of it.
         stopped_early: patience ran out before the last step.
@@ -139,6 +141,7 @@ class TrainReport:
     tokens_per_second: float
     seconds: float
     peak_memory_mib: float
+    peak_card_mib: float
     history: tuple[HistoryEntry, ...]
     best_step: int
     best_loss: float
@@ -266,14 +269,15 @@ class Run:
         self.steps = max(1, round(settings.epochs * self.steps_per_epoch))
         counts = range(1, settings.eval_count + 1)
         self.validate_at = {max(1, round(self.steps * number / settings.eval_count)) for number in counts}
-        self.dtype = decoder.compute_dtype()
+        self.device = devices.resolve(settings.device)
+        self.dtype = decoder.compute_dtype(self.device)
         self.model = self._adapted_model(model_folder, validation)
         self.parameters = matrices(self.model)
         self.validation, self.validation_rows = self.batches(validation), len(validation)
         self.optimizer = torch.optim.AdamW(
             self.parameter_groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.workers = OneThreadWorkers(torch.get_num_threads() if self.parallel else 1, min_parallel=2)
+        self.workers = OneThreadWorkers(devices.workers(self.device) if self.parallel else 1, min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
         values = settings.model_dump(mode="json", exclude=_ONLY_BITS)
         about = {
@@ -283,7 +287,7 @@ class Run:
             "the back end": self.backend,
         }
         run = identity(model_folder, rows, validation, about)
-        self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say)
+        self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say, self.device)
         self._resume()
 
     def close(self) -> None:
@@ -292,12 +296,15 @@ class Run:
     def _adapted_model(self, model_folder: Path, validation: Rows) -> torch.nn.Module:
         """The base model with fresh adapters on its linear layers."""
         settings = self.settings
-        model = load_for_training(model_folder, None, max_seq_length=settings.max_seq_length)
+        attention_name = fused.attention_for(self.device, self.dtype)
+        model = load_for_training(
+            model_folder, None, max_seq_length=settings.max_seq_length, attention_name=attention_name
+        )
         check_ids(model, [row.ids for row in (*self.rows, *validation)])
         copies = self.dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(model).values())
         adapter = initial_adapter(model, settings.rank, self.alpha, seed=self.seed)
         quantise = METHODS[settings.method].quantisation is not None
-        attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES)
+        attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES, device=self.device)
         compute_in(model, self.dtype)
         return model
 
@@ -307,7 +314,7 @@ class Run:
 
     def batches(self, rows: Rows) -> Sequence[Batch]:
         """Rows as batches within the budget of tokens."""
-        return micro_batches(rows, self.settings.token_budget)
+        return [batch.to(self.device) for batch in micro_batches(rows, self.settings.token_budget)]
 
     def summed_loss(self, batch: Any) -> torch.Tensor:
         """Summed loss in nats over the trained tokens of a batch: a float32 scalar."""
@@ -415,7 +422,9 @@ class Run:
         metrics = dict(self.evaluate(self.model)) if self.evaluate else {}
         state.history.append(HistoryEntry(state.step, train_loss, validation, rate, metrics))
         if state.worse == 0:
-            self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+            self.best = {
+                name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters.items()
+            }
         return validation
 
     def report(self, rows_left_out: int, validation_rows_left_out: int) -> TrainReport:
@@ -435,6 +444,7 @@ class Run:
             trained_tokens=state.trained_tokens,
             tokens_per_second=state.tokens / state.step_seconds,
             seconds=state.seconds,
+            peak_card_mib=devices.peak_mib(self.device),
             peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             history=tuple(state.history),
             best_step=best.step,

@@ -99,7 +99,7 @@ class PeftRun(fast.Run):
         return wrapped
 
     def _base(self, model_folder: Path) -> nn.Module:
-        return decoder.load(model_folder, torch.float32, attention_name="eager")
+        return decoder.load(model_folder, torch.float32, attention_name="eager", device=self.device)
 
     def _check_positions(self, model: nn.Module) -> None:
         settings = self.settings
@@ -192,11 +192,12 @@ class PeftRun(fast.Run):
         return [{"params": others}, {"params": B, "rate": self.settings.lora_plus_ratio}]
 
     def batches(self, rows: Rows) -> Sequence[PaddedBatch]:
-        return padded_batches(rows, self.settings.token_budget, together=self.together)
+        batches = padded_batches(rows, self.settings.token_budget, together=self.together)
+        return [batch.to(self.device) for batch in batches]
 
     def summed_loss(self, batch: PaddedBatch) -> torch.Tensor:
         logits = logits_at(self.model, batch, self.dtype)
-        return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
+        return functional.cross_entropy(logits.float(), batch.targets.to(logits.device), reduction="sum")
 
     def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
         self._drop_out(self.settings.dropout > 0)
