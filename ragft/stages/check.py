@@ -40,6 +40,7 @@ def check_all(app: Application) -> Findings:
         findings.add("warning", "passages", unequal)
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
     _tried(findings, "chat template", lambda: _template(app, findings))
+    _tried(findings, "training device", lambda: _training_device(config.finetune.device))
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if (tracker := config.finetune.tracker) != "none":
         _tried(findings, "tracker", lambda: _tracker(tracker))
@@ -55,6 +56,12 @@ def _tried(findings: Findings, what: str, work: Callable[[], str]) -> None:
         findings.add("ok", what, work())
     except (RagftError, IndexFault) as error:
         findings.add("error", what, str(error))
+
+
+def _training_device(setting: str) -> str:
+    from ragft.finetune import devices
+
+    return str(devices.resolve(setting))
 
 
 def _tracker(name: str) -> str:

@@ -135,7 +135,7 @@ def _taken(
     if wanted == "auto" and live.quantised:
         both = [candidate(onto) for onto in ONTO]
         held_out = rendered(app, "validation")[: limits.prompts]
-        losses = {merged.onto: validation_loss(merged.folder, held_out) for merged in both}
+        losses = {merged.onto: validation_loss(merged.folder, held_out, app.config.finetune.device) for merged in both}
         both = [replace(merged, figures={**merged.figures, "validation_loss": losses[merged.onto]}) for merged in both]
         taken, reason = choose(both, limits)
         app.reporter.say(reason)

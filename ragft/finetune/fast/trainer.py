@@ -35,6 +35,7 @@ from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.fast.probe import load_for_training
 from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
+from ragft.finetune.processes import Training, begun, processes
 
 CHECKPOINT_SECONDS = 60.0
 """Longest training time that an interruption can cost."""
@@ -226,16 +227,22 @@ def train(
         say(
             "No validation rows are left: the last adapter is kept, and nothing tells whether an earlier one is better."
         )
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    with told_out_of_memory("Loading the base model", settings):
-        run = (back_end or Run)(model_folder, rows, validation, settings, seed, folder, evaluate, say)
+    shared = (model_folder, rows, validation, settings, seed, folder)
+    group = processes()
+    group.tell(Training(back_end or Run, (*shared, None, _unheard)))
+    run = begun(Training(back_end or Run, (*shared, evaluate, say)))
+    whole = True
     try:
         while not run.finished:
+            group.tell(True)
+            whole = False
             entry = run.advance()
+            whole = True
             if progress is not None:
                 progress(entry)
     finally:
+        if whole:  # in the middle of a step, the others wait for gradients: the launcher ends them
+            group.tell(False)
         run.close()
     return run.report(len(train_rows) - len(rows), len(validation_rows) - len(validation))
 
@@ -269,9 +276,13 @@ class Run:
         self.steps = max(1, round(settings.epochs * self.steps_per_epoch))
         counts = range(1, settings.eval_count + 1)
         self.validate_at = {max(1, round(self.steps * number / settings.eval_count)) for number in counts}
-        self.device = devices.resolve(settings.device)
+        self.group = processes()
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self.device = devices.resolve(settings.device, process=self.group.local, processes=self.group.here)
         self.dtype = decoder.compute_dtype(self.device)
-        self.model = self._adapted_model(model_folder, validation)
+        with told_out_of_memory("Loading the base model", settings):
+            self.model = self._adapted_model(model_folder, validation)
         self.parameters = matrices(self.model)
         self.validation, self.validation_rows = self.batches(validation), len(validation)
         self.optimizer = torch.optim.AdamW(
@@ -289,6 +300,23 @@ class Run:
         run = identity(model_folder, rows, validation, about)
         self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say, self.device)
         self._resume()
+
+    def join(self) -> None:
+        """Goes on where the leader of several processes begins or resumes: with its counters, values and moments."""
+        if self.group.count == 1:
+            return
+        state, moments = self.group.tell((asdict(self.state), bool(self.optimizer.state)))
+        self.state = _state_of(state)
+        self.group.copy(parameter.data for parameter in self.parameters.values())
+        for parameter in self.parameters.values() if moments else ():
+            known = self.optimizer.state[parameter]
+            for key, shape in (("step", ()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape)):
+                if key not in known:
+                    known[key] = torch.zeros(shape, dtype=torch.float32, device=self.device)
+                self.group.copy([known[key]])
+        if not self.group.leads:
+            # Each process drops out of its own.
+            torch.manual_seed(hash((self.seed, self.group.rank, self.state.step)))
 
     def close(self) -> None:
         self.workers.close()
@@ -328,9 +356,9 @@ class Run:
         """Continues from the checkpoint of the same run, or starts where there is none."""
         self.state, self.best = _State(self.settings.select), dict[str, torch.Tensor]()
         torch.manual_seed(self.seed)
-        if found := self.checkpoint.restore():
+        if self.group.leads and (found := self.checkpoint.restore()):
             values, self.best = found
-            self.state = _State(**{**values, "history": [HistoryEntry(**entry) for entry in values["history"]]})
+            self.state = _state_of(values)
         self.saved = time.monotonic()
 
     @property
@@ -356,7 +384,8 @@ class Run:
             with told_out_of_memory(f"The validation after step {state.step}", self.settings):
                 validation = self._validate(rate)
         state.seconds += time.monotonic() - start
-        if state.step in self.validate_at or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        due = state.step in self.validate_at or time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        if due and self.group.leads:
             saving = time.monotonic()
             self.checkpoint.write(asdict(state), self.best)
             self.saved = time.monotonic()
@@ -373,13 +402,17 @@ class Run:
         rows = [self.rows[index] for index in order[number]]
         trained = sum(trained_tokens(row) for row in rows)
         total = 0.0
-        for loss, gradients in self.workers.map(self._gradient, shares(rows, self.workers.count)):
+        own = rows if self.group.count == 1 else shares(rows, self.group.count, empty=True)[self.group.rank]
+        for loss, gradients in self.workers.map(self._gradient, shares(own, self.workers.count)):
             total += loss
             for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
                 scaled = gradient / trained
                 parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
+        if self.group.count > 1:
+            total = self._sum_gradients(total)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm).item()
-        check_step_finite(state.step + 1, self.steps, total, norm, self.settings, len(rows))
+        if self.group.leads:
+            check_step_finite(state.step + 1, self.steps, total, norm, self.settings, len(rows))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         self.optimizer.step()
@@ -390,6 +423,16 @@ class Run:
         state.recent_loss += total
         state.recent_tokens += trained
         return total / trained, norm
+
+    def _sum_gradients(self, loss: float) -> float:
+        """Sums the gradients of all processes in each of them, and returns the sum of their losses."""
+        for parameter in self.parameters.values():
+            if parameter.grad is None:  # fewer rows than processes
+                parameter.grad = torch.zeros_like(parameter)
+        self.group.sum([parameter.grad for parameter in self.parameters.values() if parameter.grad is not None])
+        losses = torch.tensor([loss], dtype=torch.float64)
+        self.group.sum([losses])
+        return losses.item()
 
     def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
         """Summed loss of some rows and its gradient with respect to the adapters, in the order of `parameters`.
@@ -416,16 +459,28 @@ class Run:
         state.recent_loss, state.recent_tokens = 0.0, 0
         validation: float | None = None
         if self.validation:
-            losses = self.workers.map(self._loss, self.validation)
-            check_validation_finite(state.step, self.steps, losses, train_loss, self.settings.learning_rate)
+            losses = self._validation_losses()
+            if self.group.leads:
+                check_validation_finite(state.step, self.steps, losses, train_loss, self.settings.learning_rate)
             validation = sum(losses) / sum(len(batch.targets) for batch in self.validation)
-        metrics = dict(self.evaluate(self.model)) if self.evaluate else {}
+        metrics = self.group.tell(dict(self.evaluate(self.model)) if self.evaluate else {})
         state.history.append(HistoryEntry(state.step, train_loss, validation, rate, metrics))
-        if state.worse == 0:
+        if state.worse == 0 and self.group.leads:
             self.best = {
                 name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters.items()
             }
         return validation
+
+    def _validation_losses(self) -> list[float]:
+        """Summed loss of each batch of validation rows, of which every process computes its share."""
+        own = range(self.group.rank, len(self.validation), self.group.count)
+        found = self.workers.map(self._loss, [self.validation[number] for number in own])
+        if self.group.count == 1:
+            return found
+        losses = torch.zeros(len(self.validation), dtype=torch.float64)
+        losses[list(own)] = torch.tensor(found, dtype=torch.float64)
+        self.group.sum([losses])
+        return losses.tolist()
 
     def report(self, rows_left_out: int, validation_rows_left_out: int) -> TrainReport:
         """Writes the best adapter and says what the run did."""
@@ -452,6 +507,11 @@ class Run:
             best_metrics=best.metrics,
             stopped_early=self.stopped_early,
         )
+
+
+def _state_of(values: Mapping[str, Any]) -> _State:
+    """The counters that `asdict` made values of."""
+    return _State(**{**values, "history": [HistoryEntry(**entry) for entry in values["history"]]})
 
 
 def learning_rate(settings: FinetuneSection, step: int, steps: int) -> float:

@@ -79,6 +79,11 @@ class PeftRun(fast.Run):
     def _adapted_model(self, model_folder: Path, validation: Rows) -> nn.Module:
         """The base model with what the method trains. What is trained is float32; products are in `dtype`."""
         settings, method = self.settings, METHODS[self.settings.method]
+        if settings.method in SHIFTS_BASE and self.group.count > 1:
+            raise RagftError(
+                f"finetune.method = {settings.method} is trained by one process, because the part that it takes out of "
+                "the base must be the same everywhere: start ragft without torch.distributed.run, or choose lora."
+            )
         model = self._base(model_folder)
         check_ids(model, [row.ids for row in (*self.rows, *validation)])
         self._check_positions(model)
