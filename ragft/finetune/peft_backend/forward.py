@@ -14,9 +14,10 @@ from ragft.finetune.peft_backend.batching import PaddedBatch
 
 def logits_at(model: nn.Module, batch: PaddedBatch, dtype: torch.dtype) -> Tensor:
     """Logits at the positions that predict a trained token: (K, vocabulary)."""
-    batch, longest = batch.to(devices.of(model)), batch.ids.shape[1]
+    longest = batch.ids.shape[1]
     # Prompts are long and answers short: the logits of a prompt would take most of the memory.
     kept = longest - int(batch.position.min())
+    batch = batch.to(devices.of(model))
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     few = {"logits_to_keep": kept} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}
     with computing_in(dtype, batch.ids.device):

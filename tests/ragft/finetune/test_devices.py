@@ -1,7 +1,7 @@
 """Where training runs: which device a setting names, and that the loop's tensors follow the model onto it.
 
-There is no card here. torch's fake tensors stand in for one: they have no values, and an operation that mixes devices
-fails as it would on a card.
+There is no card here. torch's device `meta` stands in for one: its tensors have no values, and an operation that mixes
+it with the processor fails as it would on a card.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ragft.config import FinetuneSection
@@ -28,7 +27,7 @@ from ragft.finetune.peft_backend.forward import logits_at
 from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]
-CARD = torch.device("cuda", 0)
+CARD, META = torch.device("cuda", 0), torch.device("meta")
 
 
 @pytest.fixture
@@ -100,39 +99,29 @@ def _llama() -> nn.Module:
     return LlamaForCausalLM(config)
 
 
-def _on_card() -> nn.Module:
-    with torch.device(CARD):
-        return _llama()
-
-
 def test_an_adapted_model_moves_as_a_whole() -> None:
-    model, elsewhere = _llama(), torch.device("meta")
-    attach(model, initial_adapter(model, 4, 8.0, seed=0), quantise=False, device=elsewhere)
+    model = _llama()
+    attach(model, initial_adapter(model, 4, 8.0, seed=0), quantise=False, device=META)
     frozen = [layer.weight(torch.float32) for _, layer in adapted(model)]
-    assert {tensor.device for tensor in (*model.parameters(), *model.buffers(), *frozen)} == {elsewhere}
+    assert {tensor.device for tensor in (*model.parameters(), *model.buffers(), *frozen)} == {META}
 
 
 @pytest.mark.parametrize("kind", ALL_PACKED[:2])
-def test_losses_and_gradients_of_the_fast_loop_stay_on_the_card(make_rows: Rows, kind: str) -> None:
-    batch = pack(make_rows(3))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        model = _on_card()
-        attach(model, initial_adapter(model, 4, 8.0, seed=0), quantise=False)
-        model.set_attn_implementation(kind)
-        assert {parameter.device for parameter in model.parameters()} == {CARD}
-        loss = decoder.summed_loss(model, batch.to(CARD))
-        gradients = torch.autograd.grad(loss, list(matrices(model).values()))
-    assert {loss.device, *(gradient.device for gradient in gradients)} == {CARD}
+def test_losses_and_gradients_of_the_fast_loop_stay_on_the_device_of_the_model(make_rows: Rows, kind: str) -> None:
+    model = _llama()
+    attach(model, initial_adapter(model, 4, 8.0, seed=0), quantise=False, device=META)
+    model.set_attn_implementation(kind)
+    loss = decoder.summed_loss(model, pack(make_rows(3)))
+    gradients = torch.autograd.grad(loss, list(matrices(model).values()))
+    assert {loss.device, *(gradient.device for gradient in gradients)} == {META}
 
 
-def test_losses_and_gradients_of_the_peft_back_end_stay_on_the_card(make_rows: Rows) -> None:
-    batch = pad(make_rows(3))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        model = _on_card()
-        logits = logits_at(model, batch.to(CARD), torch.bfloat16)
-        loss = nn.functional.cross_entropy(logits.float(), batch.targets.to(CARD), reduction="sum")
-        gradients = torch.autograd.grad(loss, list(model.parameters()))
-    assert {loss.device, *(gradient.device for gradient in gradients)} == {CARD}
+def test_losses_and_gradients_of_the_peft_back_end_stay_on_the_device_of_the_model(make_rows: Rows) -> None:
+    model, batch = _llama().to(META), pad(make_rows(3))
+    logits = logits_at(model, batch, torch.float32)
+    loss = nn.functional.cross_entropy(logits.float(), batch.to(META).targets, reduction="sum")
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    assert {loss.device, *(gradient.device for gradient in gradients)} == {META}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
