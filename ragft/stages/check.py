@@ -164,7 +164,10 @@ def _training_back_end(app: Application) -> str:
         model, back_end = base.load(app.base), f"PEFT, which is slower ({reason})"
     questions = [conversation(app.config.prompt.system, example.question) for example in app.examples[:_SAMPLE]]
     base.check_ids(model, [app.template.prompt(turns) for turns in questions])
-    stored, compute = (str(dtype).removeprefix("torch.") for dtype in (base.stored_dtype(app.base), compute_dtype(devices.resolve(settings.device))))
+    stored, compute = (
+        str(dtype).removeprefix("torch.")
+        for dtype in (base.stored_dtype(app.base), compute_dtype(devices.resolve(settings.device)))
+    )
     text = f"{back_end}; the base is stored in {stored}, and so will be the merged model"
     if compute == stored or compute == "float32":
         return text

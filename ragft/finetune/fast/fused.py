@@ -43,7 +43,9 @@ def by_sdpa(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: fl
     for first, end, prefix in blocks(layout):
         k, v = (torch.cat((whole[:, :prefix], whole[:, first:end]), 1) for whole in (key, value))
         # Aligned to the last key: the first query sees the prefix and itself.
-        seen = None if not prefix else torch.ones(end - first, k.shape[1], dtype=torch.bool, device=k.device).tril(prefix)
+        seen = (
+            None if not prefix else torch.ones(end - first, k.shape[1], dtype=torch.bool, device=k.device).tril(prefix)
+        )
         part = functional.scaled_dot_product_attention(
             query[None, :, first:end], k[None], v[None], attn_mask=seen, is_causal=seen is None, scale=scale
         )

@@ -466,9 +466,7 @@ class Run:
         metrics = self.group.tell(dict(self.evaluate(self.model)) if self.evaluate else {})
         state.history.append(HistoryEntry(state.step, train_loss, validation, rate, metrics))
         if state.worse == 0 and self.group.leads:
-            self.best = {
-                name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters.items()
-            }
+            self.best = {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters.items()}
         return validation
 
     def _validation_losses(self) -> list[float]:

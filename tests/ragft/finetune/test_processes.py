@@ -70,9 +70,7 @@ def _together(folder: Path, *arguments: Any, count: int = 2, stop: int = -1, int
     folder.mkdir(exist_ok=True)
     given = folder / "given"
     into = into or folder / "run"
-    given.write_bytes(
-        pickle.dumps({"arguments": arguments, "folder": into, "stop": stop, "keep": True, "seen": []})
-    )
+    given.write_bytes(pickle.dumps({"arguments": arguments, "folder": into, "stop": stop, "keep": True, "seen": []}))
     program = folder / "program.py"
     program.write_text(_PROGRAM)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
@@ -150,9 +148,7 @@ def test_a_training_of_two_processes_stops_between_steps_and_goes_on_in_one(
 
 
 @pytest.mark.slow
-def test_what_no_process_can_begin_is_refused_by_the_first(
-    llama_folder: Path, make_rows: Rows, tmp_path: Path
-) -> None:
+def test_what_no_process_can_begin_is_refused_by_the_first(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
     arguments = (llama_folder, make_rows(8), [], _settings(method="pissa"))
     (given, _), _ = _together(tmp_path / "two", *arguments)
     assert "is trained by one process" in given["error"]
