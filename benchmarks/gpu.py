@@ -278,8 +278,10 @@ def trl(bench: Bench, name: str, method: str) -> dict[str, float]:
         {"input_ids": list(row.ids), "labels": [t if k else -100 for t, k in zip(row.ids, row.trained, strict=True)]}
         for row in rows
     ]
-    words = Tokenizer(WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2}, unk_token="<unk>"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token="</s>", unk_token="<unk>")
+    named = {"unk_token": "<unk>"}
+    words = Tokenizer(WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2}, **named))
+    named |= {"eos_token": "</s>", "pad_token": "</s>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **named)
     model = bench.model(name, torch.float32 if method == "full" else bench.dtype)
     lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The benchmark of cards, in its tiny form on the processor, so that the script is known to work where there is none."""
+"""The benchmark of cards in its tiny form on the processor: the script is known to work where there is no card."""
 
 from __future__ import annotations
 
