@@ -142,13 +142,13 @@ def begun(training: Training) -> Any:
     except RagftError as refused:
         error = refused
     first = next((refused for refused in group.all_of(error) if refused is not None), None)
-    if first is None:
+    if first is None and run is not None:
         run.join()
         return run
     if run is not None:
         run.close()
     if group.leads:
-        raise error or first
+        raise error or first or RagftError("A process could not begin the training.")
     return None
 
 

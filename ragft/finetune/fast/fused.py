@@ -10,6 +10,7 @@ A kind is used where it computes on the device, tried once for each format, what
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +31,8 @@ A wrong mask is off by about one."""
 
 _TRIAL = Layout(7, (5, 12, 1))
 
-Packed = Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor]
-"""Queries (heads, T, width), keys and values (key heads, T, width) to (T, heads, width)."""
+Packed = Callable[..., Tensor]
+"""Queries (heads, T, width), keys and values (key heads, T, width), layout and scale to (T, heads, width)."""
 
 
 def by_sdpa(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
@@ -55,7 +56,7 @@ def by_sdpa(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: fl
 
 def by_flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
     """One call of flash-attention for all blocks; its causal mask is aligned to the last key of each."""
-    from flash_attn import flash_attn_varlen_func
+    flash_attn_varlen_func = importlib.import_module("flash_attn").flash_attn_varlen_func
 
     lengths = [(end - first, prefix + end - first) for first, end, prefix in blocks(layout)]
     order = torch.cat(

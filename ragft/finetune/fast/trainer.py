@@ -354,7 +354,8 @@ class Run:
 
     def _resume(self) -> None:
         """Continues from the checkpoint of the same run, or starts where there is none."""
-        self.state, self.best = _State(self.settings.select), dict[str, torch.Tensor]()
+        self.state: _State = _State(self.settings.select)
+        self.best = dict[str, torch.Tensor]()
         torch.manual_seed(self.seed)
         if self.group.leads and (found := self.checkpoint.restore()):
             values, self.best = found
