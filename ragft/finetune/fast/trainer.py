@@ -299,6 +299,7 @@ class Run:
         }
         run = identity(model_folder, rows, validation, about)
         self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say, self.device)
+        self.state = _State(settings.select)
         self._resume()
 
     def join(self) -> None:
@@ -354,7 +355,6 @@ class Run:
 
     def _resume(self) -> None:
         """Continues from the checkpoint of the same run, or starts where there is none."""
-        self.state: _State = _State(self.settings.select)
         self.best = dict[str, torch.Tensor]()
         torch.manual_seed(self.seed)
         if self.group.leads and (found := self.checkpoint.restore()):
