@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 kind=${1:-cpu}
 venv=${VENV:-.venv}
-needed_gib=6
+needed_gib=6; [ "$kind" = gpu ] && needed_gib=16
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 
 refuse() { echo "setup: $1" >&2; exit 1; }

@@ -13,6 +13,7 @@ import typer
 
 from ragft.cli import data, evaluate, index, models, start, train, tune, use
 from ragft.cli.refusals import refusal
+from ragft.errors import UsageError
 
 app = typer.Typer(
     name="ragft",
@@ -34,9 +35,16 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+    several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
     try:
+        if several:
+            _in_several_processes()
         app()
     except SystemExit as end:
+        if several and end.code in (None, 0):
+            from ragft.finetune.processes import end as tell_the_others
+
+            tell_the_others()
         # This is what typer makes of Ctrl-C.
         if end.code == 130:
             sys.stderr.write("\nInterrupted. Nothing is lost: the same command continues from here.\n")
@@ -51,6 +59,24 @@ def main() -> None:
             raise
         sys.stderr.write(f"ragft: {sentence}\n")
         sys.exit(status)
+
+
+def _in_several_processes() -> None:
+    """Ends the processes beside the first one that torch's launcher started, after they took part in its training.
+
+    Raises:
+        UsageError: the command is one that a single process runs.
+    """
+    if "finetune" not in sys.argv[1:2]:
+        raise UsageError("torch.distributed.run is for `ragft finetune` alone: start other commands without it.")
+    if os.environ["RANK"] == "0":
+        return
+    from ragft.console import prepare_process
+    from ragft.finetune.processes import follow
+
+    prepare_process()
+    follow()
+    sys.exit(0)
 
 
 def _say_version(wanted: bool) -> None:

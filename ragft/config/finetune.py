@@ -107,6 +107,11 @@ class FinetuneSection(Section):
     patience: int = Field(
         2, ge=1, description="Validations without an improvement (see select) after which training stops early."
     )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where the model trains and its merge is proven: auto (a card if there is one), cpu, cuda, cuda:1.",
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads. Unset: as many as torch takes.")
     tracker: Annotated[str, one_of(TRACKERS)] = Field(
         "none",

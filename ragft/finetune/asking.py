@@ -163,7 +163,7 @@ def greedy(stops: Sequence[int]) -> Generate:
         training = model.training
         model.eval()
         try:
-            by = _by_fast_loop if model.config._attn_implementation == attention.PACKED else _by_peft
+            by = _by_fast_loop if model.config._attn_implementation in attention.ALL_PACKED else _by_peft
             answers = by(model, prompts, stops, max_tokens)
         finally:
             model.train(training)
@@ -176,24 +176,25 @@ def greedy(stops: Sequence[int]) -> Generate:
 def _by_fast_loop(
     model: nn.Module, prompts: Sequence[Sequence[int]], stops: Sequence[int], max_tokens: int
 ) -> list[list[int]]:
-    import torch
-
     from index.encoders.parallel import OneThreadWorkers
+    from ragft.finetune import devices
     from ragft.finetune.divergence import Greedy
     from ragft.finetune.fast import attention
 
+    trained_with = model.config._attn_implementation
     model.set_attn_implementation(attention.GROUPED)
     try:
-        with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
+        with closing(OneThreadWorkers(devices.workers(devices.of(model)), min_parallel=2)) as workers:
             return Greedy(prompts, stops, max_tokens, workers).answers(model)
     finally:
-        model.set_attn_implementation(attention.PACKED)
+        model.set_attn_implementation(trained_with)
 
 
 def _by_peft(
     model: nn.Module, prompts: Sequence[Sequence[int]], stops: Sequence[int], max_tokens: int
 ) -> list[list[int]]:
+    from ragft.finetune import devices
     from ragft.finetune.fast.decoder import compute_dtype
     from ragft.finetune.peft_backend import forward
 
-    return forward.greedy(model, prompts, stops, max_tokens, compute_dtype())
+    return forward.greedy(model, prompts, stops, max_tokens, compute_dtype(devices.of(model)))

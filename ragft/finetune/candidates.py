@@ -51,7 +51,7 @@ def choose(candidates: Sequence[Candidate], limits: MergeSection) -> tuple[Candi
     return taken, f"Merged onto the {taken.onto} weights ({_told(taken)}); {others}"
 
 
-def validation_loss(folder: Path, rows: Sequence[Rendered]) -> float:
+def validation_loss(folder: Path, rows: Sequence[Rendered], device: str = "cpu") -> float:
     """Mean loss of a merged model over the trained tokens of rows, in nats.
 
     Raises:
@@ -59,12 +59,14 @@ def validation_loss(folder: Path, rows: Sequence[Rendered]) -> float:
     """
     import torch
 
+    from ragft.finetune import devices
     from ragft.finetune.fast import attention, decoder
     from ragft.finetune.fast.batching import micro_batches
 
     if not rows:
         raise RagftError("merge.onto: auto needs validation rows: raise data.split.validation_share.")
-    model = decoder.load(folder, decoder.compute_dtype(), attention_name=attention.PACKED)
+    where = devices.resolve(device)
+    model = decoder.load(folder, decoder.compute_dtype(where), attention_name=attention.PACKED, device=where)
     batches = micro_batches(rows, _TOKENS_AT_ONCE)
     with torch.inference_mode():
         total = sum(decoder.summed_loss(model, batch).item() for batch in batches)

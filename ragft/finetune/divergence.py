@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, DynamicCache
 
 from index.encoders.parallel import OneThreadWorkers
 from ragft.errors import RagftError
+from ragft.finetune import devices
 from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.adapter import load_adapter
 from ragft.finetune.fast.batching import MicroBatch, common_prefix, micro_batches, pack
@@ -55,9 +56,10 @@ class Divergence:
 
 
 def compare(
-    live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, max_tokens: int, ends: Sequence[int] = ()
-) -> Divergence:
-    """Compares the live model with the merged one, in the dtype that training and vLLM use on this processor.
+    live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, max_tokens: int, ends: Sequence[int] = (),
+    device: torch.device = devices.CPU,
+) -> Divergence:  # fmt: skip
+    """Compares the live model with the merged one, in the dtype that training and vLLM use on this machine.
 
     The live one is itself compared with PEFT's on a few of the prompts.
 
@@ -67,16 +69,17 @@ def compare(
         merged: folder that `merge` wrote, or any model with the same vocabulary.
         prompts: token ids, each ending where the answer begins.
         ends: tokens that end an answer beside those that the base names.
+        device: computes the answers.
 
     Raises:
         RagftError: no prompts, or the adapter does not fit.
     """
     if not prompts:
         raise RagftError("A merge cannot be proven without prompts: give at least one.")
-    dtype = decoder.compute_dtype()
-    with closing(OneThreadWorkers(torch.get_num_threads(), min_parallel=2)) as workers:
+    dtype = decoder.compute_dtype(device)
+    with closing(OneThreadWorkers(devices.workers(device), min_parallel=2)) as workers:
         model = decoder.load(live.base, None, attention_name=attention.GROUPED)
-        load_adapter(model, live.adapter, quantise=live.quantised, cache=True)
+        load_adapter(model, live.adapter, quantise=live.quantised, cache=True, device=device)
         compute_in(model, dtype)
         decoding = Greedy(prompts, stop_tokens(model, live.base, ends), max_tokens, workers)
         live_ids = decoding.answers(model)
@@ -85,8 +88,8 @@ def compare(
         sample = [_answered(*pair) for pair in zip(prompts, live_ids, strict=True)][:REFERENCE_PROMPTS]
         ours = _logits(model, [pack([row]) for row in sample], workers)
         del model
-        from_reference, _ = distances(reference_logits(live, sample, dtype), ours)
-        model = decoder.load(merged, dtype, attention_name=attention.GROUPED)
+        from_reference, _ = distances(reference_logits(live, sample, dtype, device), ours)
+        model = decoder.load(merged, dtype, attention_name=attention.GROUPED, device=device)
         merged_ids = decoding.answers(model)
         kl, agree = distances(expected, _logits(model, batches, workers))
     return Divergence(
@@ -129,6 +132,8 @@ class Greedy:
             rest = longest - len(prompt) + shared
             ids[row, :shared], ids[row, rest:] = torch.tensor(prompt[:shared]), torch.tensor(prompt[shared:])
             mask[row, shared:rest] = 0
+        device = devices.of(model)
+        ids, mask = ids.to(device), mask.to(device)
         cache = DynamicCache(config=model.config)
         if shared:
             model(input_ids=ids[:1, :shared], past_key_values=cache, use_cache=True, logits_to_keep=1)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ragft.config import FinetuneSection
+from ragft.errors import RagftError
+from ragft.finetune import devices
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.loss import CHUNK
@@ -40,6 +42,11 @@ holes that these leave between tensors."""
 TIMED_SECONDS = 10.0
 TIMED_STEPS = 5
 """Steps are timed until so many seconds or steps are over, and at least one is."""
+
+CARD_WEIGHTS_FACTOR = 1.1
+CARD_LIBRARIES_MIB = 300
+"""The same of a card: torch's allocator leaves smaller holes, and what its libraries reserve when they are first asked
+for a product. Reckoned, never measured."""
 
 _FORWARD_SHARE = 0.4
 """Time of a forward pass as a share of forward and backward: of three passes over frozen weights two remain, and of
@@ -92,7 +99,7 @@ class ModelSizes:
 
 @dataclass(frozen=True)
 class Memory:
-    """Peak of the resident memory of a training process, by part, in MiB."""
+    """Peak of the memory of a training by part, in MiB: resident memory of the process, or memory of the card."""
 
     libraries: float
     weights: float
@@ -110,11 +117,11 @@ class Memory:
         return max(parts, key=parts.__getitem__)
 
 
-def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection) -> Memory:
-    """Peak memory of training adapters on these rows, of which there is at least one."""
+def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection, device: torch.device = devices.CPU) -> Memory:
+    """Peak memory of training on these rows, of which there is at least one, on the processor or a card."""
     from ragft.finetune.fast.trainer import CACHED_BYTES
 
-    itemsize, workers = decoder.compute_dtype().itemsize, _workers(settings)
+    itemsize, workers = decoder.compute_dtype(device).itemsize, _workers(settings, device)
     kept = sizes.linear * itemsize
     frozen = kept
     if METHODS[settings.method].quantisation is not None:
@@ -132,9 +139,30 @@ def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection) -> Memory:
     chunks = max(sum(min(CHUNK, max(len(micro.targets) for micro in share)) for share in batch) for batch in batches)
     # The logits in float32, as much for their exponentials, and a copy in the format of the head's products.
     vocabulary = chunks * sizes.vocabulary * (8 + itemsize)
-    weights = WEIGHTS_FACTOR * (sizes.others * itemsize + frozen)
+    on_card = device.type != "cpu"
+    if on_card and METHODS[settings.method].quantisation is not None:
+        frozen += max(sizes.width, sizes.inner) ** 2 * 4  # one layer in float32, while it is quantised
+    weights = (CARD_WEIGHTS_FACTOR if on_card else WEIGHTS_FACTOR) * (sizes.others * itemsize + frozen)
     parts = (weights, adapters, ACTIVATIONS_FACTOR * activations, vocabulary)
-    return Memory(LIBRARIES_MIB, *(part / 2**20 for part in parts))
+    return Memory(CARD_LIBRARIES_MIB if on_card else LIBRARIES_MIB, *(part / 2**20 for part in parts))
+
+
+def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection) -> None:
+    """Refuses a training that the card's free memory will not hold, before anything is loaded.
+
+    Raises:
+        RagftError: that, or there is no such card.
+    """
+    device, usable = devices.resolve(settings.device), trainable(rows, settings)
+    if device.type == "cpu" or not usable:
+        return
+    needed, free = memory(ModelSizes.of(model_folder), usable, settings, device), devices.free_mib(device)
+    if needed.total > free:
+        raise RagftError(
+            f"Training would take about {needed.total / 1024:.1f} GiB on {device}, most of it for {needed.most()}, and "
+            f"{free / 1024:.1f} GiB are free there: lower finetune.token_budget, set finetune.method to qlora, take a "
+            "smaller model, or set finetune.device to cpu."
+        )
 
 
 def _trained_share(sizes: ModelSizes, settings: FinetuneSection) -> float:
@@ -189,8 +217,9 @@ class _Enough(Exception):
     """Enough steps were timed."""
 
 
-def _workers(settings: FinetuneSection) -> int:
-    return settings.threads or torch.get_num_threads()
+def _workers(settings: FinetuneSection, device: torch.device | None = None) -> int:
+    device = devices.resolve(settings.device) if device is None else device
+    return settings.threads or torch.get_num_threads() if device.type == "cpu" else 1
 
 
 def _batches(rows: Rows, settings: FinetuneSection, *, epoch: int, seed: int = 0) -> list[Rows]:

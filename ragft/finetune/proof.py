@@ -100,6 +100,7 @@ def prove(
     max_tokens: int,
     say: Callable[[str], None],
     template: TemplateOptions = TemplateOptions(),  # noqa: B008
+    device: str = "cpu",
 ) -> Proof:
     """Asks the live model, the merged one, and the merged one in an engine, and compares their answers.
 
@@ -108,12 +109,14 @@ def prove(
         engine: opened over `merged`, not started yet; closed at the end.
         say: called with a sentence when a comparison begins.
         template: what the chat template is told besides the conversations.
+        device: computes what is not the engine's, see `finetune.device`.
 
     Raises:
         RagftError: there are no conversations, the adapter does not fit the base, or the engine cannot answer.
     """
     from transformers import AutoTokenizer
 
+    from ragft.finetune import devices
     from ragft.finetune.fast.memory import return_free_memory
 
     if live.backend == "peft":
@@ -125,15 +128,18 @@ def prove(
     prompts = [rendering.prompt(conversation) for conversation in conversations]
     ends = () if rendering.end is None else (rendering.end,)
     version = hash_model(merged)
-    if sum(path.stat().st_size for path in merged.glob("*.safetensors")) <= LOADED_BESIDE_BYTES:
+    where = devices.resolve(device)
+    small = sum(path.stat().st_size for path in merged.glob("*.safetensors")) <= LOADED_BESIDE_BYTES
+    if small and where.type == "cpu":  # on a card, vLLM takes what is free when it starts
         engine.preload()
     try:
         say(f"Comparing the live and the merged model on {len(prompts)} held-out prompts")
-        found = compare(live, merged, prompts, max_tokens=max_tokens, ends=ends)
+        found = compare(live, merged, prompts, max_tokens=max_tokens, ends=ends, device=where)
     except BaseException:
         asyncio.run(engine.close())
         raise
     return_free_memory()
+    devices.release()
     say("Comparing the merged model with vLLM")
     served = asyncio.run(_served(engine, conversations, max_tokens))
 

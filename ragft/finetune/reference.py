@@ -14,32 +14,37 @@ from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from ragft.errors import RagftError
+from ragft.finetune import devices
 from ragft.finetune.base import stored_dtype
 from ragft.finetune.lineage import LiveModel
 from ragft.messages import Rendered
 
 
-def reference_logits(live: LiveModel, rows: Sequence[Rendered], dtype: torch.dtype) -> list[torch.Tensor]:
+def reference_logits(
+    live: LiveModel, rows: Sequence[Rendered], dtype: torch.dtype, device: torch.device = devices.CPU
+) -> list[torch.Tensor]:
     """Logits that predict the trained tokens of each row, read alone: (trained tokens, vocabulary) in `dtype`.
 
     Raises:
         RagftError: the libraries cannot load base or adapter.
     """
-    model = _peft_model(live, dtype)
+    model = _peft_model(live, dtype, device)
     found = []
     with torch.inference_mode():
         for row in rows:
-            logits = model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0]
+            logits = model(input_ids=torch.tensor([row.ids], device=device), use_cache=False).logits[0]
             found.append(logits[[place - 1 for place, trained in enumerate(row.trained) if trained and place]])
     return found
 
 
-def _peft_model(live: LiveModel, dtype: torch.dtype) -> nn.Module:
+def _peft_model(live: LiveModel, dtype: torch.dtype, device: torch.device) -> nn.Module:
     from peft import PeftModel
 
     # Read in a dtype that holds the stored values exactly, so that the same values are quantised.
     stored = dtype if stored_dtype(live.base) == dtype else torch.float32
     options: dict[str, Any] = {"dtype": stored if live.quantised else dtype}
+    if device.type != "cpu":
+        options["device_map"] = {"": str(device)}
     if live.quantised:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype

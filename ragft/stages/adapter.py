@@ -58,6 +58,8 @@ def _finetune(app: Application) -> Artifact:
     rows, lineage = mix(app), trained_on(app)
 
     def work(folder: Path) -> dict[str, Any]:
+        from ragft.finetune import devices
+        from ragft.finetune.estimate import refuse_small_card
         from ragft.finetune.fast.memory import return_free_memory
 
         settings = app.config.finetune
@@ -65,6 +67,7 @@ def _finetune(app: Application) -> Artifact:
             app.reporter.say(why)
         with Watching(app, folder) as watching:
             train_rows, validation = rendered(app, "train"), rendered(app, "validation")
+            refuse_small_card(app.base, train_rows, settings)
             watching.prepare(train_rows, validation)
             _tell_estimate(app, folder, len(train_rows))
             with app.reporter.progress("Training") as advance:
@@ -83,6 +86,7 @@ def _finetune(app: Application) -> Artifact:
             of_the_run.unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
         return_free_memory()
+        devices.release()
         return figures
 
     inputs = {

@@ -40,6 +40,7 @@ def check_all(app: Application) -> Findings:
         findings.add("warning", "passages", unequal)
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
     _tried(findings, "chat template", lambda: _template(app, findings))
+    _tried(findings, "training device", lambda: _training_device(config.finetune.device))
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if (tracker := config.finetune.tracker) != "none":
         _tried(findings, "tracker", lambda: _tracker(tracker))
@@ -55,6 +56,12 @@ def _tried(findings: Findings, what: str, work: Callable[[], str]) -> None:
         findings.add("ok", what, work())
     except (RagftError, IndexFault) as error:
         findings.add("error", what, str(error))
+
+
+def _training_device(setting: str) -> str:
+    from ragft.finetune import devices
+
+    return str(devices.resolve(setting))
 
 
 def _tracker(name: str) -> str:
@@ -144,7 +151,7 @@ def _some_documents(app: Application, target: Path) -> Path:
 
 def _training_back_end(app: Application) -> str:
     """Whether the base's files are complete, and the fast back end trains it exactly, tried on a few packed rows."""
-    from ragft.finetune import base
+    from ragft.finetune import base, devices
     from ragft.finetune.fast.decoder import compute_dtype
     from ragft.finetune.fast.probe import NotFast, load_for_training
     from ragft.finetune.training import trainer_for
@@ -162,7 +169,10 @@ def _training_back_end(app: Application) -> str:
         model, back_end = base.load(app.base), f"PEFT, which is slower ({reason})"
     questions = [conversation(app.config.prompt.system, example.question) for example in app.examples[:_SAMPLE]]
     base.check_ids(model, [app.template.prompt(turns) for turns in questions])
-    stored, compute = (str(dtype).removeprefix("torch.") for dtype in (base.stored_dtype(app.base), compute_dtype()))
+    stored, compute = (
+        str(dtype).removeprefix("torch.")
+        for dtype in (base.stored_dtype(app.base), compute_dtype(devices.resolve(settings.device)))
+    )
     text = f"{back_end}; the base is stored in {stored}, and so will be the merged model"
     if compute == stored or compute == "float32":
         return text

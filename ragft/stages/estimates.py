@@ -75,7 +75,8 @@ def estimate(app: Application) -> Estimate:
     Raises:
         RagftError: there are no rows to train on, or training needs more memory than the machine has.
     """
-    from ragft.finetune.estimate import ModelSizes, measured_rate, memory, seconds, trainable
+    from ragft.finetune import devices
+    from ragft.finetune.estimate import ModelSizes, measured_rate, memory, refuse_small_card, seconds, trainable
 
     settings, seed = app.config.finetune, app.config.seed
     train, validation, exist = _rows(app)
@@ -83,8 +84,10 @@ def estimate(app: Application) -> Estimate:
     if not usable:
         raise RagftError(f"None of the {len(train)} training rows fits finetune.max_seq_length; raise it.")
     sizes = ModelSizes.of(app.base)
-    needed = memory(sizes, usable, settings)
-    if needed.total > 1024 * memory_gib():
+    device = devices.resolve(settings.device)
+    needed = memory(sizes, usable, settings, device)
+    refuse_small_card(app.base, usable, settings)
+    if device.type == "cpu" and needed.total > 1024 * memory_gib():
         raise RagftError(
             f"Training would take about {needed.total / 1024:.1f} GiB and this machine has {memory_gib():.1f}: lower "
             "finetune.batch_size or finetune.token_budget, or take a smaller model."

@@ -81,7 +81,9 @@ MIX = Stage(
 ADAPTER = Stage(
     "adapter", "adapters",
     keys=("finetune", "seed"),
-    without=("finetune.threads", "finetune.token_budget", "finetune.tracker", "finetune.track_answers"),
+    without=(
+        "finetune.device", "finetune.threads", "finetune.token_budget", "finetune.tracker", "finetune.track_answers",
+    ),
     content=("model.base", *_TEMPLATE),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip

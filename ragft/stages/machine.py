@@ -71,7 +71,7 @@ def look_at_hardware(findings: Findings) -> None:
         import torch
 
         if torch.cuda.is_available():
-            findings.add("note", "GPU", f"{torch.cuda.get_device_name(0)} (see README: never tested on one)")
+            findings.add("note", "GPU", f"{torch.cuda.get_device_name(0)} (see README: never run on one)")
         else:
             findings.add("note", "GPU", "none: everything runs on the processor")
     cache = cache_folder()

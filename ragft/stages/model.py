@@ -79,7 +79,7 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
                 stop_at(merged, app.template.stop)
             proof = prove(
                 live, merged, conversations, app.engine(merged), max_tokens=config.engine.max_tokens,
-                say=app.reporter.say, template=config.prompt.template_options,
+                say=app.reporter.say, template=config.prompt.template_options, device=config.finetune.device,
             )  # fmt: skip
             return Candidate(onto, merged, proof, proof.figures(rules))
 
@@ -135,7 +135,7 @@ def _taken(
     if wanted == "auto" and live.quantised:
         both = [candidate(onto) for onto in ONTO]
         held_out = rendered(app, "validation")[: limits.prompts]
-        losses = {merged.onto: validation_loss(merged.folder, held_out) for merged in both}
+        losses = {merged.onto: validation_loss(merged.folder, held_out, app.config.finetune.device) for merged in both}
         both = [replace(merged, figures={**merged.figures, "validation_loss": losses[merged.onto]}) for merged in both]
         taken, reason = choose(both, limits)
         app.reporter.say(reason)

@@ -41,7 +41,9 @@ def save_adapter(matrices: Mapping[str, Tensor], folder: Path, base_name: str, *
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def load_adapter(model: nn.Module, folder: Path, *, quantise: bool, cache: bool = False) -> None:
+def load_adapter(
+    model: nn.Module, folder: Path, *, quantise: bool, cache: bool = False, device: torch.device | None = None
+) -> None:
     """Attaches the adapter in `folder` to a plain model, in place; see `ragft.finetune.fast.lora.attach`.
 
     Raises:
@@ -64,7 +66,7 @@ def load_adapter(model: nn.Module, folder: Path, *, quantise: bool, cache: bool 
     ):
         if names:
             raise RagftError(f"The adapter in {folder} is damaged: {what.format(_listed(names))}; restore it.")
-    attach(model, adapter, quantise=quantise, cache=cache)
+    attach(model, adapter, quantise=quantise, cache=cache, device=device)
 
 
 def read_adapter(folder: Path) -> dict[str, LoraDelta]:

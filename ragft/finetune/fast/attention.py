@@ -11,7 +11,7 @@ of one core's time: 762; the same packing under a mask in torch's fused kernel 3
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -27,8 +27,13 @@ from ragft.finetune.fast.batching import Layout
 PACKED, GROUPED = "ragft_packed", "ragft_grouped"
 """Names of the two functions, as `attn_implementation` of transformers takes them."""
 
+SDPA, FLASH = "ragft_packed_sdpa", "ragft_packed_flash"
+"""Names of packed attention by fused kernels, see `fused`."""
 
-def _blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
+ALL_PACKED = (PACKED, SDPA, FLASH)
+
+
+def blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
     """(first, end, prefix) of each run of queries: tokens first..end see the first `prefix` tokens and themselves."""
     if layout.prefix:
         yield 0, layout.prefix, 0
@@ -51,12 +56,12 @@ class _PackedAttention(torch.autograd.Function):
         groups = q.shape[1]
         out = query.new_empty(tokens, kv_heads, groups, width)
         weights = []
-        for first, end, prefix in _blocks(layout):
+        for first, end, prefix in blocks(layout):
             k, v = _keys(key, first, end, prefix), _keys(value, first, end, prefix)
             rows = q[:, :, first:end].reshape(kv_heads, -1, width)
             scores = torch.baddbmm(rows.new_empty(()), rows, k.transpose(1, 2), beta=0, alpha=scale)
             own = scores.view(kv_heads, groups, end - first, -1)[..., prefix:]
-            own += torch.full((end - first,) * 2, float("-inf"), dtype=scores.dtype).triu_(1)
+            own += scores.new_full((end - first,) * 2, float("-inf")).triu_(1)
             weight = torch.softmax(scores, -1)
             out[first:end] = torch.bmm(weight, v).view(kv_heads, groups, end - first, width).permute(2, 0, 1, 3)
             weights.append(weight)
@@ -73,9 +78,9 @@ class _PackedAttention(torch.autograd.Function):
         d_out = upstream.view(tokens, kv_heads, groups, width).permute(1, 2, 0, 3)
         d_query = torch.empty_like(q)
         # Every block adds to the prefix: the sum over many rows is kept in float32.
-        d_key = torch.zeros(kv_heads, tokens, width, dtype=torch.float32)
+        d_key = torch.zeros(kv_heads, tokens, width, dtype=torch.float32, device=key.device)
         d_value = torch.zeros_like(d_key)
-        for (first, end, prefix), weight in zip(_blocks(ctx.layout), weights, strict=True):
+        for (first, end, prefix), weight in zip(blocks(ctx.layout), weights, strict=True):
             k, v = _keys(key, first, end, prefix), _keys(value, first, end, prefix)
             rows = q[:, :, first:end].reshape(kv_heads, -1, width)
             d_rows = d_out[:, :, first:end].reshape(kv_heads, -1, width)
@@ -97,13 +102,26 @@ def _keys(tensor: Tensor, first: int, end: int, prefix: int) -> Tensor:
     return torch.cat((tensor[:, :prefix], own), 1) if prefix else own
 
 
+def packed_in_blocks(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+    """Queries (heads, T, width), keys and values (key heads, T, width) to (T, heads, width)."""
+    result: Tensor = _PackedAttention.apply(query, key, value, layout, scale)
+    return result
+
+
 def _packed(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    return packed_by(packed_in_blocks, module, query, key, value, **options)
+
+
+def packed_by(
+    compute: Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor],
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor,
     scaling: float | None = None, dropout: float = 0.0, layout: Layout | None = None, **others: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attention for training, as transformers calls it: (1, heads, T, width) queries to a (1, T, heads, width) result.
 
-    `layout` is a keyword that the model's forward passes on; it replaces `attention_mask`. What attention may compute
+    `layout` is a keyword that the model's forward passes on; it replaces a mask. What attention may compute
     besides is refused where it is known, and found by the probe of the whole model where it is not.
     """
     extras = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if others.get(name) is not None]
@@ -114,7 +132,7 @@ def _packed(
         )
     _saw_window(others.get("sliding_window"))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return _PackedAttention.apply(query[0], key[0], value[0], layout, scale)[None], None
+    return compute(query[0], key[0], value[0], layout, scale)[None], None
 
 
 def _grouped(
@@ -138,7 +156,7 @@ def _grouped(
     return mixed.view(batch, heads, tokens, width).transpose(1, 2), None
 
 
-def _no_mask(*, local_size: int | None = None, **others: Any) -> None:
+def no_mask(*, local_size: int | None = None, **others: Any) -> None:
     """The mask of packed attention, as transformers asks for it: none, as the layout says what a mask would."""
     _saw_window(local_size)
 
@@ -163,6 +181,6 @@ def _saw_window(tokens: int | None) -> None:
 
 
 AttentionInterface.register(PACKED, _packed)
-AttentionMaskInterface.register(PACKED, _no_mask)
+AttentionMaskInterface.register(PACKED, no_mask)
 AttentionInterface.register(GROUPED, _grouped)
 AttentionMaskInterface.register(GROUPED, eager_mask)

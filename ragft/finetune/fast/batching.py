@@ -47,6 +47,15 @@ class MicroBatch:
     predicting: torch.Tensor
     targets: torch.Tensor
 
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same batch on a device; itself if it is there."""
+        if self.ids.device == device:
+            return self
+        return MicroBatch(
+            self.ids.to(device), self.positions.to(device), self.layout, self.predicting.to(device),
+            self.targets.to(device),
+        )  # fmt: skip
+
 
 def trained_tokens(row: Rendered) -> int:
     """Number of tokens that the loss is taken over: the trained ones except the first, which nothing predicts."""
@@ -60,10 +69,13 @@ def epoch_batches(rows: int, batch_size: int, *, seed: int, epoch: int) -> list[
     return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
 
 
-def shares(rows: Rows, count: int) -> list[list[Rendered]]:
+def shares(rows: Rows, count: int, *, empty: bool = False) -> list[list[Rendered]]:
     """Divides rows among at most `count` workers: longest first, each to the worker with the fewest tokens so far.
 
     The shares depend on `rows` and `count` only, so that the same number of workers gives the same bits.
+
+    Args:
+        empty: return a share for each of `count`, of which some may be empty.
     """
     dealt: list[list[Rendered]] = [[] for _ in range(count)]
     tokens = [0] * count
@@ -71,7 +83,7 @@ def shares(rows: Rows, count: int) -> list[list[Rendered]]:
         least = tokens.index(min(tokens))
         dealt[least].append(row)
         tokens[least] += len(row.ids)
-    return [share for share in dealt if share]
+    return [share for share in dealt if share or empty]
 
 
 def micro_batches(rows: Rows, budget: int) -> list[MicroBatch]:

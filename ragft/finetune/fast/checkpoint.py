@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from index.durable import write_file
+from ragft.finetune.devices import CPU, random_states, set_random_state
 from ragft.finetune.fast.batching import Rows
 
 # Raise this when a run's arithmetic or the file's layout changes: runs then ignore older checkpoints and start over.
@@ -65,14 +66,15 @@ class Checkpoint:
     parameters: dict[str, torch.nn.Parameter]
     optimizer: torch.optim.Optimizer
     say: Callable[[str], None]
+    device: torch.device = CPU
 
     def write(self, state: dict[str, Any], best: dict[str, torch.Tensor]) -> None:
         """Writes the run as it is, its counters as JSON values, and its best adapters so far, by name."""
-        tensors: dict[str, torch.Tensor] = {"rng": torch.get_rng_state()}
+        tensors = random_states(self.device)
         for name, parameter in self.parameters.items():
-            tensors[f"adapter:{name}"] = parameter.detach()
+            tensors[f"adapter:{name}"] = parameter.detach().cpu()
             for key, value in self.optimizer.state[parameter].items():
-                tensors[f"{key}:{name}"] = value
+                tensors[f"{key}:{name}"] = value.cpu()
         for name, value in best.items():
             tensors[f"best:{name}"] = value
         about = {"run": json.dumps(self.run), "state": json.dumps(state)}
@@ -122,14 +124,14 @@ class Checkpoint:
         best: dict[str, torch.Tensor] = {}
         for key, tensor in tensors.items():
             kind, _, name = key.partition(":")
-            if kind == "rng":
-                torch.set_rng_state(tensor)
+            if not name:
+                set_random_state(kind, tensor, self.device)
             elif kind == "adapter":
                 self.parameters[name].data.copy_(tensor)
             elif kind == "best":
                 best[name] = tensor
             else:
-                self.optimizer.state[self.parameters[name]][kind] = tensor
+                self.optimizer.state[self.parameters[name]][kind] = tensor.to(self.device)
         return best
 
 

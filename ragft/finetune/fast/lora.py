@@ -61,12 +61,15 @@ class _LowRankProduct(torch.autograd.Function):
 class LoraLinear(nn.Module):
     """A frozen linear layer, in NF4 with `quantise`, and a trainable low-rank addition that begins with `delta`."""
 
-    def __init__(self, linear: nn.Linear, delta: LoraDelta, *, quantise: bool, cache: bool) -> None:
+    def __init__(
+        self, linear: nn.Linear, delta: LoraDelta, *, quantise: bool, cache: bool, device: torch.device | None = None
+    ) -> None:
         super().__init__()
-        frozen, self.scale = linear.weight.detach(), delta.scale
-        self.bias: Tensor | None = None if linear.bias is None else linear.bias.detach()
+        device = linear.weight.device if device is None else device
+        frozen, self.scale = linear.weight.detach().to(device), delta.scale
+        self.bias: Tensor | None = None if linear.bias is None else linear.bias.detach().to(device)
         self._frozen: Tensor | Nf4Weight = Nf4Weight(frozen, cache=cache) if quantise else frozen
-        self.A, self.B = nn.Parameter(delta.A), nn.Parameter(delta.B)
+        self.A, self.B = nn.Parameter(delta.A.to(device)), nn.Parameter(delta.B.to(device))
 
     def weight(self, dtype: torch.dtype) -> Tensor:
         """The frozen weight, as training sees it: (out, in) in `dtype`."""
@@ -123,19 +126,28 @@ def initial_adapter(model: nn.Module, rank: int, alpha: float, *, seed: int) -> 
     return adapter
 
 
-def attach(model: nn.Module, adapter: Mapping[str, LoraDelta], *, quantise: bool, cache: bool = False) -> None:
+def attach(
+    model: nn.Module, adapter: Mapping[str, LoraDelta], *, quantise: bool, cache: bool = False,
+    device: torch.device | None = None,
+) -> None:  # fmt: skip
     """Freezes a model and replaces, in place, each layer that has a delta by a `LoraLinear`.
 
     Args:
         quantise: put the weights of all target layers into NF4 as QLoRA does, those without an adapter too.
         cache: keep dequantised copies of the adapted layers' weights.
+        device: where the model goes; layer by layer, so that a card never holds more than one that is not quantised
+            yet. None: it stays.
     """
     model.requires_grad_(False)
     for name, linear in target_linears(model).items():
         if name in adapter:
-            model.set_submodule(name, LoraLinear(linear, adapter[name], quantise=quantise, cache=cache))
+            layer = LoraLinear(linear, adapter[name], quantise=quantise, cache=cache, device=device)
+            model.set_submodule(name, layer)
         elif quantise:
-            linear.weight.data = round_trip(linear.weight.data)
+            weight = linear.weight.data
+            linear.weight.data = round_trip(weight if device is None else weight.to(device))
+    if device is not None:
+        model.to(device)
 
 
 def compute_in(model: nn.Module, dtype: torch.dtype) -> None:

@@ -20,7 +20,7 @@ class _CrossEntropySum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-        total = torch.zeros((), dtype=torch.float32)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for start in range(0, len(targets), CHUNK):
             part, wanted = hidden[start : start + CHUNK], targets[start : start + CHUNK]
@@ -32,7 +32,7 @@ class _CrossEntropySum(torch.autograd.Function):
             if gradient is not None:
                 # d loss / d logits = softmax - one-hot, in place: the chunk's logits are not needed any more.
                 logits.sub_(normaliser).exp_()
-                logits[torch.arange(len(wanted)), wanted] -= 1
+                logits[torch.arange(len(wanted), device=wanted.device), wanted] -= 1
                 torch.matmul(logits.to(head.dtype), head, out=gradient[start : start + CHUNK])
         if gradient is not None:
             ctx.save_for_backward(gradient)

@@ -32,6 +32,9 @@ class Nf4Weight:
         """The weight that computations see: (out, in) in `dtype`. Callers must not modify it."""
         if self._copy is not None and self._copy.dtype == dtype:
             return self._copy
+        if self._packed.device.type != "cpu":
+            # A card rounds to `dtype` while it dequantises; a float32 copy of the weight would be written and read.
+            self._state.dtype = dtype
         weight = bnb.dequantize_4bit(self._packed, self._state).to(dtype)
         if self._cache:
             self._copy = weight

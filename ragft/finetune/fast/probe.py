@@ -64,8 +64,14 @@ class Verdict:
     windows: tuple[int, ...] = ()
 
 
-def load_for_training(folder: Path, dtype: torch.dtype | None, *, max_seq_length: int) -> nn.Module:
+def load_for_training(
+    folder: Path, dtype: torch.dtype | None, *, max_seq_length: int, attention_name: str = attention.PACKED
+) -> nn.Module:
     """Loads a model with packed attention, see `decoder.load`, that computes and learns what transformers would.
+
+    Args:
+        attention_name: the kind of packed attention that it gets, on whatever device it goes to. The model is probed
+            on the processor with `attention.PACKED`, and the kind is compared with that where it is chosen.
 
     Raises:
         NotFast: the fast back end would compute something else; the message says what.
@@ -79,7 +85,7 @@ def load_for_training(folder: Path, dtype: torch.dtype | None, *, max_seq_length
             f"The fast back end cannot train {model.config.model_type}: {reason}; choose a Llama-like base model, or a "
             "method of the PEFT back end."
         )
-    model.set_attn_implementation(attention.PACKED)
+    model.set_attn_implementation(attention_name)
     if dtype is not None:
         compute_in(model, dtype)
     return model

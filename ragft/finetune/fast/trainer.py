@@ -20,8 +20,9 @@ import torch
 from index.encoders.parallel import OneThreadWorkers
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
+from ragft.finetune import devices
 from ragft.finetune.base import check_ids
-from ragft.finetune.fast import decoder
+from ragft.finetune.fast import decoder, fused
 from ragft.finetune.fast.adapter import save_adapter
 from ragft.finetune.fast.batching import Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.checkpoint import Checkpoint, identity
@@ -35,6 +36,7 @@ from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.fast.probe import load_for_training
 from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
+from ragft.finetune.processes import Training, begun, processes
 from ragft.messages import Rendered
 
 CHECKPOINT_SECONDS = 60.0
@@ -62,7 +64,7 @@ class Batch(Protocol):
         """(K,) int64: the tokens that the loss is taken over."""
 
 
-_ONLY_BITS = {"threads", "token_budget", "tracker", "track_answers"}
+_ONLY_BITS = {"device", "threads", "token_budget", "tracker", "track_answers"}
 """Settings that change the last bits of a run at most, and not what it is: they may differ after an interruption."""
 
 
@@ -126,6 +128,7 @@ class TrainReport:
         tokens_per_second: `tokens` per second of optimiser steps, validations not counted.
         seconds: time of steps, validations and checkpoints, over all interruptions.
         peak_memory_mib: largest resident memory of this process so far.
+        peak_card_mib: the most memory of a card that it has used so far; 0 without one.
         best_loss: validation loss of the adapter that was kept, or its training loss without validation rows.
         best_metrics: what `evaluate` measured of it.
         stopped_early: patience ran out before the last step.
@@ -144,6 +147,7 @@ class TrainReport:
     tokens_per_second: float
     seconds: float
     peak_memory_mib: float
+    peak_card_mib: float
     history: tuple[HistoryEntry, ...]
     best_step: int
     best_loss: float
@@ -230,18 +234,24 @@ def train(
         say(
             "No validation rows are left: the last adapter is kept, and nothing tells whether an earlier one is better."
         )
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    with told_out_of_memory("Loading the base model", settings):
-        run = (back_end or Run)(model_folder, rows, validation, settings, seed, folder, evaluate, say)
+    shared = (model_folder, rows, validation, settings, seed, folder)
+    group = processes()
+    group.tell(Training(back_end or Run, (*shared, None, _unheard)))
+    run = begun(Training(back_end or Run, (*shared, evaluate, say)))
     if schedule is not None:
         run.schedule = schedule
+    whole = True
     try:
         while not run.finished:
+            group.tell(True)
+            whole = False
             entry = run.advance()
+            whole = True
             if progress is not None:
                 progress(entry)
     finally:
+        if whole:  # in the middle of a step, the others wait for gradients: the launcher ends them
+            group.tell(False)
         run.close()
     return run.report(len(train_rows) - len(rows), len(validation_rows) - len(validation))
 
@@ -276,15 +286,20 @@ class Run:
         self.steps = max(1, round(settings.epochs * self.steps_per_epoch))
         counts = range(1, settings.eval_count + 1)
         self.validate_at = {max(1, round(self.steps * number / settings.eval_count)) for number in counts}
-        self.dtype = decoder.compute_dtype()
-        self.model = self._adapted_model(model_folder, validation)
+        self.group = processes()
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self.device = devices.resolve(settings.device, process=self.group.local, processes=self.group.here)
+        self.dtype = decoder.compute_dtype(self.device)
+        with told_out_of_memory("Loading the base model", settings):
+            self.model = self._adapted_model(model_folder, validation)
         self.parameters = matrices(self.model)
         self.validation, self.validation_rows = self.batches(validation), len(validation)
         self.validation_count = self.count(validation)
         self.optimizer = torch.optim.AdamW(
             self.parameter_groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.workers = OneThreadWorkers(torch.get_num_threads() if self.parallel else 1, min_parallel=2)
+        self.workers = OneThreadWorkers(devices.workers(self.device) if self.parallel else 1, min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
         values = settings.model_dump(mode="json", exclude=_ONLY_BITS)
         about = {
@@ -294,8 +309,26 @@ class Run:
             "the back end": self.backend,
         }
         run = identity(model_folder, rows, validation, about)
-        self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say)
+        self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say, self.device)
+        self.state = _State(settings.select)
         self._resume()
+
+    def join(self) -> None:
+        """Goes on where the leader of several processes begins or resumes: with its counters, values and moments."""
+        if self.group.count == 1:
+            return
+        state, moments = self.group.tell((asdict(self.state), bool(self.optimizer.state)))
+        self.state = _state_of(state)
+        self.group.copy(parameter.data for parameter in self.parameters.values())
+        for parameter in self.parameters.values() if moments else ():
+            known = self.optimizer.state[parameter]
+            for key, shape in (("step", ()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape)):
+                if key not in known:
+                    known[key] = torch.zeros(shape, dtype=torch.float32, device=self.device)
+                self.group.copy([known[key]])
+        if not self.group.leads:
+            # Each process drops out of its own.
+            torch.manual_seed(hash((self.seed, self.group.rank, self.state.step)))
 
     def close(self) -> None:
         self.workers.close()
@@ -303,12 +336,15 @@ class Run:
     def _adapted_model(self, model_folder: Path, validation: Rows) -> torch.nn.Module:
         """The base model with fresh adapters on its linear layers."""
         settings = self.settings
-        model = load_for_training(model_folder, None, max_seq_length=settings.max_seq_length)
+        attention_name = fused.attention_for(self.device, self.dtype)
+        model = load_for_training(
+            model_folder, None, max_seq_length=settings.max_seq_length, attention_name=attention_name
+        )
         check_ids(model, [row.ids for row in (*self.rows, *validation)])
         copies = self.dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(model).values())
         adapter = initial_adapter(model, settings.rank, self.alpha, seed=self.seed)
         quantise = METHODS[settings.method].quantisation is not None
-        attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES)
+        attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES, device=self.device)
         compute_in(model, self.dtype)
         return model
 
@@ -318,7 +354,7 @@ class Run:
 
     def batches(self, rows: Rows) -> Sequence[Batch]:
         """Rows as batches within the budget of tokens."""
-        return micro_batches(rows, self.settings.token_budget)
+        return [batch.to(self.device) for batch in micro_batches(rows, self.settings.token_budget)]
 
     def summed_loss(self, batch: Any) -> torch.Tensor:
         """Summed loss in nats over the trained tokens of a batch: a float32 scalar."""
@@ -334,11 +370,11 @@ class Run:
 
     def _resume(self) -> None:
         """Continues from the checkpoint of the same run, or starts where there is none."""
-        self.state, self.best = _State(self.settings.select), dict[str, torch.Tensor]()
+        self.best = dict[str, torch.Tensor]()
         torch.manual_seed(self.seed)
-        if found := self.checkpoint.restore():
+        if self.group.leads and (found := self.checkpoint.restore()):
             values, self.best = found
-            self.state = _State(**{**values, "history": [HistoryEntry(**entry) for entry in values["history"]]})
+            self.state = _state_of(values)
         self.saved = time.monotonic()
 
     @property
@@ -364,7 +400,8 @@ class Run:
             with told_out_of_memory(f"The validation after step {state.step}", self.settings):
                 validation = self._validate(rate)
         state.seconds += time.monotonic() - start
-        if state.step in self.validate_at or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        due = state.step in self.validate_at or time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        if due and self.group.leads:
             saving = time.monotonic()
             self.checkpoint.write(asdict(state), self.best)
             self.saved = time.monotonic()
@@ -381,13 +418,17 @@ class Run:
         rows = [self.rows[index] for index in order[number]]
         count = self.count(rows)
         total = 0.0
-        for loss, gradients in self.workers.map(self._gradient, shares(rows, self.workers.count)):
+        own = rows if self.group.count == 1 else shares(rows, self.group.count, empty=True)[self.group.rank]
+        for loss, gradients in self.workers.map(self._gradient, shares(own, self.workers.count)):
             total += loss
             for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
                 scaled = gradient / count
                 parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
+        if self.group.count > 1:
+            total = self._sum_gradients(total)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm).item()
-        check_step_finite(state.step + 1, self.steps, total, norm, self.settings, len(rows))
+        if self.group.leads:
+            check_step_finite(state.step + 1, self.steps, total, norm, self.settings, len(rows))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         self.optimizer.step()
@@ -398,6 +439,16 @@ class Run:
         state.recent_loss += total
         state.recent_count += count
         return total / count, norm
+
+    def _sum_gradients(self, loss: float) -> float:
+        """Sums the gradients of all processes in each of them, and returns the sum of their losses."""
+        for parameter in self.parameters.values():
+            if parameter.grad is None:  # fewer rows than processes
+                parameter.grad = torch.zeros_like(parameter)
+        self.group.sum([parameter.grad for parameter in self.parameters.values() if parameter.grad is not None])
+        losses = torch.tensor([loss], dtype=torch.float64)
+        self.group.sum([losses])
+        return losses.item()
 
     def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
         """Summed loss of some rows and its gradient with respect to the adapters, in the order of `parameters`.
@@ -424,14 +475,26 @@ class Run:
         state.recent_loss, state.recent_count = 0.0, 0
         validation: float | None = None
         if self.validation:
-            losses = self.workers.map(self._loss, self.validation)
-            check_validation_finite(state.step, self.steps, losses, train_loss, self.settings.learning_rate)
+            losses = self._validation_losses()
+            if self.group.leads:
+                check_validation_finite(state.step, self.steps, losses, train_loss, self.settings.learning_rate)
             validation = sum(losses) / self.validation_count
-        metrics = dict(self.evaluate(self.model)) if self.evaluate else {}
+        metrics = self.group.tell(dict(self.evaluate(self.model)) if self.evaluate else {})
         state.history.append(HistoryEntry(state.step, train_loss, validation, rate, metrics))
-        if state.worse == 0:
-            self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        if state.worse == 0 and self.group.leads:
+            self.best = {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters.items()}
         return validation
+
+    def _validation_losses(self) -> list[float]:
+        """Summed loss of each batch of validation rows, of which every process computes its share."""
+        own = range(self.group.rank, len(self.validation), self.group.count)
+        found = self.workers.map(self._loss, [self.validation[number] for number in own])
+        if self.group.count == 1:
+            return found
+        losses = torch.zeros(len(self.validation), dtype=torch.float64)
+        losses[list(own)] = torch.tensor(found, dtype=torch.float64)
+        self.group.sum([losses])
+        return losses.tolist()
 
     def report(self, rows_left_out: int, validation_rows_left_out: int) -> TrainReport:
         """Writes the best adapter and says what the run did."""
@@ -450,6 +513,7 @@ class Run:
             trained_tokens=state.trained_tokens,
             tokens_per_second=state.tokens / state.step_seconds,
             seconds=state.seconds,
+            peak_card_mib=devices.peak_mib(self.device),
             peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             history=tuple(state.history),
             best_step=best.step,
@@ -457,6 +521,11 @@ class Run:
             best_metrics=best.metrics,
             stopped_early=self.stopped_early,
         )
+
+
+def _state_of(values: Mapping[str, Any]) -> _State:
+    """The counters that `asdict` made values of."""
+    return _State(**{**values, "history": [HistoryEntry(**entry) for entry in values["history"]]})
 
 
 def learning_rate(settings: FinetuneSection, step: int, steps: int) -> float:

@@ -81,10 +81,11 @@ def shift_base(model: nn.Module, factors: dict[str, torch.Tensor]) -> None:
         factors: float32, `NAME.A` (rank, in) and `NAME.B` (out, rank) for every layer with an adapter.
     """
     for name, layer in low_rank(model).items():
-        A, B = factors[f"{name}.A"], factors[f"{name}.B"]
+        weight = layer.get_base_layer().weight
+        A, B = factors[f"{name}.A"].to(weight.device), factors[f"{name}.B"].to(weight.device)
         layer.lora_A["default"].weight.data.copy_(A)
         layer.lora_B["default"].weight.data.copy_(B)
-        weight, change = layer.get_base_layer().weight, layer.scaling["default"] * (B @ A)
+        change = layer.scaling["default"] * (B @ A)
         weight.data -= change.t() if isinstance(layer.get_base_layer(), Conv1D) else change
 
 
@@ -105,12 +106,13 @@ def low_rank(model: nn.Module) -> dict[str, Any]:
 
 
 def low_rank_matrices(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of the adapters' matrices as float32: `NAME.A` and `NAME.B`."""
+    """Copies of the adapters' matrices as float32 in the processor's memory: `NAME.A` and `NAME.B`."""
     return {
         f"{name}.{letter}": getattr(layer, f"lora_{letter}")["default"]
         .weight.detach()
         .float()
         .clone(memory_format=torch.contiguous_format)
+        .cpu()
         for name, layer in low_rank(model).items()
         for letter in "AB"
     }
@@ -207,7 +209,8 @@ def _seed_low_rank(model: nn.Module, seed: int) -> None:
     for layer in (module for module in modules if isinstance(module, LoraLayer) and module.lora_A):
         A = layer.lora_A["default"].weight
         bound = 1 / math.sqrt(A.shape[1])
-        A.data.uniform_(-bound, bound, generator=generator)
+        # Drawn on the processor, so that a card begins with the same values.
+        A.data.copy_(torch.empty(A.shape).uniform_(-bound, bound, generator=generator))
 
 
 def _text(model: nn.Module) -> Any:

@@ -26,6 +26,13 @@ class PaddedBatch:
     position: torch.Tensor
     targets: torch.Tensor
 
+    def to(self, device: torch.device) -> PaddedBatch:
+        """The same batch on a device; itself if it is there."""
+        if self.ids.device == device:
+            return self
+        tensors = (self.ids, self.mask, self.row, self.position, self.targets)
+        return PaddedBatch(*(tensor.to(device) for tensor in tensors))
+
 
 def padded_batches(rows: Rows, budget: int, *, together: bool = True) -> list[PaddedBatch]:
     """Packs rows by length into batches of at most `budget` tokens with their padding; a longer row is alone.

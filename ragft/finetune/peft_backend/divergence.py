@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ragft.errors import RagftError
+from ragft.finetune import devices
 from ragft.finetune.divergence import Divergence, distances, stop_tokens
 from ragft.finetune.fast import decoder
 from ragft.finetune.lineage import LiveModel
@@ -22,8 +23,9 @@ Answers = list[list[int]]
 
 
 def compare(
-    live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, max_tokens: int, ends: Sequence[int] = ()
-) -> Divergence:
+    live: LiveModel, merged: Path, prompts: Sequence[Sequence[int]], *, max_tokens: int, ends: Sequence[int] = (),
+    device: torch.device = devices.CPU,
+) -> Divergence:  # fmt: skip
     """Compares the live model with the merged one; see `ragft.finetune.divergence.compare`.
 
     Raises:
@@ -31,14 +33,14 @@ def compare(
     """
     if not prompts:
         raise RagftError("A merge cannot be proven without prompts: give at least one.")
-    dtype = decoder.compute_dtype()
-    model = load_live(live)
+    dtype = decoder.compute_dtype(device)
+    model = load_live(live, device)
     cast_frozen(model.requires_grad_(False), dtype)
     stops = stop_tokens(model, live.base, ends)
     live_ids = greedy(model, prompts, stops, max_tokens, dtype)
     expected = _logits(model, prompts, live_ids, dtype)
     del model
-    model = decoder.load(merged, dtype, attention_name="eager")
+    model = decoder.load(merged, dtype, attention_name="eager", device=device)
     merged_ids = greedy(model, prompts, stops, max_tokens, dtype)
     kl, agree = distances(expected, _logits(model, prompts, live_ids, dtype))
     return Divergence(
@@ -56,8 +58,8 @@ def _logits(model: nn.Module, prompts: Sequence[Sequence[int]], answers: Answers
     """Logits that predict each answer: (tokens of the answer, vocabulary)."""
     found = []
     for prompt, answer in zip(prompts, answers, strict=True):
-        ids = torch.tensor([[*prompt, *answer]])
-        with computing_in(dtype):
+        ids = torch.tensor([[*prompt, *answer]], device=devices.of(model))
+        with computing_in(dtype, ids.device):
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
         found.append(logits[0, len(prompt) - 1 : -1])
     return found

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ragft.finetune import devices
 from ragft.finetune.peft_backend.batching import PaddedBatch
 
 
@@ -16,9 +17,10 @@ def logits_at(model: nn.Module, batch: PaddedBatch, dtype: torch.dtype) -> Tenso
     longest = batch.ids.shape[1]
     # Prompts are long and answers short: the logits of a prompt would take most of the memory.
     kept = longest - int(batch.position.min())
+    batch = batch.to(devices.of(model))
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     few = {"logits_to_keep": kept} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}
-    with computing_in(dtype):
+    with computing_in(dtype, batch.ids.device):
         found = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **few).logits
     # Counted from the end, because virtual tokens may stand in front.
     return found[batch.row, batch.position - longest]
@@ -31,8 +33,8 @@ def greedy(
     """Greedy continuations of at most `max_tokens`, each with the end token, one of `stops`, that ended it."""
     found = []
     for prompt in prompts:
-        ids = torch.tensor([list(prompt)])
-        with computing_in(dtype):
+        ids = torch.tensor([list(prompt)], device=devices.of(model))
+        with computing_in(dtype, ids.device):
             row = model.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_tokens, do_sample=False,
                 num_beams=1, repetition_penalty=1.0, eos_token_id=list(stops), pad_token_id=stops[0],
@@ -41,9 +43,9 @@ def greedy(
     return found
 
 
-def computing_in(dtype: torch.dtype) -> torch.autocast:
+def computing_in(dtype: torch.dtype, device: torch.device = devices.CPU) -> torch.autocast:
     """Products in bfloat16, over weights in float32 or bfloat16; with float32, nothing is cast."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 def cast_frozen(model: nn.Module, dtype: torch.dtype) -> None:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ragft.errors import RagftError
+from ragft.finetune import devices
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.adapter import WEIGHTS
 from ragft.finetune.fast.plain_lora import CONFIG
@@ -18,13 +19,13 @@ from ragft.finetune.peft_backend.attach import quantise
 from ragft.finetune.peft_backend.weights import KIND, load_weights
 
 
-def load_live(live: LiveModel) -> nn.Module:
+def load_live(live: LiveModel, device: torch.device = devices.CPU) -> nn.Module:
     """The base model in float32 with its adapter, or its trained weights, in evaluation mode.
 
     Raises:
         RagftError: the adapter is damaged, or does not fit the base.
     """
-    model = decoder.load(live.base, torch.float32, attention_name="eager")
+    model = decoder.load(live.base, torch.float32, attention_name="eager", device=device)
     if live.quantised:
         quantise(model)
     try:
@@ -47,7 +48,7 @@ def load_live(live: LiveModel) -> nn.Module:
             f"The adapter in {live.adapter} is damaged or of another model: {len(wrong)} of its tensors are missing or "
             f"too many, the first is {wrong[0]!r}."
         )
-    return wrapped.eval()
+    return wrapped.to(device).eval()
 
 
 def merged_model(live: LiveModel) -> nn.Module:

@@ -81,6 +81,11 @@ class PeftRun(fast.Run):
     def _adapted_model(self, model_folder: Path, validation: Rows) -> nn.Module:
         """The base model with what the method trains. What is trained is float32; products are in `dtype`."""
         settings, method = self.settings, METHODS[self.settings.method]
+        if settings.method in SHIFTS_BASE and self.group.count > 1:
+            raise RagftError(
+                f"finetune.method = {settings.method} is trained by one process, because the part that it takes out of "
+                "the base must be the same everywhere: start ragft without torch.distributed.run, or choose lora."
+            )
         model = self._base(model_folder)
         check_ids(model, [one.ids for row in (*self.rows, *validation) for one in row.sequences])
         self._check_positions(model)
@@ -101,7 +106,7 @@ class PeftRun(fast.Run):
         return wrapped
 
     def _base(self, model_folder: Path) -> nn.Module:
-        return decoder.load(model_folder, torch.float32, attention_name="eager")
+        return decoder.load(model_folder, torch.float32, attention_name="eager", device=self.device)
 
     def _check_positions(self, model: nn.Module) -> None:
         settings = self.settings
@@ -213,12 +218,13 @@ class PeftRun(fast.Run):
         return [{"params": others}, {"params": B, "rate": self.settings.lora_plus_ratio}]
 
     def batches(self, rows: Rows) -> Sequence[PaddedBatch]:
-        return padded_batches(rows, self.settings.token_budget, together=self.together)
+        batches = padded_batches(rows, self.settings.token_budget, together=self.together)
+        return [batch.to(self.device) for batch in batches]
 
     def summed_loss(self, batch: PaddedBatch) -> torch.Tensor:
         self._lengths = batch.mask.sum(1)
         logits = logits_at(self.model, batch, self.dtype)
-        return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
+        return functional.cross_entropy(logits.float(), batch.targets.to(logits.device), reduction="sum")
 
     def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
         with self._in_training():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,8 +74,8 @@ def test_a_live_model_that_peft_answers_differently_is_noticed(
     prompts = [row.ids[:-6] for row in make_rows(3)]
     right = compare(live, live.base, prompts, max_tokens=8).reference_divergence
 
-    def wrong(model: torch.nn.Module, folder: Path, *, quantise: bool, cache: bool) -> None:
-        load_adapter(model, folder, quantise=quantise and mistake != "quantisation", cache=cache)
+    def wrong(model: torch.nn.Module, folder: Path, *, quantise: bool, **others: Any) -> None:
+        load_adapter(model, folder, quantise=quantise and mistake != "quantisation", **others)
         if mistake == "scale":
             for _, layer in adapted(model):
                 layer.scale /= 2

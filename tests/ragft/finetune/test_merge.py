@@ -97,7 +97,7 @@ def test_the_merged_model_has_the_loss_that_training_measured(
     for parameter in random.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     random.to(stored).save_pretrained(folder)
-    monkeypatch.setattr(decoder, "compute_dtype", lambda: compute)
+    monkeypatch.setattr(decoder, "compute_dtype", lambda device=None: compute)
     rows, validation = make_rows(8), make_rows(6, seed=1)
     settings = FinetuneSection(epochs=2, batch_size=4, learning_rate=1e-3, max_seq_length=128, eval_count=1)
     report = train(folder, rows, validation, settings, seed=0, folder=tmp_path / "run")

@@ -65,7 +65,7 @@ def test_every_method_trains_where_products_are_in_bfloat16(
 ) -> None:  # fmt: skip
     losses = {}
     for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr(decoder, "compute_dtype", lambda dtype=dtype: dtype)
+        monkeypatch.setattr(decoder, "compute_dtype", lambda device=None, dtype=dtype: dtype)
         settings = make_settings(method=method, epochs=1, virtual_tokens=4)
         report = train(float_folder, make_rows(12), [], settings, seed=0, folder=tmp_path / str(dtype))
         losses[dtype] = [entry.train_loss for entry in report.history]
@@ -80,7 +80,7 @@ def test_lora_and_qlora_have_the_losses_of_the_fast_loop(
     model_folder: Path, make_rows: Rows, make_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     method: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(decoder, "compute_dtype", lambda: torch.float32)
+    monkeypatch.setattr(decoder, "compute_dtype", lambda device=None: torch.float32)
     settings, rows, validation = make_settings(method=method, learning_rate=5e-3), make_rows(18), make_rows(5, seed=1)
     losses: dict[str, list[float]] = {"fast": [], "peft": []}
     for module in (fast, trainer):
