@@ -28,7 +28,7 @@ from ragft.finetune.methods import METHODS
 from ragft.finetune.training import train
 
 if TYPE_CHECKING:
-    from ragft.finetune.fast.trainer import TrainProgress
+    from ragft.finetune.report import TrainProgress
 
 LIBRARIES_MIB = 660
 """Resident memory of a process that has imported torch, transformers, PEFT and bitsandbytes, and trains a model of no
@@ -119,7 +119,7 @@ class Memory:
 
 def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection, device: torch.device = devices.CPU) -> Memory:
     """Peak memory of training on these rows, of which there is at least one, on the processor or a card."""
-    from ragft.finetune.fast.trainer import CACHED_BYTES
+    from ragft.finetune.fast.run import CACHED_BYTES
 
     itemsize, workers = decoder.compute_dtype(device).itemsize, _workers(settings, device)
     kept = sizes.linear * itemsize

@@ -12,7 +12,7 @@ from ragft.finetune.methods import FAST_LACKS, METHODS
 
 if TYPE_CHECKING:
     from ragft.finetune.fast.batching import Rows
-    from ragft.finetune.fast.trainer import TrainReport
+    from ragft.finetune.report import TrainReport
 
 _FAST, _PEFT = "ragft.finetune.fast.trainer", "ragft.finetune.peft_backend.trainer"
 

@@ -18,7 +18,7 @@ from ragft.stages.inputs import ADAPTER
 from ragft.stages.watching import Watching, rules_of_selection
 
 if TYPE_CHECKING:
-    from ragft.finetune.fast.trainer import TrainProgress
+    from ragft.finetune.report import TrainProgress
 
 _TELLING_STEPS = 50
 """Trainings of fewer steps are over before their estimate would have been worth its time."""

@@ -32,7 +32,7 @@ from ragft.stages.inputs import ADAPTER
 from ragft.stages.watching import asked, rules_of_selection
 
 if TYPE_CHECKING:
-    from ragft.finetune.fast.trainer import TrainReport
+    from ragft.finetune.report import TrainReport
     from ragft.messages import Rendered
 
 KIND, FOLDER = "tuning", "tuning"

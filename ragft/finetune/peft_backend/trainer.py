@@ -24,6 +24,7 @@ from ragft.finetune.fast import trainer as fast
 from ragft.finetune.fast.adapter import save_adapter
 from ragft.finetune.fast.batching import Rows
 from ragft.finetune.fast.checkpoint import identity
+from ragft.finetune.fast.run import Run
 from ragft.finetune.methods import METHODS
 from ragft.finetune.peft_backend.attach import (
     SHIFTS_BASE,
@@ -38,6 +39,7 @@ from ragft.finetune.peft_backend.batching import PaddedBatch, pad, padded_batche
 from ragft.finetune.peft_backend.forward import cast_frozen, logits_at
 from ragft.finetune.peft_backend.steps import noisy_embeddings, recomputing
 from ragft.finetune.peft_backend.weights import save_weights
+from ragft.finetune.report import TrainReport
 from ragft.prompts import Rendered
 
 INITIAL = "initial.safetensors"
@@ -60,7 +62,7 @@ def train(
     validation_rows: Rows,
     settings: FinetuneSection,
     **others: Any,
-) -> fast.TrainReport:
+) -> TrainReport:
     """Trains by any method that takes answers; arguments and result are those of `ragft.finetune.fast.trainer.train`.
 
     Raises:
@@ -69,7 +71,7 @@ def train(
     return fast.train(model_folder, train_rows, validation_rows, settings, back_end=PeftRun, **others)
 
 
-class PeftRun(fast.Run):
+class PeftRun(Run):
     """A run over PEFT's layers, or over the model's own weights."""
 
     backend = "peft"

@@ -19,6 +19,7 @@ from ragft.finetune.methods import METHODS
 from ragft.finetune.peft_backend.batching import PaddedBatch
 from ragft.finetune.peft_backend.forward import computing_in
 from ragft.finetune.peft_backend.trainer import PeftRun
+from ragft.finetune.report import TrainReport
 from ragft.finetune.trl_backend.losses import PreferenceLoss, RewardLoss
 from ragft.messages import Preferred, Rewarded
 
@@ -27,7 +28,7 @@ _PACKAGES = ("trl", "datasets", "accelerate")
 
 def train(
     model_folder: Path, train_rows: Rows, validation_rows: Rows, settings: FinetuneSection, **others: Any
-) -> fast.TrainReport:
+) -> TrainReport:
     """Trains by a method that takes preferences or prompts; arguments and result are those of
     `ragft.finetune.fast.trainer.train`, with losses that are no nats: see `PreferenceRun` and `RewardRun`.
 

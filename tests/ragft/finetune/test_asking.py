@@ -14,7 +14,8 @@ from ragft.data.mix import Row
 from ragft.evaluate.metrics import Rules
 from ragft.finetune.asking import Asked, Prompt, count_of, greedy, prompts_of, scored
 from ragft.finetune.fast import attention, decoder, probe
-from ragft.finetune.fast.trainer import TrainReport, train
+from ragft.finetune.fast.trainer import train
+from ragft.finetune.report import TrainReport
 from ragft.prompts import Rendered, conversation, turn
 from ragft.templates import Template
 

@@ -32,9 +32,9 @@ torch.set_num_threads(1)
 given, group = pickle.loads(Path(sys.argv[1]).read_bytes()), processes()
 runs = []
 if given["keep"]:
-    from ragft.finetune.fast import trainer
-    close = trainer.Run.close
-    trainer.Run.close = lambda run: (runs.append(run), close(run))
+    from ragft.finetune.fast.run import Run
+    close = Run.close
+    Run.close = lambda run: (runs.append(run), close(run))
 if not group.leads:
     follow()
 else:

@@ -12,7 +12,7 @@ import pytest
 from ragft.config import FinetuneSection
 from ragft.config.tune import Range, Space, TuneSection
 from ragft.errors import RagftError
-from ragft.finetune.fast.trainer import TrainProgress
+from ragft.finetune.report import TrainProgress
 from ragft.finetune.search import Search, Values, values_block, whole_space
 
 pytest.importorskip("optuna")

@@ -11,7 +11,7 @@ import pytest
 
 from ragft.evaluate.metrics import Rules
 from ragft.finetune.asking import Asked, Prompt
-from ragft.finetune.fast.trainer import TrainProgress
+from ragft.finetune.report import TrainProgress
 from ragft.finetune.watch import STEPS_FILE, Watch
 
 

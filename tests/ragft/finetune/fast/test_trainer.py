@@ -16,9 +16,11 @@ from safetensors.torch import load_file
 
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
-from ragft.finetune.fast import decoder, trainer
+from ragft.finetune.fast import decoder
 from ragft.finetune.fast.batching import MicroBatch
-from ragft.finetune.fast.trainer import TrainProgress, TrainReport, learning_rate, train
+from ragft.finetune.fast.run import learning_rate
+from ragft.finetune.fast.trainer import train
+from ragft.finetune.report import TrainProgress, TrainReport
 from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]
@@ -80,7 +82,7 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
 ) -> None:
     rows, validation, settings = make_rows(18), make_rows(4, seed=1), _settings()
     whole = train(llama_folder, rows, validation, settings, seed=3, folder=tmp_path / "whole")
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("ragft.finetune.fast.run.CHECKPOINT_SECONDS", 0.0)
     steps: list[int] = []
 
     def cut(progress: TrainProgress) -> None:
@@ -105,8 +107,8 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
 _KILLED = """
 import os, pickle, signal, sys
 from pathlib import Path
-from ragft.finetune.fast import trainer
-trainer.CHECKPOINT_SECONDS = 0.0
+from ragft.finetune.fast import run, trainer
+run.CHECKPOINT_SECONDS = 0.0
 arguments, folder, threads = pickle.load(open(sys.argv[1], "rb"))
 import torch
 torch.set_num_threads(threads)
@@ -184,7 +186,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_is_taken(
 ) -> None:
     rows, settings = make_rows(8), _settings()
     whole = train(llama_folder, rows, [], settings, seed=0, folder=tmp_path / "whole")
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("ragft.finetune.fast.run.CHECKPOINT_SECONDS", 0.0)
     run, steps, said = tmp_path / "run", list[int](), list[str]()
 
     def cut(progress: TrainProgress) -> None:
@@ -209,7 +211,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_is_taken(
 def test_another_token_budget_resumes_and_every_step_is_logged_once(
     llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("ragft.finetune.fast.run.CHECKPOINT_SECONDS", 0.0)
     rows, seen, said = make_rows(8), list[TrainProgress](), list[str]()
 
     def cut(progress: TrainProgress) -> None:

@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM
 
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
-from ragft.finetune.fast.trainer import TrainReport
 from ragft.finetune.lineage import LiveModel
 from ragft.finetune.merge import merge
 from ragft.finetune.methods import METHODS
 from ragft.finetune.peft_backend.divergence import compare
 from ragft.finetune.peft_backend.live import load_live, merged_model
 from ragft.finetune.peft_backend.trainer import PeftRun, train
+from ragft.finetune.report import TrainReport
 from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]

@@ -17,10 +17,10 @@ from ragft.config import FinetuneSection
 from ragft.errors import RagftError
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast import trainer as fast
-from ragft.finetune.fast.trainer import TrainProgress
 from ragft.finetune.methods import METHODS
 from ragft.finetune.peft_backend import trainer
 from ragft.finetune.peft_backend.trainer import train
+from ragft.finetune.report import TrainProgress
 from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]
@@ -103,7 +103,7 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
     dropout = 0.2 if "dropout" in METHODS[method].keys else 0.0
     settings = make_settings(method=method, dropout=dropout, neftune_alpha=5.0, virtual_tokens=3)
     whole = train(float_folder, rows, validation, settings, seed=3, folder=tmp_path / "whole")
-    monkeypatch.setattr(fast, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("ragft.finetune.fast.run.CHECKPOINT_SECONDS", 0.0)
     steps: list[int] = []
 
     def cut(progress: TrainProgress) -> None:

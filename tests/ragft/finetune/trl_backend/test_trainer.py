@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from ragft.config import FinetuneSection
 from ragft.errors import MissingDependency, RagftError
-from ragft.finetune.fast.trainer import TrainProgress, TrainReport
 from ragft.finetune.lineage import LiveModel
 from ragft.finetune.merge import merge
 from ragft.finetune.methods import METHODS
 from ragft.finetune.peft_backend.live import load_live
+from ragft.finetune.report import TrainProgress, TrainReport
 from ragft.finetune.training import train
 from ragft.finetune.trl_backend import trainer
 from ragft.messages import Preferred, Rendered, Rewarded
