@@ -14,6 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.lifecycle import Small, Undisturbed, finish, kill_group, start, until
 
+from ragft.finetune.fast.checkpoint import content_of
+
 pytestmark = pytest.mark.slow
 KILLS = 5
 SEED = 11
@@ -91,4 +93,5 @@ def add_seconds(checkpoint: Path, seconds: float) -> None:
         about = dict(file.metadata())
     state = json.loads(about["state"])
     state["seconds"] += seconds
-    save_file(load_file(checkpoint), checkpoint, {**about, "state": json.dumps(state)})
+    tensors, about = load_file(checkpoint), {**about, "state": json.dumps(state)}
+    save_file(tensors, checkpoint, {**about, "content": content_of(about, tensors)})

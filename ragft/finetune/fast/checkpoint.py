@@ -78,7 +78,7 @@ class Checkpoint:
         for name, value in best.items():
             tensors[f"best:{name}"] = value
         about = {"run": json.dumps(self.run), "state": json.dumps(state)}
-        data = save(tensors, metadata={**about, "content": _content(about, tensors)})
+        data = save(tensors, metadata={**about, "content": content_of(about, tensors)})
         latest = self.folder / LATEST
         if latest.exists():
             latest.replace(self.folder / PREVIOUS)
@@ -135,7 +135,7 @@ class Checkpoint:
         return best
 
 
-def _content(about: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
+def content_of(about: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
     """Hash of a checkpoint's values."""
     digest = blake3(json.dumps([about["run"], about["state"]]).encode(), max_threads=blake3.AUTO)
     for name, tensor in sorted(tensors.items()):
@@ -162,7 +162,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in list(file.keys())}
-        if _content(about, tensors) != about["content"]:
+        if content_of(about, tensors) != about["content"]:
             return None
         return json.loads(about["state"]), tensors
     except (OSError, SafetensorError, ValueError, KeyError):
