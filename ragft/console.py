@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -26,6 +26,25 @@ PLAIN_SECONDS = 15.0  # between two plain lines of progress where there is no te
 def counted(number: int, noun: str) -> str:
     """A number with its noun: `1 document`, `3 documents`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """What says a sentence the first time, and not again."""
+    said: set[str] = set()
+
+    def say_once(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            say(sentence)
+
+    return say_once
+
+
+def some(items: Iterable[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are: `a, b, c and 4 more`."""
+    listed = list(items)
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def duration(seconds: float) -> str:

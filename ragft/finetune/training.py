@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragft.config import FinetuneSection
+from ragft.console import once
 from ragft.finetune.methods import FAST_LACKS, METHODS
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ def train(
     """Trains as `ragft.finetune.fast.trainer.train` does, by the method and on the back end that the settings ask for.
 
     Args:
-        say: called with a sentence about what is decided: keys that the method does not use, another back end.
-        others: the keyword arguments of a trainer's `train`.
+        say: called with a sentence about what is decided (keys that the method does not use, another back end), and as
+            a trainer's `train` calls it.
+        others: the other keyword arguments of a trainer's `train`.
 
     Raises:
         RagftError: as there, or no back end can train this model by this method.
@@ -41,9 +43,11 @@ def train(
         keys = ", ".join(f"finetune.{key}" for key in unused)
         say(f"finetune.method = {settings.method} does not use {keys}: what is set there changes nothing.")
 
+    said = once(say)  # the back end that is tried second says of the rows what the first one said
+
     def by(module: str) -> TrainReport:
         report: TrainReport = importlib.import_module(module).train(
-            model_folder, train_rows, validation_rows, settings, **others
+            model_folder, train_rows, validation_rows, settings, say=said, **others
         )
         return report
 

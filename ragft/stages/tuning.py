@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from index.durable import locked, write_file
 from ragft.artifacts import MANIFEST, fingerprint_of, package_versions
 from ragft.config import FinetuneSection
-from ragft.console import duration
+from ragft.console import duration, once
 from ragft.data.jsonl import to_lines
 from ragft.errors import RagftError, UsageError
 from ragft.finetune.rates import Curve, Suggestion, suggestion, sweep
+from ragft.finetune.report import TrainProgress
 from ragft.finetune.search import Search, Trial, Values, described, refuse_missing_optuna, whole_space
 from ragft.finetune.training import train
-from ragft.finetune.watch import Progress
 from ragft.stages.application import Application
 from ragft.stages.data import mix, rendered
 from ragft.stages.inputs import ADAPTER
@@ -131,13 +131,8 @@ def _search(
     from ragft.finetune.fast.memory import return_free_memory
 
     config, reporter = app.config, app.reporter
-    settings, said = config.finetune, set[str]()
+    settings, say = config.finetune, once(reporter.say)
     evaluate = None if settings.select == "loss" else asked(app, rows)
-
-    def say_once(sentence: str) -> None:
-        if sentence not in said:
-            said.add(sentence)
-            reporter.say(sentence)
 
     with reporter.phases() as phase:
 
@@ -145,14 +140,14 @@ def _search(
             growing = folder / f"trial-{fingerprint_of('trial', values, ())}"
             advance = phase(f"Trial {len(search.trials) + 1}")
 
-            def told(state: Progress) -> None:
+            def told(state: TrainProgress) -> None:
                 advance(state.step, state.steps, f"loss {state.train_loss:.3f}")
                 progress(state)
 
             changed = FinetuneSection.model_validate({**settings.model_dump(exclude_unset=True), **values})
             return train(
                 app.base, rows, validation, changed, seed=config.seed, folder=growing, progress=told,
-                evaluate=evaluate, say=say_once,
+                evaluate=evaluate, say=say,
             )  # fmt: skip
 
         def tell(trial: Trial) -> None:
