@@ -41,6 +41,11 @@ class Rendered:
         if len(self.ids) != len(self.trained):
             raise ValueError(f"{len(self.ids)} token ids but {len(self.trained)} trained flags")
 
+    @classmethod
+    def answered(cls, prompt: Sequence[int], answer: Sequence[int]) -> Rendered:
+        """A prompt with an answer, the end token included, as token ids."""
+        return cls((*prompt, *answer), (False,) * len(prompt) + (True,) * len(answer))
+
     @property
     def prompt(self) -> tuple[int, ...]:
         """What stands before the answer."""

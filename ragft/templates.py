@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ragft.errors import RagftError
 from ragft.messages import Borders, Message, Rendered, Role, turn
@@ -42,6 +42,9 @@ _REWRITTEN = (
     "This tokenizer's chat template renders the prompt differently once an answer follows, so a model trained with it "
     "would be served other tokens than it learnt."
 )
+
+
+T = TypeVar("T")
 
 
 class Unrenderable(RagftError):
@@ -158,13 +161,13 @@ class Template:
         )
 
     def learnable(
-        self, rows: Iterable[tuple[str, Sequence[Message]]], train_on: TrainOn = "last"
+        self, rows: Iterable[tuple[str, T]], render: Callable[[T], Rendered]
     ) -> tuple[list[Rendered], list[str]]:
         """Renders what can be learnt of many conversations.
 
         Args:
             rows: each with what it is called where it cannot.
-            train_on: as for `training`.
+            render: makes token ids of one of them, by `training`.
 
         Returns:
             The rendered conversations, and a sentence on each of the others.
@@ -174,9 +177,9 @@ class Template:
         """
         self.check_trainable()
         rendered, faults = [], []
-        for name, messages in rows:
+        for name, row in rows:
             try:
-                rendered.append(self.training(messages, train_on))
+                rendered.append(render(row))
             except Unrenderable as error:
                 faults.append(f"{name}: {error}")
         return rendered, faults

@@ -12,15 +12,13 @@ from index.documents.document import Document, Skipped
 from index.documents.sections import sections
 from index.errors import IndexFault
 from ragft.config import Config
-from ragft.console import Findings, counted
+from ragft.console import Findings, counted, some
 from ragft.data.duplicates import normal
 from ragft.data.examples import Example, read_examples
 from ragft.data.gold import ambiguous
 from ragft.data.questions import Question, read_questions
 from ragft.data.sources import Source
 from ragft.errors import UsageError
-
-SHOWN = 3  # ids named in a finding; the rest is counted
 
 Reading = tuple[list[Document], list[Skipped]]
 """Documents, and what could not be read."""
@@ -97,7 +95,7 @@ def _overlap(examples: Iterable[Example], questions: Iterable[Question]) -> list
 def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequence[Question]) -> None:
     overlap = _overlap(examples, questions)
     if overlap:
-        found = _some(f"question {question} is example {example}" for question, example in overlap)
+        found = some(f"question {question} is example {example}" for question, example in overlap)
         findings.add("error", "overlap", f"{counted(len(overlap), 'question')} found among the examples: {found}")
     elif examples and questions:
         findings.add("ok", "overlap", "no question is also an example")
@@ -107,7 +105,7 @@ def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequ
     times = Counter(normal(example.question) for example in examples)
     repeated = [text for text, count in times.items() if count > 1]
     if repeated:
-        told = f"{counted(len(repeated), 'question')} found in several examples: {_some(repeated)}"
+        told = f"{counted(len(repeated), 'question')} found in several examples: {some(repeated)}"
         findings.add("warning", "duplicates", told)
     contradictory = [text for text in repeated if len(answers[text]) > 1]
     if contradictory:
@@ -125,7 +123,7 @@ def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> No
     answers = {example.id: example.answer.strip() for example in examples}
     wrong = [name for name, text in answers.items() if text != refusal and re.fullmatch(pattern, text) is None]
     if wrong:
-        findings.add("error", "form", f"{len(wrong)} answers are not in the house format: {_some(wrong)}")
+        findings.add("error", "form", f"{len(wrong)} answers are not in the house format: {some(wrong)}")
     else:
         findings.add("ok", "form", "every answer is in the house format")
     if re.fullmatch(pattern, refusal) is None:
@@ -141,7 +139,7 @@ def _without_sources(findings: Findings, config: Config, examples: Sequence[Exam
             "warning",
             "examples without sources",
             f"{len(without)} of {len(examples)} answer and name no `sources`, so that they are trained beside passages "
-            f"without the answer: {_some(without)}",
+            f"without the answer: {some(without)}",
         )
 
 
@@ -173,15 +171,9 @@ def _sources(
     missing = [f"{name} ({source})" for name, named in rows for source in named if not places[source]]
     unclear = {source: found for source, at in places.items() if (found := ambiguous(source, at))}
     if unclear:
-        told = _some(f"{source} may mean {' or '.join(found)}" for source, found in unclear.items())
+        told = some(f"{source} may mean {' or '.join(found)}" for source, found in unclear.items())
         findings.add("error", f"ambiguous sources of {what}", f"{counted(len(unclear), 'source')}: {told}")
     if missing:
-        findings.add("error", f"sources of {what}", f"{len(missing)} are not in {folder}: {_some(missing)}")
+        findings.add("error", f"sources of {what}", f"{len(missing)} are not in {folder}: {some(missing)}")
     else:
         findings.add("ok", f"sources of {what}", f"all in {folder}")
-
-
-def _some(items: Iterable[str]) -> str:
-    listed = list(items)
-    more = len(listed) - SHOWN
-    return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ragft.data.mix import Row
-    from ragft.prompts import Rendered
+    from ragft.messages import Rendered
 
 FEWEST_BY_DEFAULT, MOST_BY_DEFAULT, WHERE_THEY_SELECT = 4, 8, 32
 SHARE_OF_TRAINING = 0.05

@@ -82,13 +82,15 @@ def check_not_quantised(folder: Path) -> None:
             raise _quantised(folder, method or "quantization_config in config.json")
 
 
-def check_positions(model: nn.Module, max_seq_length: int) -> None:
-    """Refuses rows that may be longer than the model has positions."""
+def check_positions(model: nn.Module, max_seq_length: int, *, virtual_tokens: int = 0) -> None:
+    """Refuses rows that may be longer than the model has positions, with so many virtual tokens in front of them."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(limit, int) and 0 < limit < max_seq_length:
+    if isinstance(limit, int) and 0 < limit < max_seq_length + virtual_tokens:
+        beside = f" and {virtual_tokens} virtual tokens" if virtual_tokens else ""
         raise RagftError(
-            f"{model.config.model_type} has positions for {limit} tokens (max_position_embeddings), fewer than "
-            f"finetune.max_seq_length = {max_seq_length}: set finetune.max_seq_length to {limit} or less."
+            f"{model.config.model_type} has positions for {limit} tokens, fewer than finetune.max_seq_length = "
+            f"{max_seq_length}{beside} (max_position_embeddings): set finetune.max_seq_length to "
+            f"{limit - virtual_tokens} or less."
         )
 
 

@@ -11,7 +11,7 @@ from ragft.config import MergeSection
 from ragft.errors import RagftError
 from ragft.finetune.merge import Onto
 from ragft.finetune.proof import Proof, check_proof
-from ragft.prompts import Rendered
+from ragft.messages import Rendered
 
 
 @dataclass(frozen=True)

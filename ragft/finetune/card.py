@@ -70,7 +70,7 @@ def model_card(described: Described, figures: Mapping[str, Any]) -> str:
         f"# {described.name}",
         (
             f"`{described.base}`, fine-tuned for the style and format of answers with "
-            f"[ragft](https://pypi.org/project/ragft/) ({described.method}) and merged. Content version: "
+            f"ragft ({described.method}) and merged. Content version: "
             f"`{figures.get('version', 'unknown')}`."
         ),
         "## Intended use",

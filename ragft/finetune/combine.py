@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ragft.errors import UsageError
-from ragft.finetune.fast.adapter import WEIGHTS, read_adapter
+from ragft.finetune.fast.adapter import read_adapter, save_adapter
 from ragft.finetune.fast.lora import LoraDelta
 from ragft.finetune.fast.plain_lora import CONFIG
 
@@ -74,17 +73,10 @@ def combine(
             A, B, kept = _combined_layer(parts, weights, how, density, rank)
             retained = min(retained, kept)
             # alpha equals the rank, so that every layer's scale is one; missing ranks are zeros.
-            matrices[f"base_model.model.{name}.lora_A.weight"] = _padded(A, (rank, A.shape[1]))
-            matrices[f"base_model.model.{name}.lora_B.weight"] = _padded(B, (B.shape[0], rank))
-    config = json.loads((adapters[0] / CONFIG).read_text(encoding="utf-8"))
-    plain = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "lora_dropout": 0.0,
-        "base_model_name_or_path": config.get("base_model_name_or_path"), "bias": "none", "inference_mode": True,
-        "target_modules": sorted({name.rpartition(".")[2] for name in names}),
-    }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(matrices, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+            matrices[f"{name}.A"] = _padded(A, (rank, A.shape[1]))
+            matrices[f"{name}.B"] = _padded(B, (B.shape[0], rank))
+    base_name = json.loads((adapters[0] / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    save_adapter(matrices, folder, base_name, rank=rank, alpha=rank)
     return Combined(rank, len(names), retained)
 
 

@@ -83,9 +83,10 @@ def compare(
         compute_in(model, dtype)
         decoding = Greedy(prompts, stop_tokens(model, live.base, ends), max_tokens, workers)
         live_ids = decoding.answers(model)
-        batches = micro_batches([_answered(*pair) for pair in zip(prompts, live_ids, strict=True)], _TOKENS_AT_ONCE)
+        answered = [Rendered.answered(*pair) for pair in zip(prompts, live_ids, strict=True)]
+        batches = micro_batches(answered, _TOKENS_AT_ONCE)
         expected = _logits(model, batches, workers)
-        sample = [_answered(*pair) for pair in zip(prompts, live_ids, strict=True)][:REFERENCE_PROMPTS]
+        sample = answered[:REFERENCE_PROMPTS]
         ours = _logits(model, [pack([row]) for row in sample], workers)
         del model
         from_reference, _ = distances(reference_logits(live, sample, dtype, device), ours)
@@ -164,10 +165,6 @@ def stop_tokens(model: nn.Module, folder: Path, ends: Sequence[int] = ()) -> lis
     if stops is None:
         raise RagftError(f"The model in {folder} names no end token: set eos_token_id in its generation_config.json.")
     return list(dict.fromkeys([*([stops] if isinstance(stops, int) else stops), *ends]))
-
-
-def _answered(prompt: Sequence[int], answer: Sequence[int]) -> Rendered:
-    return Rendered((*prompt, *answer), (False,) * len(prompt) + (True,) * len(answer))
 
 
 def _logits(model: nn.Module, batches: Sequence[MicroBatch], workers: OneThreadWorkers) -> list[torch.Tensor]:

@@ -21,7 +21,7 @@ from ragft.config import FinetuneSection
 from ragft.errors import RagftError
 from ragft.finetune import devices
 from ragft.finetune.fast import decoder
-from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trained_tokens
+from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trainable
 from ragft.finetune.fast.loss import CHUNK
 from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.methods import METHODS
@@ -153,7 +153,7 @@ def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection)
     Raises:
         RagftError: that, or there is no such card.
     """
-    device, usable = devices.resolve(settings.device), trainable(rows, settings)
+    device, usable = devices.resolve(settings.device), trainable(rows, settings.max_seq_length)
     if device.type == "cpu" or not usable:
         return
     needed, free = memory(ModelSizes.of(model_folder), usable, settings, device), devices.free_mib(device)
@@ -258,8 +258,3 @@ def _activation_bytes(sizes: ModelSizes, micro: MicroBatch, itemsize: int) -> fl
     norms = 0 if itemsize == 4 else 2 * 4 * sizes.width  # computed in float32, from copies
     tokens = micro.ids.shape[1] * (elements * itemsize + norms)
     return float(sizes.layers * (tokens + sizes.heads * _scores(micro) * itemsize))
-
-
-def trainable(rows: Rows, settings: FinetuneSection) -> Rows:
-    """The rows that training takes: not too long, and with a token to train on."""
-    return [row for row in rows if len(row.ids) <= settings.max_seq_length and trained_tokens(row) > 0]

@@ -39,7 +39,7 @@ class TrainedOn:
     Attributes:
         base: `ragft.artifacts.hash_model` of the base model.
         quantisation: format of the base's weights during training, see `ragft.finetune.methods.Method`.
-        template: `ragft.prompts.template_hash` of the chat template that rows were rendered with.
+        template: `Template.hash` (`ragft.templates`) of the chat template that rows were rendered with.
         backend: which back end trained it.
     """
 

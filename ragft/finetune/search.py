@@ -17,7 +17,7 @@ from ragft.config import FinetuneSection
 from ragft.config.tune import Range, Space
 from ragft.errors import MissingDependency, RagftError
 from ragft.finetune.methods import METHODS
-from ragft.finetune.watch import Progress
+from ragft.finetune.report import TrainProgress
 
 if TYPE_CHECKING:
     import optuna
@@ -37,7 +37,7 @@ _MOST_REPEATS = 50
 
 
 class Kept(Protocol):
-    """What a training says of the adapter that it kept; see `ragft.finetune.fast.trainer.TrainReport`."""
+    """What a training says of the adapter that it kept; see `ragft.finetune.report.TrainReport`."""
 
     @property
     def best_loss(self) -> float: ...
@@ -45,7 +45,7 @@ class Kept(Protocol):
     def best_metrics(self) -> Mapping[str, float]: ...
 
 
-Train = Callable[[Values, Callable[[Progress], None]], Kept]
+Train = Callable[[Values, Callable[[TrainProgress], None]], Kept]
 """Trains with some values, calling back after each optimiser step; goes on where it was if it trained them before."""
 
 
@@ -232,7 +232,7 @@ class Search:
 
         select, last, begin = self.settings.select, dict[str, Any](), time.monotonic()
 
-        def progress(state: Progress) -> None:
+        def progress(state: TrainProgress) -> None:
             if state.validation_loss is not None:
                 last.update(loss=state.validation_loss, metrics=dict(state.metrics))
                 # Trainings of other lengths are compared at the same share of each.

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.finetune.asking import SampleAnswer
+from ragft.finetune.report import TrainProgress
 from ragft.finetune.symptoms import Symptom, Validation, symptoms
 
 if TYPE_CHECKING:
@@ -24,27 +25,6 @@ if TYPE_CHECKING:
 STEPS_FILE = "steps.jsonl"
 LOOKS = 50
 """How often in a training its losses are looked at, besides after each validation."""
-
-
-class Progress(Protocol):
-    """What a trainer says after each optimiser step; see `ragft.finetune.fast.trainer.TrainProgress`."""
-
-    @property
-    def step(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def train_loss(self) -> float: ...
-    @property
-    def validation_loss(self) -> float | None: ...
-    @property
-    def tokens_per_second(self) -> float: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def gradient_norm(self) -> float: ...
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +62,7 @@ class Watch:
         self._known = _read(self.path)
         self._resumed = False
 
-    def saw(self, progress: Progress) -> None:
+    def saw(self, progress: TrainProgress) -> None:
         """Called after each optimiser step."""
         self._resume(progress.step)
         validated = progress.validation_loss is not None or bool(progress.metrics)

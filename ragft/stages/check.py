@@ -94,7 +94,7 @@ def _template(app: Application, findings: Findings) -> str:
             )
             for one in app.examples
         ),
-        app.config.finetune.train_on,
+        lambda turns: app.template.training(turns, app.config.finetune.train_on),
     )  # fmt: skip
     if faults:
         findings.add(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.artifacts import Artifact
-from ragft.data.audit import SHOWN
+from ragft.console import some
 from ragft.data.duplicates import normal
 from ragft.data.examples import Example, read_examples
 from ragft.data.jsonl import read_objects, to_lines
@@ -36,7 +36,7 @@ def split(app: Application) -> Artifact:
     """Training and validation examples."""
 
     def work(folder: Path) -> dict[str, Any]:
-        parts = _parts(app)
+        parts = parted(app)
         for name, part in zip(PARTS, parts, strict=True):
             write_file(folder / f"{name}.jsonl", to_lines(example.to_json() for example in part))
         return {name: len(part) for name, part in zip(PARTS, parts, strict=True)}
@@ -49,7 +49,7 @@ def split(app: Application) -> Artifact:
     return app.once(SPLIT.name, lambda: app.build(Inputs((SPLIT,), inputs), work))
 
 
-def _parts(app: Application) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def parted(app: Application) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """What to train on and what to validate with: parts of the examples, or a file for each."""
     data = app.config.data
     if data.validation is None:
@@ -130,11 +130,10 @@ def _what_fits(app: Application) -> dict[str, Any]:
 
 
 def _undecided(part: str, names: Sequence[str], of: int, policy: str) -> str:
-    told = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     then = "they are left out" if policy == "drop" else "any passage of a source is shown for it"
     return (
         f"{part}: of {len(names)} of {of} examples no passage of the sources was found to hold the answer, so {then} "
-        f"(data.mix.undecided = {policy}): {told}."
+        f"(data.mix.undecided = {policy}): {some(names)}."
     )
 
 
@@ -211,15 +210,16 @@ def rendered(app: Application, part: str) -> list[Rendered]:
         RagftError: none can.
         UsageError: as `refuse_without_rejected`.
     """
-    mixed, method = rows(app, part), METHODS[app.config.finetune.method]
-    if method.rows == "answers":
-        learnt, faults = app.template.learnable(
-            ((f"Row {number} of example {row.example_id!r}", row.messages) for number, row in enumerate(mixed)),
-            app.config.finetune.train_on,
-        )
-    else:
-        refuse_without_rejected(app)
-        learnt, faults = _learnable(app, mixed, _preferred if method.rows == "preferences" else _rewarded)
+    return app.once(f"rendered {part} rows", lambda: _rendered(app, part))
+
+
+def _rendered(app: Application, part: str) -> list[Rendered]:
+    mixed = rows(app, part)
+    refuse_without_rejected(app)
+    render = {"answers": _answered, "preferences": _preferred, "prompts": _rewarded}
+    of = render[METHODS[app.config.finetune.method].rows]
+    named = ((f"Row {number} of example {row.example_id!r}", row) for number, row in enumerate(mixed))
+    learnt, faults = app.template.learnable(named, lambda row: of(app, row))
     if faults:
         counted = f"{len(faults)} of {len(mixed)} {part} rows cannot be learnt. {faults[0]}"
         if not learnt:
@@ -228,21 +228,12 @@ def rendered(app: Application, part: str) -> list[Rendered]:
     return learnt
 
 
-def _learnable(
-    app: Application, mixed: Sequence[Row], make: Callable[[Application, Row, Rendered], Rendered]
-) -> tuple[list[Rendered], list[str]]:
-    """As `Template.learnable`, with what `make` adds to each row."""
-    app.template.check_trainable()
-    learnt, faults = list[Rendered](), list[str]()
-    for number, row in enumerate(mixed):
-        try:
-            learnt.append(make(app, row, app.template.training(row.messages)))
-        except Unrenderable as error:
-            faults.append(f"Row {number} of example {row.example_id!r}: {error}")
-    return learnt, faults
+def _answered(app: Application, row: Row) -> Rendered:
+    return app.template.training(row.messages, app.config.finetune.train_on)
 
 
-def _preferred(app: Application, row: Row, chosen: Rendered) -> Rendered:
+def _preferred(app: Application, row: Row) -> Rendered:
+    chosen = app.template.training(row.messages)
     if row.rejected:
         worse = app.template.training((*row.messages[:-1], turn("assistant", row.rejected)))
         return Preferred(chosen.ids, chosen.trained, worse)
@@ -251,10 +242,11 @@ def _preferred(app: Application, row: Row, chosen: Rendered) -> Rendered:
     return Preferred(chosen.ids, chosen.trained)
 
 
-def _rewarded(app: Application, row: Row, chosen: Rendered) -> Rendered:
+def _rewarded(app: Application, row: Row) -> Rendered:
     from ragft.evaluate.metrics import Rules
     from ragft.finetune.rewards import Reward
 
+    chosen = app.template.training(row.messages)
     decode = app.template.tokenizer.decode
     reward = Reward(
         row.messages[-1]["content"], row.gold, Rules.of(app.config.answer), app.config.finetune.rewards,

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from ragft.artifacts import Artifact, artifacts_in
 from ragft.console import duration
-from ragft.data.examples import Example
-from ragft.data.jsonl import read_objects
 from ragft.errors import RagftError
 from ragft.finetune.methods import METHODS
 from ragft.prompts import conversation, turn
 from ragft.stages.application import Application
-from ragft.stages.data import mix, rendered, split
+from ragft.stages.data import PARTS, mix, parted, rendered
 from ragft.stages.machine import memory_gib
 
 if TYPE_CHECKING:
@@ -76,11 +74,12 @@ def estimate(app: Application) -> Estimate:
         RagftError: there are no rows to train on, or training needs more memory than the machine has.
     """
     from ragft.finetune import devices
-    from ragft.finetune.estimate import ModelSizes, measured_rate, memory, refuse_small_card, seconds, trainable
+    from ragft.finetune.estimate import ModelSizes, measured_rate, memory, refuse_small_card, seconds
+    from ragft.finetune.fast.batching import trainable
 
     settings, seed = app.config.finetune, app.config.seed
     train, validation, exist = _rows(app)
-    usable = trainable(train, settings)
+    usable = trainable(train, settings.max_seq_length)
     if not usable:
         raise RagftError(f"None of the {len(train)} training rows fits finetune.max_seq_length; raise it.")
     sizes = ModelSizes.of(app.base)
@@ -93,7 +92,7 @@ def estimate(app: Application) -> Estimate:
             "finetune.batch_size or finetune.token_budget, or take a smaller model."
         )
     rate = measured_rate(app.base, sizes, usable, settings, seed=seed)
-    training = seconds(sizes, usable, trainable(validation, settings), settings, rate=rate)
+    training = seconds(sizes, usable, trainable(validation, settings.max_seq_length), settings, rate=rate)
     parts = (Part("training", training, "measured"), _proof(app), _evaluation(app))
     longest = max(len(row.ids) for row in train)
     return Estimate(len(train), longest, exist, needed.total, parts, _shorter(app, training))
@@ -125,13 +124,9 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
                 following=[turn("assistant", example.answer)],
             )  # fmt: skip
             found.append((example.id, messages))
-        return app.template.learnable(found, config.finetune.train_on)[0]
+        return app.template.learnable(found, lambda turns: app.template.training(turns, config.finetune.train_on))[0]
 
-    folder = split(app).folder
-    parts = {
-        name: [Example.from_json(values) for _, values in read_objects(folder / f"{name}.jsonl", name, "")]
-        for name in ("train", "validation")
-    }
+    parts = {name: list(part) for name, part in zip(PARTS, parted(app), strict=True)}
     train, validation = (
         [_as_trained(row, config.finetune.method) for row in found]
         for found in (rows("train", mixing.repeats), rows("validation", 1))

@@ -18,7 +18,7 @@ from ragft.stages.application import Application
 from ragft.stages.data import rows
 
 if TYPE_CHECKING:
-    from ragft.prompts import Rendered
+    from ragft.messages import Rendered
 
 PAGE = "training.html"
 

@@ -187,7 +187,9 @@ def test_named_templates_are_taken_as_engines_take_them() -> None:
 @pytest.mark.parametrize("quoted", ["<|im_end|>", "<|endoftext|>", "<|im_start|>user"])
 def test_answer_that_quotes_a_control_token_is_named_and_the_others_are_learnt(quoted: str) -> None:
     template = template_of("chatml")
-    rendered, faults = template.learnable([("Row 1", row(f"It is {quoted} here.")), ("Row 2", row())])
+    rendered, faults = template.learnable(
+        [("Row 1", row(f"It is {quoted} here.")), ("Row 2", row())], template.training
+    )
     assert len(rendered) == 1
     token = quoted.removesuffix("user")
     assert faults == [

@@ -93,10 +93,7 @@ def measure(
     model = merged()
     stops = ends(model)
     merged_ids = greedy(model, asked, stops, max_tokens, dtype)
-    rows = [
-        Rendered((*one, *answer), (False,) * len(one) + (True,) * len(answer))
-        for one, answer in zip(asked, merged_ids, strict=True)
-    ]
+    rows = [Rendered.answered(*pair) for pair in zip(asked, merged_ids, strict=True)]
     expected = _logits(model, rows, dtype)
     del model
     return_free_memory()

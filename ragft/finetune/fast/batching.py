@@ -12,14 +12,16 @@ would compute alone (`attention.py`), without padding and without computing a sh
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from ragft.messages import Rendered
 
 Rows = Sequence[Rendered]
+Row = TypeVar("Row", bound=Rendered)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,16 @@ def trained_tokens(row: Rendered) -> int:
     return sum(sum(part.trained[1:]) for part in row.sequences)
 
 
+def is_long(row: Rendered, max_seq_length: int) -> bool:
+    """Whether a model would have to read more than so many tokens of a row at once."""
+    return any(len(one.ids) > max_seq_length for one in row.sequences)
+
+
+def trainable(rows: Rows, max_seq_length: int) -> Rows:
+    """The rows that training takes: not too long, and with a token to train on."""
+    return [row for row in rows if not is_long(row, max_seq_length) and trained_tokens(row) > 0]
+
+
 def epoch_batches(rows: int, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
     """Row numbers of each optimiser batch of an epoch: every row once, in an order that the arguments alone decide."""
     order = list(range(rows))
@@ -91,13 +103,22 @@ def micro_batches(rows: Rows, budget: int) -> list[MicroBatch]:
 
     Each row must have a trained token. The result depends on the rows and the budget only.
     """
-    groups: list[list[Rendered]] = []
-    for row in sorted(rows, key=lambda row: -len(row.ids)):
-        if groups and _packed_tokens([*groups[-1], row]) <= budget:
+    return [pack(group) for group in grouped(rows, _packed_tokens, budget)]
+
+
+def grouped(rows: Iterable[Row], tokens: Callable[[Sequence[Row]], int], budget: int) -> list[list[Row]]:
+    """Rows by length, longest first, in groups of at most `budget` tokens; a row that takes more is alone.
+
+    Args:
+        tokens: how many a group takes.
+    """
+    groups: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: -max(len(one.ids) for one in row.sequences)):
+        if groups and tokens([*groups[-1], row]) <= budget:
             groups[-1].append(row)
         else:
             groups.append([row])
-    return [pack(group) for group in groups]
+    return groups
 
 
 def pack(rows: Rows) -> MicroBatch:

@@ -25,7 +25,7 @@ from ragft.finetune.fast import attention, decoder
 from ragft.finetune.fast.batching import MicroBatch, Rows, pack
 from ragft.finetune.fast.decoder import hidden_states, summed_loss
 from ragft.finetune.fast.lora import LoraDelta, attach, compute_in, initial_adapter, matrices, target_linears
-from ragft.prompts import Rendered
+from ragft.messages import Rendered
 
 MAX_DIFFERENCE = 5e-4
 """Largest difference of logits, in standard deviations of the logits, that float32 rounding explains. Measured: 1e-5

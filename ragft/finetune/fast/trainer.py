@@ -10,11 +10,10 @@ from pathlib import Path
 
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
-from ragft.finetune.fast.batching import Rows, trained_tokens
+from ragft.finetune.fast.batching import Rows, is_long, trainable
 from ragft.finetune.fast.run import Evaluate, Run, Schedule
 from ragft.finetune.processes import Training, begun, processes
 from ragft.finetune.report import TrainProgress, TrainReport
-from ragft.messages import Rendered
 
 
 def train(
@@ -52,7 +51,8 @@ def train(
         RagftError: no usable training row, a base model that the fast back end cannot train, or memory that ran out.
     """
     say = say or _unheard
-    rows, validation = _usable(train_rows, settings.max_seq_length), _usable(validation_rows, settings.max_seq_length)
+    longest = settings.max_seq_length
+    rows, validation = trainable(train_rows, longest), trainable(validation_rows, longest)
     if not rows:
         raise RagftError(
             f"None of the {len(train_rows)} training rows can be used: each is longer than finetune.max_seq_length = "
@@ -60,7 +60,7 @@ def train(
         )
     for kind, given, used in (("training", train_rows, rows), ("validation", validation_rows, validation)):
         if len(used) < len(given):
-            say(_left_out(kind, given, settings.max_seq_length))
+            say(_left_out(kind, given, longest))
     if settings.select != "loss" and not (evaluate and validation):
         raise RagftError(
             f"finetune.select = {settings.select} needs validation rows whose answers are scored, and there are none: "
@@ -92,18 +92,10 @@ def train(
     return run.report(len(train_rows) - len(rows), len(validation_rows) - len(validation))
 
 
-def _usable(rows: Rows, max_seq_length: int) -> Rows:
-    return [row for row in rows if not _is_long(row, max_seq_length) and trained_tokens(row) > 0]
-
-
-def _is_long(row: Rendered, max_seq_length: int) -> bool:
-    return any(len(one.ids) > max_seq_length for one in row.sequences)
-
-
 def _left_out(kind: str, rows: Rows, max_seq_length: int) -> str:
     """How many rows of a kind cannot be used, and why."""
-    long = sum(_is_long(row, max_seq_length) for row in rows)
-    mute = sum(not _is_long(row, max_seq_length) and trained_tokens(row) == 0 for row in rows)
+    long = sum(is_long(row, max_seq_length) for row in rows)
+    mute = len(rows) - long - len(trainable(rows, max_seq_length))
     reasons = {f"{long} longer than finetune.max_seq_length = {max_seq_length} tokens": long}
     reasons[f"{mute} without an answer to train on"] = mute
     why = " and ".join(reason for reason, count in reasons.items() if count)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ragft.finetune.fast.batching import Rows
+from ragft.finetune.fast.batching import Rows, grouped
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,11 @@ def padded_batches(rows: Rows, budget: int, *, together: bool = True) -> list[Pa
     Args:
         together: False: every row is alone, for models whose rows change with the padding behind them.
     """
-    groups: list[Rows] = []
-    for row in sorted(rows, key=lambda row: -len(row.ids)):
-        if together and groups and len(groups[-1][0].ids) * (len(groups[-1]) + 1) <= budget:
-            groups[-1] = [*groups[-1], row]
-        else:
-            groups.append([row])
-    return [pad(group) for group in groups]
+    return [pad(group) for group in grouped(rows, _padded_tokens, budget if together else 0)]
+
+
+def _padded_tokens(rows: Rows) -> int:
+    return len(rows) * max(len(row.ids) for row in rows)
 
 
 def pad(rows: Rows) -> PaddedBatch:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from index.durable import write_file
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
-from ragft.finetune.base import check_ids
+from ragft.finetune.base import check_ids, check_positions
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast import trainer as fast
 from ragft.finetune.fast.adapter import save_adapter
@@ -40,7 +40,7 @@ from ragft.finetune.peft_backend.forward import cast_frozen, logits_at
 from ragft.finetune.peft_backend.steps import noisy_embeddings, recomputing
 from ragft.finetune.peft_backend.weights import save_weights
 from ragft.finetune.report import TrainReport
-from ragft.prompts import Rendered
+from ragft.messages import Rendered
 
 INITIAL = "initial.safetensors"
 """In the folder of a run: the first values of adapters that are a part of the weights. They are computed once, because
@@ -90,7 +90,8 @@ class PeftRun(Run):
             )
         model = self._base(model_folder)
         check_ids(model, [one.ids for row in (*self.rows, *validation) for one in row.sequences])
-        self._check_positions(model)
+        virtual = settings.virtual_tokens if "virtual_tokens" in method.keys else 0
+        check_positions(model, settings.max_seq_length, virtual_tokens=virtual)
         if method.quantisation is not None:
             quantise(model)
         plain = self._trial_logits(model, self._trial_rows())
@@ -109,17 +110,6 @@ class PeftRun(Run):
 
     def _base(self, model_folder: Path) -> nn.Module:
         return decoder.load(model_folder, torch.float32, attention_name="eager", device=self.device)
-
-    def _check_positions(self, model: nn.Module) -> None:
-        settings = self.settings
-        virtual = settings.virtual_tokens if "virtual_tokens" in METHODS[settings.method].keys else 0
-        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if isinstance(limit, int) and 0 < limit < settings.max_seq_length + virtual:
-            raise RagftError(
-                f"{model.config.model_type} has positions for {limit} tokens, fewer than finetune.max_seq_length = "
-                f"{settings.max_seq_length}{f' and {virtual} virtual tokens' if virtual else ''}: set "
-                f"finetune.max_seq_length to {limit - virtual} or less."
-            )
 
     def _first_factors(self, model_folder: Path) -> dict[str, torch.Tensor]:
         """The part of the weights that the adapters begin as; that of the first start, where there was one."""

@@ -35,7 +35,7 @@ class PreferenceLoss:
         self.method, self._settings = settings.method, settings
         self.by_row = self.method in ("dpo", "simpo")
         with _quiet() as folder:
-            self._trainer = _TRAINERS[self.method](model, settings, _arguments(settings, folder))
+            self._trainer = _trainer(model, settings, folder)
         _without_reference(model)
 
     def answers(self, row: Preferred) -> int:
@@ -114,44 +114,40 @@ def _arguments(settings: FinetuneSection, folder: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _dpo(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any]) -> Any:
+def _dpo(settings: FinetuneSection) -> tuple[Any, Any, dict[str, Any]]:
     from trl import DPOConfig, DPOTrainer
 
-    return DPOTrainer(
-        model=model, args=DPOConfig(**arguments, max_length=settings.max_seq_length), processing_class=_tokenizer(),
-        train_dataset=_dataset({"prompt": "a", "chosen": "b", "rejected": "c"}),
-    )  # fmt: skip
+    return DPOTrainer, DPOConfig, {}
 
 
-def _kto(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any]) -> Any:
+def _kto(settings: FinetuneSection) -> tuple[Any, Any, dict[str, Any]]:
     from trl import KTOConfig, KTOTrainer
 
-    rows = [{"prompt": "a", "completion": "b", "label": True}, {"prompt": "a", "completion": "c", "label": False}]
-    return KTOTrainer(
-        model=model, args=KTOConfig(**arguments, max_length=settings.max_seq_length), processing_class=_tokenizer(),
-        train_dataset=_dataset(*(row for _ in range(settings.batch_size) for row in rows)),
-    )  # fmt: skip
+    return KTOTrainer, KTOConfig, {}
 
 
-def _orpo(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any]) -> Any:
+def _orpo(settings: FinetuneSection) -> tuple[Any, Any, dict[str, Any]]:
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    return ORPOTrainer(
-        model=model, args=ORPOConfig(**arguments, max_length=settings.max_seq_length), processing_class=_tokenizer(),
-        train_dataset=_dataset({"prompt": "a", "chosen": "b", "rejected": "c"}),
-    )  # fmt: skip
+    return ORPOTrainer, ORPOConfig, {}
 
 
-def _simpo(model: nn.Module, settings: FinetuneSection, arguments: dict[str, Any]) -> Any:
+def _simpo(settings: FinetuneSection) -> tuple[Any, Any, dict[str, Any]]:
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-    return CPOTrainer(
-        model=model, processing_class=_tokenizer(),
-        args=CPOConfig(
-            **arguments, max_length=settings.max_seq_length, loss_type="simpo", cpo_alpha=0.0,
-            simpo_gamma=settings.margin,
-        ),
-        train_dataset=_dataset({"prompt": "a", "chosen": "b", "rejected": "c"}),
+    return CPOTrainer, CPOConfig, {"loss_type": "simpo", "cpo_alpha": 0.0, "simpo_gamma": settings.margin}
+
+
+def _trainer(model: nn.Module, settings: FinetuneSection, folder: str) -> Any:
+    """TRL's trainer of a method that learns from preferences, of which only the loss is asked."""
+    trainer, config, more = _TRAINERS[settings.method](settings)
+    rows: list[dict[str, Any]] = [{"prompt": "a", "chosen": "b", "rejected": "c"}]
+    if settings.method == "kto":
+        both = ({"prompt": "a", "completion": text, "label": label} for text, label in (("b", True), ("c", False)))
+        rows = [*both] * settings.batch_size
+    return trainer(
+        model=model, args=config(**_arguments(settings, folder), max_length=settings.max_seq_length, **more),
+        processing_class=_tokenizer(), train_dataset=_dataset(*rows),
     )  # fmt: skip
 
 

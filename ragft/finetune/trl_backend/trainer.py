@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ragft.config import FinetuneSection
 from ragft.errors import MissingDependency, RagftError
 from ragft.finetune.fast import trainer as fast
-from ragft.finetune.fast.batching import Rows, trained_tokens
+from ragft.finetune.fast.batching import Rows, grouped, trained_tokens
 from ragft.finetune.methods import METHODS
 from ragft.finetune.peft_backend.batching import PaddedBatch
 from ragft.finetune.peft_backend.forward import computing_in
@@ -106,13 +106,7 @@ class PreferenceRun(PeftRun):
         size = self.settings.batch_size
         if not self.loss.by_row:
             return [rows[start : start + size] for start in range(0, len(rows), size)]
-        groups: list[list[Any]] = []
-        for row in sorted(rows, key=lambda row: -_longest(row)):
-            if groups and 2 * _longest(groups[-1][0]) * (len(groups[-1]) + 1) <= self.settings.token_budget:
-                groups[-1].append(row)
-            else:
-                groups.append([row])
-        return groups
+        return grouped(rows, _padded_tokens, self.settings.token_budget)
 
     def summed_loss(self, batch: Any) -> Tensor:
         if isinstance(batch, PaddedBatch):  # of the trial, before there is a loss of preferences
@@ -164,5 +158,6 @@ class RewardRun(PreferenceRun):
         return 1 - sum(self.loss.rewards) / len(self.loss.rewards)
 
 
-def _longest(row: Any) -> int:
-    return max(len(one.ids) for one in row.sequences)
+def _padded_tokens(rows: Rows) -> int:
+    """Tokens of better and worse answers side by side, with their padding."""
+    return 2 * len(rows) * max(len(one.ids) for row in rows for one in row.sequences)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ragft.config import FinetuneSection
-from ragft.finetune.estimate import ModelSizes, measured_rate, memory, seconds, trainable
+from ragft.finetune.estimate import ModelSizes, measured_rate, memory, seconds
+from ragft.finetune.fast.batching import trainable
 from ragft.prompts import Rendered
 
 SIZES = ModelSizes(2, 64, 128, 2, 32, 256, linear=60_000, others=20_000, sides=3_000)
@@ -36,7 +37,7 @@ def test_memory_grows_with_budget_rank_and_vocabulary() -> None:
 
 def test_rows_that_training_drops_are_not_counted() -> None:
     settings = FinetuneSection(max_seq_length=50)
-    assert len(trainable([*rows(3, 40), *rows(2, 60), Rendered((1, 2), (False, False))], settings)) == 3
+    assert len(trainable([*rows(3, 40), *rows(2, 60), Rendered((1, 2), (False, False))], settings.max_seq_length)) == 3
 
 
 def test_steps_are_timed_on_the_real_base(llama_folder: Path) -> None:

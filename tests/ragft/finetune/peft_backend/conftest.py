@@ -7,42 +7,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import (
-    FalconMambaConfig,
-    FalconMambaForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MixtralConfig,
-    MixtralForCausalLM,
-)
+from support.training import save_llama, settings_maker
+from transformers import FalconMambaConfig, FalconMambaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from ragft.config import FinetuneSection
 
 
 @pytest.fixture(scope="session")
 def make_settings() -> Callable[..., FinetuneSection]:
-    def make(**changes: object) -> FinetuneSection:
-        values: dict[str, object] = {
-            "rank": 4, "epochs": 3, "batch_size": 4, "token_budget": 128, "max_seq_length": 64, "eval_count": 4,
-            "patience": 9,
-        }  # fmt: skip
-        return FinetuneSection.model_validate({**values, **changes})
-
-    return make
+    return settings_maker(epochs=3, max_seq_length=64, eval_count=4)
 
 
 @pytest.fixture(scope="session")
 def float_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama as a float32 folder, with embeddings that its head shares."""
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=256, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
-        pad_token_id=2,
-    )  # fmt: skip
     folder = tmp_path_factory.mktemp("llama-float32")
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return save_llama(
+        folder, vocab_size=256, num_hidden_layers=4, max_position_embeddings=512, tie_word_embeddings=True
+    )
 
 
 @pytest.fixture(scope="session", params=["mixtral", "falcon_mamba"])

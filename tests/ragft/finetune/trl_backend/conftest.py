@@ -7,44 +7,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from support.training import END, save_llama, settings_maker
 
 from ragft.config import FinetuneSection
 from ragft.messages import Preferred, Rendered, Rewarded
 
-END = 2
-
 
 @pytest.fixture(scope="session")
 def make_settings() -> Callable[..., FinetuneSection]:
-    def make(**changes: object) -> FinetuneSection:
-        values: dict[str, object] = {
-            "rank": 4, "epochs": 2, "batch_size": 4, "token_budget": 128, "max_seq_length": 48, "eval_count": 2,
-            "patience": 9, "learning_rate": 1e-2, "generations": 8,
-        }  # fmt: skip
-        return FinetuneSection.model_validate({**values, **changes})
-
-    return make
+    return settings_maker(epochs=2, max_seq_length=48, eval_count=2, learning_rate=1e-2, generations=8)
 
 
 @pytest.fixture(scope="session")
 def float_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of few words as a float32 folder."""
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=64, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, bos_token_id=1, eos_token_id=END, pad_token_id=END,
-        initializer_range=0.1,  # of smaller weights, an output head could prefer no token by much
-    )  # fmt: skip
     folder = tmp_path_factory.mktemp("llama-float32")
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-def _rendered(prompt: Sequence[int], answer: Sequence[int]) -> Rendered:
-    ids = (*prompt, *answer, END)
-    return Rendered(ids, tuple(len(prompt) <= place for place in range(len(ids))))
+    # Of smaller initial weights, an output head could prefer no token by much.
+    return save_llama(folder, vocab_size=64, num_hidden_layers=2, max_position_embeddings=256, initializer_range=0.1)
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +34,8 @@ def preferences() -> Callable[..., list[Preferred]]:
         draw, rows = random.Random(seed), []
         for number in range(count):
             prompt = [draw.randrange(30, 64) for _ in range(draw.randint(4, 16))]
-            better = _rendered(prompt, [10, 11, prompt[0]])
-            worse = None if number < unpaired else _rendered(prompt, [20, 21, 22, prompt[1]])
+            better = Rendered.answered(prompt, [10, 11, prompt[0], END])
+            worse = None if number < unpaired else Rendered.answered(prompt, [20, 21, 22, prompt[1], END])
             rows.append(Preferred(better.ids, better.trained, worse))
         return rows
 
