@@ -48,6 +48,8 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
     """
     from ragft.finetune.proof import FORMAT, Proof, check_proof
 
+    if len(adapters) < 2 and wanted not in (None, Wanted()):
+        raise UsageError("--weights, --combine and --density are of several adapters: name each with --adapter.")
     if not adapters:
         refuse_unserved(app)
     own = finetune(app).folder / "adapter" if not adapters else None
@@ -56,8 +58,6 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
     folder, lineage = folders[0], lineages[0]
     if len(folders) > 1:
         folder = combined(app, folders, lineages, wanted or Wanted()).folder / "adapter"
-    elif wanted not in (None, Wanted()):
-        raise UsageError("--weights, --combine and --density are of several adapters: name each with --adapter.")
     config = app.config
     rules, limits = config.answer, config.merge
 

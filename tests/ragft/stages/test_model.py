@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ragft.artifacts import hash_model
 from ragft.engine.base import ChatRequest, Completion
+from ragft.errors import UsageError
 from ragft.finetune.fast.adapter import read_adapter, save_adapter
 from ragft.finetune.lineage import TrainedOn
 from ragft.prompts import render_prompt, render_training, template_hash
@@ -143,6 +144,14 @@ def test_several_adapters_become_one_that_says_what_it_was_trained_on(
         expected = sum(w * part.scale * (part.B @ part.A) for w, part in zip((0.25, 0.5), parts, strict=True))
         assert torch.allclose(delta.scale * (delta.B @ delta.A), expected, atol=1e-5)
     assert merge(app, both)[0].fingerprint != model.fingerprint
+
+
+def test_how_to_combine_is_refused_of_one_adapter_before_it_is_trained(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "finetune", lambda app: pytest.fail("it was trained"))
+    with pytest.raises(UsageError, match="of several adapters: name each with --adapter"):
+        merge(app, [], Wanted(weights=(0.5,)))
 
 
 @pytest.mark.parametrize(
