@@ -11,6 +11,7 @@ import math
 import random
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from ragft.config import FinetuneSection
 from ragft.errors import RagftError
 from ragft.finetune import devices
 from ragft.finetune.fast import decoder
+from ragft.finetune.fast.attention import tiles
 from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trainable
 from ragft.finetune.fast.loss import CHUNK
 from ragft.finetune.fast.memory import return_free_memory
@@ -233,6 +235,13 @@ def _parallel(batch: Rows, settings: FinetuneSection, workers: int) -> list[list
     return [micro_batches(share, settings.token_budget) for share in shares(batch, workers)]
 
 
+def operations(sizes: ModelSizes, batches: Iterable[Rows], settings: FinetuneSection) -> float:
+    """Floating-point operations of optimiser batches of LoRA, forward and back."""
+    workers = _workers(settings)
+    parallel = (share for batch in batches for share in _parallel(batch, settings, workers))
+    return sum(_cost(sizes, micro) for share in parallel for micro in share)
+
+
 def _batch_cost(sizes: ModelSizes, batch: Rows, settings: FinetuneSection, workers: int) -> float:
     """Cost of a step: that of the worker that has most to do."""
     return max(sum(_cost(sizes, micro) for micro in share) for share in _parallel(batch, settings, workers))
@@ -247,8 +256,7 @@ def _cost(sizes: ModelSizes, micro: MicroBatch) -> float:
 
 def _scores(micro: MicroBatch) -> int:
     """Pairs of a token and one that it is compared with."""
-    prefix = micro.layout.prefix
-    return prefix**2 + sum(length * (prefix + length) for length in micro.layout.remainders)
+    return sum((end - first) * (prefix + end - own) for first, end, prefix, own in tiles(micro.layout))
 
 
 def _activation_bytes(sizes: ModelSizes, micro: MicroBatch, itemsize: int) -> float:
