@@ -277,9 +277,11 @@ class _Mixer:
         return [] if holds_all else chosen
 
     def _shuffled(self, chosen: Sequence[Hit], distractors: Sequence[Hit], repeat: int) -> list[Hit]:
-        """The chosen passages among distractors, as many as a prompt holds, in random order."""
+        """The chosen passages among distractors, as many as a prompt holds, or at random fewer, in random order."""
         shown = list({passage.chunk_id: passage for passage in chosen}.values())
-        shown += _window(distractors, self.settings.passages - len(shown), repeat)
+        most, fewest = self.settings.passages, self.settings.fewest_passages
+        wanted = most if fewest is None else self.draw.randint(min(fewest, most), most)
+        shown += _window(distractors, max(0, wanted - len(shown)), repeat)
         self.draw.shuffle(shown)
         return shown
 
