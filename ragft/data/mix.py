@@ -164,6 +164,12 @@ def mix(
     return Mixed(tuple(rows), undecided)
 
 
+def passages_of_row(settings: MixSection, draw: random.Random) -> int:
+    """How many passages a row holds, if it holds any."""
+    most, fewest = settings.passages, settings.fewest_passages
+    return most if fewest is None else draw.randint(min(fewest, most), most)
+
+
 def _answer(example: Example, value: re.Pattern[str] | None, refusal: str) -> Answer:
     asked = "\n".join([*(turn["content"] for turn in example.history if turn["role"] == "user"), example.question])
     return Answer.of(asked, example.answer, value, refusal)
@@ -279,8 +285,7 @@ class _Mixer:
     def _shuffled(self, chosen: Sequence[Hit], distractors: Sequence[Hit], repeat: int) -> list[Hit]:
         """The chosen passages among distractors, as many as a prompt holds, or at random fewer, in random order."""
         shown = list({passage.chunk_id: passage for passage in chosen}.values())
-        most, fewest = self.settings.passages, self.settings.fewest_passages
-        wanted = most if fewest is None else self.draw.randint(min(fewest, most), most)
+        wanted = passages_of_row(self.settings, self.draw)
         shown += _window(distractors, max(0, wanted - len(shown)), repeat)
         self.draw.shuffle(shown)
         return shown

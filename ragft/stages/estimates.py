@@ -104,6 +104,7 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
         mix(app)  # seconds, where the index is there
         return rendered(app, "train"), rendered(app, "validation"), True
     from index.documents.chunking import Chunker
+    from ragft.data.mix import passages_of_row
 
     config, draw = app.config, random.Random(app.config.seed)
     documents = app.training_documents[0]
@@ -112,13 +113,12 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
     chunker = Chunker(app.encoder.tokenizer, settings.chunking(app.encoder), settings.model)
     passages = [chunk.passage for document in some for chunk in chunker.cut(document).chunks]
     mixing = config.data.mix
-    shown = min(mixing.passages, len(passages))
 
     def rows(part: str, repeats: int) -> list[Rendered]:
         found: list[tuple[str, Sequence[Message]]] = []
         for example in parts[part] * repeats:
             closed = draw.random() < mixing.closed_book_share
-            texts = None if closed else draw.sample(passages, shown)
+            texts = None if closed else draw.sample(passages, min(passages_of_row(mixing, draw), len(passages)))
             messages = conversation(
                 config.prompt.system, example.question, texts, history=example.history,
                 following=[turn("assistant", example.answer)],
@@ -176,7 +176,7 @@ def _shorter(app: Application, training: float) -> tuple[str, ...]:
     found = [f"recipe={name}" for name in config.recipes if name != config.recipe]
     if config.data.mix.repeats > 1:
         found.append(f"data.mix.repeats={config.data.mix.repeats - 1}")
-    if config.data.mix.passages > 1:
-        found.append(f"data.mix.passages={config.data.mix.passages - 1} (and index.search.top_k)")
+    if config.data.mix.passages > 1 and config.data.mix.fewest_passages is None:
+        found.append("data.mix.fewest_passages=1")
     found.append(f"finetune.epochs={config.finetune.epochs / 2:g}")
     return tuple(found)

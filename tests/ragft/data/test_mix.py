@@ -201,6 +201,18 @@ def test_repeats_show_an_example_with_other_passages() -> None:
     assert len(set().union(*distractors)) == 12  # three others in each, and none twice
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), fewest=st.integers(1, 6))
+def test_rows_hold_a_random_number_of_passages_from_the_fewest_on(seed: int, fewest: int) -> None:
+    rows = mixed([example(n, n, n + 1) for n in range(38)] + ONE_SOURCE, seed, fewest_passages=fewest)
+    with_passages = [row for row in rows if row.kind != "closed-book"]
+    counts = {len(row.passages) for row in with_passages}
+    assert counts <= set(range(min(fewest, 4), 5))
+    if fewest < 4:
+        assert {max(fewest, 2), 4} <= counts
+    assert all(len(set(row.gold)) in (1, 2) for row in with_passages if row.kind == "gold")
+
+
 def test_seed_decides_all() -> None:
     assert mixed(ONE_SOURCE, seed=3) == mixed(ONE_SOURCE, seed=3)
     assert mixed(ONE_SOURCE, seed=3) != mixed(ONE_SOURCE, seed=4)
