@@ -80,6 +80,11 @@ class FinetuneSection(Section):
         gt=0,
         description=f"Peak learning rate of AdamW. Unset: by the method: {_RATES}.",
     )
+    optimizer: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = Field(
+        "adamw",
+        description="The optimiser. adamw: moments in float32; adamw-8bit: in 8 bits, a quarter of their memory, "
+        "through bitsandbytes; paged-adamw-8bit: these wait in the processor's memory when a card's is full.",
+    )
     warmup_ratio: Share = Field(0.05, description="Share of the steps over which the learning rate rises.")
     lr_scheduler: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="How the learning rate decays after the warm-up."

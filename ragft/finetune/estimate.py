@@ -126,12 +126,14 @@ def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection, device: tor
     frozen = kept
     if METHODS[settings.method].quantisation is not None:
         frozen = sizes.linear / 2 + (kept if kept <= CACHED_BYTES else 0)
-    # Masters, two moments of AdamW and the best so far; gradients of each worker, their sum, and a scaled copy.
-    adapters = 4 * settings.rank * sizes.sides * (4 + workers + 2)
+    moments = _moments(settings, device)
+    # Masters, moments and the best so far; gradients of each worker, their sum, and a scaled copy.
+    adapters = round(4 * settings.rank * sizes.sides * (2 + moments + workers + 2))
     if METHODS[settings.method].yields == "weights":
-        # Masters in float32, their gradient, two moments and the best so far; all but the gradient stand a second time
-        # in memory while a checkpoint is written.
-        adapters = 9 * 4 * round(_trained_share(sizes, settings) * (sizes.linear + sizes.others))
+        # Masters in float32, their gradient, moments and the best so far; all but the gradient stand a second time in
+        # memory while a checkpoint is written.
+        trained = _trained_share(sizes, settings) * (sizes.linear + sizes.others)
+        adapters = round(4 * (5 + 2 * moments) * trained)
     batches = [_parallel(batch, settings, workers) for batch in _batches(rows, settings, epoch=0)]
     activations = max(
         sum(max(_activation_bytes(sizes, micro, itemsize) for micro in share) for share in batch) for batch in batches
@@ -163,6 +165,15 @@ def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection)
             f"{free / 1024:.1f} GiB are free there: lower finetune.token_budget, set finetune.method to qlora, take a "
             "smaller model, or set finetune.device to cpu."
         )
+
+
+def _moments(settings: FinetuneSection, device: torch.device) -> float:
+    """Memory of the optimiser's two moments, in float32 copies of what is trained."""
+    if settings.optimizer == "adamw":
+        return 2.0
+    if settings.optimizer == "paged-adamw-8bit" and device.type != "cpu":
+        return 0.0  # they leave a card that is full
+    return 2 * (1 / 4 + 1 / 256)  # a byte each, and a float32 for every block of 256
 
 
 def _trained_share(sizes: ModelSizes, settings: FinetuneSection) -> float:

@@ -55,6 +55,7 @@ def why_not_served(config: Config) -> str | None:
 
 def _finetune(app: Application) -> Artifact:
     refuse_without_rejected(app)
+    _refuse_impossible(app)
     rows, lineage = mix(app), trained_on(app)
 
     def work(folder: Path) -> dict[str, Any]:
@@ -93,6 +94,15 @@ def _finetune(app: Application) -> Artifact:
         "mix": rows.fingerprint, "base": lineage.base, "template": lineage.template, **rules_of_selection(app)
     }  # fmt: skip
     return app.build(Inputs((ADAPTER,), inputs, {"mix": rows.fingerprint}), work)
+
+
+def _refuse_impossible(app: Application) -> None:
+    """Refuses what this machine cannot do before the minutes that rows may take, not after them."""
+    from ragft.finetune import devices
+    from ragft.finetune.optimizers import check_possible
+
+    settings = app.config.finetune
+    check_possible(settings, devices.resolve(settings.device))
 
 
 def _tell_estimate(app: Application, folder: Path, rows: int) -> None:

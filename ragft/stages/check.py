@@ -20,6 +20,7 @@ from ragft.stages.index import refresh
 from ragft.stages.machine import look_at_hardware
 
 if TYPE_CHECKING:
+    from ragft.config import FinetuneSection
     from ragft.engine.base import Engine
     from ragft.messages import Message
     from ragft.templates import Template
@@ -40,7 +41,7 @@ def check_all(app: Application) -> Findings:
         findings.add("warning", "passages", unequal)
     _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
     _tried(findings, "chat template", lambda: _template(app, findings))
-    _tried(findings, "training device", lambda: _training_device(config.finetune.device))
+    _tried(findings, "training device", lambda: _training_device(config.finetune))
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
     if (tracker := config.finetune.tracker) != "none":
         _tried(findings, "tracker", lambda: _tracker(tracker))
@@ -58,10 +59,13 @@ def _tried(findings: Findings, what: str, work: Callable[[], str]) -> None:
         findings.add("error", what, str(error))
 
 
-def _training_device(setting: str) -> str:
+def _training_device(settings: FinetuneSection) -> str:
     from ragft.finetune import devices
+    from ragft.finetune.optimizers import check_possible
 
-    return str(devices.resolve(setting))
+    device = devices.resolve(settings.device)
+    check_possible(settings, device)
+    return str(device)
 
 
 def _tracker(name: str) -> str:

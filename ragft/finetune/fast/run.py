@@ -35,6 +35,7 @@ from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.fast.probe import load_for_training
 from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
+from ragft.finetune.optimizers import check_possible, optimizer_of, put_back, state_of
 from ragft.finetune.processes import processes
 from ragft.finetune.report import HistoryEntry, TrainProgress, TrainReport
 
@@ -127,15 +128,14 @@ class Run:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.device = devices.resolve(settings.device, process=self.group.local, processes=self.group.here)
+        check_possible(settings, self.device)
         self.dtype = decoder.compute_dtype(self.device)
         with told_out_of_memory("Loading the base model", settings):
             self.model = self._adapted_model(model_folder, validation)
         self.parameters = matrices(self.model)
         self.validation, self.validation_rows = self.batches(validation), len(validation)
         self.validation_count = self.count(validation)
-        self.optimizer = torch.optim.AdamW(
-            self.parameter_groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizer = optimizer_of(settings, self.parameter_groups(), self.device)
         self.workers = OneThreadWorkers(devices.workers(self.device) if self.parallel else 1, min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
         values = settings.model_dump(mode="json", exclude=_ONLY_BITS)
@@ -154,15 +154,16 @@ class Run:
         """Goes on where the leader of several processes begins or resumes: with its counters, values and moments."""
         if self.group.count == 1:
             return
-        state, moments = self.group.tell((asdict(self.state), bool(self.optimizer.state)))
+        parameters = list(self.parameters.values())
+        kept = [{key: value.cpu() for key, value in state_of(self.optimizer, one).items()} for one in parameters]
+        shapes = [{key: (value.shape, value.dtype) for key, value in state.items()} for state in kept]
+        state, shapes = self.group.tell((asdict(self.state), shapes))
         self.state = _state_of(state)
-        self.group.copy(parameter.data for parameter in self.parameters.values())
-        for parameter in self.parameters.values() if moments else ():
-            known = self.optimizer.state[parameter]
-            for key, shape in (("step", ()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape)):
-                if key not in known:
-                    known[key] = torch.zeros(shape, dtype=torch.float32, device=self.device)
-                self.group.copy([known[key]])
+        self.group.copy(parameter.data for parameter in parameters)
+        for parameter, known, told in zip(parameters, kept, shapes, strict=True):
+            moments = known or {key: torch.zeros(shape, dtype=dtype) for key, (shape, dtype) in told.items()}
+            self.group.copy(moments.values())
+            put_back(self.optimizer, parameter, moments, self.device)
         if not self.group.leads:
             # Each process drops out of its own.
             torch.manual_seed(hash((self.seed, self.group.rank, self.state.step)))
@@ -186,7 +187,7 @@ class Run:
         return model
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups of parameters for AdamW; `rate` is a group's factor of the learning rate, 1 where it has none."""
+        """Groups of parameters for the optimiser; `rate` is a group's factor of the learning rate, 1 where it has none."""
         return [{"params": list(self.parameters.values())}]
 
     def batches(self, rows: Rows) -> Sequence[Batch]:
@@ -248,7 +249,7 @@ class Run:
         return TrainProgress(state.step, self.steps, loss, validation, speed, rate, norm, metrics)
 
     def _step(self, rate: float) -> tuple[float, float]:
-        """One step of AdamW with the gradient of a batch, summed over its micro-batches: mean loss, gradient's norm."""
+        """One step of the optimiser with the gradient of a batch, summed over its micro-batches: mean loss, gradient's norm."""
         state = self.state
         epoch, number = divmod(state.step, self.steps_per_epoch)
         order = epoch_batches(len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch)
