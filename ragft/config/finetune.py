@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ragft.config.section import Section, Share, one_of
+from ragft.config.section import FilePath, Section, Share, one_of
 from ragft.finetune.methods import METHODS
 from ragft.finetune.track import TRACKERS
 
@@ -33,6 +33,11 @@ class FinetuneSection(Section):
 
     method: Annotated[str, one_of(METHODS)] = Field(
         "qlora", description=f"What is trained. {'; '.join(f'{name}: {one.trains}' for name, one in METHODS.items())}."
+    )
+    start_from: FilePath | None = Field(
+        None,
+        description="Folder of a published adapter whose values are the first ones, with a fresh optimiser and "
+        "schedule; of the same base model, form and rank. Unset: training begins from the base model.",
     )
     rank: int = Field(16, ge=1, le=512, description="Rank of the adapters.")
     alpha: float | None = Field(None, gt=0, description="Scale of the adapters. Unset: twice the rank.")

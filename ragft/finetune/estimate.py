@@ -11,6 +11,7 @@ import math
 import random
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ import torch
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
 from ragft.finetune import devices
+from ragft.finetune.base import check_writes
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trainable
 from ragft.finetune.fast.loss import CHUNK
@@ -80,12 +82,13 @@ class ModelSizes:
 
         from ragft.finetune.fast.lora import target_linears
 
+        check_writes(folder)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-        linears = target_linears(model).values()
+        config, linears = config.get_text_config(), target_linears(model).values()
         linear = sum(module.weight.numel() for module in linears)
-        heads = config.num_attention_heads
+        heads = getattr(config, "num_attention_heads", None) or 1  # a model of states has none
         keys = getattr(config, "num_key_value_heads", None) or heads
         return cls(
             layers=config.num_hidden_layers, width=config.hidden_size,
@@ -192,10 +195,16 @@ def seconds(sizes: ModelSizes, rows: Rows, validation: Rows, settings: FinetuneS
     return rate * (settings.epochs * per_epoch + settings.eval_count * _FORWARD_SHARE * one_check)
 
 
-def measured_rate(model_folder: Path, sizes: ModelSizes, rows: Rows, settings: FinetuneSection, *, seed: int) -> float:
+def measured_rate(
+    model_folder: Path, sizes: ModelSizes, rows: Rows, settings: FinetuneSection, *, seed: int,
+    fell_back: Callable[[RagftError], None] | None = None,
+) -> float:  # fmt: skip
     """Seconds per unit of `_cost`, of real steps of the method on some of the rows; what they train is thrown away.
 
     The first step is not counted: it makes what later ones find made.
+
+    Args:
+        fell_back: as for `train`.
 
     Raises:
         RagftError: as `train` of the method.
@@ -213,7 +222,7 @@ def measured_rate(model_folder: Path, sizes: ModelSizes, rows: Rows, settings: F
             raise _Enough
 
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
-        train(model_folder, some, (), shortened, seed=seed, folder=Path(folder), progress=note)
+        train(model_folder, some, (), shortened, seed=seed, folder=Path(folder), progress=note, fell_back=fell_back)
     return_free_memory()
     workers = _workers(settings)
     costs = [

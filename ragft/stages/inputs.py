@@ -84,7 +84,7 @@ ADAPTER = Stage(
     without=(
         "finetune.device", "finetune.threads", "finetune.token_budget", "finetune.tracker", "finetune.track_answers",
     ),
-    content=("model.base", *_TEMPLATE),
+    content=("model.base", "finetune.start_from", *_TEMPLATE),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip
 

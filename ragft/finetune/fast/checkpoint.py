@@ -1,8 +1,8 @@
 """The state of a training run on disk: one safetensors file, replaced atomically, no pickle.
 
-It holds all that decides the rest of a run (adapters, the optimiser's moments and step count, torch's random state, the best
-adapters so far and the counters), so that a resumed run ends with the same bits as an undisturbed one, and a hash of
-all that, so that damage is noticed. The one before it is kept as a second chance.
+It holds all that decides the rest of a run (adapters, the optimiser's moments and step count, torch's random state, the
+best adapters so far and the counters), so that a resumed run ends with the same bits as an undisturbed one, and a hash
+of all that, so that damage is noticed. The one before it is kept as a second chance.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ragft.config import FinetuneSection
 from ragft.finetune import devices
 from ragft.finetune.base import check_ids
 from ragft.finetune.fast import decoder, fused
-from ragft.finetune.fast.adapter import save_adapter
+from ragft.finetune.fast.adapter import save_adapter, starting_deltas
 from ragft.finetune.fast.batching import Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.checkpoint import Checkpoint, identity
 from ragft.finetune.fast.faults import (
@@ -38,6 +38,7 @@ from ragft.finetune.methods import METHODS
 from ragft.finetune.optimizers import check_possible, optimizer_of, put_back, state_of
 from ragft.finetune.processes import processes
 from ragft.finetune.report import HistoryEntry, TrainProgress, TrainReport
+from ragft.finetune.start import content_of
 
 CHECKPOINT_SECONDS = 60.0
 """Longest training time that an interruption can cost."""
@@ -64,8 +65,9 @@ class Batch(Protocol):
         """(K,) int64: the tokens that the loss is taken over."""
 
 
-_ONLY_BITS = {"device", "threads", "token_budget", "tracker", "track_answers"}
-"""Settings that change the last bits of a run at most, and not what it is: they may differ after an interruption."""
+_ONLY_BITS = {"device", "threads", "token_budget", "tracker", "track_answers", "start_from"}
+"""Settings that change the last bits of a run at most, and not what it is: they may differ after an interruption. Of
+`start_from`, the content counts."""
 
 
 @dataclass
@@ -145,6 +147,8 @@ class Run:
             "dtype": str(self.dtype),
             "the back end": self.backend,
         }
+        if settings.start_from is not None:
+            about["the adapter that it begins from"] = content_of(settings.start_from)
         run = identity(model_folder, rows, validation, about)
         self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say, self.device)
         self.state = _State(settings.select)
@@ -172,7 +176,7 @@ class Run:
         self.workers.close()
 
     def _adapted_model(self, model_folder: Path, validation: Rows) -> torch.nn.Module:
-        """The base model with fresh adapters on its linear layers."""
+        """The base model with the adapters on its linear layers that training begins from."""
         settings = self.settings
         attention_name = fused.attention_for(self.device, self.dtype)
         model = load_for_training(
@@ -180,14 +184,14 @@ class Run:
         )
         check_ids(model, [row.ids for row in (*self.rows, *validation)])
         copies = self.dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(model).values())
-        adapter = initial_adapter(model, settings.rank, self.alpha, seed=self.seed)
+        adapter = starting_deltas(settings, initial_adapter(model, settings.rank, self.alpha, seed=self.seed))
         quantise = METHODS[settings.method].quantisation is not None
         attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES, device=self.device)
         compute_in(model, self.dtype)
         return model
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups of parameters for the optimiser; `rate` is a group's factor of the learning rate, 1 where it has none."""
+        """The optimiser's groups of parameters; `rate` is a group's factor of the learning rate, 1 without it."""
         return [{"params": list(self.parameters.values())}]
 
     def batches(self, rows: Rows) -> Sequence[Batch]:
@@ -249,7 +253,7 @@ class Run:
         return TrainProgress(state.step, self.steps, loss, validation, speed, rate, norm, metrics)
 
     def _step(self, rate: float) -> tuple[float, float]:
-        """One step of the optimiser with the gradient of a batch, summed over its micro-batches: mean loss, gradient's norm."""
+        """One step with the gradient of a batch, summed over its micro-batches: mean loss, gradient's norm."""
         state = self.state
         epoch, number = divmod(state.step, self.steps_per_epoch)
         order = epoch_batches(len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch)
