@@ -181,7 +181,7 @@ def _small(kind: str) -> Any:
         ("bart", r"is an encoder-decoder \(BartForConditionalGeneration\)"),
         (
             "classification",
-            r"is a LlamaForSequenceClassification, which has no head that .* vLLM .*: set model\.base to",
+            r"is a LlamaForSequenceClassification, which has no head .* vLLM .*: set model\.base",
         ),
         ("masked", "is a BertForMaskedLM, which has no head that predicts the next token"),
         ("headless", "is a LlamaModel, which has no head that predicts the next token"),
