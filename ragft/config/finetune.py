@@ -139,6 +139,12 @@ class FinetuneSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_begin(self) -> FinetuneSection:
+        if self.start_from is not None and (why := METHODS[self.method].begins_anew):
+            raise ValueError(f"start_from is set, but {self.method} {why}")
+        return self
+
+    @model_validator(mode="after")
     def _learns_something(self) -> FinetuneSection:
         if METHODS[self.method].rows == "preferences" and not self.beta:
             raise ValueError(f"beta is {self.beta}, with which {self.method} learns nothing of preferences")

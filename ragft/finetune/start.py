@@ -13,7 +13,6 @@ from ragft.artifacts import Artifact, find, hash_file
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError, UsageError
 from ragft.finetune.lineage import ADAPTER_FILES, TrainedOn
-from ragft.finetune.methods import METHODS
 
 
 def adapter_in(folder: Path) -> Path:
@@ -43,20 +42,6 @@ def parent_of(folder: Path) -> Artifact | None:
     return find(published.parent, published.name)
 
 
-def why_not(method: str) -> str | None:
-    """Why training by this method cannot begin from an adapter, and what to do instead; None: it can."""
-    about = METHODS[method]
-    if about.yields != "adapter" or about.rows != "answers":
-        why = "compares with the base" if about.yields == "adapter" else "trains the weights themselves"
-        return f"{why}: merge that adapter with `ragft merge`, and set model.base to the merged model"
-    if method in ("pissa", "olora"):
-        return (
-            "begins with a part of the weights as its adapter: go on with lora, at the rank and alpha that are in the "
-            "adapter's adapter_config.json"
-        )
-    return None
-
-
 def check_start(settings: FinetuneSection, now: TrainedOn) -> str | None:
     """Checks where training begins, as far as that is known without the model.
 
@@ -67,12 +52,10 @@ def check_start(settings: FinetuneSection, now: TrainedOn) -> str | None:
         A sentence on what could not be checked, if anything.
 
     Raises:
-        RagftError: there is no adapter, it was trained on something else, or the method cannot begin from one.
+        RagftError: there is no adapter, or it was trained on something else.
     """
     if settings.start_from is None:
         return None
-    if why := why_not(settings.method):
-        raise UsageError(f"finetune.start_from is set, and finetune.method = {settings.method} {why}.")
     adapter = adapter_in(settings.start_from)
     known = TrainedOn.read(adapter)
     if known is None:

@@ -11,7 +11,7 @@ from ragft.config import Config
 from ragft.errors import UsageError
 from ragft.finetune.lineage import Backend, TrainedOn
 from ragft.finetune.methods import METHODS
-from ragft.finetune.start import check_start, content_of, parent_of, why_not
+from ragft.finetune.start import check_start, content_of, parent_of
 from ragft.finetune.training import train, trainer_for
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, refuse_without_rejected, rendered
@@ -128,7 +128,8 @@ def _tell_shorter_ones(app: Application, inputs: dict[str, Any]) -> None:
         before = made.manifest["inputs"]
         if {key for key in now.keys() | before.keys() if now.get(key) != before.get(key)} != {"finetune.epochs"}:
             continue
-        instead = "" if why_not(app.config.finetune.method) else "; finetune.start_from begins from its values instead"
+        can_begin = METHODS[app.config.finetune.method].begins_anew is None
+        instead = "; finetune.start_from begins from its values instead" if can_begin else ""
         app.reporter.say(
             f"Training starts at step 1, not after the {before['finetune.epochs']:g} epochs in {made.folder}: the "
             f"learning rate had fallen over those, and would not have over {now['finetune.epochs']:g}{instead}."

@@ -42,7 +42,8 @@ def load_start(model: nn.Module, settings: FinetuneSection) -> None:
         reason = " ".join(str(error).split())[:300]
         raise RagftError(f"The adapter in {adapter} cannot be read: {reason}") from error
     own = model.peft_config["default"].to_dict()
-    for key in sorted(config.keys() | own.keys()):
+    # What the others follow from comes first, so that the sentence names the cause.
+    for key in ("peft_type", "r", *sorted(config.keys() | own.keys())):
         before, now = config.get(key), own.get(key)
         if key not in _DECIDE_NOTHING and (before or None) != (now or None):
             raise other_form(adapter, _difference(key, before, now))

@@ -10,12 +10,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from support.training import save_llama, settings_maker
 
 from ragft.errors import RagftError, UsageError
 from ragft.finetune.fast import trainer as fast
 from ragft.finetune.lineage import TrainedOn
+from ragft.finetune.methods import METHODS
 from ragft.finetune.peft_backend import trainer as peft
 from ragft.finetune.report import TrainReport
 from ragft.finetune.start import check_start, content_of, parent_of
@@ -62,7 +64,8 @@ def test_another_training_begins_where_the_first_one_was_and_lowers_the_loss_fur
     assert stayed.best_loss == pytest.approx(before.best_loss, abs=1e-5)
     after = train(BACK_ENDS[second], start_from=before.adapter)
     assert after.steps == before.steps, "its schedule is its own"
-    assert after.best_loss < before.best_loss - 0.05
+    assert after.best_loss < before.best_loss - 0.02
+    assert after.history[-1].train_loss < before.history[-1].train_loss - 0.02
 
 
 @pytest.mark.parametrize(
@@ -75,8 +78,9 @@ def test_every_method_whose_files_hold_all_that_it_trains_goes_on(train: Train, 
     assert before.best_loss != pytest.approx(train(peft, method=method, **NOWHERE).best_loss, abs=1e-4)
 
 
-def test_a_method_whose_files_hold_less_is_refused(train: Train) -> None:
-    before = train(peft, method="p-tuning")
+def test_a_method_whose_files_hold_less_is_found_out(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = train(peft, method="p-tuning", epochs=1)
+    monkeypatch.setitem(METHODS, "p-tuning", replace(METHODS["p-tuning"], begins_anew=None))
     with pytest.raises(RagftError, match=r"do not hold all that finetune\.method = p-tuning trains"):
         train(peft, method="p-tuning", start_from=before.adapter)
 
@@ -85,7 +89,7 @@ def test_a_method_whose_files_hold_less_is_refused(train: Train) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"rank": 8}, r"its rank is 4, and .*8.*: set finetune\.rank to 4|its rank is 4, .*8: set finetune\.rank to 4"),
+        ({"rank": 8}, r"its rank is 4, and .* 8: set finetune\.rank to 4"),
         ({"alpha": 1.0}, r"its alpha is 8.*, and here it would be 1.*: set finetune\.alpha to 8"),
     ],
 )
@@ -106,7 +110,7 @@ def test_another_rank_or_alpha_is_refused_with_the_one_to_set(
         ({"target_modules": ["q_proj"]}, {}, r"it lacks .*: set finetune\.target_modules"),
         ({"method": "dora"}, {}, r"its use_dora is True, and that of finetune\.method is False"),
         ({}, {"method": "rslora"}, r"its use_rslora is False, .* True: set finetune\.method"),
-        ({"method": "ia3"}, {}, r"(its|no) .*finetune\.method|cannot be read"),
+        ({"method": "ia3"}, {}, r"its peft_type is IA3, and that of finetune\.method is LORA: set finetune\.method"),
         (
             {"method": "prompt-tuning"},
             {"method": "prompt-tuning", "virtual_tokens": 5},
@@ -182,11 +186,14 @@ def test_an_adapter_of_another_origin_is_refused(train: Train, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("method", "advice"),
-    [("full", "set model.base to the merged"), ("dpo", "compares with the base"), ("pissa", "go on with lora")],
-)
+    [
+        ("full", "set model.base to the merged"), ("dpo", "compares with the base"), ("grpo", "compares with the base"),
+        ("pissa", "go on with lora"), ("p-tuning", "go on from an adapter of prompt-tuning"),
+    ],
+)  # fmt: skip
 def test_a_method_that_cannot_begin_from_an_adapter_says_what_to_do(tmp_path: Path, method: str, advice: str) -> None:
-    with pytest.raises(UsageError, match=advice):
-        check_start(settings(method=method, start_from=tmp_path), NOW)
+    with pytest.raises(ValidationError, match=f"start_from is set, but {method} .*{advice}"):
+        settings(method=method, start_from=tmp_path)
 
 
 def test_a_folder_without_an_adapter_is_named(tmp_path: Path) -> None:
