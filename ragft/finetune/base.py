@@ -89,7 +89,7 @@ def check_writes(folder: Path) -> None:
 
     config = _config(folder)
     names = [name for name in config.get("architectures") or () if isinstance(name, str)]
-    known = [found for name in names if (found := getattr(transformers, name, None)) is not None]
+    known = [found for name in names if hasattr(found := getattr(transformers, name, None), "can_generate")]
     told, advice = ", ".join(names) or config.get("model_type"), "set model.base to a causal, instruction-tuned model."
     if config.get("is_encoder_decoder"):
         raise RagftError(

@@ -131,8 +131,8 @@ def _tell_shorter_ones(app: Application, inputs: dict[str, Any]) -> None:
         can_begin = METHODS[app.config.finetune.method].begins_anew is None
         instead = "; finetune.start_from begins from its values instead" if can_begin else ""
         app.reporter.say(
-            f"Training starts at step 1, not after the {before['finetune.epochs']:g} epochs in {made.folder}: the "
-            f"learning rate had fallen over those, and would not have over {now['finetune.epochs']:g}{instead}."
+            f"The adapter in {made.folder} is not gone on from: its finetune.epochs was {before['finetune.epochs']:g}, "
+            f"and with {now['finetune.epochs']:g} its learning rates would have been others{instead}."
         )
         return
 

@@ -78,8 +78,8 @@ def test_more_epochs_begin_from_an_adapter_that_is_the_parent_of_the_next_one(
     before, first, _ = finetuned(ragft, desk)
     configure(desk, base, method="lora", learning_rate=1e-2, epochs=8)
     _, _, longer = finetuned(ragft, desk)
-    told = f"Training starts at step 1, not after the 4 epochs in {first}: the learning rate had fallen over those"
-    assert told in longer.err and "finetune.start_from begins from its values" in longer.err
+    assert f"The adapter in {first} is not gone on from: its finetune.epochs was 4, and with 8" in longer.err
+    assert "finetune.start_from begins from its values instead" in longer.err
     configure(desk, base, method="lora", learning_rate=1e-2, epochs=4, start_from=str(first))
     after, second, ended = finetuned(ragft, desk)
     assert after["parents"] == {"mix": before["parents"]["mix"], "adapter": before["fingerprint"]}
