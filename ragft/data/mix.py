@@ -142,7 +142,9 @@ def mix(
     _refuse_too_many_sources(examples, settings.passages)
     gold = gold_passages(examples, snapshot, expansion.around if expansion else lambda _: ())
     rule = re.compile(value) if value else None
-    found = {example.id: _Sourced.of(_answer(example, rule, refusal), gold[example.id]) for example in examples}
+    found = {
+        example.id: _Sourced.of(Answer.of_example(example, rule, refusal), gold[example.id]) for example in examples
+    }
     undecided = tuple(name for name, sourced in found.items() if sourced.is_undecided)
     if settings.undecided == "drop":
         examples = [example for example in examples if not found[example.id].is_undecided]
@@ -168,11 +170,6 @@ def passages_of_row(settings: MixSection, draw: random.Random) -> int:
     """How many passages a row holds, if it holds any."""
     most, fewest = settings.passages, settings.fewest_passages
     return most if fewest is None else draw.randint(min(fewest, most), most)
-
-
-def _answer(example: Example, value: re.Pattern[str] | None, refusal: str) -> Answer:
-    asked = "\n".join([*(turn["content"] for turn in example.history if turn["role"] == "user"), example.question])
-    return Answer.of(asked, example.answer, value, refusal)
 
 
 def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None:

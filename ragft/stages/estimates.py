@@ -42,6 +42,7 @@ class Estimate:
     Attributes:
         rows: training rows; `longest` is the longest of them in tokens.
         rows_exist: whether they are those that training will take, and not made up from examples and documents.
+        slower: why PEFT trains what the fast back end was asked for; None where it does not.
     """
 
     rows: int
@@ -50,6 +51,7 @@ class Estimate:
     memory_mib: float
     parts: tuple[Part, ...]
     shorter: tuple[str, ...]
+    slower: str | None = None
 
     @property
     def training_seconds(self) -> float:
@@ -91,11 +93,13 @@ def estimate(app: Application) -> Estimate:
             f"Training would take about {needed.total / 1024:.1f} GiB and this machine has {memory_gib():.1f}: lower "
             "finetune.batch_size or finetune.token_budget, or take a smaller model."
         )
-    rate = measured_rate(app.base, sizes, usable, settings, seed=seed)
+    reasons: list[RagftError] = []
+    rate = measured_rate(app.base, sizes, usable, settings, seed=seed, fell_back=reasons.append)
     training = seconds(sizes, usable, trainable(validation, settings.max_seq_length), settings, rate=rate)
     parts = (Part("training", training, "measured"), _proof(app), _evaluation(app))
     longest = max(len(row.ids) for row in train)
-    return Estimate(len(train), longest, exist, needed.total, parts, _shorter(app, training))
+    slower = str(reasons[0]) if reasons else None
+    return Estimate(len(train), longest, exist, needed.total, parts, _shorter(app, training), slower)
 
 
 def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], bool]:

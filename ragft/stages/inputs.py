@@ -84,7 +84,7 @@ ADAPTER = Stage(
     without=(
         "finetune.device", "finetune.threads", "finetune.token_budget", "finetune.tracker", "finetune.track_answers",
     ),
-    content=("model.base", *_TEMPLATE),
+    content=("model.base", "finetune.start_from", *_TEMPLATE),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip
 
@@ -118,7 +118,10 @@ EVALUATION = Stage(
 
 ENCODER = Stage(
     "encoder", "encoders",
-    keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "evaluate.resamples", "seed"),
+    keys=(
+        "index.encoder", "index.chunking", "index.search", "index.vectors", "answer.value", "answer.refusal",
+        "evaluate.resamples", "seed",
+    ),
     without=("index.encoder.device",),
     content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
     packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),

@@ -23,6 +23,7 @@ from ragft.artifacts import hash_folder
 from ragft.config import Config
 from ragft.config.loading import leaves
 from ragft.finetune import proof
+from ragft.finetune.lineage import ADAPTER_FILES
 from ragft.stages import application as module
 from ragft.stages.application import Application
 from ragft.stages.encoder import train_encoder
@@ -67,6 +68,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("base", "other-base", "encoder", "other-encoder", "judge", "other-judge"):
         (folder / name).mkdir()
         for file in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+            (folder / name / file).write_text(json.dumps({"model_type": name}))
+    for name in ("adapter", "other-adapter"):
+        (folder / name).mkdir()
+        for file in ADAPTER_FILES:
             (folder / name / file).write_text(name)
     for number, name in enumerate(("", "other-")):
         rows = [
@@ -110,6 +115,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "validation": folder / "validation.jsonl",
             "mix": {"general": folder / "general.jsonl", "general_share": 0.1},
         },
+        "finetune": {"start_from": folder / "adapter"},
         "serve": {"keys": folder / "keys"},
     }
 
