@@ -120,7 +120,9 @@ def prepare(arguments: argparse.Namespace) -> str:
     sizes = {"train": arguments.rows, "validation": max(4, round(VALIDATION_SHARE * arguments.rows))}
     for (name, size), part in zip(sizes.items(), parts, strict=True):
         chosen = sample(part, size, whole.seed)
-        (folder / f"{name}.jsonl").write_bytes(to_lines(example.to_json() for example in chosen))
+        # A file of examples does not name what they have not.
+        rows = [{key: value for key, value in example.to_json().items() if value} for example in chosen]
+        (folder / f"{name}.jsonl").write_bytes(to_lines(rows))
     own = {
         "workspace": str(folder), "data.examples": str(folder / "train.jsonl"),
         "data.validation": str(folder / "validation.jsonl"), "data.mix.passages": 2, "data.mix.repeats": 1,
