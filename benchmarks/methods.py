@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    rows = 80
+    rows = 64
     parser = argparse.ArgumentParser(
         description=str(__doc__).format(rows=rows), formatter_class=argparse.RawDescriptionHelpFormatter
     )
