@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from support.domains import application
 from support.exports import tiny_model, tiny_tokenizer
 
+from ragft import cli
 from ragft.artifacts import build
 from ragft.config import Config
 from ragft.errors import RagftError, UsageError
@@ -87,6 +89,28 @@ def test_each_task_is_compared_and_all_of_them_together(app: Application) -> Non
     assert {**first, "task": ""} == {**second, "task": ""}
     assert results["together", "acc_norm"]["difference"] == first["difference"]
     assert figures["unread"] == {"sums": 0, "more-sums": 0}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_command_shows_every_task_and_its_verdict(
+    app: Application, tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "ragft.yaml"
+    config.write_text(yaml.safe_dump(app.config.model_dump(mode="json", include={"name", "workspace", "model"})))
+    files = f"evaluate.general.files=[{', '.join(map(str, app.config.evaluate.general.files))}]"
+    command = ["ragft", "evaluate", "--suite", "forgetting", "-c", str(config), "--set", files]
+    monkeypatch.setattr("sys.argv", [*command, *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    if as_json:
+        values = json.loads(said)
+        assert (len(values["results"]), values["margin"]) == (5, 0.02)
+        assert Path(values["folder"], "forgetting.json").is_file()
+    else:
+        assert "sums: acc_norm" in said and "together: acc_norm" in said
+        assert "not worse than -2.0 points: " in said
 
 
 def test_a_model_that_is_its_base_has_lost_nothing(tmp_path: Path, base: Path) -> None:
