@@ -38,6 +38,24 @@ def show_evaluation(app: Application, artifact: Artifact) -> None:
     )  # fmt: skip
 
 
+def show_forgetting(app: Application, artifact: Artifact) -> None:
+    """What tuning cost in general ability."""
+    from ragft.evaluate.suites.forgetting import Forgotten, forgetting_table, sentence
+
+    figures, margin = artifact.figures, app.config.evaluate.general.margin
+    results = [Forgotten.from_json(values) for values in figures["results"]]
+    left_out = [
+        f"{task}: {count} questions are longer than the model has positions, and are left out"
+        for task, count in figures["unread"].items()
+        if count
+    ]
+    app.reporter.result(
+        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, "margin": margin, **figures},
+        forgetting_table(results, margin), *left_out, *(sentence(one, margin) for one in results if one.primary),
+        f"Result: {artifact.folder / 'forgetting.json'}",
+    )  # fmt: skip
+
+
 def show_refresh(
     app: Application,
     report: RefreshReport,

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ragft.config.section import Section, SetupName, Share
+from ragft.config.section import FilePath, Section, SetupName, Share
 from ragft.setups import SETUPS
+
+
+class GeneralSection(Section):
+    """Whether tuning costs general ability, for `ragft evaluate --suite forgetting`."""
+
+    files: tuple[FilePath, ...] = Field(
+        (),
+        description="JSONL files of questions that have nothing to do with the domain, each a task: multiple choice.",
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Asks a seeded sample of so many questions of each file. Unset: all of them."
+    )
+    margin: Share = Field(0.02, description="Largest loss of general ability that is accepted, as a share.")
 
 
 class EvaluateSection(Section):
@@ -20,3 +33,4 @@ class EvaluateSection(Section):
     labels: tuple[str, ...] | None = Field(
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
     )
+    general: GeneralSection = GeneralSection()

@@ -7,13 +7,14 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
 from ragft.data.sources import Source, sources_in
 from ragft.errors import UsageError
 
 FORMATS = ("house", "free")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
     )  # fmt: skip
 
 
-def sample(questions: tuple[Question, ...], limit: int | None, seed: int) -> tuple[Question, ...]:
+def sample(questions: tuple[T, ...], limit: int | None, seed: int) -> tuple[T, ...]:
     """A seeded sample of so many questions in the order of the file; all of them where `limit` is None."""
     if limit is None or limit >= len(questions):
         return questions

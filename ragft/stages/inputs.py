@@ -112,8 +112,8 @@ RETRIEVAL = Stage(
 
 EVALUATION = Stage(
     "evaluation", "evaluations",
-    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels",), content=("data.questions",),
-    packages=("numpy", "scipy"), after=("records", "records with retrieval"),
+    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general"),
+    content=("data.questions",), packages=("numpy", "scipy"), after=("records", "records with retrieval"),
 )  # fmt: skip
 
 ENCODER = Stage(
@@ -126,6 +126,15 @@ ENCODER = Stage(
     content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
     packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),
 )  # fmt: skip
+
+GENERAL = Stage(
+    "general answers", "records",
+    keys=("seed",), content=("evaluate.general.files", "evaluate.general.limit", "model.base"), packages=_TORCH,
+)  # fmt: skip
+FORGETTING = Stage(
+    "forgetting", "evaluations", keys=("evaluate.general.margin",), packages=("scipy",), after=("general answers",)
+)
+"""A suite, and the answers of one model that it compares with another's. No other stage needs them."""
 
 STAGES = (INDEX, SPLIT, MIX, ADAPTER, MODEL, RECORDS, RETRIEVAL, EVALUATION, ENCODER)
 """All stages, each behind those that it comes after."""
