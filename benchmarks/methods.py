@@ -9,7 +9,7 @@ methods which cannot be served are measured, too. `none` is the base model as it
 With its defaults and SmolLM2-135M, two cores without bfloat16 should take about 40 minutes (reckoned): {rows} rows of
 220 tokens on average train in two minutes through PEFT (about 120 tokens/s) and in one in the fast loop, and the
 questions of a method take another minute. To be that short, prompts hold two passages and a system prompt of a line,
-and steps two rows, so that figures are not those of the whole example. `full` takes 9 GiB of memory, the others up to 4.
+and steps two rows, so that figures are not those of the whole example. `full` takes 9 GiB of memory, others up to 4.
 Results are kept line by line in the workspace: what was measured is not measured again.
 
 Methods of preferences (dpo, orpo, kto, simpo) are left out, because the examples hold no worse answers, and grpo,

@@ -89,7 +89,8 @@ def check_writes(folder: Path) -> None:
 
     config = _config(folder)
     names = [name for name in config.get("architectures") or () if isinstance(name, str)]
-    known = [found for name in names if hasattr(found := getattr(transformers, name, None), "can_generate")]
+    classes: list[Any] = [getattr(transformers, name, None) for name in names]
+    known = [found for found in classes if hasattr(found, "can_generate")]
     told, advice = ", ".join(names) or config.get("model_type"), "set model.base to a causal, instruction-tuned model."
     if config.get("is_encoder_decoder"):
         raise RagftError(
