@@ -38,6 +38,15 @@ def show_evaluation(app: Application, artifact: Artifact) -> None:
     )  # fmt: skip
 
 
+def show_judgement(app: Application, artifact: Artifact) -> None:
+    """What a judge said of answers."""
+    from ragft.evaluate.judges.tables import judgement_tables
+
+    path = artifact.folder / "judgement.json"
+    shown = judgement_tables(json.loads(path.read_text(encoding="utf-8")))
+    show_artifact(app, artifact, *shown, f"Figures: {path}")
+
+
 def show_refresh(
     app: Application,
     report: RefreshReport,

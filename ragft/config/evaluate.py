@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from ragft.config.judge import JudgeSection
 from ragft.config.section import Section, SetupName, Share
 from ragft.setups import SETUPS
 
@@ -20,3 +21,4 @@ class EvaluateSection(Section):
     labels: tuple[str, ...] | None = Field(
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
     )
+    judge: JudgeSection = JudgeSection()
