@@ -18,7 +18,7 @@ from ragft.errors import RagftError, UsageError
 from ragft.evaluate.judges.calls import Cache, ask_all, opened_cache
 from ragft.evaluate.judges.endpoint import Endpoint
 from ragft.evaluate.judges.labels import Labels, read_labels
-from ragft.evaluate.judges.plan import Plan, plan
+from ragft.evaluate.judges.plan import Plan, PreferenceRow, ScoreRow, plan
 from ragft.evaluate.judges.rubric import OVERALL, RUBRIC_VERSION, Ask, Criterion
 from ragft.evaluate.judges.summary import summarise
 from ragft.evaluate.shares import clusters_of
@@ -156,7 +156,7 @@ class Judging:
                 return cache.get(key) or failures[key]
 
             scores, preferences = self.plan.score_rows(find), self.plan.preference_rows(find)
-        rows = [*scores, *preferences]
+        rows: list[ScoreRow | PreferenceRow] = [*scores, *preferences]
         failed = [row for row in rows if row.error is not None]
         if len(failed) > settings.max_failed * len(rows):
             raise RagftError(
@@ -167,7 +167,7 @@ class Judging:
             scores, preferences, self.plan.criteria, clusters_of(self.answers.questions), self.labels,
             seed=self.app.config.seed,
         )  # fmt: skip
-        write_file(folder / "judgements.jsonl", to_lines(map(asdict, rows)))
+        write_file(folder / "judgements.jsonl", to_lines(asdict(row) for row in rows))
         told = {
             "judge": {"model": self.model, "base_url": self.base_url},
             "criteria": [asdict(criterion) for criterion in self.plan.criteria],

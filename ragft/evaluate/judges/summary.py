@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from ragft.evaluate.agreement import Agreement, cohen_kappa
@@ -18,6 +18,7 @@ from ragft.evaluate.statistics import holm
 WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 SIDES: tuple[Side, ...] = ("a", "tie", "b")
 Row = TypeVar("Row")
+Mean = TypeVar("Mean", Rate, Corrected)
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,15 @@ def _scored(rows: Sequence[ScoreRow], scale: tuple[int, int], clusters: Mapping[
         if (label.criterion, label.setup) == (rows[0].criterion, rows[0].setup):
             told.setdefault(label.question_id, []).append((label.score - low) / width)
     inner, better = rate(list(values.values()), [clusters[key] for key in values]), _corrected(values, told, clusters)
-    onto = lambda value: None if value is None else low + width * value  # noqa: E731
-    outer = Rate(onto(inner.mean), onto(inner.low), onto(inner.high), inner.n, inner.clusters)
-    if better is not None:
-        ends = (low + width * value for value in (better.mean, better.low, better.high))
-        better = Corrected(*ends, better.power, better.labels, better.judged)
     unanswered = sum(row.unanswered for row in rows)
+    outer, better = _onto(inner, low, width), None if better is None else _onto(better, low, width)
     return Scores(rows[0].criterion, rows[0].setup, outer, better, len(rows) - len(values), unanswered)
+
+
+def _onto(rate: Mean, low: int, width: int) -> Mean:
+    """A rate from 0 to 1 on a scale."""
+    ends = {name: getattr(rate, name) for name in ("mean", "low", "high")}
+    return replace(rate, **{name: None if value is None else low + width * value for name, value in ends.items()})
 
 
 def _preferred(rows: Sequence[PreferenceRow], clusters: Mapping[str, str], labels: Labels, seed: int) -> Preferences:
@@ -202,7 +205,7 @@ def _with_holm(pairs: Sequence[Preferences]) -> list[Preferences]:
     found = []
     for of_one in _grouped(pairs, lambda pair: (pair.criterion,)).values():
         values = holm([pair.p for pair in of_one])
-        found += [Preferences(**{**vars(pair), "p_holm": p}) for pair, p in zip(of_one, values, strict=True)]
+        found += [replace(pair, p_holm=p) for pair, p in zip(of_one, values, strict=True)]
     return found
 
 
