@@ -28,6 +28,7 @@ for group in (start.commands, train.commands, tune.commands, evaluate.commands, 
 app.add_typer(data.commands, name="data")
 app.add_typer(index.commands, name="index")
 app.add_typer(models.commands, name="models")
+app.add_typer(judge.sheets, name="sheets")
 
 
 def main() -> None:

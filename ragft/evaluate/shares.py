@@ -35,6 +35,11 @@ class Rate:
     n: int
     clusters: int
 
+    def on_scale(self, lowest: float, width: float) -> Rate:
+        """The same on a scale that begins at `lowest` and is `width` wide."""
+        mean, low, high = (None if v is None else lowest + width * v for v in (self.mean, self.low, self.high))
+        return Rate(mean, low, high, self.n, self.clusters)
+
 
 NO_RATE = Rate(None, None, None, 0, 0)
 

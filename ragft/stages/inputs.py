@@ -126,6 +126,10 @@ JUDGEMENT = Stage(
 )  # fmt: skip
 """What a judge says of records, wherever these were made; `ragft judge` alone makes it, and no other stage needs it."""
 
+SHEET = Stage("sheet", "sheets", keys=("seed",))
+OPINION = Stage("opinion", "opinions", keys=("seed",), packages=("numpy", "scipy"))
+"""Sheets for people, and what they say on them; made by `ragft sheets` alone."""
+
 ENCODER = Stage(
     "encoder", "encoders",
     keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "evaluate.resamples", "seed"),

@@ -35,42 +35,69 @@ class Corrected:
     labels: int
     judged: int
 
+    def on_scale(self, lowest: float, width: float) -> Corrected:
+        """The same on a scale that begins at `lowest` and is `width` wide."""
+        mean, low, high = (lowest + width * value for value in (self.mean, self.low, self.high))
+        return Corrected(mean, low, high, self.power, self.labels, self.judged)
 
-def corrected(
-    judged: Sequence[float] | Values,
-    clusters: Sequence[Hashable],
-    labelled: Sequence[float] | Values,
-    labels: Sequence[float] | Values,
-    labelled_clusters: Sequence[Hashable],
-) -> Corrected | None:
-    """The mean of what people would say, from values between 0 and 1; None with too few labels.
+
+@dataclass(frozen=True)
+class Group:
+    """Answers with what the judge says of them, from 0 to 1, and their clusters.
+
+    Attributes:
+        people: what people say of the same answers; None where nobody was asked.
+    """
+
+    judge: Sequence[float]
+    clusters: Sequence[Hashable]
+    people: Sequence[float] | None = None
+
+
+NONE = Group((), ())
+
+
+def corrected(labelled: Group, rest: Group, settled: Group = NONE) -> Corrected | None:
+    """The mean of what people would say of all answers; None with too few labels.
 
     The share of the judge that counts is tuned so that the interval is shortest (Angelopoulos, Duchi and Zrnic, 2023):
-    a judge that tells nothing does no harm. The labels must be of answers that were chosen by chance.
+    a judge that tells nothing does no harm.
 
     Args:
-        judged: the judge on answers without a label.
-        labelled: the judge on those with one.
-        labels: people on the same.
+        labelled: answers that people judged, too, chosen by chance from those that the judge was asked about.
+        rest: the others that it was asked about.
+        settled: answers of which nobody needs to be asked; there the value is what it is.
     """
-    rest, seen, true = (np.asarray(values, dtype=np.float64) for values in (judged, labelled, labels))
-    groups = len(set(labelled_clusters))
-    if len(true) < FEWEST or groups < 3:
+    clusters = len(set(labelled.clusters))
+    if labelled.people is None or len(labelled.people) < FEWEST or clusters < 3:
         return None
-    power = _power(rest, seen, true)
-    error = true - power * seen
-    mean = float(error.mean()) + (power * float(rest.mean()) if power else 0.0)
-    influence = [(error - error.mean()) / len(error), power * (rest - rest.mean()) / len(rest) if power else rest[:0]]
-    where = [*labelled_clusters, *(clusters if power else ())]
-    sums = sums_by_cluster(np.concatenate(influence), where)
-    variance = float((sums**2).sum()) * groups / (groups - 1)
+    seen, unseen, known, true = map(_column, (labelled.judge, rest.judge, settled.judge, labelled.people))
+    power = _power(unseen, seen, true)
+    error, predicted = true - power * seen, power * unseen
+    asked = len(true) + len(unseen)
+    share = asked / (asked + len(known))
+    of_asked = float(error.mean()) + (float(predicted.mean()) if power else 0.0)
+    mean = share * of_asked + (1 - share) * (float(known.mean()) if len(known) else 0.0)
+    # How far each answer moves the estimate: by its value, and by being one that is asked about or not.
+    apart = (of_asked - mean) / (asked + len(known))
+    influence = [
+        share * (error - error.mean()) / len(error) + apart,
+        share * (predicted - predicted.mean()) / len(predicted) + apart if len(predicted) else predicted,
+        (known - mean) / (asked + len(known)),
+    ]
+    where = [*labelled.clusters, *rest.clusters, *settled.clusters]
+    variance = float((sums_by_cluster(np.concatenate(influence), where) ** 2).sum()) * clusters / (clusters - 1)
     if float(error.std()) < 1e-9:
         # No label differs in its error from the others; one in so many might, by the whole scale.
-        variance += 1 / groups**2
-    half = student(groups - 1) * float(np.sqrt(variance))
+        variance += (share / clusters) ** 2
+    half = student(clusters - 1) * float(np.sqrt(variance))
     # The estimate is unbiased and may lie beyond the scale; what is reported may not.
     low, mean, high = (min(1.0, max(0.0, value)) for value in (mean - half, mean, mean + half))
-    return Corrected(mean, low, high, power, len(true), len(rest) + len(seen))
+    return Corrected(mean, low, high, power, len(true), asked + len(known))
+
+
+def _column(values: Sequence[float]) -> Values:
+    return np.asarray(values, dtype=np.float64)
 
 
 def _power(rest: Values, seen: Values, true: Values) -> float:

@@ -83,13 +83,14 @@ def read_labels(
         criterion = _criterion(row, by_name, where)
         if question not in known:
             raise UsageError(f"{where}: there is no question {question!r}; labels are of questions of data.questions.")
+        label: ScoreLabel | PreferenceLabel
         if row.get("preference") not in (None, ""):
             label = _preference(row, question, criterion, person, where)
             sides: tuple[str, ...] = (label.a, label.b)
-            key = (question, criterion.name, *sorted(sides), person)
         else:
-            label, sides = _score(row, question, criterion, person, where), (_field(row, "setup", where),)
-            key = (question, criterion.name, *sides, person)
+            label = _score(row, question, criterion, person, where)
+            sides = (label.setup,)
+        key = (question, criterion.name, *sorted(sides), person)
         if key in seen:
             raise UsageError(f"{where}: {person or 'the same person'} labelled this already ({seen[key]}): keep one.")
         seen[key] = where.rpartition(", ")[2]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from ragft.evaluate.agreement import Agreement, cohen_kappa
-from ragft.evaluate.judges.calibration import Corrected, corrected
+from ragft.evaluate.judges.calibration import Corrected, Group, corrected
 from ragft.evaluate.judges.labels import Labels
 from ragft.evaluate.judges.length import AtEqualLength, at_equal_length
 from ragft.evaluate.judges.plan import PreferenceRow, ScoreRow, Side
@@ -18,7 +18,6 @@ from ragft.evaluate.statistics import holm
 WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 SIDES: tuple[Side, ...] = ("a", "tie", "b")
 Row = TypeVar("Row")
-Mean = TypeVar("Mean", Rate, Corrected)
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,8 @@ class Calibration:
 
     Attributes:
         kind: `scores` or `preferences`.
-        kappa: Cohen's, over labels of which the judge's judgement did not fail.
+        labels: of answers that the judge was asked about, and whose judgement did not fail.
+        kappa: Cohen's.
         weighted: the same with quadratic weights; None for preferences, which are on no scale.
     """
 
@@ -159,16 +159,14 @@ def _scored(rows: Sequence[ScoreRow], scale: tuple[int, int], clusters: Mapping[
     for label in labels.scores:
         if (label.criterion, label.setup) == (rows[0].criterion, rows[0].setup):
             told.setdefault(label.question_id, []).append((label.score - low) / width)
-    inner, better = rate(list(values.values()), [clusters[key] for key in values]), _corrected(values, told, clusters)
+    settled = {row.question_id for row in rows if row.unanswered}
+    inner = rate(list(values.values()), [clusters[key] for key in values])
+    better = _corrected(values, settled, told, clusters)
     unanswered = sum(row.unanswered for row in rows)
-    outer, better = _onto(inner, low, width), None if better is None else _onto(better, low, width)
-    return Scores(rows[0].criterion, rows[0].setup, outer, better, len(rows) - len(values), unanswered)
-
-
-def _onto(rate: Mean, low: int, width: int) -> Mean:
-    """A rate from 0 to 1 on a scale."""
-    ends = {name: getattr(rate, name) for name in ("mean", "low", "high")}
-    return replace(rate, **{name: None if value is None else low + width * value for name, value in ends.items()})
+    return Scores(
+        rows[0].criterion, rows[0].setup, inner.on_scale(low, width), better and better.on_scale(low, width),
+        len(rows) - len(values), unanswered,
+    )  # fmt: skip
 
 
 def _preferred(rows: Sequence[PreferenceRow], clusters: Mapping[str, str], labels: Labels, seed: int) -> Preferences:
@@ -181,6 +179,7 @@ def _preferred(rows: Sequence[PreferenceRow], clusters: Mapping[str, str], label
         if label.criterion == criterion and {label.a, label.b} == {a, b}:
             worth = WORTH[label.preference]
             told.setdefault(label.question_id, []).append(worth if label.a == a else 1 - worth)
+    settled = {row.question_id for row in judged if row.settled is not None}
     outcomes = list(values.values())
     p = sign_flip_p([value - 0.5 for value in outcomes], where, seed=seed)
     # What was settled by a failure says nothing on length.
@@ -196,7 +195,7 @@ def _preferred(rows: Sequence[PreferenceRow], clusters: Mapping[str, str], label
         identical=sum(row.settled == "identical" for row in judged),
         unanswered=sum(row.settled == "unanswered" for row in judged),
         failed=len(rows) - len(judged), rate=rate(outcomes, where), p=p, p_holm=p,
-        equal_length=level, corrected=_corrected(values, told, clusters),
+        equal_length=level, corrected=_corrected(values, settled, told, clusters),
     )  # fmt: skip
 
 
@@ -210,16 +209,28 @@ def _with_holm(pairs: Sequence[Preferences]) -> list[Preferences]:
 
 
 def _corrected(
-    values: Mapping[str, float], told: Mapping[str, Sequence[float]], clusters: Mapping[str, str]
+    values: Mapping[str, float],
+    settled: Collection[str],
+    told: Mapping[str, Sequence[float]],
+    clusters: Mapping[str, str],
 ) -> Corrected | None:
-    """The mean of values by question, corrected by what people say of some; several people count by their mean."""
-    labelled = [question for question in told if question in values]
-    rest = [question for question in values if question not in told]
+    """The mean of values by question, corrected by what people say of some; several people count by their mean.
+
+    Args:
+        settled: questions whose value needed no judge.
+    """
+    asked = [question for question in values if question not in settled]
+    labelled = [question for question in asked if question in told]
+
+    def group(questions: Iterable[str], people: Sequence[float] | None = None) -> Group:
+        named = list(questions)
+        return Group([values[name] for name in named], [clusters[name] for name in named], people)
+
     return corrected(
-        [values[question] for question in rest], [clusters[question] for question in rest],
-        [values[question] for question in labelled], [sum(told[key]) / len(told[key]) for key in labelled],
-        [clusters[question] for question in labelled],
-    )  # fmt: skip
+        group(labelled, [sum(told[name]) / len(told[name]) for name in labelled]),
+        group(name for name in asked if name not in told),
+        group(name for name in values if name in settled),
+    )
 
 
 def _habits(criterion: str, rows: Sequence[PreferenceRow], clusters: Mapping[str, str]) -> Habits:
@@ -244,10 +255,14 @@ def _calibrations(
     clusters: Mapping[str, str],
     labels: Labels,
 ) -> list[Calibration]:
-    scored = {(row.question_id, row.criterion, row.setup): row.score for row in scores if row.score is not None}
+    scored = {
+        (row.question_id, row.criterion, row.setup): row.score
+        for row in scores
+        if row.score is not None and not row.unanswered
+    }
     preferred: dict[tuple[str, ...], Side] = {}
     for row in preferences:
-        if row.preference is not None:
+        if row.preference is not None and row.settled is None:
             preferred[row.question_id, row.criterion, row.a, row.b] = row.preference
             preferred[row.question_id, row.criterion, row.b, row.a] = turned(row.preference)
     found = []

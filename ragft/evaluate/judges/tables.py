@@ -51,19 +51,20 @@ def _remarks(told: Values) -> Iterator[str]:
     for row in told["habits"]:
         if row["consistency"]["n"]:
             yield (
-                f"By {row['criterion']}, the judge says the same in both orders of {_share(row['consistency'])} of the "
-                f"pairs, prefers the answer shown first in {_share(row['first'])} of its preferences, and the longer "
-                f"one in {_share(row['longer'])}."
+                f"By {row['criterion']}, the judge says the same in both orders of "
+                f"{share_text(row['consistency'])} of the pairs, prefers the answer shown first in "
+                f"{share_text(row['first'])} of its preferences, and the longer one in {share_text(row['longer'])}."
             )
-            if _off_half(row["first"]):
+            if off_half(row["first"]):
                 yield "  It has a position bias; pairs in which its two orders disagree count as ties."
-            if _off_half(row["longer"]):
+            if off_half(row["longer"]):
                 yield "  It does not prefer longer and shorter answers alike: compare win rates at equal length."
     for row in told["calibration"]:
         weighted = f", weighted {row['weighted']['coefficient']:.2f}" if _has(row["weighted"]) else ""
         yield (
-            f"By {row['criterion']}, {row['kind']}: the judge and people say the same of {_share(row['kappa']['raw'])} "
-            f"of {counted(row['labels'], 'label')}; kappa {_kappa(row['kappa'])}{weighted}."
+            f"By {row['criterion']}, {row['kind']}: the judge and people say the same of "
+            f"{share_text(row['kappa']['raw'])} of {counted(row['labels'], 'label')}; kappa "
+            f"{kappa_text(row['kappa'])}{weighted}."
         )
     failed = told["failed"]
     if failed:
@@ -94,14 +95,14 @@ def _interval(rate: Values | None, factor: float, form: str) -> str:
     return f"{mean}\n[dim]{format(factor * rate['low'], form)}–{format(factor * rate['high'], form)}[/dim]"
 
 
-def _share(rate: Values) -> str:
+def share_text(rate: Values) -> str:
     if rate["mean"] is None:
         return "none"
     interval = "" if rate["low"] is None else f" ({100 * rate['low']:.0f} to {100 * rate['high']:.0f} %)"
     return f"{100 * rate['mean']:.0f} %{interval}"
 
 
-def _off_half(rate: Values) -> bool:
+def off_half(rate: Values) -> bool:
     return rate["low"] is not None and not rate["low"] <= 0.5 <= rate["high"]
 
 
@@ -109,7 +110,7 @@ def _has(agreement: Values | None) -> bool:
     return agreement is not None and agreement["coefficient"] is not None
 
 
-def _kappa(agreement: Values) -> str:
+def kappa_text(agreement: Values) -> str:
     if not _has(agreement):
         return "undefined, as all said the same"
     interval = "" if agreement["low"] is None else f" ({agreement['low']:.2f} to {agreement['high']:.2f})"
