@@ -58,7 +58,9 @@ def rate(values: Sequence[float] | Values, clusters: Sequence[Hashable]) -> Rate
     if not len(column):
         return NO_RATE
     mean, count = float(column.mean()), len(set(clusters))
-    low, high = share_interval(mean, variance_of_mean(column - mean, clusters), count)
+    # By chance, sums by cluster may seem less scattered than independent values; that is not to be relied upon.
+    variance = max(variance_of_mean(column - mean, clusters), float(column.var()) / len(column))
+    low, high = share_interval(mean, variance, count)
     return Rate(mean, low, high, len(column), count)
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from blake3 import blake3
+
+from ragft.data.questions import Question
+from ragft.evaluate.judges.endpoint import Reply
+from ragft.evaluate.judges.plan import PreferenceRow, ScoreRow, plan
+from ragft.evaluate.judges.rubric import OVERALL, Criterion
+from ragft.evaluate.records import Record
+from support.evaluation import question, record
 
 _ANSWERS = re.compile(r"<answer(?: ([AB]))?>\n(.*?)\n</answer>", re.DOTALL)
 
@@ -110,3 +118,34 @@ def serving(judge: Judge) -> Iterator[Judge]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def asked(count: int, documents: int = 10) -> list[Question]:
+    """Questions, so many of which stand on each document that there are so many documents."""
+    return [question("yes", id=f"q{n}", question=f"Is it {n}?", sources=[f"d{n % documents}.md"]) for n in range(count)]
+
+
+def answered(questions: Sequence[Question], **texts: Callable[[int], str | None]) -> list[Record]:
+    """The records of setups, by what each answers to the n-th question; None: an answer that failed."""
+    return [
+        record(text or "", question_id=asked.id, setup=setup, error=None if text is not None else "TimeoutError")
+        for setup, answer in texts.items()
+        for number, asked in enumerate(questions)
+        for text in [answer(number)]
+    ]
+
+
+def judged(
+    judge: Judge, questions: Sequence[Question], records: Sequence[Record], criteria: Sequence[Criterion] = (OVERALL,)
+) -> tuple[list[ScoreRow], list[PreferenceRow]]:
+    """What the judge says of all setups and their pairs, without a server between."""
+    setups = list(dict.fromkeys(record.setup for record in records))
+    made = plan(
+        questions, records, criteria, setups=setups, pairs=list(itertools.combinations(setups, 2)), refusal=None,
+        key_of=lambda ask: ask.key("judge", "http://here", 100),
+    )  # fmt: skip
+
+    def find(key: str) -> Reply:
+        return Reply(judge.reply(made.asks[key].messages[-1]["content"]), cut_off=False)
+
+    return made.score_rows(find), made.preference_rows(find)

@@ -72,11 +72,12 @@ def corrected(labelled: Group, rest: Group, settled: Group = NONE) -> Corrected 
     if labelled.people is None or len(labelled.people) < FEWEST or clusters < 3:
         return None
     seen, unseen, known, true = map(_column, (labelled.judge, rest.judge, settled.judge, labelled.people))
-    power = _power(unseen, seen, true)
-    error, predicted = true - power * seen, power * unseen
+    powers = _powers(unseen, seen, true, labelled.clusters)
+    power = float(powers.mean())
+    error, predicted = true - powers * seen, power * unseen
     asked = len(true) + len(unseen)
     share = asked / (asked + len(known))
-    of_asked = float(error.mean()) + (float(predicted.mean()) if power else 0.0)
+    of_asked = float(error.mean()) + (float(predicted.mean()) if len(predicted) else 0.0)
     mean = share * of_asked + (1 - share) * (float(known.mean()) if len(known) else 0.0)
     # How far each answer moves the estimate: by its value, and by being one that is asked about or not.
     apart = (of_asked - mean) / (asked + len(known))
@@ -87,9 +88,9 @@ def corrected(labelled: Group, rest: Group, settled: Group = NONE) -> Corrected 
     ]
     where = [*labelled.clusters, *rest.clusters, *settled.clusters]
     variance = float((sums_by_cluster(np.concatenate(influence), where) ** 2).sum()) * clusters / (clusters - 1)
-    if float(error.std()) < 1e-9:
-        # No label differs in its error from the others; one in so many might, by the whole scale.
-        variance += (share / clusters) ** 2
+    # Errors of a judge are rare and large: as if one more label differed by the whole scale. Without it, 40 labels cover
+    # 92 % instead of 95 %, and labels that never differ would leave no doubt.
+    variance += (share / clusters) ** 2
     half = student(clusters - 1) * float(np.sqrt(variance))
     # The estimate is unbiased and may lie beyond the scale; what is reported may not.
     low, mean, high = (min(1.0, max(0.0, value)) for value in (mean - half, mean, mean + half))
@@ -100,12 +101,20 @@ def _column(values: Sequence[float]) -> Values:
     return np.asarray(values, dtype=np.float64)
 
 
-def _power(rest: Values, seen: Values, true: Values) -> float:
-    """How much the judge's values count, from 0 to 1."""
-    if len(rest) < 2:
-        return 0.0
-    spread = float(np.concatenate([rest, seen]).var())
-    if spread < 1e-12:
-        return 0.0
-    covariance = float(((true - true.mean()) * (seen - seen.mean())).mean())
-    return min(1.0, max(0.0, covariance / (spread * (1 + len(true) / len(rest)))))
+def _powers(unseen: Values, seen: Values, true: Values, clusters: Sequence[Hashable]) -> Values:
+    """How much the judge's value counts for each label, from 0 to 1.
+
+    Found from the labels of the other clusters, because what is tuned to a label explains its error too well.
+    """
+    spread = float(np.concatenate([unseen, seen]).var())
+    if len(unseen) < 2 or spread < 1e-12:
+        return np.zeros_like(true)
+    place = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+    member = np.array([place[cluster] for cluster in clusters])
+    # Sums of 1, seen, true and their product over all clusters but one give the covariance without it.
+    columns = np.stack([np.ones_like(true), seen, true, seen * true])
+    within = np.stack([np.bincount(member, weights=column) for column in columns])
+    n, sum_seen, sum_true, products = columns.sum(axis=1)[:, None] - within
+    covariance = products / n - sum_seen * sum_true / n**2
+    tuned = np.clip(covariance / (spread * (1 + len(true) / len(unseen))), 0.0, 1.0)
+    return np.asarray(tuned[member])
