@@ -117,4 +117,5 @@ def _agreement(raw: Rate, tables: list[Table], shares: _Shares) -> Agreement:
     low, high = share_interval(observed, variance * (1 - chance) ** 2, len(tables))
     if low is None or high is None:
         return Agreement(raw, coefficient, None, None)
-    return Agreement(raw, coefficient, (low - chance) / (1 - chance), (high - chance) / (1 - chance))
+    ends = ((low - chance) / (1 - chance), (high - chance) / (1 - chance))
+    return Agreement(raw, coefficient, min(coefficient, max(-1.0, ends[0])), ends[1])

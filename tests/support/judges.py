@@ -61,7 +61,7 @@ class Judge:
             return said
         answers = [text for _, text in _ANSWERS.findall(shown)]
         if len(answers) == 1:
-            return json.dumps({"reason": "So it seems.", "score": 1 + round(4 * self.quality(answers[0]))})
+            return json.dumps({"reason": "So it seems.", "score": 1 + min(4, round(4 * self.quality(answers[0])))})
         one, other = answers
         both = sorted(answers)
         if chance("first", one, other) < self.first_bias:

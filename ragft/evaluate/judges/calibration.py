@@ -88,8 +88,8 @@ def corrected(labelled: Group, rest: Group, settled: Group = NONE) -> Corrected 
     ]
     where = [*labelled.clusters, *rest.clusters, *settled.clusters]
     variance = float((sums_by_cluster(np.concatenate(influence), where) ** 2).sum()) * clusters / (clusters - 1)
-    # Errors of a judge are rare and large: as if one more label differed by the whole scale. Without it, 40 labels cover
-    # 92 % instead of 95 %, and labels that never differ would leave no doubt.
+    # Errors of a judge are rare and large: as if one more label differed by the whole scale. Without this, 40 labels
+    # covered 93 % in simulations, 20 covered 92 %, and labels that never differ left no doubt.
     variance += (share / clusters) ** 2
     half = student(clusters - 1) * float(np.sqrt(variance))
     # The estimate is unbiased and may lie beyond the scale; what is reported may not.

@@ -84,5 +84,5 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, content: bytes | Non
     path = tmp_path / "labels.csv"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match="labels.csv"):
+    with pytest.raises(UsageError, match=r"labels\.csv"):
         read_labels(path, [OVERALL], ANSWERS, frozenset(["q0"]))
