@@ -56,6 +56,24 @@ def show_forgetting(app: Application, artifact: Artifact) -> None:
     )  # fmt: skip
 
 
+def show_judgement(app: Application, artifact: Artifact) -> None:
+    """What a judge said of answers."""
+    from ragft.evaluate.judges.tables import judgement_tables
+
+    path = artifact.folder / "judgement.json"
+    shown = judgement_tables(json.loads(path.read_text(encoding="utf-8")))
+    show_artifact(app, artifact, *shown, f"Figures: {path}")
+
+
+def show_opinion(app: Application, artifact: Artifact) -> None:
+    """What people said on sheets."""
+    from ragft.evaluate.people.tables import opinion_lines
+
+    told = json.loads((artifact.folder / "opinion.json").read_text(encoding="utf-8"))
+    labels = f"Labels for evaluate.judge.labels: {artifact.folder / 'labels.jsonl'}"
+    show_artifact(app, artifact, *opinion_lines(told), labels)
+
+
 def show_refresh(
     app: Application,
     report: RefreshReport,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from ragft.config.judge import JudgeSection
 from ragft.config.section import FilePath, Section, SetupName, Share
 from ragft.setups import SETUPS
 
@@ -34,3 +35,4 @@ class EvaluateSection(Section):
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
     )
     general: GeneralSection = GeneralSection()
+    judge: JudgeSection = JudgeSection()

@@ -47,6 +47,15 @@ def score(app: Application) -> Artifact:
     Raises:
         RagftError: there are none for this configuration.
     """
+    return _scored(app, existing(app))
+
+
+def existing(app: Application) -> dict[str, Artifact]:
+    """The records of each setup that exist already, by its name.
+
+    Raises:
+        RagftError: there are none of a setup for this configuration.
+    """
     try:
         retrieves = any(SETUPS[name].retrieval for name in app.config.evaluate.setups)
         decided = inputs(app, current_id(app.index_root) if retrieves else None)
@@ -59,7 +68,7 @@ def score(app: Application) -> Artifact:
             f"There are no answers of {', '.join(missing)} to these questions, by this model and over this index: run "
             "`ragft evaluate` to generate them, or name a file of answers with --records."
         )
-    return _scored(app, {name: artifact for name, artifact in found.items() if artifact is not None})
+    return {name: artifact for name, artifact in found.items() if artifact is not None}
 
 
 def score_file(app: Application, records_file: Path, questions_file: Path | None) -> Artifact:

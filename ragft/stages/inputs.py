@@ -18,6 +18,7 @@ _SEARCH = ("faiss-cpu", "pystemmer", "regex")
 _TEMPLATE = ("prompt.template_arguments", "prompt.date")
 """They go in by `Template.hash`: a date counts where the template writes one."""
 _HOW_ENGINES_RUN = ("engine.max_num_seqs", "engine.kv_cache_mib")
+_HOW_JUDGES_ARE_ASKED = ("key_variable", "concurrency", "retries", "timeout", "max_failed")
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,21 @@ RETRIEVAL = Stage(
 
 EVALUATION = Stage(
     "evaluation", "evaluations",
-    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general"),
+    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general", "evaluate.judge"),
     content=("data.questions",), packages=("numpy", "scipy"), after=("records", "records with retrieval"),
 )  # fmt: skip
+
+JUDGEMENT = Stage(
+    "judgement", "judgements",
+    keys=("evaluate.judge", "seed"),
+    without=tuple(f"evaluate.judge.{key}" for key in _HOW_JUDGES_ARE_ASKED),
+    content=("evaluate.judge.labels", "evaluate.judge.limit", "data.questions"), packages=("numpy", "scipy"),
+)  # fmt: skip
+"""What a judge says of records, wherever these were made; `ragft judge` alone makes it, and no other stage needs it."""
+
+SHEET = Stage("sheet", "sheets", keys=("seed",))
+OPINION = Stage("opinion", "opinions", keys=("seed",), packages=("numpy", "scipy"))
+"""Sheets for people, and what they say on them; made by `ragft sheets` alone."""
 
 ENCODER = Stage(
     "encoder", "encoders",
