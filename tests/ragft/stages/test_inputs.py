@@ -89,7 +89,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         held_out = [{"question": f"Held out {n}{name}?", "answer": f"{n}"} for n in range(4)]
         write(folder / f"{name}validation.jsonl", held_out)
         write(folder / f"{name}general.jsonl", [{"instruction": f"Say {n}{name}", "output": f"{n}"} for n in range(8)])
-        write(folder / f"{name}golden.jsonl", [{"question": "Fact 1?", "sources": ["page-1.md"]}])
+        write(folder / f"{name}golden.jsonl", [{"question": "Page 1 Two Fact 1 of documents.", "sources": ["page-1.md"]}])
         (folder / f"{name}keys").write_text("")
     return folder
 
@@ -148,6 +148,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.setups": ["hybrid"],
     "evaluate.labels": ["staff"],
     "evaluate.limit": 2,
+    "evaluate.general.files": ["general.jsonl"],
+    "evaluate.judge.model": "judge",
     "evaluate.judge.base_url": "http://127.0.0.1:1/v1",
     "evaluate.judge.criteria": [{"name": "tone", "question": "Is it kind?"}],
     "evaluate.judge.pairs": [["hybrid", "rag-only"]],
