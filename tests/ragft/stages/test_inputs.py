@@ -89,7 +89,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         held_out = [{"question": f"Held out {n}{name}?", "answer": f"{n}"} for n in range(4)]
         write(folder / f"{name}validation.jsonl", held_out)
         write(folder / f"{name}general.jsonl", [{"instruction": f"Say {n}{name}", "output": f"{n}"} for n in range(8)])
-        write(folder / f"{name}golden.jsonl", [{"question": "Page 1 Two Fact 1 of documents.", "sources": ["page-1.md"]}])
+        golden = {"question": "Page 1 Two Fact 1 of documents.", "sources": ["page-1.md"]}
+        write(folder / f"{name}golden.jsonl", [golden])
         (folder / f"{name}keys").write_text("")
     return folder
 
