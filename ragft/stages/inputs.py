@@ -118,7 +118,7 @@ EVALUATION = Stage(
 
 ENCODER = Stage(
     "encoder", "encoders",
-    keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "evaluate.resamples", "seed"),
+    keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "seed"),
     without=("index.encoder.device",),
     content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
     packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),
