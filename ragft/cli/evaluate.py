@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragft.cli.options import command
-from ragft.cli.results import show_evaluation
+from ragft.cli.results import show_evaluation, show_plans
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
@@ -17,10 +17,22 @@ commands = typer.Typer()
 
 
 @command(commands, "evaluate")
-def evaluate_(app: Application) -> None:
+def evaluate_(
+    app: Application,
+    plan: Annotated[
+        float | None,
+        typer.Option(
+            help="Ask nothing; say how many questions it takes to detect a difference of so many points.",
+            metavar="POINTS",
+        ),
+    ] = None,
+) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html."""
-    from ragft.stages.evaluation import evaluate
+    from ragft.stages.evaluation import evaluate, planned
 
+    if plan is not None:
+        show_plans(app, planned(app, plan))
+        return
     show_evaluation(app, evaluate(app))
 
 

@@ -97,22 +97,26 @@ class Moments:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.where(self.spread > 0, self.variance * self.n / self.spread, np.nan))
 
-    def effective(self) -> Columns:
+    def effective(self, signed: NDArray[np.bool_]) -> Columns:
         """The number of independent questions that tell as much, with what few clusters cost taken off.
 
         Where hardly any cluster tells how scores vary, the design effect is an accident (one wrong answer of a hundred
         always looks independent), so an intra-class correlation is assumed instead.
+
+        Args:
+            signed: columns of differences. Where few clusters differ their sums are skewed, so half of them count; the
+                simulation covers 89 % without that, at ten documents and shares of 90 and 98 %.
         """
         from scipy.special import stdtrit
 
         assumed = 1 + (self.size - 1) * _ASSUMED_CORRELATION
         effect = np.where(np.isnan(self.design_effect), self.size, self.design_effect)
+        telling = np.where(signed, self.telling // 2, self.telling)
         few, fewer = (
             np.where(df > 0, (_Z / stdtrit(np.maximum(df, 0.5), 1 - ALPHA / 2)) ** 2, 0.0)
-            for df in (self.df, np.minimum(self.df, self.telling))
+            for df in (self.df, np.minimum(self.df, telling))
         )
-        with np.errstate(divide="ignore"):
-            seen = self.n / effect * fewer
+        seen = self.n / np.maximum(effect, 1e-9) * fewer
         least = self.n / np.maximum(np.maximum(effect, 1.0), assumed) * few
         return np.asarray(np.minimum(self.n, np.maximum(seen, least)))
 
@@ -145,11 +149,11 @@ def interval_limits(
     columns: Columns, moments: Moments, bounds: Sequence[Bounds]
 ) -> list[tuple[float | None, float | None]]:
     """Lower and upper end of the interval of every column; None, None where there is none."""
-    effective = moments.effective()
     yes_no = np.where(np.isnan(columns), True, np.isin(columns, (0.0, 1.0))).all(axis=0)
     shares = yes_no & np.array([limit == (0.0, 1.0) for limit in bounds])
     limited = np.array([limit is not None for limit in bounds])
     lowest, highest = np.array([limit or (0.0, 0.0) for limit in bounds], dtype=np.float64).T
+    effective = moments.effective(lowest < 0)
     wilson = _wilson(moments.mean, effective)
     bounded = bounded_interval(moments.mean, moments.spread, effective, lowest, highest)
     student = _student(moments)
@@ -168,7 +172,7 @@ def bounded_interval(
 ) -> tuple[Columns, Columns]:
     """The interval of Bonett and Price (2012) for paired differences, for any score with limits.
 
-    One observation more at each limit keeps it from collapsing: three wins of three are +100 points, -10 to +100.
+    One observation more at each limit keeps it from collapsing: three wins of three are +100 points, -94 to +100.
     """
     total = effective + 2
     second = (spread + mean**2) * effective + lowest**2 + highest**2

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ragft.evaluate.statistics.intervals import ALPHA
 
 POWER = 0.8
+_TABLE = 256  # questions that differ, up to which power is summed exactly
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,8 @@ def needed_questions(difference: float, spread: float, design: Design = ONE_PAIR
         differ = math.sqrt(max(0.0, design.disagreement - difference**2))
         root = alpha * math.sqrt(design.disagreement) + power * differ
         questions = (root / difference) ** 2 + 1 / difference
-        questions = max(questions, _questions_with(decisive, design.disagreement))
+        if questions * design.disagreement < _TABLE / 2:
+            questions = _exactly_needed(difference, design)
     questions *= design.design_effect
     if design.disagreement is None or design.design_effect > 1:
         questions = max(questions, design.size * _clusters_with_t(questions / design.size, design))
@@ -138,11 +144,36 @@ def decisive_clusters(tests: int = 1) -> int:
     return 1 + math.ceil(math.log2(tests / ALPHA) - 1e-9)
 
 
-def _questions_with(decisive: int, disagreement: float) -> int:
-    """Questions among which so many differ with 80 % probability."""
-    from scipy.stats import nbinom
+def _exactly_needed(difference: float, design: Design) -> int:
+    """Questions with which McNemar's exact test detects a difference, where few are expected to differ."""
+    from scipy.special import bdtrc
+    from scipy.stats import binom
 
-    return decisive + int(nbinom.ppf(POWER, decisive, min(1.0, disagreement)))
+    disagreement = min(1.0, max(design.disagreement or 0.0, difference))
+    decided = np.arange(_TABLE)
+    # The probability of significance where so many differ, in favour of the better setup.
+    wins = min(1.0, (1 + difference / disagreement) / 2)
+    critical = _critical(design.alpha)
+    significant = np.where(critical <= decided, bdtrc(np.minimum(critical, decided) - 1, decided, wins), 0.0)
+    low, high = 1, math.ceil(_TABLE / disagreement)
+    while low < high:
+        middle = (low + high) // 2
+        if float(binom.pmf(decided, middle, disagreement) @ significant) >= POWER:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@cache
+def _critical(alpha: float) -> NDArray[np.int64]:
+    """For 0, 1, ... tosses of a coin, the fewest heads whose chance is no more than alpha; above the tosses: none."""
+    from scipy.special import bdtrc
+
+    heads, tosses = np.arange(1, _TABLE + 1)[:, None], np.arange(_TABLE)
+    chances = np.where(heads <= tosses, bdtrc(np.minimum(heads, tosses) - 1, tosses, 0.5), 0.0)
+    rare = (chances <= alpha) & (heads <= tosses)
+    return np.asarray(np.where(rare.any(axis=0), rare.argmax(axis=0) + 1, _TABLE + 1))
 
 
 def _clusters_with_t(clusters: float, design: Design) -> float:
