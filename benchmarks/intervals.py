@@ -184,7 +184,8 @@ def unpaired_z(one: Floats, other: Floats, clusters: Clusters) -> Floats:
 def side_by_side(scores: Path, questions: Path) -> None:
     """Figures of an evaluation with questions taken for independent, and by cluster."""
     rows = [json.loads(line) for line in scores.read_text(encoding="utf-8").splitlines()]
-    asked = sorted(read_questions(questions), key=lambda question: question.id)
+    scored = {row["question_id"] for row in rows}
+    asked = [question for question in read_questions(questions) if question.id in scored]
     names = list(dict.fromkeys(row["setup"] for row in rows))
     of = {(row["question_id"], row["setup"]): row["scores"] for row in rows}
     clustered, single = cluster_questions(asked), Clusters.single(len(asked))

@@ -161,7 +161,7 @@ def interval_limits(
         np.where(shares, one, np.where(limited, two, three))
         for one, two, three in zip(wilson, bounded, student, strict=True)
     )
-    known = (moments.clusters >= MIN_CLUSTERS) & (limited | (moments.spread > 0))
+    known = (moments.clusters >= MIN_CLUSTERS) & (limited | (moments.spread > 1e-20 * moments.mean**2))
     # Sums of floats in another order differ in the last digits, so a mean may lie just outside.
     low, high = np.minimum(low, moments.mean), np.maximum(high, moments.mean)
     return [(float(low[at]), float(high[at])) if known[at] else (None, None) for at in range(len(known))]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragft.evaluate.statistics.clusters import Clusters
 from ragft.evaluate.statistics.intervals import Bounds, Columns, Moments, interval_limits
@@ -131,7 +132,7 @@ def sign_flip_p(sums: Columns, *, seed: int, resamples: int) -> Columns:
     return found
 
 
-def _exact_p(sums: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
+def _exact_p(sums: NDArray[np.int64]) -> float:
     """The share of all arrangements of signs of whole numbers whose sum is no less extreme than this one.
 
     Numbers of equal size together are a binomial; the sum of different sizes is their convolution.
