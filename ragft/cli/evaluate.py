@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ragft.cli.options import command
-from ragft.cli.results import show_evaluation, show_forgetting
+from ragft.cli.results import show_evaluation, show_forgetting, show_plans
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
@@ -24,6 +24,13 @@ def evaluate_(
     suite: Annotated[
         Suite, typer.Option(help="What to measure: the setups on the domain's questions, or general ability.")
     ] = "comparison",
+    plan: Annotated[
+        float | None,
+        typer.Option(
+            help="Ask nothing; say how many questions it takes to detect a difference of so many points.",
+            metavar="POINTS",
+        ),
+    ] = None,
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
@@ -35,8 +42,11 @@ def evaluate_(
 
         show_forgetting(app, forgetting(app))
         return
-    from ragft.stages.evaluation import evaluate
+    from ragft.stages.evaluation import evaluate, planned
 
+    if plan is not None:
+        show_plans(app, planned(app, plan))
+        return
     show_evaluation(app, evaluate(app))
 
 

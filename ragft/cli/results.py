@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from index.refresh.refresh import RefreshReport
     from ragft.artifacts import Artifact
+    from ragft.evaluate.statistics import Plan
     from ragft.stages.application import Application
 
 
@@ -72,6 +73,30 @@ def show_opinion(app: Application, artifact: Artifact) -> None:
     told = json.loads((artifact.folder / "opinion.json").read_text(encoding="utf-8"))
     labels = f"Labels for evaluate.judge.labels: {artifact.folder / 'labels.jsonl'}"
     show_artifact(app, artifact, *opinion_lines(told), labels)
+
+
+def show_plans(app: Application, plans: Sequence[Plan]) -> None:
+    """How many questions and documents a difference takes, by how much the questions of one document have in common."""
+    from dataclasses import asdict
+
+    from rich import box
+    from rich.table import Table
+
+    first = plans[0]
+    table = Table(
+        "what questions of a document have in common", box=box.SIMPLE_HEAD, caption_justify="left",
+        caption=f"To detect a difference of {100 * first.difference:g} points at 5 % with 80 % power, over "
+        f"{first.tests} pairs, at {first.questions_per_document:.1f} questions a document, where two setups disagree "
+        f"on {100 * first.disagreement:g} % of the questions.",
+    )  # fmt: skip
+    for name in ("questions", "documents"):
+        table.add_column(name, justify="right")
+    words = {0.0: "nothing", 0.1: "a little (correlation 0.1)", 0.3: "much (correlation 0.3)"}
+    for plan in plans:
+        table.add_row(
+            words.get(plan.correlation, f"{plan.correlation:g}"), f"{plan.questions:,}", f"{plan.documents:,}"
+        )
+    app.reporter.result({"plans": [asdict(plan) for plan in plans]}, table)
 
 
 def show_refresh(

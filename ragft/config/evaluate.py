@@ -29,8 +29,10 @@ class EvaluateSection(Section):
     limit: int | None = Field(
         None, ge=1, description="Evaluates a seeded sample of so many questions. Unset: all of them."
     )
-    resamples: int = Field(10_000, ge=200, description="Bootstrap resamples and permutations.")
-    max_failed: Share = Field(0.01, description="Largest share of answers that may fail before the run is refused.")
+    resamples: int = Field(10_000, ge=200, description="Permutations of tests that are not exact.")
+    max_failed: Share = Field(
+        0.01, description="Largest share of the answers of a setup that may fail before the run is refused."
+    )
     labels: tuple[str, ...] | None = Field(
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
     )

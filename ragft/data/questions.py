@@ -29,6 +29,7 @@ class Question:
         format: `"house"` (or None): the answer should be in the house format; `"free"`: its format is not
             scored.
         tags: kinds of question, for the breakdown.
+        group: questions of one group are taken for related, as those about one document are where there is none.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Question:
     stale_answers: tuple[str, ...] = ()
     format: str | None = None
     tags: tuple[str, ...] = ()
+    group: str | None = None
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:
@@ -70,9 +72,13 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
     rule = values.get("format")
     if rule is not None and rule not in FORMATS:
         raise UsageError(f"{where}: there is no format {rule!r}: choose one of {', '.join(FORMATS)}.")
+    group = values.get("group")
+    if group is not None and (isinstance(group, bool) or not isinstance(group, str | int) or not str(group).strip()):
+        raise UsageError(f"{where}: `group` must be a name or a number, not {group!r}.")
     return Question(
         str(values["id"]), str(values["question"]), answers, sources_in(values, where), answerable,
         stale_answers=texts_in(values, "stale_answers", where), format=rule, tags=texts_in(values, "tags", where),
+        group=None if group is None else str(group),
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def comparison_table(comparison: Comparison) -> Table:
     for metric in (METRICS[name] for name in _TERMINAL if _applied(comparison, name)):
         cells = []
         for row in (metrics[metric.name] for metrics in comparison.setups.values()):
-            interval = f"{_number(metric, row['low'])}–{_number(metric, row['high'])}" if row["n"] else ""
+            interval = f"{_number(metric, row['low'])}–{_number(metric, row['high'])}" if row["low"] is not None else ""
             cells.append(f"{_number(metric, row['mean'], unit=True)}\n[dim]{interval}[/dim]")
         table.add_row(metric.title, *cells)
     return table
@@ -103,7 +103,8 @@ def _square(comparison: Comparison) -> dict[str, Any]:
     pairs = {(row["a"], row["b"]): row for row in comparison.pairs if row["metric"] == "exact_match"}
     # A pair is stored once, in the order that the caller gave the setups.
     for (a, b), row in list(pairs.items()):
-        flipped = {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
+        low, high = (None if row[limit] is None else -row[limit] for limit in ("high", "low"))
+        flipped = {"difference": -row["difference"], "low": low, "high": high}
         pairs.setdefault((b, a), {**row, **flipped})
     return {
         "cells": {name: comparison.setups.get(name) for name in SETUPS},
@@ -125,7 +126,7 @@ def _sections(comparison: Comparison) -> list[dict[str, Any]]:
 def _table_row(comparison: Comparison, metric: Metric) -> dict[str, Any]:
     found = [metrics[metric.name] for metrics in comparison.setups.values()]
     means = [row["mean"] for row in found if row["mean"] is not None]
-    top = 1.0 if metric.unit == "share" else max(*(row["high"] or 0.0 for row in found), 1e-9)
+    top = 1.0 if metric.unit == "share" else max(*(row["high"] or row["mean"] or 0.0 for row in found), 1e-9)
     best = None
     if metric.better and len(means) > 1 and min(means) < max(means):
         best = max(means) if metric.better == "higher" else min(means)
@@ -143,8 +144,10 @@ def _table_cell(metric: Metric, row: Row, best: float | None, top: float) -> dic
     cell = {"text": _number(metric, row["mean"], unit=True), "failed": row["failed"], "bar": None}
     if row["mean"] is None:
         return cell
-    mean, low, high = (_position(row[key], 0.0, top) for key in ("mean", "low", "high"))
-    interval = f"{_number(metric, row['low'])} – {_number(metric, row['high'])}"
+    mean, low, high = (_position(limit, 0.0, top) for limit in (row["mean"], *_limits(row, row["mean"])))
+    interval = (
+        "no interval" if row["low"] is None else f"{_number(metric, row['low'])} – {_number(metric, row['high'])}"
+    )
     bar = {"mean": mean, "low": low, "width": high - low}
     return {**cell, "bar": bar, "span": interval, "best": row["mean"] == best, "n": row["n"]}
 
@@ -158,7 +161,7 @@ def _forests(comparison: Comparison) -> dict[str, Any]:
     """Differences of every pair on the metrics of the verdict, all on one scale with 0 in the middle."""
     found = {(row["a"], row["b"], row["metric"]): row for row in comparison.pairs if row["metric"] in _FOREST}
     names = [name for name in _FOREST if any(metric == name for _, _, metric in found)]
-    reach = max((max(abs(row["low"]), abs(row["high"])) for row in found.values()), default=0.0)
+    reach = max((abs(limit) for row in found.values() for limit in _limits(row, row["difference"])), default=0.0)
     # Whole tens of points: a scale that a reader can divide.
     reach = max(0.1, math.ceil(reach * 10) / 10)
     rows = []
@@ -169,7 +172,8 @@ def _forests(comparison: Comparison) -> dict[str, Any]:
 
 
 def _on_scale(test: Row, reach: float) -> Row:
-    at, start, end = (_position(test[key], -reach, reach) for key in ("difference", "low", "high"))
+    value = test["difference"]
+    at, start, end = (_position(limit, -reach, reach) for limit in (value, *_limits(test, value)))
     return {**test, "at": at, "from": start, "width": end - start}
 
 
@@ -199,7 +203,7 @@ def _scatter(comparison: Comparison, records: Sequence[Record]) -> dict[str, Any
     width = step * (int(longest / step) + 1)
     for point in points:
         point["x"], point["x95"] = (10 * _position(point[key], 0, width) for key in ("median", "late"))
-        heights = (400 - 4 * _position(point[key], 0, 1) for key in ("mean", "low", "high"))
+        heights = (400 - 4 * _position(limit, 0, 1) for limit in (point["mean"], *_limits(point, point["mean"])))
         point["y"], point["y_low"], point["y_high"] = heights
     ticks = [{"x": 1000 * step * at / width, "text": f"{step * at:,.0f}"} for at in range(int(width / step) + 1)]
     return {"points": points, "ticks": ticks}
@@ -287,8 +291,10 @@ def _measured(
     facts = [
         ("Questions", f"{len(questions):,}: {kinds}"),
         ("Records", f"{len(records):,}, of which {comparison.failed:,} could not be fully scored"),
-        ("Intervals", f"95 %, paired percentile bootstrap, {comparison.resamples:,} resamples shared by all setups"),
-        ("Tests", "exact McNemar for shares, sign-flip permutation otherwise; Holm-corrected over the pairs"),
+        ("Clusters", _clusters(comparison)),
+        ("Intervals", "95 %, over clusters: Wilson's for shares, Bonett and Price's for differences, else Student's"),
+        ("Tests", "exact sign-flips of clusters (McNemar's where each question is its own); Holm over the pairs"),
+        ("Permutations", f"{comparison.resamples:,} where scores are not yes or no"),
         ("Seed", str(comparison.seed)),
         ("Models", _versions((record.setup, record.model_version) for record in records)),
         ("Index", _versions((record.setup, record.index_version) for record in records if record.index_version)),
@@ -298,6 +304,19 @@ def _measured(
         ),
     ]
     return [(key, value) for key, value in facts if value]
+
+
+def _clusters(comparison: Comparison) -> str:
+    """How many groups of related questions there are; nothing in comparisons of earlier versions."""
+    if not comparison.clusters:
+        return ""
+    counts = comparison.clusters
+    return f"{counts['count']:,} documents or groups, at most {counts['largest']:,} questions each"
+
+
+def _limits(row: Row, value: float) -> tuple[float, float]:
+    """The ends of an interval; the value itself where there is none."""
+    return value if row["low"] is None else row["low"], value if row["high"] is None else row["high"]
 
 
 def _versions(pairs: Iterable[tuple[str, str | None]]) -> str:

@@ -128,10 +128,8 @@ def _compared(
     return {
         "questions": {"train": len(train_part), "held_out": len(held_out)},
         "encoders": {"before": app.encoder.fingerprint, "after": new.fingerprint},
-        **comparison(
-            before, after, settings.mode, seed=app.config.seed, resamples=app.config.evaluate.resamples
-        ),
-    }  # fmt: skip
+        **comparison(before, after, settings.mode),
+    }
 
 
 def _documents(app: Application) -> Path:

@@ -17,7 +17,7 @@ from ragft.evaluate.metrics import METRICS, Rules
 from ragft.evaluate.records import Record, read_records
 from ragft.evaluate.score import score as score_records
 from ragft.evaluate.score import write_comparison
-from ragft.evaluate.statistics import STATISTICS_VERSION
+from ragft.evaluate.statistics import STATISTICS_VERSION, Plan, cluster_questions, plan
 from ragft.setups import SETUPS
 from ragft.stages.application import Application, Inputs
 from ragft.stages.inputs import EVALUATION
@@ -39,6 +39,33 @@ def evaluate(app: Application) -> Artifact:
     """The comparison of the setups over the live index and the deployed model; missing answers are generated."""
     refuse_trained_questions(app)
     return _scored(app, records(app))
+
+
+def planned(app: Application, points: float) -> list[Plan]:
+    """How many questions a difference between two setups takes, with as many a document as the present questions have.
+
+    Args:
+        points: the difference, in percentage points.
+
+    Returns:
+        A plan where the questions of a document have nothing, little and much in common.
+
+    Raises:
+        UsageError: the difference is not between 0 and 100.
+    """
+    if not 0 < points <= 100:
+        raise UsageError(f"--plan takes a difference between 0 and 100 points, not {points:g}.")
+    size = 1.0
+    if app.config.data.questions.is_file():
+        sizes = cluster_questions(app.questions).sizes
+        size = float((sizes**2).sum() / sizes.sum())
+    setups = len(app.config.evaluate.setups)
+    return [
+        plan(
+            points / 100, questions_per_document=size, correlation=correlation, tests=max(1, setups * (setups - 1) // 2)
+        )
+        for correlation in (0.0, 0.1, 0.3)
+    ]
 
 
 def score(app: Application) -> Artifact:

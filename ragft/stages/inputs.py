@@ -131,10 +131,7 @@ OPINION = Stage("opinion", "opinions", keys=("seed",), packages=("numpy", "scipy
 
 ENCODER = Stage(
     "encoder", "encoders",
-    keys=(
-        "index.encoder", "index.chunking", "index.search", "index.vectors", "answer.value", "answer.refusal",
-        "evaluate.resamples", "seed",
-    ),
+    keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "answer.value", "answer.refusal", "seed"),
     without=("index.encoder.device",),
     content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
     packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),
