@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
-from ragft.evaluate.statistics import CONFIDENCE, mcnemar_p
+from ragft.evaluate.statistics import CONFIDENCE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,8 +92,15 @@ def compared(
         needed = max(n + 1, math.ceil(_Z**2 * variance / (difference + margin) ** 2))
     return Forgotten(
         task, metric, wilson(sum(base), n), wilson(sum(tuned), n), difference, low, high, gained, lost,
-        mcnemar_p(gained, lost), verdict, needed, primary,
+        _mcnemar(gained, lost), verdict, needed, primary,
     )  # fmt: skip
+
+
+def _mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p-value (McNemar, 1947): questions that only one of the two has right are tosses of a coin."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def together(tasks: Mapping[str, tuple[Sequence[bool], Sequence[bool]]], metric: str, *, margin: float) -> Forgotten:
