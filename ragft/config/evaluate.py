@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ragft.config.section import Section, SetupName, Share
+from ragft.config.section import FilePath, Section, SetupName, Share
 from ragft.setups import SETUPS
 
 
@@ -17,6 +17,10 @@ class EvaluateSection(Section):
     )
     resamples: int = Field(10_000, ge=200, description="Bootstrap resamples and permutations.")
     max_failed: Share = Field(0.01, description="Largest share of answers that may fail before the run is refused.")
+    metrics: tuple[str, ...] = Field((), description="Metrics to compute beside the usual ones, by name.")
+    metrics_file: FilePath | None = Field(
+        None, description="Python file that registers metrics of your own with `@metric`; it is executed."
+    )
     labels: tuple[str, ...] | None = Field(
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
     )

@@ -112,7 +112,8 @@ RETRIEVAL = Stage(
 
 EVALUATION = Stage(
     "evaluation", "evaluations",
-    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels",), content=("data.questions",),
+    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels",),
+    content=("data.questions", "evaluate.metrics_file"),
     packages=("numpy", "scipy"), after=("records", "records with retrieval"),
 )  # fmt: skip
 
