@@ -22,7 +22,10 @@ _RANGE = re.compile(r"(\d+)(?:\s*[-–—‐‑]\s*(\d+))?")
 _WIDEST = 20
 """Passages that a range may name: [1-3] is one, [100-900] is an interval of something else."""
 # `args[1]` is an element, "supported[1]" is a citation: the words that programs call their lists.
-_LISTS = frozenset("arg args argv arr array buf dict elem idx kwargs list lst params ptr str tmp tuple vec xs ys".split())
+_LISTS = frozenset([
+    "arg", "args", "argv", "arr", "array", "buf", "dict", "elem", "idx", "kwargs", "list", "lst", "params", "ptr",
+    "str", "tmp", "tuple", "vec", "xs", "ys",
+])  # fmt: skip
 _WORD_BEFORE = re.compile(r"[\w.$\])]*[^\W\d]$|[\w.]*_\w*$|\w\([^()\s]*\)$")
 
 
@@ -38,9 +41,9 @@ class _Mark:
 def parse_citations(answer: str) -> tuple[int, ...]:
     """The passage numbers that an answer cites, each once, in order.
 
-    Read are `[2]`, `[1][3]`, `[1, 3]`, `[1 and 3]`, `[1-3]`, `[Source 2]`, `[^2]` and `【2】`; not `(2)`, an element of a
-    list (`list[0]`, `args[1]`), a link, a name (`[RFC 2119]`) or a year. Numbers are not checked against the passages:
-    one that does not exist is a wrong citation, not none.
+    Read are `[2]`, `[1][3]`, `[1, 3]`, `[1 and 3]`, `[1-3]`, `[Source 2]`, `[^2]` and `【2】`; not `(2)`, an element
+    of a list (`list[0]`, `args[1]`), a link, a name (`[RFC 2119]`) or a year. Numbers are not checked against the
+    passages: one that does not exist is a wrong citation, not none.
     """
     return tuple(dict.fromkeys(number for mark in _marks(answer) for number in mark.numbers))
 
@@ -104,9 +107,11 @@ def _is_element(answer: str, found: re.Match[str]) -> bool:
     name, after = word[0], answer[found.end() : found.end() + 2]
     in_code = line.count("`") % 2 == 1
     looks_like_code = (
-        (len(name) == 1 and name.islower()) or "_" in name or "." in name or name.endswith(")") or name.casefold() in _LISTS
+        (len(name) == 1 and name.islower())
+        or any(sign in name for sign in "_.)")
+        or name.casefold() in _LISTS
         or re.search(r"[a-z][A-Z]", name) is not None
-    )  # fmt: skip
+    )
     is_used = re.match(r"\.\w|\(|\s?[=+*/]", after) is not None
     return in_code or looks_like_code or is_used
 

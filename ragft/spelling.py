@@ -22,18 +22,29 @@ _PREFIXED = [*_LARGE.values(), "l", "b", "bit", "byte", "hz", "cal", "n", "ω", 
 UNITS = frozenset(
     [
         *(prefix + unit for prefix, unit in product((*"yzafpnuμmcdhkgt", "da", "mega"), _PREFIXED)),
-        *"m g s l w v j bit byte hz cal ω ohm mol bps bq sv pa wh".split(),
+        *[
+            "m", "g", "s", "l", "w", "v", "j", "bit", "byte", "hz", "cal", "ω", "ohm", "mol", "bps", "bq", "sv",
+            "pa", "wh",
+        ],
         *(f"{prefix}i{unit}" for prefix, unit in product("kmgtp", ("b", "bit", "byte"))),
-        *"min mins h hr hrs sec secs day days wk yr yrs ft in inch lb lbs oz mi yd mph kmh px pt em rem rpm db bar".split(),
-        *"psi fps ppm ppb ha acre usd eur gbp ev year years month months week weeks hour hours minute minutes".split(),
-        *"second seconds million billion bn thousand".split(),
+        *[
+            "min", "mins", "h", "hr", "hrs", "sec", "secs", "day", "days", "wk", "yr", "yrs", "ft", "in",
+            "inch", "lb", "lbs", "oz", "mi", "yd", "mph", "kmh", "px", "pt", "em", "rem", "rpm", "db", "bar",
+        ],
+        *[
+            "psi", "fps", "ppm", "ppb", "ha", "acre", "usd", "eur", "gbp", "ev", "year", "years", "month",
+            "months", "week", "weeks", "hour", "hours", "minute", "minutes",
+        ],
+        *["second", "seconds", "million", "billion", "bn", "thousand"],
     ]
 )  # fmt: skip
 """Units that may be written right behind a number, in lower case; what is none belongs to it: "4b3", "3rd", "5x"."""
 
 DATE_IN_DIGITS = regex.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}")
 
-_DASHES = str.maketrans({"‐": "-", "‑": "-", "‒": "-", "−": "-", "⁄": "/", "∕": "/", "’": "'", "‘": "'", "٫": ".", "٬": ","})
+_DASHES = str.maketrans(
+    {"‐": "-", "‑": "-", "‒": "-", "−": "-", "⁄": "/", "∕": "/", "’": "'", "‘": "'", "٫": ".", "٬": ","}
+)
 _TAGS = regex.compile(r"</?(?:b|i|em|strong|code|br|p|u|s|span|mark|small|big|div|li|ul|ol|td|tr)\b[^<>]*>", regex.I)
 _RAISED_TAG = regex.compile(r"<sup>\s*(-?\d+)\s*</sup>", regex.I)
 _RAISED = regex.compile(r"[⁰¹²³⁴-⁹⁺⁻]+")
@@ -41,6 +52,11 @@ _LOWERED = regex.compile(r"(?<=\d)[₀-₉]+")
 _GROUPED = regex.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:[\u00a0\u2009\u202f]\d{3})+)(?!\d)")
 _POWER = regex.compile(r"(?<=\d)\s?\*\*\s?(?=-?\d)(?!\d+\*\*)")
 _SPACED_DASH = regex.compile(r"(?<=\s)[–—]+(?=\s)")
+_CURRENCY = regex.compile(r"(?<![\p{L}\d])([$£¥€])(-?[\d.,]*\d)")
+_GROUPS = regex.compile(r"-?[1-9]\d{0,2}(?:[,'_]\d{3})+(?![\d,])|-?[1-9]\d?(?:,\d\d)+,\d{3}(?!\d)")
+_POINTED_GROUPS = regex.compile(r"-?[1-9]\d{0,2}(?:\.\d{3})+,\d")
+_DECIMAL_COMMA = regex.compile(r"-?\d+,\d+(?![\d,])")
+_GROUP_MARKS, _DATE_MARKS = regex.compile(r"[,'_]"), regex.compile(r"[-/.]")
 _EURO = regex.compile(r"€|\beuros?\b", regex.I)
 
 
@@ -63,8 +79,8 @@ def plain_characters(text: str) -> str:
     # Bold is not a power: only digits on both sides of two stars, and no second pair, make one.
     text = _POWER.sub("^", text).replace("**", " ").replace("`", " ").replace("~~", " ")
     text = _SPACED_DASH.sub(" ", text.translate(_DASHES)).replace("–", "-").replace("—", "-")
-    text = regex.sub(r"(?<![\p{L}\d])([$£¥€])(-?[\d.,]*\d)", r"\2 \1", text)
-    return _EURO.sub(" eur ", text)
+    text = _CURRENCY.sub(r"\2 \1", text)
+    return str(_EURO.sub(" eur ", text))
 
 
 def _raised(found: regex.Match[str]) -> str:
@@ -84,11 +100,13 @@ def number_of(token: str) -> str:
     """A number in its one spelling; a token that can be read in two ways stays as it is written."""
     if token.lstrip("-").startswith("."):
         return token.replace(".", "0.", 1)
-    if regex.match(r"-?[1-9]\d{0,2}(?:[,'_]\d{3})+(?![\d,])|-?[1-9]\d?(?:,\d\d)+,\d{3}(?!\d)", token):
-        return regex.sub(r"[,'_]", "", token)
-    if regex.match(r"-?[1-9]\d{0,2}(?:\.\d{3})+,\d", token):
+    if token.isalnum():
+        return token
+    if _GROUPS.match(token):
+        return str(_GROUP_MARKS.sub("", token))
+    if _POINTED_GROUPS.match(token):
         return token.replace(".", "").replace(",", ".")
-    return token.replace(",", ".") if regex.match(r"-?\d+,\d+(?![\d,])", token) else token
+    return token.replace(",", ".") if _DECIMAL_COMMA.match(token) else token
 
 
 def month_of(word: str) -> int | None:
@@ -98,7 +116,7 @@ def month_of(word: str) -> int | None:
 
 def date_of_digits(text: str) -> str | None:
     """The ISO date that digits say; None where there is none, or day and month may be the other way round."""
-    parts = regex.split(r"[-/.]", text)
+    parts = _DATE_MARKS.split(text)
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
         return None
     numbers = [int(part) for part in parts]

@@ -1,8 +1,8 @@
 """Text as comparable tokens, aware of dates, numbers, units, signs and operators.
 
 SQuAD's normalisation (Rajpurkar et al., 2016) ignores case, punctuation and articles. So does this one, but keeps what
-changes the meaning: SQuAD turns "2026-04-30" into "20260430", ".5" into "5", "O-" into "O" and "x != 5" into "x 5". What
-can be read in two ways is left as it is written: "04/05/2026" is no date here, and "1.000" is not a thousand.
+changes the meaning: SQuAD turns "2026-04-30" into "20260430", ".5" into "5", "O-" into "O" and "x != 5" into "x 5".
+What can be read in two ways is left as it is written: "04/05/2026" is no date here, and "1.000" is not a thousand.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ TOKENS_VERSION = 2
 """Increased whenever two texts may compare otherwise."""
 
 # What follows the letter A, never the article: "A is right", "A or B", "A to Z".
-_AFTER_A_LETTER = frozenset(
-    "is was are were be and or to in of on at for from with without because but not has had by as than vs does can will"
-    " if then".split()
-)
+_AFTER_A_LETTER = frozenset([
+    "is", "was", "are", "were", "be", "and", "or", "to", "in", "of", "on", "at", "for", "from", "with", "without",
+    "because", "but", "not", "has", "had", "by", "as", "than", "vs", "does", "can", "will", "if", "then",
+])  # fmt: skip
 _WORD = r"[\p{L}\p{M}\p{N}_]"
 _TOKEN = regex.compile(
     rf"""
@@ -35,7 +35,7 @@ _TOKEN = regex.compile(
         | v?\d+[\p{{L}}\p{{M}}\d_]*                                         # 4 in 4.2.1, 2026 in 2026-04-30, v4, 3rd
           (?:[.:/-](?:\d+[\p{{L}}\p{{M}}\d_]*|(?:x|rc\d*|alpha\d*|beta\d*|dev\d*|post\d*)\b))*
       )(?:\^-?\d+)?(?:\+(?!{_WORD}|[+.]\d))?                                # 10^2, and 17+ for 17 or later
-    | (?:(?<!{_WORD})!(?=\p{{L}}))?{_WORD}+(?:'{_WORD}+)*(?:\^-?\d+)?                                    # words, max_tokens, m^2
+    | (?:(?<!{_WORD})!(?=\p{{L}}))?{_WORD}+(?:'{_WORD}+)*(?:\^-?\d+)?              # words, max_tokens, m^2
       (?: \+{{1,2}}(?!{_WORD}|\+) | \#(?!{_WORD}) | (?<=(?<!{_WORD}|[-.'])[a-z]{{1,2}}\d?)-(?!{_WORD}|-))?  # c++ c# o-
     | <= | >= | != | == | => | -> | && | \|\| | (?<=\s)-(?=\s)
     | [%$£¥°‰] | [\p{{Sm}}--[|]] | [*/@^]
@@ -50,6 +50,8 @@ _EMPHASIS = regex.compile(rf"(?<!\S|[(\[])\*+(?=\S)|(?<=\S)\*+(?!\S|{_WORD})|(?<
 _NOT = (("can't", "cannot"), ("won't", "will not"), ("n't", " not"), ("percent", "%"), ("per cent", "%"))
 _DOTTED_CLOCK = regex.compile(r"(?<=\d)\s?([ap])\.\s?m\b\.?")
 _CLOCK = regex.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.0+)?)?")
+_HALF_DAY = regex.compile(r"(0?[1-9]|1[0-2])(?::([0-5]\d))?")
+_DAY, _YEAR = regex.compile(r"(\d{1,2})(?:st|nd|rd|th)?"), regex.compile(r"[12]\d{3}")
 _DATE_AND_TIME = regex.compile(r"(?<=\d{4}-\d\d-\d\d)t(?=\d\d:\d\d)|(?<=\d\d:\d\d(?::\d\d(?:\.\d+)?)?)z\b")
 _STUCK_UNIT = regex.compile(r"(-?\d+(?:\.\d+)?)([^\W\d_]+)")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -90,7 +92,7 @@ def _plain(text: str) -> str:
     for written, meant in _NOT:
         plain = plain.replace(written, meant)
     plain = _EMPHASIS.sub(" ", _QUOTE_MARK.sub(" ", _LIST_MARK.sub(" ", plain)))
-    return _DATE_AND_TIME.sub(" ", _DOTTED_CLOCK.sub(r" \1m ", plain))
+    return str(_DATE_AND_TIME.sub(" ", _DOTTED_CLOCK.sub(r" \1m ", plain)))
 
 
 def _canonical(token: str) -> list[str]:
@@ -120,20 +122,20 @@ def _clock(hour: int, minute: str, second: str | None) -> str:
 def _with_operands(found: Sequence[str]) -> list[str]:
     """Without the signs that join nothing: a stroke at the end, a star that marks a footnote."""
     kept: list[str] = []
-    for at, token in enumerate(found):
+    for at, word in enumerate(found):
         following = found[at + 1] if at + 1 < len(found) else ""
         joins = bool(kept) and _is_operand(kept[-1]) and _is_operand(following)
-        if token in _OPERANDS_BOTH_SIDES and not joins:
+        if word in _OPERANDS_BOTH_SIDES and not joins:
             continue
         # A dash with spaces around it is a minus between numbers and letters, and punctuation between words.
-        if token == "-" and not (_may_be_reckoned_with(kept[-1]) and _may_be_reckoned_with(following)):
+        if word == "-" and not (_may_be_reckoned_with(kept[-1]) and _may_be_reckoned_with(following)):
             continue
-        if token in ("~", "^") and not _is_operand(following):
+        if word in ("~", "^") and not _is_operand(following):
             continue
         # At the start of a line it quotes what follows, except before a number.
-        if token == ">" and not kept and not following[:1].isdigit():
+        if word == ">" and not kept and not following[:1].isdigit():
             continue
-        kept.append(token)
+        kept.append(word)
     return kept
 
 
@@ -157,33 +159,33 @@ def _with_dates(found: Sequence[str]) -> list[str]:
             kept.append(date)
             at += width
             continue
-        token = found[at]
+        word = found[at]
         following = found[at + 1] if at + 1 < len(found) else ""
-        if following in ("am", "pm") and (hour := regex.fullmatch(r"(0?[1-9]|1[0-2])(?::([0-5]\d))?", token)):
+        if following in ("am", "pm") and (hour := _HALF_DAY.fullmatch(word)):
             kept.append(_clock(int(hour[1]) % 12 + 12 * (following == "pm"), hour[2] or "00", None))
             at += 2
             continue
-        if kept and token[:1].isdigit() and DATE_IN_DIGITS.fullmatch(token) and kept[-1] in _WEEKDAYS:
-            date = date_of_digits(token)
-            if date == token and _WEEKDAYS[date_of(date).weekday()] == kept[-1]:
+        if kept and word[:1].isdigit() and DATE_IN_DIGITS.fullmatch(word) and kept[-1] in _WEEKDAYS:
+            day = date_of_digits(word)
+            if day == word and _WEEKDAYS[date_of(day).weekday()] == kept[-1]:
                 kept.pop()
         # Midnight is how a program writes a date.
-        if not (token == "00:00" and kept and date_of_digits(kept[-1]) == kept[-1]):
-            kept.append(token)
+        if not (word == "00:00" and kept and date_of_digits(kept[-1]) == kept[-1]):
+            kept.append(word)
         at += 1
     return kept
 
 
 def _written_date(found: Sequence[str], at: int) -> tuple[str, int] | None:
     """The date whose words begin at a place, and how many they are: day month year, month day year, year month day."""
-    words = [word for word in found[at : at + 5] if word not in ("of", "the")][:3]
-    if len(words) < 3 or found[at] in ("of", "the"):
+    places = [place for place in range(at, min(at + 5, len(found))) if found[place] != "of"][:3]
+    if len(places) < 3 or places[0] != at:
         return None
-    width = next(width for width in (3, 4, 5) if len([w for w in found[at : at + width] if w not in ("of", "the")]) == 3)
+    words, width = [found[place] for place in places], places[-1] + 1 - at
     for day, month, year in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
-        number = regex.fullmatch(r"(\d{1,2})(?:st|nd|rd|th)?", words[day])
+        number = _DAY.fullmatch(words[day])
         which = month_of(words[month])
-        if number and which and regex.fullmatch(r"[12]\d{3}", words[year]):
+        if number and which and _YEAR.fullmatch(words[year]):
             date = date_of_digits(f"{words[year]}-{which:02d}-{int(number[1]):02d}")
             return (date, width) if date else None
     return None

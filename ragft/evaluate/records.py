@@ -53,8 +53,8 @@ class Record:
         passages: best first, as numbered in the prompt; empty without retrieval.
         passages_dropped: number of the last passages found that are not in the prompt, which would have been too long.
         citations: passage numbers (from 1) that the answer cites, as `parse_citations` reads them.
-        retrieval_ms: milliseconds that the search cost: each question's share of one search for all of them, which is no
-            time that anybody waits; None without retrieval.
+        retrieval_ms: milliseconds that the search cost: each question's share of one search for all of them, which is
+            no time that anybody waits; None without retrieval.
         ttft_ms: milliseconds until the first token, beside the questions that are answered at the same time; None where
             the engine does not stream.
         total_ms: milliseconds until the complete answer, likewise.

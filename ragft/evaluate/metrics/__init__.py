@@ -1,8 +1,8 @@
 """Metrics: small registered functions of a question, a record and the rules.
 
 To add one, decorate a function with `@metric` in the module of its axis; scoring, statistics and report pick it up. The
-report lists the metrics of an axis in the order in which they are registered. One with `default=False` is computed where
-`evaluate.metrics` names it.
+report lists the metrics of an axis in the order in which they are registered. One with `default=False` is computed
+where `evaluate.metrics` names it.
 """
 
 from ragft.evaluate.metrics.base import METRICS, OPTIONAL, Metric, Rules, Score, metric, tried

@@ -151,7 +151,9 @@ def is_cut_off(record: Record) -> bool:
     return record.finish_reason == "length"
 
 
-def tried(name: str, answer: str, *golds: str, question: str = "?", rules: Rules | None = None, **given: Any) -> float | None:
+def tried(
+    name: str, answer: str, *golds: str, question: str = "?", rules: Rules | None = None, **given: Any
+) -> float | None:
     """What a metric makes of one answer, without any file: to try it out, and for the examples of this package.
 
     Args:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import NOT_APPLICABLE, Rules, Score, answerable, is_cut_off, metric
-from ragft.evaluate.metrics.refusals import refusal_of
 from ragft.evaluate.metrics.reading import read
+from ragft.evaluate.metrics.refusals import refusal_of
 from ragft.evaluate.records import Record
 from ragft.tokens import tokens
 

@@ -13,8 +13,8 @@ from ragft.citations import parse_citations, without_citations
 from ragft.data.answers import HELD, text_of
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import NOT_APPLICABLE, Rules, Score, is_cut_off, metric
-from ragft.evaluate.metrics.refusals import outcome_of
 from ragft.evaluate.metrics.reading import plain, read
+from ragft.evaluate.metrics.refusals import outcome_of
 from ragft.evaluate.records import PassageRef, Record
 from ragft.tokens import contains_tokens, tokens
 

@@ -9,8 +9,8 @@ from typing import Literal
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, Score, answerable, is_cut_off, metric, unanswerable
 from ragft.evaluate.metrics.lenient import is_asserted
-from ragft.evaluate.metrics.refusals import outcome_of, refusal_of
 from ragft.evaluate.metrics.reading import equals_any, read, tokens_of_golds, value_of
+from ragft.evaluate.metrics.refusals import outcome_of
 from ragft.evaluate.records import Record
 from ragft.tokens import tokens
 
@@ -177,9 +177,7 @@ def harmonic(common: int, said: Sequence[str], gold: Sequence[str]) -> float:
     return 2 * common / (len(said) + len(gold)) if common else 0.0
 
 
-def _said_and_golds(
-    question: Question, record: Record, rules: Rules
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _said_and_golds(question: Question, record: Record, rules: Rules) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The tokens of the value, and of the right answers; a value that is one of them counts as written like it."""
     value = value_of(record.answer, rules, cut_off=is_cut_off(record))
     golds = tokens_of_golds(question)

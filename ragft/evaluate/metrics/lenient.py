@@ -11,16 +11,21 @@ from ragft.evaluate.metrics.base import Rules
 from ragft.evaluate.metrics.reading import plain
 from ragft.tokens import places_of, tokens
 
-_DENIALS = frozenset("not never neither nor without except excluding unlike cannot instead".split())
-# Between a denial and what it denies; another word, such as a verb, has the denial for itself ("not supported since X").
-_LITTLE_WORDS = frozenset(
-    "a is was be are it that in on at of for by to as exactly equal version release value answer number date year"
-    " until before after really actually just simply definitely".split()
-)
+_DENIALS = frozenset([
+    "not", "never", "neither", "nor", "without", "except", "excluding", "unlike", "cannot", "instead",
+])  # fmt: skip
+# Between a denial and what it denies; a verb has the denial for itself ("not supported since X").
+_LITTLE_WORDS = frozenset([
+    "a", "is", "was", "be", "are", "it", "that", "in", "on", "at", "of", "for", "by", "to", "as", "exactly",
+    "equal", "version", "release", "value", "answer", "number", "date", "year", "until", "before", "after",
+    "really", "actually", "just", "simply", "definitely",
+])  # fmt: skip
 _WRONG = (("wrong",), ("incorrect",), ("false",), ("not", "right"), ("not", "correct"), ("not", "answer"))
-_COPULAS = frozenset("is was would be are seems".split())
+_COPULAS = frozenset(["is", "was", "would", "be", "are", "seems"])
 _OR = frozenset({"or", "/", "versus", "vs"})
-_FROM_THERE_ON = frozenset("later newer above higher more older earlier below lower less after before".split())
+_FROM_THERE_ON = frozenset([
+    "later", "newer", "above", "higher", "more", "older", "earlier", "below", "lower", "less", "after", "before",
+])  # fmt: skip
 _ECHO = 4
 """Tokens in a row that are in the question, too: so many are copied from it."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, Score, answerable, is_cut_off, metric
@@ -100,12 +101,10 @@ def meteor_of(said: Sequence[str], gold: Sequence[str]) -> float:
         return 0.0
     aligned.reverse()
     matches = len(aligned)
-    chunks = 1 + sum(
-        after != (before[0] + 1, before[1] + 1) for before, after in zip(aligned, aligned[1:], strict=False)
-    )
+    chunks = 1 + sum(after != (before[0] + 1, before[1] + 1) for before, after in pairwise(aligned))
     precision, recall = matches / len(said), matches / len(gold)
     mean = precision * recall / (_ALPHA * precision + (1 - _ALPHA) * recall)
-    return (1 - _GAMMA * (chunks / matches) ** _PENALTY) * mean
+    return float((1 - _GAMMA * (chunks / matches) ** _PENALTY) * mean)
 
 
 def _grams(items: str | tuple[str, ...], order: int) -> Counter[str | tuple[str, ...]]:

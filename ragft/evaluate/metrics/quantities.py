@@ -9,8 +9,8 @@ import regex
 
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import NOT_APPLICABLE, Rules, Score, answerable, is_cut_off, metric
-from ragft.evaluate.metrics.refusals import outcome_of
 from ragft.evaluate.metrics.reading import value_of
+from ragft.evaluate.metrics.refusals import outcome_of
 from ragft.evaluate.records import Record
 from ragft.tokens import tokens
 
@@ -69,7 +69,11 @@ def quantities_in(text: str) -> list[Quantity]:
         power = _POWER.fullmatch(token)
         if power is None and not _NUMBER.fullmatch(token):
             continue
-        number = Fraction(power[1]) ** int(power[2]) if power and Fraction(power[1]) else Fraction(power[1] if power else token)
+        number = (
+            Fraction(power[1]) ** int(power[2])
+            if power and Fraction(power[1])
+            else Fraction(power[1] if power else token)
+        )
         following = said[at + 1 : at + 3]
         if following and following[0] in _SCALES:
             number *= 10 ** _SCALES[following[0]]

@@ -16,7 +16,9 @@ from ragft.tokens import tokens
 _FENCE = regex.compile(r"(?m)^\s*(?:```|~~~)[\w-]*[ \t]*$\n?")
 _TAGS = regex.compile(r"</?(?:b|i|em|strong|code|p|u|span|mark)\b[^<>]*>|<br\s*/?>", regex.I)
 # Indentation, a dash or number of a list, a quotation, the signs of a heading.
-_LINE_START = regex.compile(r"(?m)^[ \t]*(?:>[ \t]*)*(?:[-*+•][ \t]+(?=\S)|\d+[.)][ \t]+(?=\p{L}|[*_`])|\#{1,6}[ \t]+)?")
+_LINE_START = regex.compile(
+    r"(?m)^[ \t]*(?:>[ \t]*)*(?:[-*+•][ \t]+(?=\S)|\d+[.)][ \t]+(?=\p{L}|[*_`])|\#{1,6}[ \t]+)?"
+)
 _BOLD = regex.compile(r"\*\*|(?<!\S)\*(?=\S)|(?<=\S)\*(?=\s|[.,:;!?]|$)|`")
 _DATE = regex.compile(r"\d{4}-\d\d-\d\d")
 _TIME = regex.compile(r"\d\d:\d\d(?::\d\d(?:\.\d+)?)?|at|utc|gmt|[+-]")

@@ -7,6 +7,7 @@ so that it is neither a refusal nor an answer.
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import regex
@@ -32,25 +33,27 @@ _TOLD = (
     r"(?:mentioned|specified|stated|provided|given|available|found|known|disclosed|listed|indicated|included|covered|"
     r"described)"
 )
+_KNOW = r"(?:know|answer|find|tell|determine|locate|confirm|identify|say)"
+_THINGS = r"(?:information|mention|answer|data|details?|record|indication|evidence)"
 WORDINGS = (
-    r"\b(?:i|we) (?:really |just |honestly )?(?:do not|cannot|could not) (?:\w+ly )?(?:know|answer|find|tell|determine|"
-    r"locate|confirm|identify|say)\b",
-    r"\b(?:i am|we are|i was|we were) (?:not able|unable) to\b",
-    r"\b(?:i|we) (?:do not|did not) (?:have|see|find) (?:\w+ ){0,3}(?:information|data|answer|details?|access|knowledge|mention)\b",
+    rf"\b(?:i|we) (?:\w+ly |just )?(?:do not|cannot|could not) (?:\w+ly )?{_KNOW}\b",
+    r"\b(?:i|we) (?:am|are|was|were) (?:not able|unable) to\b",
+    rf"\b(?:i|we) (?:do not|did not) (?:have|see|find) (?:\w+ ){{0,3}}(?:{_THINGS}|access|knowledge)\b",
     r"\b(?:i am|we are) not (?:sure|certain|aware)\b",
-    r"\b(?:i|we) have no (?:idea|information|data|answer|record|knowledge)\b",
+    rf"\b(?:i|we) have no (?:idea|knowledge|{_THINGS})\b",
     r"\b(?:nobody|no one) knows\b",
-    rf"\b{_NOUNS}\b[^.!?\n]*\b(?:do|does|did)(?: not| n't) (?:\w+ly )?{_TELLS}\b",
-    rf"\b{_NOUNS}\b[^.!?\n]*\b(?:contains?|provides?|gives?|has|have|hold|holds|makes?) no (?:\w+ )?(?:information|mention|answer|data|details?)\b",
+    rf"\b{_NOUNS}\b[^.!?\n]*\b(?:do|does|did) not (?:\w+ly )?{_TELLS}\b",
+    rf"\b{_NOUNS}\b[^.!?\n]*\b(?:contains?|provides?|gives?|has|have|holds?|makes?) no (?:\w+ )?{_THINGS}\b",
     rf"\bnone of the (?:\w+ )?{_NOUNS}\b",
-    r"\b(?:there is|there are|i see|i find|i found) no (?:\w+ ){0,2}(?:information|mention|answer|data|details?|record|indication|evidence)\b",
-    r"^no (?:\w+ ){0,2}(?:information|answer|data|details?|mention)\b",
-    rf"\b(?:is|are|was|were) not (?:\w+ly )?{_TOLD} (?:in|by|on|within) (?:the|these|those|any|your|my|our) (?:\w+ )?{_NOUNS}",
+    rf"\b(?:there is|there are|i see|i find|i found) no (?:\w+ ){{0,2}}{_THINGS}\b",
+    rf"^no (?:\w+ ){{0,2}}{_THINGS}\b",
+    rf"\b(?:is|are|was|were) not (?:\w+ly )?{_TOLD} (?:in|by|on|within) (?:the|these|any|my|our) (?:\w+ )?{_NOUNS}",
     rf"^not (?:\w+ly )?{_TOLD} (?:in|by|on|within) ",
-    rf"\b(?:information|answer|details?|it|this|that) (?:is|was|are) (?:not {_TOLD}|unknown|unavailable)\b",
+    rf"\b(?:information|answer|details?) (?:is|was|are) (?:not {_TOLD}|unknown|unavailable)\b",
+    rf"\b(?:it|this|that) (?:is|was) (?:not (?:\w+ly )?{_TOLD}|unknown)(?:$| in| by| here| anywhere)",
     r"\bcannot be (?:determined|answered|found|inferred|known|said|established)\b",
     r"\b(?:insufficient|not enough) (?:information|context|data|details?)\b",
-    rf"^(?:answer\s*:?\s*)?(?:the answer is )?(?:unknown|not known|n/?a|no answer|unanswerable|not {_TOLD}|no idea)$",
+    rf"^(?:the answer is )?(?:unknown|not known|n/?a|no answer|unanswerable|not {_TOLD}|no idea)$",
 )
 """Regular expressions of refusals in English, over one clause in lower case without contractions."""
 
@@ -69,6 +72,7 @@ _SHORT = 4
 """Words of a sentence that is a guess without figures, such as "Paris." """
 
 
+@functools.lru_cache(maxsize=4096)  # most metrics ask
 def refusal_of(answer: str, rules: Rules, *, asked: str = "", cut_off: bool = False) -> Refusal | None:
     """How an answer refuses; None where it does not.
 

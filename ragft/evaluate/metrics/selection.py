@@ -31,7 +31,9 @@ def selected(names: Sequence[str], file: Path | None = None) -> Iterator[None]:
                 METRICS[name] = OPTIONAL[name]
             elif name not in METRICS:
                 known = ", ".join(sorted(OPTIONAL))
-                raise UsageError(f"evaluate.metrics: there is no metric {name!r}; beside the usual ones there are {known}.")
+                raise UsageError(
+                    f"evaluate.metrics: there is no metric {name!r}; beside the usual ones there are {known}."
+                )
         yield
     finally:
         for table, before in ((METRICS, usual), (OPTIONAL, optional)):

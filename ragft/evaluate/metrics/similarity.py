@@ -1,6 +1,6 @@
 """Similarity of meaning, by the encoder of the index: for answers in whole sentences, where no words need agree.
 
-An encoder hardly tells "4.1" from "4.2", or a statement from its denial, so that this is no measure of facts in figures.
+An encoder hardly tells "4.1" from "4.2", or a statement from its denial, so that this measures no facts in figures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ def _encode_all(records: Sequence[tuple[Question, Record]], rules: Rules) -> Non
     """Encodes the answers and gold answers of all records at once."""
     _VECTORS.clear()
     texts = {
-        text for question, record in records if question.answerable for text in (_said(record, rules), *question.answers)
+        text
+        for question, record in records
+        if question.answerable
+        for text in (_said(record, rules), *question.answers)
     }
     _encode(sorted(texts), rules)
 

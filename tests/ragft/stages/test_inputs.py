@@ -44,6 +44,15 @@ NOT_SHOWN = {
 }
 
 
+OWN_METRIC = """
+from ragft.evaluate.metrics import Score, metric
+
+@metric("{name}", axis="form")
+def own(question, record, rules):
+    return Score(1.0)
+"""
+
+
 class ChatWords(WordTokenizer):
     """A tokenizer with a chat template."""
 
@@ -86,6 +95,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / f"{name}general.jsonl", [{"instruction": f"Say {n}{name}", "output": f"{n}"} for n in range(8)])
         write(folder / f"{name}golden.jsonl", [{"question": "Fact 1?", "sources": ["page-1.md"]}])
         (folder / f"{name}keys").write_text("")
+        (folder / f"{name}metrics.py").write_text(OWN_METRIC.format(name="own" if name else "other"))
     return folder
 
 
@@ -110,6 +120,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "validation": folder / "validation.jsonl",
             "mix": {"general": folder / "general.jsonl", "general_share": 0.1},
         },
+        "evaluate": {"metrics_file": folder / "metrics.py"},
         "serve": {"keys": folder / "keys"},
     }
 
@@ -124,6 +135,8 @@ OTHER_VALUES: dict[str, Any] = {
     "answer.format": ".*",
     "answer.value": "(.*)",
     "answer.refusal": "No.",
+    "answer.refusals": ["Not here."],
+    "answer.choices": ["yes", "no"],
     "index.documents.include": ["page-*.md"],
     "index.documents.exclude": ["long.txt"],
     "index.documents.fields.text": "body",
@@ -141,6 +154,7 @@ OTHER_VALUES: dict[str, Any] = {
     "index.search.filter": {"year": {"exists": False}},
     "evaluate.setups": ["hybrid"],
     "evaluate.labels": ["staff"],
+    "evaluate.metrics": ["chrf"],
     "evaluate.limit": 2,
     "engine.backend": "vllm",
     "finetune.method": "lora",
