@@ -15,9 +15,6 @@ import regex
 
 from ragft.spelling import DATE_IN_DIGITS, UNITS, date_of, date_of_digits, month_of, number_of, plain_characters
 
-TOKENS_VERSION = 2
-"""Increased whenever two texts may compare otherwise."""
-
 # What follows the letter A, never the article: "A is right", "A or B", "A to Z".
 _AFTER_A_LETTER = frozenset([
     "is", "was", "are", "were", "be", "and", "or", "to", "in", "of", "on", "at", "for", "from", "with", "without",

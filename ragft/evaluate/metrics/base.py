@@ -117,18 +117,23 @@ OPTIONAL: dict[str, Metric] = {}
 """Those that are computed where `evaluate.metrics` names them."""
 
 
+def everywhere(question: Question, record: Record) -> bool:
+    """Applies to every answer."""
+    return True
+
+
 def answerable(question: Question, record: Record) -> bool:
-    """Applies where the documents hold the answer."""
+    """Applies to answerable questions."""
     return question.answerable
 
 
 def unanswerable(question: Question, record: Record) -> bool:
-    """Applies where the right answer is the refusal."""
+    """Applies to questions that the documents do not answer."""
     return not question.answerable
 
 
 def metric(
-    name: str, *, axis: Axis, title: str = "", applies: Condition = lambda question, record: True,
+    name: str, *, axis: Axis, title: str = "", applies: Condition = everywhere,
     better: Better | None = "higher", unit: Unit = "share", version: int = 1, default: bool = True,
     prepare: Prepare | None = None,
 ) -> Callable[[Scorer], Scorer]:  # fmt: skip

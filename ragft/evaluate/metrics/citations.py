@@ -38,7 +38,7 @@ def sources_among(question: Question, passages: Sequence[PassageRef]) -> set[str
 
 
 def can_cite(question: Question, record: Record) -> bool:
-    """Applies to an answerable question with sources and passages that could be cited."""
+    """Applies to answerable questions with sources, where there are passages to cite."""
     return question.answerable and bool(record.passages) and bool(question.sources)
 
 

@@ -131,6 +131,7 @@ def freshness(question: Question, record: Record, rules: Rules) -> Freshness | N
 
 
 def _has_changed(question: Question, record: Record) -> bool:
+    """Applies to questions with `stale_answers`."""
     return bool(question.stale_answers)
 
 

@@ -16,7 +16,12 @@ def format_valid(answer: str, rules: Rules) -> bool | None:
     return bool(rules.format.fullmatch(answer)) or answer == rules.refusal.strip()
 
 
-@metric("format_validity", axis="form", applies=lambda question, record: question.format != "free", version=2)
+def _has_house_format(question: Question, record: Record) -> bool:
+    """Applies to questions whose `format` is not `free`."""
+    return question.format != "free"
+
+
+@metric("format_validity", axis="form", applies=_has_house_format, version=2)
 def format_validity(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the whole answer matches the house format or is the exact refusal, and was not cut off.
 

@@ -11,7 +11,7 @@ from ragft.setups import SETUPS
 
 
 def searched(question: Question, record: Record) -> bool:
-    """Applies where a setup with retrieval answered a question with known sources, even if it found no passage."""
+    """Applies to answerable questions with sources in setups with retrieval, even where no passage was found."""
     setup = SETUPS.get(record.setup)
     retrieves = setup.retrieval if setup else bool(record.passages)
     return retrieves and question.answerable and bool(question.sources)
