@@ -130,11 +130,6 @@ def date_of_digits(text: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def date_of(iso: str) -> date:
-    """The day that an ISO date names."""
-    return date.fromisoformat(iso)
-
-
 def _iso(year: int, month: int, day: int) -> str | None:
     try:
         return date(year, month, day).isoformat()

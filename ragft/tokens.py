@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 import regex
 
-from ragft.spelling import DATE_IN_DIGITS, UNITS, date_of, date_of_digits, month_of, number_of, plain_characters
+from ragft.spelling import DATE_IN_DIGITS, UNITS, date_of_digits, month_of, number_of, plain_characters
 
 # What follows the letter A, never the article: "A is right", "A or B", "A to Z".
 _AFTER_A_LETTER = frozenset([
@@ -44,12 +45,14 @@ _SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "×": "*", "÷": "/", "≈": "~
 _LIST_MARK = regex.compile(r"(?m)^[ \t]*[-*+•‣▪][ \t]+")
 _QUOTE_MARK = regex.compile(r"(?m)^[ \t]*(?:>[ \t]*)+(?=\p{L})")
 _EMPHASIS = regex.compile(rf"(?<!\S|[(\[])\*+(?=\S)|(?<=\S)\*+(?!\S|{_WORD})|(?<!{_WORD})_+(?=\S)|(?<=\S)_+(?!{_WORD})")
-_NOT = (("can't", "cannot"), ("won't", "will not"), ("n't", " not"), ("percent", "%"), ("per cent", "%"))
+_NOT = (("can't", "cannot"), ("won't", "will not"), ("n't", " not"))
+_PERCENT = regex.compile(r"\bper ?cent\b")
 _DOTTED_CLOCK = regex.compile(r"(?<=\d)\s?([ap])\.\s?m\b\.?")
 _CLOCK = regex.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.0+)?)?")
 _HALF_DAY = regex.compile(r"(0?[1-9]|1[0-2])(?::([0-5]\d))?")
 _DAY, _YEAR = regex.compile(r"(\d{1,2})(?:st|nd|rd|th)?"), regex.compile(r"[12]\d{3}")
 _DATE_AND_TIME = regex.compile(r"(?<=\d{4}-\d\d-\d\d)t(?=\d\d:\d\d)|(?<=\d\d:\d\d(?::\d\d(?:\.\d+)?)?)z\b")
+_NUMBER_BEGINS = regex.compile(r"[-+v]?\.?\d")
 _STUCK_UNIT = regex.compile(r"(-?\d+(?:\.\d+)?)([^\W\d_]+)")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -76,10 +79,17 @@ def contains_tokens(text: Sequence[str], part: Sequence[str]) -> bool:
 
 
 def places_of(text: Sequence[str], part: Sequence[str]) -> Iterator[int]:
-    """The places in `text` where `part` begins as a run of tokens."""
+    """The places in `text` where `part` begins as a run of tokens; a number is not found before its unit of one letter.
+
+    That letter may have been a part of it: "Update 3w" is another one than "Update 3".
+    """
     width, wanted = len(part), tuple(part)
-    if width:
-        yield from (at for at in range(len(text) - width + 1) if tuple(text[at : at + width]) == wanted)
+    ends_in_number = width > 0 and wanted[-1][-1].isdigit()
+    for at in range(len(text) - width + 1 if width else 0):
+        if tuple(text[at : at + width]) == wanted:
+            following = text[at + width] if at + width < len(text) else ""
+            if not (ends_in_number and len(following) == 1 and following in UNITS):
+                yield at
 
 
 def _plain(text: str) -> str:
@@ -88,6 +98,7 @@ def _plain(text: str) -> str:
     plain = unicodedata.normalize("NFKC", plain)
     for written, meant in _NOT:
         plain = plain.replace(written, meant)
+    plain = _PERCENT.sub("%", plain)
     plain = _EMPHASIS.sub(" ", _QUOTE_MARK.sub(" ", _LIST_MARK.sub(" ", plain)))
     return str(_DATE_AND_TIME.sub(" ", _DOTTED_CLOCK.sub(r" \1m ", plain)))
 
@@ -96,7 +107,7 @@ def _canonical(token: str) -> list[str]:
     """A token in its one spelling; several where it holds a number and its unit."""
     if token[0] in _SIGNS:
         return [_SIGNS[token[0]]]
-    if not any(letter.isdigit() for letter in token[:3]):
+    if not _NUMBER_BEGINS.match(token):
         # Underscores around a word are emphasis in Markdown.
         word = token.replace("'", "").strip("_")
         return [word] if word else []
@@ -145,32 +156,31 @@ def _may_be_reckoned_with(token: str) -> bool:
 
 
 def _with_dates(found: Sequence[str]) -> list[str]:
-    """With dates in words, and hours in two halves of a day, in one spelling."""
+    """With dates in words, and hours in two halves of a day, in one spelling; without the weekday that a date has."""
     kept: list[str] = []
     at = 0
     while at < len(found):
-        if written := _written_date(found, at):
-            date, width = written
-            if kept and (weekday := kept[-1]) in _WEEKDAYS and _WEEKDAYS[date_of(date).weekday()] == weekday:
-                kept.pop()
-            kept.append(date)
-            at += width
-            continue
-        word = found[at]
-        following = found[at + 1] if at + 1 < len(found) else ""
-        if following in ("am", "pm") and (hour := _HALF_DAY.fullmatch(word)):
-            kept.append(_clock(int(hour[1]) % 12 + 12 * (following == "pm"), hour[2] or "00", None))
-            at += 2
-            continue
-        if kept and word[:1].isdigit() and DATE_IN_DIGITS.fullmatch(word) and kept[-1] in _WEEKDAYS:
-            day = date_of_digits(word)
-            if day == word and _WEEKDAYS[date_of(day).weekday()] == kept[-1]:
-                kept.pop()
+        word, width = _written_date(found, at) or _written_hour(found, at) or (found[at], 1)
+        at += width
+        before = kept[-1] if kept else ""
         # Midnight is how a program writes a date.
-        if not (word == "00:00" and kept and date_of_digits(kept[-1]) == kept[-1]):
-            kept.append(word)
-        at += 1
+        if word == "00:00" and _is_date(before):
+            continue
+        if before in _WEEKDAYS and _is_date(word) and _WEEKDAYS[date.fromisoformat(word).weekday()] == before:
+            kept.pop()
+        kept.append(word)
     return kept
+
+
+def _is_date(word: str) -> bool:
+    return word[:1].isdigit() and date_of_digits(word) == word
+
+
+def _written_hour(found: Sequence[str], at: int) -> tuple[str, int] | None:
+    """The hour that begins at a place and is told by halves of a day, and its two words."""
+    half = found[at + 1] if at + 1 < len(found) else ""
+    hour = _HALF_DAY.fullmatch(found[at]) if half in ("am", "pm") else None
+    return (_clock(int(hour[1]) % 12 + 12 * (half == "pm"), hour[2] or "00", None), 2) if hour else None
 
 
 def _written_date(found: Sequence[str], at: int) -> tuple[str, int] | None:
@@ -183,8 +193,8 @@ def _written_date(found: Sequence[str], at: int) -> tuple[str, int] | None:
         number = _DAY.fullmatch(words[day])
         which = month_of(words[month])
         if number and which and _YEAR.fullmatch(words[year]):
-            date = date_of_digits(f"{words[year]}-{which:02d}-{int(number[1]):02d}")
-            return (date, width) if date else None
+            iso = date_of_digits(f"{words[year]}-{which:02d}-{int(number[1]):02d}")
+            return (iso, width) if iso else None
     return None
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from ragft.tokens import contains_tokens, tokens
 
 _PIECES = [
-    "a", "the", "an", "30", "april", "2026", "-", "5", "km", ",", ".", "1,000", "pm", "v", "²", "½", "%", "$", "*", "**",
-    "_", "`", "thursday", "may", "of", "T", "00:00", "z", "12:30", ">", "O-", "+", "c++", "#", "1,5", "x", "rc1", "~",
-    "!", "=", "'", "mega", "b", "M", "W", "€", "^", "कि", "ที่",
+    "a", "the", "an", "30", "april", "2026", "-", "5", "km", ",", ".", "1,000", "pm", "v", "²", "½", "%", "$", "*",
+    "**", "_", "`", "thursday", "may", "of", "T", "00:00", "z", "12:30", ">", "O-", "+", "c++", "#", "1,5", "x", "rc1",
+    "~", "!", "=", "'", "mega", "b", "M", "W", "€", "^", "कि", "ที่",
 ]  # fmt: skip
 _LETTERS = st.text(alphabet="ab1.2 -[]/:,+*^<>=!%$'_v\n#–²½theapmT0Z@~|&किО", max_size=14)
 TEXTS = st.one_of(
@@ -104,7 +104,14 @@ def test_texts_that_say_something_else(one: str, other: str) -> None:
 
 
 def test_a_part_of_a_number_is_not_contained_in_it() -> None:
-    for text, part in (("10^2", "10"), ("4.2.1", "4.2"), ("1,000", "1"), ("-5 °C", "5"), ("section 5a", "5")):
+    for text, part in (
+        ("10^2", "10"),
+        ("4.2.1", "4.2"),
+        ("1,000", "1"),
+        ("-5 °C", "5"),
+        ("section 5a", "5"),
+        ("Update 3w", "Update 3"),
+    ):
         assert not contains_tokens(tokens(text), tokens(part))
     assert contains_tokens(tokens("It is 5km away"), tokens("5 km"))
 
