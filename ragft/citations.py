@@ -100,6 +100,8 @@ def _numbers(inside: str) -> tuple[int, ...]:
 
 def _is_element(answer: str, found: re.Match[str]) -> bool:
     """Whether brackets are an index, as in `args[1]`: they follow a name at once, or the element is used at once."""
+    if found[0].startswith("【"):
+        return False
     line = answer[answer.rfind("\n", 0, found.start()) + 1 : found.start()]
     word = _WORD_BEFORE.search(line)
     if word is None:

@@ -134,7 +134,7 @@ def score(
         seed=seed,
         resamples=resamples,
         fingerprints=dict(fingerprints or {}),
-        floors=floors(ordered, _passages(joined.values()), rules),
+        floors=floors(ordered, _passages(joined.values()), rules.refusal, partial(score_rows, rules=rules)),
         classification=classification(
             ordered, {name: [joined[question.id, name] for question in ordered] for name in setups}, rules
         ),

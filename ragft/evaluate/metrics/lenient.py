@@ -84,8 +84,9 @@ def _is_denied(said: Sequence[str], start: int, end: int) -> bool:
         before -= 1
     if before >= 0 and (said[before] in _DENIALS or said[max(before - 1, 0) : before + 1] == ("rather", "than")):
         return True
-    following = tuple(after[1:] if after and after[0] in _COPULAS else after)
-    return any(following[: len(words)] == words for words in _WRONG)
+    if not after or after[0] not in _COPULAS:
+        return False
+    return any(tuple(after[1 : 1 + len(words)]) == words for words in _WRONG)
 
 
 def _echoed(said: Sequence[str], asked: Sequence[str]) -> set[int]:

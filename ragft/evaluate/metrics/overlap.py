@@ -52,7 +52,7 @@ def meteor(question: Question, record: Record, rules: Rules) -> Score:
     Those need lists of words that exist for few languages.
 
     >>> round(tried("meteor", "ended in April", "ended late in April"), 3)
-    0.662
+    0.655
     """
     return _best(question, record, rules, meteor_of)
 

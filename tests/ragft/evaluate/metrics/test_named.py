@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ragft.evaluate.metrics import METRICS, OPTIONAL, Rules, tried
 from ragft.evaluate.metrics.choices import UNREADABLE, choice_of, classification
 from ragft.evaluate.metrics.floors import floors
 from ragft.evaluate.metrics.selection import selected
-from ragft.evaluate.score import score
+from ragft.evaluate.score import score, score_rows
 from ragft.patterns import Bounded, SlowPattern
 
 CHOICES = Rules(choices=("yes", "no", "maybe"))
@@ -132,7 +133,8 @@ def test_similarity_encodes_all_texts_at_once() -> None:
     with selected(["similarity"]):
         rows, _ = score([question("same")], given, rules, setups=SETUPS[1::2], seed=0, resamples=200, max_failed=0.0)
     assert [row["scores"]["similarity"] for row in rows] == pytest.approx([1.0, 0.6])
-    assert calls[0] == 2 and sum(calls) <= 4
+    # All answers at once, and those of each floor.
+    assert calls[0] == 2 and len(calls) <= 6
 
 
 def test_floors_are_the_scores_of_answers_that_know_nothing() -> None:
@@ -143,11 +145,12 @@ def test_floors_are_the_scores_of_answers_that_know_nothing() -> None:
         question(None, id="q4"),
     ]
     shown = {"q3": [replace(passage("4.2"), text="Django 4.2 ends on 2026-04-30.")]}
-    found = floors(asked, shown, RULES)
+    scored = partial(score_rows, rules=RULES)
+    found = floors(asked, shown, RULES.refusal, scored)
     assert found["refusal"]["exact_match"] == {"mean": 0.25, "n": 4}
     assert found["refusal"]["false_refusal"] == {"mean": 1.0, "n": 3}
     assert found["question"]["contains"]["mean"] == found["yes or no"]["contains"]["mean"] == 0
     assert found["commonest answer"]["exact_match"]["mean"] == 0.5
     assert found["first passage"]["contains"] == {"mean": 1.0, "n": 1}
-    assert "first passage" not in floors(asked, {}, RULES)
+    assert "first passage" not in floors(asked, {}, RULES.refusal, scored)
     assert not {"latency_ms", "length", "retrieval_hit"} & set(found["refusal"])

@@ -79,7 +79,7 @@ def test_a_refusal_with_a_guess_is_neither(answer: str) -> None:
 
 def test_what_the_question_says_is_no_guess() -> None:
     asked = "When does Django 4.2 end?"
-    answer = "You ask for the end of Django 4.2 here. I do not know."
+    answer = "Django 4.2 is a web framework. I do not know."
     assert refusal_of(answer, FREE, asked=asked) == "declared"
     assert refusal_of(answer, FREE) == "hedged"
 
