@@ -33,6 +33,10 @@ class EvaluateSection(Section):
     max_failed: Share = Field(
         0.01, description="Largest share of the answers of a setup that may fail before the run is refused."
     )
+    metrics: tuple[str, ...] = Field((), description="Metrics to compute beside the usual ones, by name.")
+    metrics_file: FilePath | None = Field(
+        None, description="Python file that registers metrics of your own with `@metric`; it is executed."
+    )
     labels: tuple[str, ...] | None = Field(
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
     )

@@ -17,7 +17,7 @@ from ragft.citations import without_citations
 from ragft.data.examples import Example
 from ragft.tokens import contains_tokens, tokens
 
-ANSWERS_VERSION = 1
+ANSWERS_VERSION = 2
 """Increased whenever another passage may be found to hold an answer: rows are mixed again then."""
 
 HELD = 0.6

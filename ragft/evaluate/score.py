@@ -7,9 +7,11 @@ a metric could not score is left out for all setups, so that they are compared o
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
 from ragft.errors import RagftError
 from ragft.evaluate.metrics import METRICS, Rules, Score
+from ragft.evaluate.metrics.choices import classification
 from ragft.evaluate.metrics.facts import freshness
-from ragft.evaluate.records import Record
+from ragft.evaluate.metrics.floors import floors
+from ragft.evaluate.records import PassageRef, Record
 from ragft.evaluate.statistics import (
     Bounds,
     Clusters,
@@ -34,6 +38,7 @@ from ragft.evaluate.statistics import (
     pair_tests,
 )
 from ragft.evaluate.verdict import verdict
+from ragft.patterns import SlowPattern
 from ragft.setups import SETUPS
 
 Row = dict[str, Any]
@@ -59,6 +64,8 @@ class Comparison:
         clusters: `{count, largest}`: groups of related questions, and how many questions are in the largest.
         failures: setup -> `{answers, metrics}`: questions without an answer, which count as wrong; and metric ->
             records that it could not score, which count for no setup.
+        floors: what answers score that know nothing: answerer -> metric -> `{mean, n}`.
+        classification: setup -> `{accuracy, macro_f1, n, f1, confusion}`; empty unless `answer.choices` are declared.
     """
 
     setups: dict[str, dict[str, Row]]
@@ -75,6 +82,8 @@ class Comparison:
     effects: dict[str, dict[str, Row]] = field(default_factory=dict)
     clusters: dict[str, int] = field(default_factory=dict)
     failures: dict[str, Row] = field(default_factory=dict)
+    floors: dict[str, dict[str, Row]] = field(default_factory=dict)
+    classification: dict[str, Row] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:
@@ -111,7 +120,7 @@ def score(
     joined = _joined(questions, records, setups)
     # Sorted, so that the same seed draws the same questions whatever the order of the file.
     ordered = sorted(questions, key=lambda question: question.id)
-    rows = [_score_record(question, joined[question.id, name], rules) for question in ordered for name in setups]
+    rows = score_rows([(question, joined[question.id, name]) for question in ordered for name in setups], rules)
     rows_of = {name: [row for row in rows if row["setup"] == name] for name in setups}
     failures = {name: _failures(of_setup, joined) for name, of_setup in rows_of.items()}
     _refuse_too_many_failed(rows_of, max_failed)
@@ -157,7 +166,16 @@ def score(
         effects=effects_of,
         clusters={"count": clusters.count, "largest": int(clusters.sizes.max())},
         failures=failures,
+        floors=floors(ordered, _passages(joined.values()), rules.refusal, partial(score_rows, rules=rules)),
+        classification=classification(
+            ordered, {name: [joined[question.id, name] for question in ordered] for name in setups}, rules
+        ),
     )
+
+
+def _passages(records: Iterable[Record]) -> dict[str, tuple[PassageRef, ...]]:
+    """The passages that were found for each question, by its id."""
+    return {record.question_id: record.passages for record in records if record.passages}
 
 
 def _joined(
@@ -188,17 +206,26 @@ def _joined(
     return joined
 
 
-def _score_record(question: Question, record: Record, rules: Rules) -> Row:
+def score_rows(answers: Sequence[tuple[Question, Record]], rules: Rules) -> list[Row]:
+    """Every answer scored with every metric: `{question_id, setup, scores, details, failed, freshness}`, in order."""
+    unprepared: dict[str, str] = {}
+    for name, metric in METRICS.items():
+        if metric.prepare is not None:
+            with _failing_into(unprepared, name):
+                metric.prepare([(asked, record) for asked, record in answers if record.error is None], rules)
+    return [_score_record(question, record, rules, unprepared) for question, record in answers]
+
+
+def _score_record(question: Question, record: Record, rules: Rules, unprepared: Mapping[str, str]) -> Row:
     results: dict[str, Score] = {}
     failed: dict[str, str] = {}
     for name, metric in METRICS.items():
-        try:
-            if record.error is not None and metric.applies(question, record):
-                failed[name] = record.error
+        with _failing_into(failed, name):
+            if reason := record.error or unprepared.get(name):
+                if metric.applies(question, record):
+                    failed[name] = reason
             else:
                 results[name] = metric.score(question, record, rules)
-        except Exception as error:  # whatever a metric raises, the record counts as failed and the rest is scored
-            failed[name] = f"{type(error).__name__}: {error}"
     scores = {name: result.value for name, result in results.items()}
     details = {name: result.detail for name, result in results.items() if result.detail}
     state = freshness(question, record, rules) if record.error is None and "fresh" not in failed else None
@@ -217,6 +244,17 @@ def _failures(rows: Sequence[Row], joined: Mapping[tuple[str, str], Record]) -> 
             for metric in row["failed"]:
                 unscored[metric] = unscored.get(metric, 0) + 1
     return {"answers": len(unanswered), "metrics": unscored}
+
+
+@contextlib.contextmanager
+def _failing_into(failed: dict[str, str], name: str) -> Iterator[None]:
+    """Notes what a metric raises, so that the record counts as failed and the rest is scored."""
+    try:
+        yield
+    except SlowPattern:  # it would hang on the other answers, too
+        raise
+    except Exception as error:  # whatever a metric raises
+        failed[name] = f"{type(error).__name__}: {error}"
 
 
 def _refuse_too_many_failed(rows_of: Mapping[str, Sequence[Row]], max_failed: float) -> None:

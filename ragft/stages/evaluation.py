@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from ragft.data.audit import refuse_overlap
 from ragft.data.questions import Question, read_questions
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.metrics import METRICS, Rules
-from ragft.evaluate.records import Record, read_records
+from ragft.evaluate.metrics.selection import selected
+from ragft.evaluate.records import Record, read_answers, read_records
 from ragft.evaluate.score import score as score_records
 from ragft.evaluate.score import write_comparison
 from ragft.evaluate.statistics import STATISTICS_VERSION, Plan, cluster_questions, plan
@@ -124,7 +126,7 @@ def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
     # That of the model that answered, whatever the configuration says now.
     if tuned and (recipe := app.registry.deployed().figures.get("recipe")):
         values["recipe"] = recipe
-    found = [record for artifact in artifacts.values() for record in read_records(artifact.folder / "records.jsonl")]
+    found = [record for artifact in artifacts.values() for record in read_answers(artifact.folder)]
     return _comparison(app, app.questions, found, list(artifacts), values)
 
 
@@ -134,14 +136,32 @@ def _comparison(
 ) -> Artifact:  # fmt: skip
     """Scores records, compares the setups and writes the report; `values` identify records and questions."""
     config = app.config
+    named = list(config.evaluate.metrics)
+    if config.answer.choices:
+        named.append("choice_accuracy")
+    with selected(named, config.evaluate.metrics_file):
+        return _compared(app, questions, answers, setups, values)
+
+
+def _compared(
+    app: Application, questions: Sequence[Question], answers: Sequence[Record], setups: Sequence[str],
+    values: dict[str, Any],
+) -> Artifact:  # fmt: skip
+    """The same with the metrics that are registered now."""
+    config = app.config
+    if config.evaluate.metrics_file is not None:
+        values = {**values, "metrics_file": hash_file(config.evaluate.metrics_file)}
+    if "similarity" in METRICS:
+        values = {**values, "encoder": app.encoder_hashes()["encoder"]}
     metrics = {name: metric.version for name, metric in METRICS.items()}
     decided = Inputs((EVALUATION,), {**values, "metrics": metrics, "statistics": STATISTICS_VERSION}, {})
 
     def work(folder: Path) -> dict[str, Any]:
         from ragft.evaluate.report import render_report
 
+        rules = replace(Rules.of(config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
         scores, comparison = score_records(
-            questions, answers, Rules.of(config.answer), setups=setups, seed=config.seed,
+            questions, answers, rules, setups=setups, seed=config.seed,
             resamples=config.evaluate.resamples, max_failed=config.evaluate.max_failed, fingerprints=values,
         )  # fmt: skip
         write_comparison(folder, scores, comparison)

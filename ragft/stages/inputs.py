@@ -114,7 +114,8 @@ RETRIEVAL = Stage(
 EVALUATION = Stage(
     "evaluation", "evaluations",
     keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general", "evaluate.judge"),
-    content=("data.questions",), packages=("numpy", "scipy"), after=("records", "records with retrieval"),
+    content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
+    after=("records", "records with retrieval"),
 )  # fmt: skip
 
 JUDGEMENT = Stage(

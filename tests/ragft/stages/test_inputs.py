@@ -45,6 +45,15 @@ NOT_SHOWN = {
 }
 
 
+OWN_METRIC = """
+from ragft.evaluate.metrics import Score, metric
+
+@metric("{name}", axis="form")
+def own(question, record, rules):
+    return Score(1.0)
+"""
+
+
 class ChatWords(WordTokenizer):
     """A tokenizer with a chat template."""
 
@@ -92,6 +101,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         golden = {"question": "Page 1 Two Fact 1 of documents.", "sources": ["page-1.md"]}
         write(folder / f"{name}golden.jsonl", [golden])
         (folder / f"{name}keys").write_text("")
+        (folder / f"{name}metrics.py").write_text(OWN_METRIC.format(name="own" if name else "other"))
     return folder
 
 
@@ -117,6 +127,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "mix": {"general": folder / "general.jsonl", "general_share": 0.1},
         },
         "finetune": {"start_from": folder / "adapter"},
+        "evaluate": {"metrics_file": folder / "metrics.py"},
         "serve": {"keys": folder / "keys"},
     }
 
@@ -131,6 +142,8 @@ OTHER_VALUES: dict[str, Any] = {
     "answer.format": ".*",
     "answer.value": "(.*)",
     "answer.refusal": "No.",
+    "answer.refusals": ["Not here."],
+    "answer.choices": ["yes", "no"],
     "index.documents.include": ["page-*.md"],
     "index.documents.exclude": ["long.txt"],
     "index.documents.fields.text": "body",
@@ -148,6 +161,7 @@ OTHER_VALUES: dict[str, Any] = {
     "index.search.filter": {"year": {"exists": False}},
     "evaluate.setups": ["hybrid"],
     "evaluate.labels": ["staff"],
+    "evaluate.metrics": ["chrf"],
     "evaluate.limit": 2,
     "evaluate.general.files": ["general.jsonl"],
     "evaluate.judge.model": "judge",
