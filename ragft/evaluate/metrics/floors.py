@@ -35,12 +35,12 @@ def floors(
         "yes or no": dict.fromkeys((question.id for question in questions), "yes or no"),
         **({"commonest answer": dict.fromkeys((one.id for one in questions), commonest[0][0])} if commonest else {}),
         "first passage": {
-            question.id: found[0].text
+            question.id: shown[0].text
             for question in questions
-            if (found := passages.get(question.id)) and found[0].text
+            if (shown := passages.get(question.id)) and shown[0].text
         },
     }
-    found = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, said in answerers.items():
         # No setup's name: whether a setup retrieves is not the question.
         answers = [
