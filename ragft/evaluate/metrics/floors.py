@@ -35,12 +35,12 @@ def floors(
         "yes or no": dict.fromkeys((question.id for question in questions), "yes or no"),
         **({"commonest answer": dict.fromkeys((one.id for one in questions), commonest[0][0])} if commonest else {}),
         "first passage": {
-            question.id: shown[0].text
+            question.id: found[0].text
             for question in questions
-            if (shown := passages.get(question.id)) and shown[0].text
+            if (found := passages.get(question.id)) and found[0].text
         },
     }
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    floor: dict[str, dict[str, dict[str, Any]]] = {}
     for name, said in answerers.items():
         # No setup's name: whether a setup retrieves is not the question.
         answers = [
@@ -49,8 +49,8 @@ def floors(
             if one.id in said
         ]
         if means := _means(answers, scored):
-            found[name] = means
-    return found
+            floor[name] = means
+    return floor
 
 
 def _means(answers: Sequence[tuple[Question, Record]], scored: Scored) -> dict[str, dict[str, Any]]:
