@@ -9,6 +9,7 @@ import typer
 
 from ragft.cli.options import command
 from ragft.cli.results import show_evaluation, show_forgetting
+from ragft.errors import UsageError
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
@@ -24,6 +25,10 @@ def evaluate_(
     suite: Annotated[
         Suite, typer.Option(help="What to measure: the setups on the domain's questions, or general ability.")
     ] = "comparison",
+    generate: Annotated[
+        bool,
+        typer.Option("--generate", help="With --suite forgetting: answer files of instructions, too, by the engine."),
+    ] = False,
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
@@ -33,8 +38,10 @@ def evaluate_(
     if suite == "forgetting":
         from ragft.stages.forgetting import forgetting
 
-        show_forgetting(app, forgetting(app))
+        show_forgetting(app, forgetting(app, generate=generate))
         return
+    if generate:
+        raise UsageError("--generate is of --suite forgetting: the comparison of the setups always generates.")
     from ragft.stages.evaluation import evaluate
 
     show_evaluation(app, evaluate(app))
@@ -51,7 +58,6 @@ def score_(
     ] = None,
 ) -> None:
     """Score, compare and report answers again, without generating any: after a change of rules or metrics."""
-    from ragft.errors import UsageError
     from ragft.stages.evaluation import score, score_file
 
     if questions is not None and records is None:

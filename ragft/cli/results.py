@@ -49,6 +49,11 @@ def show_forgetting(app: Application, artifact: Artifact) -> None:
         for task, count in figures["unread"].items()
         if count
     ]
+    left_out += [
+        f"{task}: {count} instructions are left out, because no rule verifies all that they ask"
+        for task, count in figures["unverifiable"].items()
+        if count
+    ]
     app.reporter.result(
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, "margin": margin, **figures},
         forgetting_table(results, margin), *left_out, *(sentence(one, margin) for one in results if one.primary),
