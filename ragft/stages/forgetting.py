@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file
@@ -43,13 +43,11 @@ class Task(Generic[T]):
     """The questions of one file that are asked.
 
     Attributes:
-        kind: what a model yields: `likelihoods` of choices, or `answers` to instructions.
         name: that of the file.
         hash: over the file.
         left_out: how many questions no rule verifies.
     """
 
-    kind: Literal["likelihoods", "answers"]
     name: str
     hash: str
     questions: tuple[T, ...]
@@ -72,20 +70,26 @@ def forgetting(app: Application, *, generate: bool = False) -> Artifact:
         "base": (app.base, app.base_hash),
         "tuned": (app.model_folders(["hybrid"])["tuned"], deployed.fingerprint),
     }
-    parents, found = {}, list[dict[str, Artifact]]()
-    for make, of in ((_likelihoods, choices), (generated, instructions)):
-        made = {model: make(app, model, *where, of) for model, where in folders.items()} if of else {}
-        parents |= {f"{of[0].kind} of {model}": artifact.fingerprint for model, artifact in made.items()}
-        found.append(made)
+    likelihoods, said = dict[str, Artifact](), dict[str, Artifact]()
+    for model, where in folders.items():
+        if choices:
+            likelihoods[model] = _likelihoods(app, model, *where, choices)
+        if instructions:
+            said[model] = generated(app, model, *where, instructions)
+    parents = {
+        f"{kind} of {model}": artifact.fingerprint
+        for kind, made in (("likelihoods", likelihoods), ("answers", said))
+        for model, artifact in made.items()
+    }
 
     def work(folder: Path) -> dict[str, Any]:
         results, unread = list[Forgotten](), dict[str, int]()
         margin = app.config.evaluate.general.margin
         if choices:
-            base, tuned = (_read(found[0][model], choices) for model in ("base", "tuned"))
+            base, tuned = (_read(likelihoods[model], choices) for model in ("base", "tuned"))
             results, unread = results_of(choices, base, tuned, margin)
         if instructions:
-            results += instructed(instructions, found[1]["base"], found[1]["tuned"], margin)
+            results += instructed(instructions, said["base"], said["tuned"], margin)
         figures = {
             "results": [asdict(one) for one in results], "unread": unread,
             "unverifiable": {task.name: task.left_out for task in instructions}, "model": deployed.fingerprint,
@@ -115,7 +119,7 @@ def tasks(app: Application, generate: bool = False) -> tuple[list[Task[ChoiceQue
         where, first = next(read_objects(path, "questions", FILES))
         if "choices" in first:
             questions = sample(read_choices(path, FILES), settings.limit, seed)
-            choices.append(Task("likelihoods", path.stem, hash_file(path), questions))
+            choices.append(Task(path.stem, hash_file(path), questions))
         elif "instruction_id_list" in first:
             asked = read_instructions(path, FILES)
             verifiable = tuple(one for one in asked if one.verifiable)
@@ -129,7 +133,7 @@ def tasks(app: Application, generate: bool = False) -> tuple[list[Task[ChoiceQue
             else:
                 kept = sample(verifiable, settings.limit, seed)
                 left_out = len(asked) - len(verifiable)
-                instructions.append(Task("answers", path.stem, hash_file(path), kept, left_out))
+                instructions.append(Task(path.stem, hash_file(path), kept, left_out))
         else:
             raise UsageError(
                 f"{where}: field 'choices' is missing: {FILES} takes questions of multiple choice, and instructions in "

@@ -177,7 +177,7 @@ def test_a_choice_is_tokenized_as_it_stands_behind_the_prompt() -> None:
 
 def test_a_question_counts_only_where_both_models_read_it() -> None:
     question = ChoiceQuestion("1", "?", ("a", "b"), 0)
-    task = Task("likelihoods", "t", "", (question, question))
+    task = Task("t", "", (question, question))
     results, unread = results_of([task], {"t": [[-1.0, -2.0], None]}, {"t": [[-2.0, -1.0], [-1.0, -2.0]]}, 0.02)
     assert unread == {"t": 1}
     assert {(one.lost, one.base.n) for one in results} == {(1, 1)}

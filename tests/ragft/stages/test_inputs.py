@@ -142,6 +142,7 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.setups": ["hybrid"],
     "evaluate.labels": ["staff"],
     "evaluate.limit": 2,
+    "evaluate.general.files": ["general.jsonl"],
     "engine.backend": "vllm",
     "finetune.method": "lora",
     "finetune.select": "exact_match",
