@@ -92,7 +92,9 @@ def forgetting(app: Application, *, generate: bool = False) -> Artifact:
             results += instructed(instructions, said["base"], said["tuned"], margin)
         figures = {
             "results": [asdict(one) for one in results], "unread": unread,
-            "unverifiable": {task.name: task.left_out for task in instructions}, "model": deployed.fingerprint,
+            "unverifiable": {task.name: task.left_out for task in instructions},
+            "failed": {model: answers.figures["failed"] for model, answers in said.items()},
+            "model": deployed.fingerprint,
         }  # fmt: skip
         write_file(folder / "forgetting.json", json.dumps(figures, indent=1).encode())
         return figures
