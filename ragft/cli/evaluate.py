@@ -9,6 +9,7 @@ import typer
 
 from ragft.cli.options import command
 from ragft.cli.results import show_evaluation, show_forgetting, show_plans
+from ragft.errors import UsageError
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
@@ -31,6 +32,10 @@ def evaluate_(
             metavar="POINTS",
         ),
     ] = None,
+    generate: Annotated[
+        bool,
+        typer.Option("--generate", help="With --suite forgetting: answer files of instructions, too, by the engine."),
+    ] = False,
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
@@ -40,8 +45,10 @@ def evaluate_(
     if suite == "forgetting":
         from ragft.stages.forgetting import forgetting
 
-        show_forgetting(app, forgetting(app))
+        show_forgetting(app, forgetting(app, generate=generate))
         return
+    if generate:
+        raise UsageError("--generate is of --suite forgetting: the comparison of the setups always generates.")
     from ragft.stages.evaluation import evaluate, planned
 
     if plan is not None:
@@ -61,7 +68,6 @@ def score_(
     ] = None,
 ) -> None:
     """Score, compare and report answers again, without generating any: after a change of rules or metrics."""
-    from ragft.errors import UsageError
     from ragft.stages.evaluation import score, score_file
 
     if questions is not None and records is None:

@@ -41,6 +41,7 @@ def show_evaluation(app: Application, artifact: Artifact) -> None:
 
 def show_forgetting(app: Application, artifact: Artifact) -> None:
     """What tuning cost in general ability."""
+    from ragft.console import counted
     from ragft.evaluate.suites.forgetting import Forgotten, forgetting_table, sentence
 
     figures, margin = artifact.figures, app.config.evaluate.general.margin
@@ -48,6 +49,16 @@ def show_forgetting(app: Application, artifact: Artifact) -> None:
     left_out = [
         f"{task}: {count} questions are longer than the model has positions, and are left out"
         for task, count in figures["unread"].items()
+        if count
+    ]
+    left_out += [
+        f"{task}: {count} instructions are left out, because no rule verifies all that they ask"
+        for task, count in figures["unverifiable"].items()
+        if count
+    ]
+    left_out += [
+        f"{counted(count, 'answer')} of the {model} model failed, and counts as not kept"
+        for model, count in figures["failed"].items()
         if count
     ]
     app.reporter.result(

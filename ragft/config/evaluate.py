@@ -19,6 +19,7 @@ class GeneralSection(Section):
     limit: int | None = Field(
         None, ge=1, description="Asks a seeded sample of so many questions of each file. Unset: all of them."
     )
+    max_tokens: int = Field(512, ge=1, description="Longest answer to an instruction, in tokens.")
     margin: Share = Field(0.02, description="Largest loss of general ability that is accepted, as a share.")
 
 

@@ -139,11 +139,20 @@ ENCODER = Stage(
 )  # fmt: skip
 
 GENERAL = Stage(
-    "general answers", "records",
+    "likelihoods of choices", "records",
     keys=("seed",), content=("evaluate.general.files", "evaluate.general.limit", "model.base"), packages=_TORCH,
 )  # fmt: skip
+FOLLOWING = Stage(
+    "instructions followed", "records",
+    keys=("engine", "seed"), without=(*_HOW_ENGINES_RUN, "engine.max_tokens"),
+    content=("evaluate.general", "model.base", *_TEMPLATE), packages=(*_TORCH, *_VLLM),
+)  # fmt: skip
 FORGETTING = Stage(
-    "forgetting", "evaluations", keys=("evaluate.general.margin",), packages=("scipy",), after=("general answers",)
+    "forgetting",
+    "evaluations",
+    keys=("evaluate.general.margin",),
+    packages=("scipy",),
+    after=("likelihoods of choices", "instructions followed"),
 )
 """A suite, and the answers of one model that it compares with another's. No other stage needs them."""
 
