@@ -166,7 +166,6 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.general.files": ["general.jsonl"],
     "evaluate.judge.model": "judge",
     "evaluate.judge.base_url": "http://127.0.0.1:1/v1",
-    "evaluate.judge.model": "judge",
     "evaluate.judge.criteria": [{"name": "tone", "question": "Is it kind?"}],
     "evaluate.judge.pairs": [["hybrid", "rag-only"]],
     "evaluate.judge.labels": "labels.csv",
