@@ -27,8 +27,8 @@ MIN_CLUSTERS = 3
 """Fewer clusters give no interval: two say nothing of how clusters vary that would hold."""
 
 _Z = NormalDist().inv_cdf(1 - ALPHA / 2)
-# The intra-class correlation that unequal clusters are weighted by, and that is assumed where too few clusters differ to
-# estimate it. Chosen by the simulation: with 0.2 shares of 2 % are covered 92.5 % of the time, 0.5 only widens.
+# The intra-class correlation that unequal clusters are weighted by, and that is assumed where too few clusters differ
+# to estimate it. Chosen by the simulation: with 0.2 shares of 2 % are covered 92.5 % of the time, 0.5 only widens.
 _ASSUMED_CORRELATION = 0.3
 
 
