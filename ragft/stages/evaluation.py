@@ -10,7 +10,7 @@ from index.durable import write_file
 from index.errors import NoSnapshot
 from index.store.folder import current_id
 from ragft.artifacts import Artifact, hash_file
-from ragft.data.audit import refuse_overlap
+from ragft.data.audit import refuse_overlap, refuse_repeated
 from ragft.data.questions import Question, read_questions
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.metrics import METRICS, Rules
@@ -25,14 +25,16 @@ from ragft.stages.records import inputs, records
 
 
 def refuse_trained_questions(app: Application) -> None:
-    """Refuses questions that are also examples, where a tuned setup is to be measured.
+    """Refuses questions that are asked twice, and where a tuned setup is to be measured those that are also examples.
 
     Raises:
         UsageError: there are such questions, or one of the two files cannot be read.
     """
+    refuse_repeated(app.questions)
     tuned = any(SETUPS[name].tuned for name in app.config.evaluate.setups)
     if tuned and app.config.data.examples.is_file():
-        refuse_overlap(app.examples, app.questions)
+        for remark in refuse_overlap(app.examples, app.questions):
+            app.reporter.say(remark)
 
 
 def evaluate(app: Application) -> Artifact:
