@@ -92,12 +92,8 @@ def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -
             f"Evaluation questions are also training examples ({len(leaks)} in all; the first: "
             f"{_pairs(leaks, 'example')}): remove them from one of the two files."
         )
-    if not copies:
-        return []
-    return [
-        f"{counted(len(copies), 'question')} nearly asked in training, with another answer, which is not refused: "
-        f"{_pairs(copies, 'example')}."
-    ]
+    told = f"{counted(len(copies), 'question')} nearly asked in training, with another answer, which is not refused"
+    return [f"{told}: {_pairs(copies, 'example')}."] if copies else []
 
 
 def refuse_repeated(questions: Iterable[Question]) -> None:

@@ -15,6 +15,9 @@ from ragft.errors import UsageError
 
 FORMATS = ("house", "free")
 
+Place = tuple[str, tuple[str, ...]]
+"""A document and the headings of one of its sections; no headings: all of it."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -28,6 +31,8 @@ class Question:
         format: `"house"` (or None): the answer should be in the house format; `"free"`: its format is not
             scored.
         tags: kinds of question, for the breakdown.
+        places: for each source where it stands in the index, as `ragft.data.gold.located` finds it; not in the file.
+            Empty: it was not looked up.
     """
 
     id: str
@@ -38,6 +43,20 @@ class Question:
     stale_answers: tuple[str, ...] = ()
     format: str | None = None
     tags: tuple[str, ...] = ()
+    places: tuple[tuple[Place, ...], ...] = ()
+
+    def sources_of(self, document_id: str, path: tuple[str, ...], title: str = "") -> set[Source]:
+        """The sources that a section belongs to.
+
+        Where they were looked up, the whole path of headings tells; else a source matches by the last ones of them.
+
+        Args:
+            path, title: as for `Source.matches`.
+        """
+        if not self.places:
+            return {source for source in self.sources if source.matches(document_id, path, title)}
+        numbered = zip(self.sources, self.places, strict=True)
+        return {source for source, places in numbered if any((document_id, p) in places for p in ((), path))}
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:
@@ -55,7 +74,7 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
 
 def _question_of(values: Mapping[str, Any], where: str) -> Question:
-    known = [field.name for field in dataclasses.fields(Question)]
+    known = [field.name for field in dataclasses.fields(Question) if field.name != "places"]
     refuse_misspelt_keys(values, known, where, beside_right_one=True)
     for field in ("id", "question"):
         if not isinstance(values.get(field), str | int) or not str(values[field]).strip():

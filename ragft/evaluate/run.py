@@ -84,7 +84,7 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         setup=setup.name,
         answer="",
         passages=tuple(
-            PassageRef(hit.chunk_id, hit.document_id, path[-1], hit.score, hit.title, hit.sections, path)
+            PassageRef(hit.chunk_id, hit.document_id, path[-1], hit.score, hit.title, hit.sections, path, hit.passage)
             for hit in prompt.hits
             for path in (hit.heading_path,)
         ),

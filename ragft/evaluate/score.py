@@ -42,6 +42,7 @@ class Comparison:
         freshness: setup -> `{right, stale, other, n, right_where_retrieved, n_retrieved}`; shares, None without n.
         by_tag: tag -> setup -> `exact_match` -> `{mean, low, high, n}`.
         verdict: `{facts, lenient, form, interaction, best_facts, best_form, text}`.
+        causes: setup -> why its wrong answers are wrong, as `ragft.evaluate.attribution.summary` says; empty: not told.
         failed: number of records that at least one metric could not score.
         fingerprints: what identifies the inputs, as the caller gives it.
     """
@@ -57,6 +58,7 @@ class Comparison:
     seed: int
     resamples: int
     fingerprints: dict[str, Any] = field(default_factory=dict)
+    causes: dict[str, list[Row]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:

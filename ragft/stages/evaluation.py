@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
-from index.errors import NoSnapshot
+from index.errors import IndexFault, NoSnapshot
 from index.store.folder import current_id
 from ragft.artifacts import Artifact, hash_file
+from ragft.console import counted, some
 from ragft.data.audit import refuse_overlap, refuse_repeated
+from ragft.data.gold import Located, located
+from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, read_questions
 from ragft.errors import RagftError, UsageError
+from ragft.evaluate.attribution import ATTRIBUTION_VERSION, attribute, summary
 from ragft.evaluate.metrics import METRICS, Rules
-from ragft.evaluate.records import Record, read_records
+from ragft.evaluate.records import Record, read_answers, read_records
 from ragft.evaluate.score import score as score_records
 from ragft.evaluate.score import write_comparison
 from ragft.evaluate.statistics import STATISTICS_VERSION
@@ -90,7 +95,7 @@ def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
     # That of the model that answered, whatever the configuration says now.
     if tuned and (recipe := app.registry.deployed().figures.get("recipe")):
         values["recipe"] = recipe
-    found = [record for artifact in artifacts.values() for record in read_records(artifact.folder / "records.jsonl")]
+    found = [record for artifact in artifacts.values() for record in read_answers(artifact.folder)]
     return _comparison(app, app.questions, found, list(artifacts), values)
 
 
@@ -101,15 +106,20 @@ def _comparison(
     """Scores records, compares the setups and writes the report; `values` identify records and questions."""
     config = app.config
     metrics = {name: metric.version for name, metric in METRICS.items()}
-    decided = Inputs((EVALUATION,), {**values, "metrics": metrics, "statistics": STATISTICS_VERSION}, {})
+    versions = {"metrics": metrics, "statistics": STATISTICS_VERSION, "attribution": ATTRIBUTION_VERSION}
+    decided = Inputs((EVALUATION,), {**values, **versions}, {})
 
     def work(folder: Path) -> dict[str, Any]:
         from ragft.evaluate.report import render_report
 
+        rules, where = Rules.of(config.answer), _located(app, questions, answers)
         scores, comparison = score_records(
-            questions, answers, Rules.of(config.answer), setups=setups, seed=config.seed,
+            where.questions, answers, rules, setups=setups, seed=config.seed,
             resamples=config.evaluate.resamples, max_failed=config.evaluate.max_failed, fingerprints=values,
         )  # fmt: skip
+        findings = attribute(where, answers, scores, rules)
+        comparison = replace(comparison, causes=summary(findings, scores))
+        write_file(folder / "causes.jsonl", to_lines(asdict(finding) for finding in findings))
         write_comparison(folder, scores, comparison)
         recipe = f', trained by the recipe "{values["recipe"]}"' if "recipe" in values else ""
         subtitle = f"{len(questions)} questions, {len(setups)} setups{recipe}"
@@ -121,3 +131,28 @@ def _comparison(
         }
 
     return app.build(decided, work)
+
+
+def _located(app: Application, questions: Sequence[Question], answers: Sequence[Record]) -> Located:
+    """The questions, with where their sources stand in the snapshot that was searched; as they are where none was.
+
+    Says which sources the index does not hold, and which may mean several sections.
+    """
+    from index.store.snapshot import Snapshot
+
+    versions = {record.index_version for record in answers if record.index_version is not None}
+    # Answers that were made elsewhere have another index, and those of old versions no paths of headings.
+    if len(versions) != 1 or not all(passage.path for record in answers for passage in record.passages):
+        return Located(tuple(questions))
+    try:
+        snapshot = Snapshot.open(app.index_root, versions.pop())
+    except IndexFault:
+        return Located(tuple(questions))
+    where = located(questions, snapshot.chunks())
+    if where.absent:
+        named = some(f"{source} ({name})" for name, sources in where.absent.items() for source in sources)
+        app.reporter.say(f"The index lacks sources of {counted(len(where.absent), 'question')}: {named}.")
+    if where.unclear:
+        named = some(f"{source} may mean {' or '.join(written)}" for source, written in where.unclear.items())
+        app.reporter.say(f"{counted(len(where.unclear), 'source')} of questions may mean several sections: {named}.")
+    return where

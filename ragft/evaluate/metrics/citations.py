@@ -16,10 +16,9 @@ def sources_among(question: Question, passages: Sequence[PassageRef]) -> set[str
     """The sources of the question that at least one of the passages belongs to."""
     return {
         source
-        for source in question.sources
-        if any(
-            source.matches(passage.document_id, path, passage.title) for passage in passages for path in passage.paths
-        )
+        for passage in passages
+        for path in passage.paths
+        for source in question.sources_of(passage.document_id, path, passage.title)
     }
 
 
@@ -28,7 +27,7 @@ def can_cite(question: Question, record: Record) -> bool:
     return question.answerable and bool(record.passages) and bool(question.sources)
 
 
-@metric("citation_precision", axis="facts", applies=can_cite)
+@metric("citation_precision", axis="facts", applies=can_cite, version=2)
 def citation_precision(question: Question, record: Record, rules: Rules) -> Score:
     """Share of the cited passages that belong to the question's sources.
 
@@ -42,7 +41,7 @@ def citation_precision(question: Question, record: Record, rules: Rules) -> Scor
     return Score(len(cited & relevant) / len(cited), f"wrong: {wrong}" if wrong else "")
 
 
-@metric("citation_recall", axis="facts", applies=can_cite)
+@metric("citation_recall", axis="facts", applies=can_cite, version=2)
 def citation_recall(question: Question, record: Record, rules: Rules) -> Score:
     """Share of the retrieved sources that are cited; does not apply where no source was retrieved."""
     retrieved = sources_among(question, record.passages)

@@ -17,20 +17,20 @@ def searched(question: Question, record: Record) -> bool:
     return retrieves and question.answerable and bool(question.sources)
 
 
-@metric("retrieval_hit", axis="retrieval", title="all sources found", applies=searched)
+@metric("retrieval_hit", axis="retrieval", title="all sources found", applies=searched, version=2)
 def retrieval_hit(question: Question, record: Record, rules: Rules) -> Score:
     """1 where every source is among the passages."""
     missing = sorted(set(question.sources) - sources_among(question, record.passages))
     return Score(float(not missing), f"missing: {', '.join(missing)}" if missing else "")
 
 
-@metric("retrieval_any", axis="retrieval", title="any source found", applies=searched)
+@metric("retrieval_any", axis="retrieval", title="any source found", applies=searched, version=2)
 def retrieval_any(question: Question, record: Record, rules: Rules) -> Score:
     """1 where at least one source is among the passages."""
     return Score(float(bool(sources_among(question, record.passages))))
 
 
-@metric("retrieval_ndcg", axis="retrieval", title="nDCG", applies=searched)
+@metric("retrieval_ndcg", axis="retrieval", title="nDCG", applies=searched, version=2)
 def retrieval_ndcg(question: Question, record: Record, rules: Rules) -> Score:
     """Binary nDCG (Järvelin and Kekäläinen, 2002) of all passages; see `ranking.ndcg`."""
     brought = [sources_among(question, [passage]) for passage in record.passages]
