@@ -41,3 +41,15 @@ def score_(
     if questions is not None and records is None:
         raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
     show_evaluation(app, score(app) if records is None else score_file(app, records, questions))
+
+
+@command(commands)
+def explain(
+    app: Application,
+    question: Annotated[str, typer.Argument(help="Id of a question.", metavar="QUESTION_ID")],
+) -> None:
+    """Show what every setup answered to a question, from which passages, and why wrong answers are wrong."""
+    from ragft.stages.explanation import explanation, explanation_lines
+
+    told = explanation(app, question)
+    app.reporter.result(told, *explanation_lines(told))

@@ -32,9 +32,11 @@ def show_evaluation(app: Application, artifact: Artifact) -> None:
     from ragft.evaluate.score import Comparison
 
     comparison = Comparison.from_json(json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8")))
+    first = [f"{setup}: {causes[0]['text']}" for setup, causes in comparison.causes.items() if causes]
     app.reporter.result(
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures},
-        comparison_table(comparison), f"Report: {artifact.folder / 'report.html'}",
+        comparison_table(comparison), *(["Wrong answers, by their most frequent cause:", *first] if first else []),
+        f"Report: {artifact.folder / 'report.html'}",
     )  # fmt: skip
 
 

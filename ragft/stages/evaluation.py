@@ -112,7 +112,7 @@ def _comparison(
     def work(folder: Path) -> dict[str, Any]:
         from ragft.evaluate.report import render_report
 
-        rules, where = Rules.of(config.answer), _located(app, questions, answers)
+        rules, where = Rules.of(config.answer), looked_up(app, questions, answers)
         scores, comparison = score_records(
             where.questions, answers, rules, setups=setups, seed=config.seed,
             resamples=config.evaluate.resamples, max_failed=config.evaluate.max_failed, fingerprints=values,
@@ -133,7 +133,7 @@ def _comparison(
     return app.build(decided, work)
 
 
-def _located(app: Application, questions: Sequence[Question], answers: Sequence[Record]) -> Located:
+def looked_up(app: Application, questions: Sequence[Question], answers: Sequence[Record]) -> Located:
     """The questions, with where their sources stand in the snapshot that was searched; as they are where none was.
 
     Says which sources the index does not hold, and which may mean several sections.

@@ -82,10 +82,8 @@ def test_a_question_under_two_ids_is_named_with_the_first_one() -> None:
     assert [(copy.question, copy.of, copy.kind) for copy in repeated(asked)] == [("b", "a", "same")]
 
 
-WORDS = st.lists(
-    st.sampled_from(["amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "jetty", "knoll"]),
-    min_size=4,
-)
+NAMES = ("amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "jetty", "knoll")
+WORDS = st.lists(st.sampled_from(NAMES), min_size=4)
 
 
 @given(WORDS.filter(lambda words: len(set(words)) >= 4), st.randoms(), st.sampled_from(["", "please", "exactly"]))
