@@ -1,0 +1,1 @@
+"""Suites: questions that are varied in one way, each with what it claims."""
