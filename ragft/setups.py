@@ -27,6 +27,21 @@ class Setup:
         return "tuned" if self.tuned else "base"
 
 
+@dataclass(frozen=True)
+class Arm(Setup):
+    """A setup beside the four: it is compared with them and takes no part in the 2x2.
+
+    Attributes:
+        engine: which engine answers, by its name in a pipeline: `base`, `tuned`, or one of its own.
+    """
+
+    engine: str = ""
+
+    @property
+    def model(self) -> str:
+        return self.engine
+
+
 PROMPT_ONLY = Setup("prompt-only", tuned=False, retrieval=False)
 RAG_ONLY = Setup("rag-only", tuned=False, retrieval=True)
 FINE_TUNED = Setup("fine-tuned", tuned=True, retrieval=False)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from index.documents.chunking import PATH_SEPARATOR, Chunk
 from index.search.search import Hit
 from index.search.surroundings import Numbered
 from index.store.snapshot import Snapshot
+from ragft.data.answers import text_of
 from ragft.data.examples import Example
 from ragft.data.questions import Place, Question
 from ragft.data.sources import Source, sections_meant
 from ragft.errors import UsageError
+from ragft.tokens import contains_tokens
 
 Gold = tuple[tuple[Hit, ...], ...]
 """For each source of an example the passages that it consists of."""
@@ -79,6 +82,23 @@ def located(questions: Sequence[Question], chunks: Iterable[Chunk]) -> Located:
         {name: sources for name, sources in absent.items() if sources},
         {source: _written(places) for source, places in meant.items() if len(places) > 1},
     )
+
+
+def source_hits(questions: Sequence[Question], chunks: Iterable[Chunk]) -> dict[str, tuple[Hit, ...]]:
+    """By question id the passages of its sources: those that hold an answer first, source by source in turn."""
+    found = _matching([source for question in questions for source in question.sources], enumerate(chunks))
+    hits: dict[str, tuple[Hit, ...]] = {}
+    for question in questions:
+        runs = [text_of(answer).run for answer in question.answers]
+        columns = []
+        for source in question.sources:
+            meant = _meant(source, [_place(chunk) for _, chunk in found[source]])
+            own = [chunk for _, chunk in found[source] if _is_in(chunk.document_id, chunk.heading_path, meant)]
+            holding = [c for c in own if any(contains_tokens(text_of(c.passage).run, run) for run in runs)]
+            columns.append([*holding, *(chunk for chunk in own if chunk not in holding)])
+        in_turn = (chunk for row in zip_longest(*columns) for chunk in row if chunk is not None)
+        hits[question.id] = tuple(Hit.of(chunk) for chunk in {chunk.id: chunk for chunk in in_turn}.values())
+    return hits
 
 
 def ambiguous(source: Source, places: Sequence[tuple[str, tuple[str, ...], str]]) -> list[str]:

@@ -43,6 +43,7 @@ class Comparison:
         by_tag: tag -> setup -> `exact_match` -> `{mean, low, high, n}`.
         verdict: `{facts, lenient, form, interaction, best_facts, best_form, text}`.
         causes: setup -> why its wrong answers are wrong, as `ragft.evaluate.attribution.summary` says; empty: not told.
+        arms: what was compared beside the setups, as `ragft.evaluate.arms.arms_beside` returns it; empty: nothing.
         failed: number of records that at least one metric could not score.
         fingerprints: what identifies the inputs, as the caller gives it.
     """
@@ -59,6 +60,7 @@ class Comparison:
     resamples: int
     fingerprints: dict[str, Any] = field(default_factory=dict)
     causes: dict[str, list[Row]] = field(default_factory=dict)
+    arms: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:

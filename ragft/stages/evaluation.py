@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ragft.data.gold import Located, located
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, read_questions
 from ragft.errors import RagftError, UsageError
+from ragft.evaluate.arms import arms_beside
 from ragft.evaluate.attribution import ATTRIBUTION_VERSION, attribute, summary
 from ragft.evaluate.metrics import METRICS, Rules
 from ragft.evaluate.records import Record, read_answers, read_records
@@ -25,6 +27,7 @@ from ragft.evaluate.score import write_comparison
 from ragft.evaluate.statistics import STATISTICS_VERSION
 from ragft.setups import SETUPS
 from ragft.stages.application import Application, Inputs
+from ragft.stages.arms import arms
 from ragft.stages.inputs import EVALUATION
 from ragft.stages.records import inputs, records
 
@@ -36,7 +39,10 @@ def refuse_trained_questions(app: Application) -> None:
         UsageError: there are such questions, or one of the two files cannot be read.
     """
     refuse_repeated(app.questions)
-    tuned = any(SETUPS[name].tuned for name in app.config.evaluate.setups)
+    asked = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
+    # What stands in a prompt is as well known as what was trained.
+    shown = any(arm.shots for arm in app.config.evaluate.arms.values())
+    tuned = shown or any(setup.tuned for setup in asked)
     if tuned and app.config.data.examples.is_file():
         for remark in refuse_overlap(app.examples, app.questions):
             app.reporter.say(remark)
@@ -55,12 +61,13 @@ def score(app: Application) -> Artifact:
         RagftError: there are none for this configuration.
     """
     try:
-        retrieves = any(SETUPS[name].retrieval for name in app.config.evaluate.setups)
+        asked = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
+        retrieves = any(setup.retrieval for setup in asked)
         decided = inputs(app, current_id(app.index_root) if retrieves else None)
     except NoSnapshot as error:
         raise RagftError(f"There are no answers to score yet: {error}") from None
     found = {name: app.find(of) for name, of in decided.items()}
-    missing = [name for name, artifact in found.items() if artifact is None]
+    missing = [name for name, artifact in found.items() if artifact is None and name in SETUPS]
     if missing:
         raise RagftError(
             f"There are no answers of {', '.join(missing)} to these questions, by this model and over this index: run "
@@ -91,7 +98,9 @@ def score_file(app: Application, records_file: Path, questions_file: Path | None
 def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
     parts = {name: artifact.fingerprint for name, artifact in artifacts.items()}
     values: dict[str, Any] = {"records": parts, "questions": hash_file(app.config.data.questions)}
-    tuned = any(SETUPS[name].tuned for name in artifacts) and app.registry.current() is not None
+    tuned = (
+        any(setup.tuned for name, setup in SETUPS.items() if name in artifacts) and app.registry.current() is not None
+    )
     # That of the model that answered, whatever the configuration says now.
     if tuned and (recipe := app.registry.deployed().figures.get("recipe")):
         values["recipe"] = recipe
@@ -113,10 +122,16 @@ def _comparison(
         from ragft.evaluate.report import render_report
 
         rules, where = Rules.of(config.answer), looked_up(app, questions, answers)
-        scores, comparison = score_records(
-            where.questions, answers, rules, setups=setups, seed=config.seed,
-            resamples=config.evaluate.resamples, max_failed=config.evaluate.max_failed, fingerprints=values,
+        scored = partial(
+            score_records, where.questions, answers, rules, seed=config.seed, resamples=config.evaluate.resamples,
+            max_failed=config.evaluate.max_failed, fingerprints=values,
         )  # fmt: skip
+        four = [name for name in setups if name not in config.evaluate.arms]
+        scores, comparison = scored(setups=four)
+        if len(four) < len(setups):
+            # Apart, so that no arm takes part in the verdict, the interaction and the correction over the four.
+            scores, beside = scored(setups=setups)
+            comparison = replace(comparison, arms=arms_beside(beside, four))
         findings = attribute(where, answers, scores, rules)
         comparison = replace(comparison, causes=summary(findings, scores))
         write_file(folder / "causes.jsonl", to_lines(asdict(finding) for finding in findings))

@@ -99,7 +99,8 @@ MODEL = Stage(
 
 RECORDS = Stage(
     "records", "records",
-    keys=("prompt", "engine"), without=_HOW_ENGINES_RUN, content=("data.questions", "evaluate.limit", "model.base"),
+    keys=("prompt", "engine"), without=_HOW_ENGINES_RUN,
+    content=("data.questions", "evaluate.limit", "evaluate.arms", "model.base"),
     packages=(*_TORCH, *_VLLM), after=("model",),
 )  # fmt: skip
 
@@ -137,7 +138,7 @@ def stale(key: str) -> list[str]:
     return found
 
 
-_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space")
+_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space", "evaluate.arms")
 
 
 def _leaves(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
