@@ -17,11 +17,24 @@ commands = typer.Typer()
 
 
 @command(commands, "evaluate")
-def evaluate_(app: Application) -> None:
+def evaluate_(
+    app: Application,
+    counterfactual: Annotated[
+        bool, typer.Option("--counterfactual", help="Then change values in passages, and see whether answers follow.")
+    ] = False,
+) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html."""
     from ragft.stages.evaluation import evaluate
 
-    show_evaluation(app, evaluate(app))
+    artifact = evaluate(app)
+    if not counterfactual:
+        show_evaluation(app, artifact)
+        return
+    from ragft.stages.counterfactual import counterfactual as suite
+    from ragft.stages.counterfactual import counterfactual_lines
+
+    made = suite(app, artifact)
+    show_evaluation(app, artifact, counterfactual_lines(made), counterfactual=made.figures)
 
 
 @command(commands, "score")

@@ -117,6 +117,13 @@ EVALUATION = Stage(
     packages=("numpy", "scipy"), after=("records", "records with retrieval"),
 )  # fmt: skip
 
+COUNTERFACTUAL = Stage(
+    "counterfactual", "suites",
+    keys=("prompt", "engine", "answer", "seed", "evaluate.setups", "evaluate.limit"), without=_HOW_ENGINES_RUN,
+    content=("data.questions",), packages=(*_TORCH, *_VLLM),
+)  # fmt: skip
+"""It is made for an evaluation that asks for it, and no other stage needs it."""
+
 ENCODER = Stage(
     "encoder", "encoders",
     keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "evaluate.resamples", "seed"),

@@ -140,8 +140,10 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         model = setup.model
         if model not in self._engines:
             self._close()
-            is_own = isinstance(setup, Arm) and model not in OWN_MODELS
-            engine = arm_engine(self._app, setup) if is_own else self._app.engine(self._app.model_folder(model))
+            if isinstance(setup, Arm) and model not in OWN_MODELS:
+                engine = arm_engine(self._app, setup)
+            else:
+                engine = self._app.engine(self._app.model_folder(model))
             self._engines[model] = engine
             self._runner.run(engine.start())
         return self._engines[model]

@@ -29,6 +29,9 @@ from ragft.tokens import contains_tokens
 Kind = Literal["date", "version", "number", "choice"]
 Outcome = Literal["followed", "stuck", "refused", "other", "failed"]
 
+COUNTERFACTUAL_VERSION = 1
+"""Increased whenever the same question is changed in another way, or the same answer judged otherwise."""
+
 OUTCOMES: tuple[Outcome, ...] = ("followed", "stuck", "refused", "other")
 """What an answer may be; a failed one is none, and is counted apart."""
 
@@ -235,7 +238,7 @@ def result(told: Iterable[Told], questions: int, right_before: Collection[str] |
 def _shares(told: Sequence[Told]) -> dict[str, Any]:
     answered = [one for one in told if one.outcome != "failed"]
     counts = {name: sum(one.outcome == name for one in answered) for name in OUTCOMES}
-    shares = {name: _share(count, len(answered)) for name, count in counts.items()}
+    shares: dict[str, Any] = {name: _share(count, len(answered)) for name, count in counts.items()}
     return {"n": len(answered), "failed": len(told) - len(answered), **shares}
 
 
