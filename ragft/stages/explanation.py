@@ -8,7 +8,7 @@ from typing import Any
 from ragft.data.jsonl import read_objects
 from ragft.data.questions import Question
 from ragft.errors import UsageError
-from ragft.evaluate.attribution import CAUSES
+from ragft.evaluate.causes import CAUSES
 from ragft.evaluate.records import Record, read_answers
 from ragft.stages.application import Application
 from ragft.stages.evaluation import looked_up, score

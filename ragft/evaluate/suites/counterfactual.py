@@ -76,8 +76,8 @@ def changed(question: Question, hits: Sequence[Hit], seed: int) -> Case | None:
     """The question with another value in its passages; None where none of its answers can be changed there.
 
     The first gold answer is taken that is a date, a version, a number or yes or no and stands in a passage of the
-    question's sources (in any passage, if it names none). It is changed wherever it stands in those. A choice is
-    changed only where it stands once, because elsewhere it may belong to another fact.
+    question's sources (in any passage, if it names none). It is changed wherever it stands in those. A yes or no is
+    changed only if it stands once, in a line whose other words are those of the question: it may be of another fact.
     """
     if not question.answerable:
         return None
@@ -90,12 +90,23 @@ def changed(question: Question, hits: Sequence[Hit], seed: int) -> Case | None:
             continue
         kind, new = found
         pattern = _standing(old)
-        times = sum(len(pattern.findall(hit.text)) for hit, is_own in zip(hits, own, strict=True) if is_own)
-        if times == 0 or (kind == "choice" and times > 1) or pattern.search(question.question):
+        places = [hit for hit, is_own in zip(hits, own, strict=True) if is_own and pattern.search(hit.text)]
+        if not places or pattern.search(question.question):
+            continue
+        if kind == "choice" and not _is_asked_about(question.question, [hit.text for hit in places], pattern):
             continue
         swapped = tuple(_swapped(hit, pattern, new) if is_own else hit for hit, is_own in zip(hits, own, strict=True))
         return Case(question, kind, old, new, swapped)
     return None
+
+
+def _is_asked_about(question: str, texts: Sequence[str], pattern: re.Pattern[str]) -> bool:
+    """Whether the one line that has a value says at least half of its other words as the question does."""
+    lines = [line for text in texts for line in text.splitlines() if pattern.search(line)]
+    if len(lines) != 1 or len(pattern.findall(lines[0])) != 1:
+        return False
+    beside = text_of(pattern.sub(" ", lines[0])).words if pattern.sub("", lines[0]).strip() else frozenset()
+    return bool(beside) and 2 * len(beside & text_of(question).words) >= len(beside)
 
 
 def _swapped(hit: Hit, pattern: re.Pattern[str], new: str) -> Hit:

@@ -13,7 +13,8 @@ from support.evaluation import RULES, question, record
 
 from ragft.data.gold import Located
 from ragft.data.questions import Question
-from ragft.evaluate.attribution import CAUSES, Finding, attribute, repeats, summary
+from ragft.evaluate.attribution import Finding, attribute, summary
+from ragft.evaluate.causes import CAUSES, repeats
 from ragft.evaluate.records import PassageRef, Record
 from ragft.evaluate.score import score
 
