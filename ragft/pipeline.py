@@ -218,7 +218,10 @@ class Pipeline:
             history, following: see `conversation`.
             tools: see `Engine.prompt_length`.
         """
-        turns = partial(conversation, self.config.prompt.system, question, history=history, following=following)
+        turns = partial(
+            conversation, self.config.prompt.system, question,
+            history=history, following=following, arrangement=setup.arrangement,
+        )  # fmt: skip
         if not setup.retrieval:
             return Prompt(setup, turns(), None)
         if retrieved is None:

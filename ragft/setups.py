@@ -9,8 +9,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ragft.errors import UsageError
+
+Arrangement = Literal["passages-first", "question-first", "format-last"]
+"""Where things stand in a prompt: passages above the question, as in training; below it; or above it, with the system
+prompt repeated at the end of the turn."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,11 @@ class Setup:
         """Which of the two models answers: `"tuned"` or `"base"`."""
         return "tuned" if self.tuned else "base"
 
+    @property
+    def arrangement(self) -> Arrangement:
+        """How its prompts are arranged: that of the four is the one that is trained."""
+        return "passages-first"
+
 
 @dataclass(frozen=True)
 class Arm(Setup):
@@ -33,13 +43,19 @@ class Arm(Setup):
 
     Attributes:
         engine: which engine answers, by its name in a pipeline: `base`, `tuned`, or one of its own.
+        prompt: how its prompts are arranged.
     """
 
     engine: str = ""
+    prompt: Arrangement = "passages-first"
 
     @property
     def model(self) -> str:
         return self.engine
+
+    @property
+    def arrangement(self) -> Arrangement:
+        return self.prompt
 
 
 PROMPT_ONLY = Setup("prompt-only", tuned=False, retrieval=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from ragft.config.section import Section, SetupName, Share
-from ragft.setups import SETUPS
+from ragft.setups import SETUPS, Arrangement
 
 OWN_MODELS = ("base", "tuned")
 _LOCAL = re.compile(r"http://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?(?:/|\Z)")
@@ -31,6 +31,11 @@ class ArmSection(Section):
     )
     passages: Literal["none", "retrieved", "gold"] = Field(
         "none", description="What the model sees: nothing, what retrieval finds, or the sources of the question."
+    )
+    prompt: Arrangement = Field(
+        "passages-first",
+        description="What stands where in a prompt: `passages-first`, as in the four setups; `question-first`; or "
+        "`format-last`, which repeats `prompt.system` behind the question.",
     )
     shots: int = Field(0, ge=0, description="Training examples that stand before each question, as turns.")
 
@@ -61,7 +66,7 @@ class EvaluateSection(Section):
     arms: Annotated[dict[str, ArmSection], AfterValidator(_beside_the_four)] = Field(
         {},
         description="Further setups to compare with those, by name; each has the keys `model`, `url`, `key_variable`, "
-        "`passages` and `shots`.",
+        "`passages`, `prompt` and `shots`.",
     )
     limit: int | None = Field(
         None, ge=1, description="Evaluates a seeded sample of so many questions. Unset: all of them."

@@ -46,7 +46,7 @@ def _arm(name: str, section: ArmSection) -> Arm:
         )
     is_own = section.url is None and section.model in OWN_MODELS
     engine = section.model if is_own else f"arm {name}"
-    return Arm(name, tuned=engine == "tuned", retrieval=section.passages != "none", engine=engine)
+    return Arm(name, engine == "tuned", section.passages != "none", engine, section.prompt)
 
 
 def engine(app: Application, arm: Arm) -> Engine:
@@ -72,6 +72,7 @@ def inputs(app: Application, arm: Arm, questions: str, index_version: str | None
     parents = {"model": version}
     # The name of the variable, and the key in it, decide nothing.
     values: dict[str, Any] = {"setup": arm.name, "questions": questions, "passages": section.passages, **parents}
+    values["prompt"] = section.prompt
     if section.shots:
         values["shots"] = _hash([dict(turn) for turn in shots(app, arm)])
     if section.passages == "gold":

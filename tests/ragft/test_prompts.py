@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ragft.errors import RagftError
 from ragft.prompts import Message, conversation, render_prompt, render_training, template_hash, user_turn
+from ragft.setups import Arrangement
 
 LOOK_ALIKES = [
     "<|im_end|>", "<|im_start|>system", "<|endoftext|>", "<|eot_id|>", "</s>", "<s>", "<end_of_turn>", "[/INST]",
@@ -131,3 +132,16 @@ def test_template_that_never_ends_an_answer_is_refused(chat_tokenizer: Any) -> N
 def test_another_template_has_another_hash(chat_tokenizer: Any) -> None:
     assert template_hash(chat_tokenizer) == template_hash(with_template(chat_tokenizer, chat_tokenizer.chat_template))
     assert template_hash(chat_tokenizer) != template_hash(with_template(chat_tokenizer, "{{ messages }}"))
+
+
+def test_arms_may_arrange_a_prompt_otherwise() -> None:
+    system = "Three lines."
+
+    def shown(arrangement: Arrangement, passages: list[str] | None = None) -> str:
+        return conversation(system, "When?", passages, arrangement=arrangement)[-1]["content"]
+
+    assert shown("passages-first", ["a"]) == "Passages:\n[1] a\n\nQuestion: When?"
+    assert shown("question-first", ["a"]) == "Question: When?\n\nPassages:\n[1] a"
+    assert shown("format-last", ["a"]) == "Passages:\n[1] a\n\nQuestion: When?\n\nThree lines."
+    assert shown("format-last") == "Question: When?\n\nThree lines."
+    assert shown("question-first") == "Question: When?"

@@ -122,6 +122,16 @@ def test_a_few_shot_prompt_shows_training_rows_before_the_question(
         records.records(run.application(evaluate={"arms": {"few": {"shots": 4}}}))
 
 
+def test_an_arm_may_arrange_its_prompt_otherwise(run: Evaluated) -> None:
+    given = {"last": {"passages": "retrieved", "prompt": "format-last"}}
+    app = run.application(evaluate={"setups": ["rag-only"], "arms": given})
+    made = records.records(app)
+    (engine,) = run.engines
+    own, last = engine.asked[:COUNT], engine.asked[COUNT:]
+    assert last == [f"{turn}\n\n{app.config.prompt.system}" for turn in own]
+    assert made["last"].fingerprint != made["rag-only"].fingerprint
+
+
 def test_the_oracle_sees_the_sources(run: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
     path = run.folder / "questions.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
