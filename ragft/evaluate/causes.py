@@ -88,7 +88,7 @@ def _form(wrong: Wrong) -> str | None:
     if not asked.golds:
         golds = {run_of(answer) for answer in wrong.question.answers}
         figures = {(word,) for word in run_of(wrong.question.question) if is_figure(word)}
-        others = (asked.choices | figures) - golds
+        others = (asked.choices | (figures if golds & figures else set())) - golds
         has_value = asked.rules.value is not None and asked.rules.value.search(wrong.record.answer)
         if has_value or any(contains_tokens(run, other) for other in others):
             return None

@@ -91,7 +91,7 @@ def test_right_fact_in_wrong_form(answer: str) -> None:
 
 def test_an_answer_that_names_both_choices_is_not_right_in_another_form() -> None:
     pair = [question("yes", id="a"), question("no", id="b"), question("yes", id="c"), question("no", id="d")]
-    said = {"a": "yes or no", "b": "No, it is not.", "c": says("no"), "d": "Yes."}
+    said = {"a": "yes or no", "b": "No, 4.2 is not.", "c": says("no"), "d": "Yes."}
     found = causes(pair, [hybrid(text, question_id=name) for name, text in said.items()])
     assert [found[name, "hybrid"].cause for name in said] == ["ignored", "form", "misread", "misread"]
 
