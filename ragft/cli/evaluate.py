@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "forgetting"]
+Suite = Literal["comparison", "counterfactual", "forgetting"]
 
 
 @command(commands, "evaluate")
 def evaluate_(
     app: Application,
     suite: Annotated[
-        Suite, typer.Option(help="What to measure: the setups on the domain's questions, or general ability.")
+        Suite,
+        typer.Option(
+            help="What to measure: the setups on the domain's questions; the same, and whether answers follow when "
+            "values in passages are changed; or general ability."
+        ),
     ] = "comparison",
     plan: Annotated[
         float | None,
@@ -54,7 +58,14 @@ def evaluate_(
     if plan is not None:
         show_plans(app, planned(app, plan))
         return
-    show_evaluation(app, evaluate(app))
+    artifact = evaluate(app)
+    if suite == "comparison":
+        show_evaluation(app, artifact)
+        return
+    from ragft.stages.counterfactual import counterfactual, counterfactual_lines
+
+    made = counterfactual(app, artifact)
+    show_evaluation(app, artifact, counterfactual_lines(made), counterfactual=made.figures)
 
 
 @command(commands, "score")
@@ -73,3 +84,15 @@ def score_(
     if questions is not None and records is None:
         raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
     show_evaluation(app, score(app) if records is None else score_file(app, records, questions))
+
+
+@command(commands)
+def explain(
+    app: Application,
+    question: Annotated[str, typer.Argument(help="Id of a question.", metavar="QUESTION_ID")],
+) -> None:
+    """Show what every setup answered to a question, from which passages, and why wrong answers are wrong."""
+    from ragft.stages.explanation import explanation, explanation_lines
+
+    told = explanation(app, question)
+    app.reporter.result(told, *explanation_lines(told))

@@ -27,16 +27,34 @@ def show_artifact(app: Application, artifact: Artifact, *lines: Any, **values: A
     )  # fmt: skip
 
 
-def show_evaluation(app: Application, artifact: Artifact) -> None:
-    """The comparison of the setups."""
+def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[str] = (), **values: Any) -> None:
+    """The comparison of the setups.
+
+    Args:
+        lines: shown to people, above the path of the report.
+        values: for `--json`, besides the figures.
+    """
     from ragft.evaluate.report import comparison_table
     from ragft.evaluate.score import Comparison
 
     comparison = Comparison.from_json(json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8")))
+    first = [f"{setup}: {causes[0]['text']}" for setup, causes in comparison.causes.items() if causes]
     app.reporter.result(
-        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures},
-        comparison_table(comparison), f"Report: {artifact.folder / 'report.html'}",
+        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures, **values},
+        comparison_table(comparison), *_arm_lines(comparison.arms),
+        *(["Wrong answers, by their most frequent cause:", *first] if first else []), *lines,
+        f"Report: {artifact.folder / 'report.html'}",
     )  # fmt: skip
+
+
+def _arm_lines(arms: Mapping[str, Any]) -> list[str]:
+    """A line for each arm: its exact match with its interval."""
+    found = {name: metrics["exact_match"] for name, metrics in arms.get("setups", {}).items()}
+    return [
+        f"Arm {name}: exact match {one['mean']:.1%} ({one['low']:.1%} to {one['high']:.1%}, n = {one['n']})"
+        for name, one in found.items()
+        if one["mean"] is not None
+    ]
 
 
 def show_forgetting(app: Application, artifact: Artifact) -> None:
