@@ -11,7 +11,8 @@ from index.errors import NoSnapshot
 from index.store.folder import current_id
 from ragft.artifacts import Artifact, hash_file
 from ragft.data.audit import refuse_overlap
-from ragft.data.questions import Question, read_questions
+from ragft.data.jsonl import to_lines
+from ragft.data.questions import Question, as_line, read_questions
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.metrics import METRICS, Rules
 from ragft.evaluate.records import Record, read_records
@@ -102,7 +103,7 @@ def _comparison(
     decided = Inputs((EVALUATION,), {**values, "metrics": metrics, "statistics": STATISTICS_VERSION}, {})
 
     def work(folder: Path) -> dict[str, Any]:
-        from ragft.evaluate.report import render_report
+        from ragft.evaluate.report import render_markdown, render_report
 
         scores, comparison = score_records(
             questions, answers, Rules.of(config.answer), setups=setups, seed=config.seed,
@@ -111,8 +112,11 @@ def _comparison(
         write_comparison(folder, scores, comparison)
         recipe = f', trained by the recipe "{values["recipe"]}"' if "recipe" in values else ""
         subtitle = f"{len(questions)} questions, {len(setups)} setups{recipe}"
-        page = render_report(comparison, answers, questions, name=config.name, subtitle=subtitle, scores=scores)
+        shown = {"name": config.name, "subtitle": subtitle}
+        page = render_report(comparison, answers, questions, scores=scores, rules=Rules.of(config.answer), **shown)
         write_file(folder / "report.html", page.encode())
+        write_file(folder / "report.md", render_markdown(comparison, answers, questions, **shown).encode())
+        write_file(folder / "questions.jsonl", to_lines(map(as_line, questions)))
         return {
             setup: {metric: values[metric]["mean"] for metric in ("exact_match", "format_validity")}
             for setup, values in comparison.setups.items()
