@@ -39,8 +39,9 @@ from ragft.config import Config, load_config
 from ragft.data.questions import read_questions
 from ragft.models import resolve_encoder, resolve_model
 from ragft.pipeline import Pipeline, Retrieved, Retriever
-from ragft.prompts import Message, render_prompt
+from ragft.prompts import Message
 from ragft.setups import RAG_ONLY
+from ragft.templates import Template
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_HITS = 40
@@ -75,7 +76,7 @@ class Counting:
     lengths: list[int] = field(default_factory=list)
 
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
-        self.lengths.append(len(render_prompt(self.tokenizer, messages)) - self.without)
+        self.lengths.append(len(Template(self.tokenizer).prompt(messages)) - self.without)
         return self.lengths[-1]
 
 

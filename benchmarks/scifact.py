@@ -162,7 +162,7 @@ def show(title: str, measured: dict[str, dict[str, list[float]]]) -> dict[str, d
     means = {}
     for mode, scores in measured.items():
         columns = np.array([scores["nDCG@10"], scores["Recall@100"]]).T
-        gain, found = estimates(columns, seed=0, resamples=10_000)
+        gain, found = estimates(columns, bounds=[(0.0, 1.0)] * 2)
         table.add_row(mode, f"{gain.mean:.4f}", f"{gain.low:.3f} to {gain.high:.3f}", f"{found.mean:.4f}")
         means[mode] = {"nDCG@10": float(gain.mean or 0), "Recall@100": float(found.mean or 0)}
     Console().print(table)

@@ -1,9 +1,10 @@
 """Writes the generated parts of the documentation from the code, which is their only source.
 
-python docs/make_reference.py           # writes reference/configuration.md, reference/commands.md and one table
+python docs/make_reference.py           # writes reference/configuration.md, reference/commands.md and two tables
 python docs/make_reference.py --check   # writes nothing; fails if one of them is out of date
 
-The table in explanation/fingerprints.md is between two comments; the rest of that page is written by hand.
+The tables in explanation/fingerprints.md and explanation/metrics.md are between two comments; the rest of those pages
+is written by hand.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import math
 import sys
 import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -25,6 +27,7 @@ from pydantic.fields import FieldInfo
 from ragft.cli import app
 from ragft.config import Config
 from ragft.config.loading import section_of
+from ragft.evaluate.metrics import METRICS, OPTIONAL, Metric
 from ragft.stages.inputs import RECORDS, RETRIEVAL, stale
 
 DOCS = Path(__file__).resolve().parent
@@ -83,14 +86,17 @@ def main() -> int:
 
 def pages() -> dict[str, str]:
     """The pages that are written here, whole or in part, by their path in docs/."""
-    fingerprints = "explanation/fingerprints.md"
-    before, _, rest = (DOCS / fingerprints).read_text(encoding="utf-8").partition(TABLE_BEGINS)
-    after = rest.partition(TABLE_ENDS)[2]
     return {
         "reference/configuration.md": configuration(),
         "reference/commands.md": commands(),
-        fingerprints: f"{before}{TABLE_BEGINS}\n{stale_table()}\n\n{TABLE_ENDS}{after}",
+        **{name: _with_table(name, table) for name, table in TABLES.items()},
     }
+
+
+def _with_table(name: str, table: Callable[[], str]) -> str:
+    """A page that is written by hand but for the table between the two comments."""
+    before, _, rest = (DOCS / name).read_text(encoding="utf-8").partition(TABLE_BEGINS)
+    return f"{before}{TABLE_BEGINS}\n{table()}\n\n{TABLE_ENDS}{rest.partition(TABLE_ENDS)[2]}"
 
 
 # --- configuration
@@ -205,6 +211,33 @@ def _labels(section: type[BaseModel], prefix: str, around: Stale | None) -> Iter
         yield from _labels(below, f"{prefix}{name}.", around)
 
 
+# --- metrics
+
+
+def metrics_table() -> str:
+    """Every metric, with what its function says of itself."""
+    head = "| name | axis | unit | better | version | applies to | what it is |"
+    rows = [
+        " | ".join([
+            f"| `{name}`{'' if name in METRICS else ' (named)'}", metric.axis, metric.unit, metric.better or "neither",
+            str(metric.version), _applies(metric), f"{_cell(_first_sentence(metric))} |",
+        ])
+        for name, metric in {**METRICS, **OPTIONAL}.items()
+    ]  # fmt: skip
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def _applies(metric: Metric) -> str:
+    return _cell(metric.applies.__doc__ or "").removeprefix("Applies to ").rstrip(".")
+
+
+def _first_sentence(metric: Metric) -> str:
+    """What a metric is; those of cost are fields of the record, and their titles say it."""
+    if isinstance(metric.scorer, partial):
+        return f"{metric.title}: what the record says."
+    return (metric.scorer.__doc__ or "").split("\n\n")[0].strip()
+
+
 # --- commands
 
 
@@ -289,6 +322,12 @@ def _given(parameter: Any) -> str:
         return ""
     return f"`{parameter.default}`"
 
+
+TABLES: dict[str, Callable[[], str]] = {
+    "explanation/fingerprints.md": stale_table,
+    "explanation/metrics.md": metrics_table,
+}
+"""The pages with one written table, and what writes it."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,34 +6,132 @@ The endpoint that resolves `[2]` for a user and the evaluation that asks whether
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-# Up to three digits: [2026] is a year. Not an image, a link or the definition of one: ![1], [1](...), [1]:
-# http...
-_CITATION = re.compile(r"(?<!!)\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\](?!\(|:\s*http)")
-# Marks at the start of a line go with the space behind them, others with the space before, unless a word follows.
-_MARKS = re.compile(rf"(?m)^(?:{_CITATION.pattern})+ ?| ?(?:{_CITATION.pattern})+(?!\w)|(?:{_CITATION.pattern})+")
+_KIND = r"(?:(?:sources?|passages?|documents?|docs?|references?|refs?|citations?)[\s:#.]*)?"
+_ITEM = rf"{_KIND}#?\d{{1,3}}(?:\s*[-–—‐‑]\s*\d{{1,3}})?"
+_BETWEEN = r"(?:\s*[,;]\s*(?:and\s+|&\s*)?|\s+(?:and|&)\s+|\s*&\s*)"
+# Up to three digits: [2026] is a year. Not an image, a link or the definition of one: ![1], [1](...), [1]: http...
+_CITATION = re.compile(
+    rf"(?<!!)(?:\[\s*\^?({_ITEM}(?:{_BETWEEN}{_ITEM})*)\s*\]|【\s*({_ITEM}(?:{_BETWEEN}{_ITEM})*)\s*(?:†[^】]*)?】)"
+    r"(?!\(|:\s*http)",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(r"(\d+)(?:\s*[-–—‐‑]\s*(\d+))?")
+_WIDEST = 20
+"""Passages that a range may name: [1-3] is one, [100-900] is an interval of something else."""
+# `args[1]` is an element, "supported[1]" is a citation: the words that programs call their lists.
+_LISTS = frozenset([
+    "arg", "args", "argv", "arr", "array", "buf", "dict", "elem", "idx", "kwargs", "list", "lst", "params", "ptr",
+    "str", "tmp", "tuple", "vec", "xs", "ys",
+])  # fmt: skip
+_WORD_BEFORE = re.compile(r"[\w.$\])]*[^\W\d]$|[\w.]*_\w*$|\w\([^()\s]*\)$")
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A citation in a text, with where it stands."""
+
+    start: int
+    end: int
+    numbers: tuple[int, ...]
 
 
 def parse_citations(answer: str) -> tuple[int, ...]:
-    """The passage numbers that an answer cites, each once, in order: `[2]`, `[1][3]`, `[1, 3]`.
+    """The passage numbers that an answer cites, each once, in order.
 
-    Numbers are not checked against the passages: one that does not exist is a wrong citation, not none.
+    Read are `[2]`, `[1][3]`, `[1, 3]`, `[1 and 3]`, `[1-3]`, `[Source 2]`, `[^2]` and `【2】`; not `(2)`, an element
+    of a list (`list[0]`, `args[1]`), a link, a name (`[RFC 2119]`) or a year. Numbers are not checked against the
+    passages: one that does not exist is a wrong citation, not none.
     """
-    numbers = (number for group in _CITATION.findall(answer) for number in re.split(r"[,;]", group))
-    return tuple(dict.fromkeys(int(number) for number in numbers))
+    return tuple(dict.fromkeys(number for mark in _marks(answer) for number in mark.numbers))
 
 
 def without_citations(answer: str) -> str:
     """The answer without its citation marks, whose numbers must not be read as values."""
-    return _CITATION.sub("", answer)
+    return _with_each(answer, lambda mark: "")
 
 
 def with_citations(answer: str, number_of: Callable[[int], int]) -> str:
-    """The answer with other numbers in its citation marks."""
-    return _CITATION.sub(lambda mark: re.sub(r"\d+", lambda number: str(number_of(int(number[0]))), mark[0]), answer)
+    """The answer with other numbers in its citation marks; a range becomes a list of its numbers."""
+
+    def renumbered(mark: _Mark) -> str:
+        text = answer[mark.start : mark.end]
+        if not any(last for _, last in _RANGE.findall(text)):
+            return re.sub(r"\d+", lambda number: str(number_of(int(number[0]))), text)
+        return f"[{', '.join(str(number_of(number)) for number in mark.numbers)}]"
+
+    return _with_each(answer, renumbered)
 
 
 def in_plain_words(answer: str) -> str:
     """The answer as one writes it where there is nothing to cite: the marks go, and the space that set them off."""
-    return _MARKS.sub("", answer)
+    kept, end = [], 0
+    for start, stop in _runs(answer):
+        before, after = answer[:start], answer[stop:]
+        if not before or before.endswith("\n"):
+            # Marks at the start of a line go with the space behind them,
+            stop += after.startswith(" ")
+        elif before.endswith(" ") and not re.match(r"\w", after):
+            start -= 1  # others with the space before, unless a word follows.
+        kept.append(answer[end:start])
+        end = stop
+    return "".join([*kept, answer[end:]])
+
+
+def _marks(answer: str) -> Iterator[_Mark]:
+    for found in _CITATION.finditer(answer):
+        numbers = _numbers(found[1] or found[2])
+        if numbers and not _is_element(answer, found):
+            yield _Mark(*found.span(), numbers)
+
+
+def _numbers(inside: str) -> tuple[int, ...]:
+    """The numbers of a mark; none where it cannot be one: passages are numbered from 1, and ranges are short."""
+    numbers: list[int] = []
+    for first, last in _RANGE.findall(inside):
+        low, high = int(first), int(last or first)
+        if low < 1 or not low <= high < low + _WIDEST:
+            return ()
+        numbers += range(low, high + 1)
+    return tuple(numbers)
+
+
+def _is_element(answer: str, found: re.Match[str]) -> bool:
+    """Whether brackets are an index, as in `args[1]`: they follow a name at once, or the element is used at once."""
+    if found[0].startswith("【"):
+        return False
+    line = answer[answer.rfind("\n", 0, found.start()) + 1 : found.start()]
+    word = _WORD_BEFORE.search(line)
+    if word is None:
+        return False
+    name, after = word[0], answer[found.end() : found.end() + 2]
+    in_code = line.count("`") % 2 == 1
+    looks_like_code = (
+        (len(name) == 1 and name.islower())
+        or any(sign in name for sign in "_.)")
+        or name.casefold() in _LISTS
+        or re.search(r"[a-z][A-Z]", name) is not None
+    )
+    is_used = re.match(r"\.\w|\(|\s?[=+*/]", after) is not None
+    return in_code or looks_like_code or is_used
+
+
+def _with_each(answer: str, replaced: Callable[[_Mark], str]) -> str:
+    parts, end = [], 0
+    for mark in _marks(answer):
+        parts += [answer[end : mark.start], replaced(mark)]
+        end = mark.end
+    return "".join([*parts, answer[end:]])
+
+
+def _runs(answer: str) -> list[tuple[int, int]]:
+    """Where marks stand; those that follow each other at once count as one."""
+    runs: list[tuple[int, int]] = []
+    for mark in _marks(answer):
+        if runs and runs[-1][1] == mark.start:
+            runs[-1] = (runs[-1][0], mark.end)
+        else:
+            runs.append((mark.start, mark.end))
+    return runs

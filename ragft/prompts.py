@@ -8,15 +8,10 @@ template, never from a copy of it, and together with the mask of trained positio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ragft.messages import Borders, Message, Rendered, Role, turn
-from ragft.templates import Template
 
-__all__ = [
-    "Message", "Rendered", "Role", "conversation", "render_prompt", "render_training", "template_hash", "turn",
-    "user_turn",
-]  # fmt: skip
+__all__ = ["Message", "Rendered", "Role", "conversation", "turn", "user_turn"]
 
 _BORDERS = Borders()
 
@@ -59,18 +54,3 @@ def conversation(
     """
     opening: list[Message] = [] if history and history[0]["role"] == "system" else [turn("system", system)]
     return [*opening, *history, turn("user", user_turn(question, passages)), *following]
-
-
-def template_hash(tokenizer: Any) -> str:
-    """`Template.hash` of a tokenizer's template without arguments."""
-    return Template(tokenizer).hash
-
-
-def render_prompt(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> list[int]:
-    """`Template.prompt` of a tokenizer's template without arguments."""
-    return Template(tokenizer).prompt(messages, tools)
-
-
-def render_training(tokenizer: Any, messages: Sequence[Message]) -> Rendered:
-    """`Template.training` of a tokenizer's template without arguments."""
-    return Template(tokenizer).training(messages)

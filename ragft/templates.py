@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,21 +17,13 @@ from typing import Any, Literal, TypeVar
 
 from ragft.errors import RagftError
 from ragft.messages import Borders, Message, Rendered, Role, turn
+from ragft.template_texts import TemplateTexts
 
 TrainOn = Literal["last", "all"]
 """Which answers of a conversation are trained on."""
 
 PINNED_DATE = date(2024, 7, 26)
 """The day that templates are told it is. Llama 3's own templates write this one where there is no clock."""
-
-RESERVED = frozenset(
-    {
-        "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template",
-        "tokenize", "strftime_now", "raise_exception", "padding", "truncation", "max_length", "return_tensors",
-        "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "conversation",
-    }
-)  # fmt: skip
-"""Names that are set for every template and are no arguments of anyone's."""
 
 _SYSTEM, _QUESTION, _ANSWER = "Sysword", "Askword", "Replyword"
 # Probes need words that a template cannot contain and that no tokenizer joins with what is around them.
@@ -78,11 +69,11 @@ class Template:
         """
         self.tokenizer = tokenizer
         self._options = options
-        self._texts = _texts_of(tokenizer)
-        self._date = options.date if self._reads("strftime_now") else None
+        self._texts = TemplateTexts.of(tokenizer)
+        self._date = options.date if self._texts.read("strftime_now") else None
         for name in options.arguments:
-            if not self._reads(name):
-                known = sorted(self._variables())
+            if not self._texts.read(name):
+                known = sorted(self._texts.variables())
                 raise RagftError(
                     f"The chat template does not read {name!r}, which prompt.template_arguments sets; it reads "
                     f"{', '.join(known) if known else 'no arguments'}."
@@ -235,8 +226,9 @@ class Template:
             "joined": sorted(self._joined),
         }
         # A template that nothing is added to has the hash of its text, as before there was anything to add.
-        plain = len(self._texts) == 1 and not any(told.values())
-        content = self._texts["default"] if plain else json.dumps([self._texts, told], sort_keys=True)
+        texts = dict(self._texts.by_name)
+        plain = len(texts) == 1 and not any(told.values())
+        content = texts["default"] if plain else json.dumps([texts, told], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def described(self) -> str:
@@ -340,7 +332,7 @@ class Template:
     @cached_property
     def _remedy(self) -> str:
         """The argument that takes the fault away, as the end of a sentence; empty where none is found."""
-        for name in sorted(self._variables() - set(self._options.arguments)):
+        for name in sorted(self._texts.variables() - set(self._options.arguments)):
             for value in (False, True):
                 try:
                     fault = self._fault_with({name: value})
@@ -391,42 +383,7 @@ class Template:
         text = self._tried(messages)
         return text is not None and all(message["content"] in text for message in messages)
 
-    def _reads(self, name: str) -> bool:
-        return any(re.search(rf"\b{re.escape(name)}\b", text) for text in self._texts.values())
-
-    def _variables(self) -> set[str]:
-        """Variables that the template for plain conversations reads and nothing sets for it."""
-        import jinja2
-        import jinja2.ext
-        import jinja2.meta
-
-        # The one extension of transformers that is no loop control: it marks answers, and sets nothing.
-        text = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", self._texts["default"])
-        parser = jinja2.Environment(extensions=[jinja2.ext.loopcontrols], autoescape=True)
-        try:
-            found = jinja2.meta.find_undeclared_variables(parser.parse(text))
-        except jinja2.TemplateError:
-            return set()
-        return {str(name) for name in found} - RESERVED - set(getattr(self.tokenizer, "special_tokens_map", {}))
-
 
 def _plain(message: Message) -> bool:
     """Whether a turn is nothing but its text."""
     return message.keys() == {"role", "content"}
-
-
-def _texts_of(tokenizer: Any) -> dict[str, str]:
-    """The tokenizer's templates by name; the one for plain conversations is `default`."""
-    found = getattr(tokenizer, "chat_template", None)
-    texts = {"default": found} if isinstance(found, str) else found
-    if not texts or not all(texts.values()):
-        raise RagftError(
-            "This model's tokenizer has no chat template, so there is no right way to ask it; use an instruction-tuned "
-            "model, or add its chat_template.jinja to the model's folder."
-        )
-    if "default" not in texts:
-        raise RagftError(
-            f"This model's tokenizer has chat templates named {', '.join(sorted(texts))} but none named default, which "
-            "plain conversations need; add it as chat_template.jinja to the model's folder."
-        )
-    return dict(texts)

@@ -6,7 +6,7 @@ They teach an encoder most, as long as none of them is an answer that nobody mar
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,14 +29,27 @@ NEAR_DUPLICATE = 0.95
 """Cosine from which a passage counts as saying the same as the positive."""
 
 
+_DRAWS = 100
+"""Random passages that are drawn before all are looked through for one that can be used."""
+
+
+def _unknown(passage: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Pair:
-    """A question and the chunks that answer it."""
+    """A question and the chunks that answer it.
+
+    Attributes:
+        gold: ids of the chunks of each source of the answer; none is empty.
+        is_answered_by: whether a passage holds the answer, marked or not; by default nothing more is known of it.
+    """
 
     id: str
     question: str
     gold: tuple[frozenset[str], ...]
-    """Ids of the chunks of each source of the answer; none is empty."""
+    is_answered_by: Callable[[str], bool] = _unknown
 
 
 def mine(
@@ -45,8 +58,8 @@ def mine(
     """Training rows: one for each source of each pair, with its hardest negatives.
 
     The positive is the chunk of the source that is nearest to the question. Negatives are the best hits of a hybrid
-    search that are no gold chunks of the question, do not say the same as the positive, and have a clearly lower
-    cosine. If there are too few such hits, random passages are added.
+    search that are no gold chunks of the question, do not hold its answer, do not say the same as the positive, and
+    have a clearly lower cosine. If there are too few such hits, random passages without the answer are added.
 
     Args:
         pairs: questions with their gold chunks, all of which the snapshot holds.
@@ -54,7 +67,7 @@ def mine(
         seed: seeds the choice of random passages.
 
     Raises:
-        IndexFault: the index does not hold a chunk of a pair, or holds nothing but gold chunks of a question.
+        IndexFault: the index does not hold a chunk of a pair, or holds nothing but answers to a question.
     """
     corpus = _Corpus(snapshot)
     questions = [pair.question for pair in pairs]
@@ -64,14 +77,14 @@ def mine(
     rows = []
     for pair, vector, hits in zip(pairs, asked, found, strict=True):
         gold = frozenset().union(*pair.gold)
-        others = [hit for hit in hits if hit.chunk_id not in gold]
+        others = [hit for hit in hits if hit.chunk_id not in gold and not pair.is_answered_by(hit.passage)]
         for source in pair.gold:
             options = sorted(source)
             vectors = corpus.vectors(options)
             best = int(np.argmax(vectors @ vector))
             hard = _hard(corpus, others, vectors[best], float(vectors[best] @ vector))[:negatives]
             wrong = [(hit.chunk_id, hit.passage) for hit in hard]
-            wrong += [corpus.any_but(gold, draw) for _ in range(negatives - len(hard))]
+            wrong += [corpus.any_but(gold, pair, draw) for _ in range(negatives - len(hard))]
             positive = options[best]
             ids, passages = zip(*wrong, strict=True)
             rows.append(TrainingRow(pair.id, pair.question, positive, corpus.passage(positive), ids, passages))
@@ -110,16 +123,20 @@ class _Corpus:
             parts.append(self._snapshot.segments[segment].vectors.read(np.array([local])))
         return np.concatenate(parts)
 
-    def any_but(self, gold: frozenset[str], draw: random.Random) -> tuple[str, str]:
-        """Id and passage of a random chunk that is not gold."""
-        if all(id_ in gold for id_ in self._ids):
-            raise IndexFault(
-                f"All {len(self._ids)} passages of the index answer the same question, so there is nothing to "
-                "tell apart; index more documents."
-            )
-        while (id_ := draw.choice(self._ids)) in gold:
-            pass
-        return id_, self.passage(id_)
+    def any_but(self, gold: frozenset[str], pair: Pair, draw: random.Random) -> tuple[str, str]:
+        """Id and passage of a random chunk that is not gold and does not hold the answer."""
+        for number in range(_DRAWS + 1):
+            # After many that cannot be used, those that can are few, or there are none.
+            among = self._ids if number < _DRAWS else [id_ for id_ in self._ids if self._is_wrong(id_, gold, pair)]
+            if among and self._is_wrong(id_ := draw.choice(among), gold, pair):
+                return id_, self.passage(id_)
+        raise IndexFault(
+            f"All {len(self._ids)} passages of the index answer the same question, so there is nothing to "
+            "tell apart; index more documents."
+        )
+
+    def _is_wrong(self, id_: str, gold: frozenset[str], pair: Pair) -> bool:
+        return id_ not in gold and not pair.is_answered_by(self.passage(id_))
 
     def _place(self, id_: str) -> int:
         place = self._places.get(id_)

@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ragft.cli.options import command
-from ragft.cli.results import show_evaluation
+from ragft.cli.results import show_evaluation, show_forgetting, show_plans
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
 
 commands = typer.Typer()
 
+Suite = Literal["comparison", "forgetting"]
+
 
 @command(commands, "evaluate")
-def evaluate_(app: Application) -> None:
-    """Compare the setups on the same questions: records, scores, statistics, report.html."""
-    from ragft.stages.evaluation import evaluate
+def evaluate_(
+    app: Application,
+    suite: Annotated[
+        Suite, typer.Option(help="What to measure: the setups on the domain's questions, or general ability.")
+    ] = "comparison",
+    plan: Annotated[
+        float | None,
+        typer.Option(
+            help="Ask nothing; say how many questions it takes to detect a difference of so many points.",
+            metavar="POINTS",
+        ),
+    ] = None,
+) -> None:
+    """Compare the setups on the same questions: records, scores, statistics, report.html.
 
+    With --suite forgetting, ask base and tuned model what has nothing to do with the domain instead, and tell whether
+    tuning costs more than evaluate.general.margin.
+    """
+    if suite == "forgetting":
+        from ragft.stages.forgetting import forgetting
+
+        show_forgetting(app, forgetting(app))
+        return
+    from ragft.stages.evaluation import evaluate, planned
+
+    if plan is not None:
+        show_plans(app, planned(app, plan))
+        return
     show_evaluation(app, evaluate(app))
 
 

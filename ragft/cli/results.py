@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from index.refresh.refresh import RefreshReport
     from ragft.artifacts import Artifact
+    from ragft.evaluate.statistics import Plan
     from ragft.stages.application import Application
 
 
@@ -36,6 +37,66 @@ def show_evaluation(app: Application, artifact: Artifact) -> None:
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures},
         comparison_table(comparison), f"Report: {artifact.folder / 'report.html'}",
     )  # fmt: skip
+
+
+def show_forgetting(app: Application, artifact: Artifact) -> None:
+    """What tuning cost in general ability."""
+    from ragft.evaluate.suites.forgetting import Forgotten, forgetting_table, sentence
+
+    figures, margin = artifact.figures, app.config.evaluate.general.margin
+    results = [Forgotten.from_json(values) for values in figures["results"]]
+    left_out = [
+        f"{task}: {count} questions are longer than the model has positions, and are left out"
+        for task, count in figures["unread"].items()
+        if count
+    ]
+    app.reporter.result(
+        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, "margin": margin, **figures},
+        forgetting_table(results, margin), *left_out, *(sentence(one, margin) for one in results if one.primary),
+        f"Result: {artifact.folder / 'forgetting.json'}",
+    )  # fmt: skip
+
+
+def show_judgement(app: Application, artifact: Artifact) -> None:
+    """What a judge said of answers."""
+    from ragft.evaluate.judges.tables import judgement_tables
+
+    path = artifact.folder / "judgement.json"
+    shown = judgement_tables(json.loads(path.read_text(encoding="utf-8")))
+    show_artifact(app, artifact, *shown, f"Figures: {path}")
+
+
+def show_opinion(app: Application, artifact: Artifact) -> None:
+    """What people said on sheets."""
+    from ragft.evaluate.people.tables import opinion_lines
+
+    told = json.loads((artifact.folder / "opinion.json").read_text(encoding="utf-8"))
+    labels = f"Labels for evaluate.judge.labels: {artifact.folder / 'labels.jsonl'}"
+    show_artifact(app, artifact, *opinion_lines(told), labels)
+
+
+def show_plans(app: Application, plans: Sequence[Plan]) -> None:
+    """How many questions and documents a difference takes, by how much the questions of one document have in common."""
+    from dataclasses import asdict
+
+    from rich import box
+    from rich.table import Table
+
+    first = plans[0]
+    table = Table(
+        "what questions of a document have in common", box=box.SIMPLE_HEAD, caption_justify="left",
+        caption=f"To detect a difference of {100 * first.difference:g} points at 5 % with 80 % power, over "
+        f"{first.tests} pairs, at {first.questions_per_document:.1f} questions a document, where two setups disagree "
+        f"on {100 * first.disagreement:g} % of the questions.",
+    )  # fmt: skip
+    for name in ("questions", "documents"):
+        table.add_column(name, justify="right")
+    words = {0.0: "nothing", 0.1: "a little (correlation 0.1)", 0.3: "much (correlation 0.3)"}
+    for plan in plans:
+        table.add_row(
+            words.get(plan.correlation, f"{plan.correlation:g}"), f"{plan.questions:,}", f"{plan.documents:,}"
+        )
+    app.reporter.result({"plans": [asdict(plan) for plan in plans]}, table)
 
 
 def show_refresh(

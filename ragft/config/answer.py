@@ -21,6 +21,12 @@ class AnswerSection(Section):
     refusal: str = Field(
         "I do not know.", description="The exact answer to give when the passages do not contain the answer."
     )
+    refusals: tuple[Regex, ...] = Field(
+        (), description="Regular expressions of refusals in other words, beside the usual English ones."
+    )
+    choices: tuple[str, ...] = Field(
+        (), description="The answers to choose from, such as `yes`, `no` and `maybe`. Empty: it is no choice."
+    )
 
     @field_validator("value")
     @classmethod
@@ -28,3 +34,12 @@ class AnswerSection(Section):
         if pattern is not None and re.compile(pattern).groups < 1:
             raise ValueError("has no group: put parentheses around the value")
         return pattern
+
+    @field_validator("choices")
+    @classmethod
+    def _differ(cls, choices: tuple[str, ...]) -> tuple[str, ...]:
+        from ragft.tokens import tokens
+
+        if len(choices) == 1 or len({tokens(choice) for choice in choices}) < len(choices):
+            raise ValueError("should be empty, or at least two answers that differ in more than case and punctuation")
+        return choices

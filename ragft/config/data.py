@@ -22,6 +22,12 @@ class MixSection(Section):
     """How training examples are mixed with passages of the index."""
 
     passages: int = Field(4, ge=1, description="Passages in a training prompt; as many as `index.search.top_k`.")
+    fewest_passages: int | None = Field(
+        None,
+        ge=1,
+        description="Each row with passages holds a random number of them from this to `passages`: rows are shorter, "
+        "so training is quicker. Unset: all hold `passages`, or what there is.",
+    )
     gold_share: Share = Field(
         0.85, description="Share of the rows with passages whose passages contain the answer; the others refuse."
     )

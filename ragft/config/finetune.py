@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ragft.config.section import Section, Share, one_of
+from ragft.config.section import FilePath, Section, Share, one_of
 from ragft.finetune.methods import METHODS
 from ragft.finetune.track import TRACKERS
 
@@ -33,6 +33,11 @@ class FinetuneSection(Section):
 
     method: Annotated[str, one_of(METHODS)] = Field(
         "qlora", description=f"What is trained. {'; '.join(f'{name}: {one.trains}' for name, one in METHODS.items())}."
+    )
+    start_from: FilePath | None = Field(
+        None,
+        description="Folder of a published adapter whose values are the first ones, with a fresh optimiser and "
+        "schedule; of the same base model, form and rank. Unset: training begins from the base model.",
     )
     rank: int = Field(16, ge=1, le=512, description="Rank of the adapters.")
     alpha: float | None = Field(None, gt=0, description="Scale of the adapters. Unset: twice the rank.")
@@ -80,6 +85,11 @@ class FinetuneSection(Section):
         gt=0,
         description=f"Peak learning rate of AdamW. Unset: by the method: {_RATES}.",
     )
+    optimizer: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = Field(
+        "adamw",
+        description="The optimiser. adamw: moments in float32; adamw-8bit: in 8 bits, a quarter of their memory, "
+        "through bitsandbytes; paged-adamw-8bit: these wait in the processor's memory when a card's is full.",
+    )
     warmup_ratio: Share = Field(0.05, description="Share of the steps over which the learning rate rises.")
     lr_scheduler: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="How the learning rate decays after the warm-up."
@@ -126,6 +136,12 @@ class FinetuneSection(Section):
     def _can_select(self) -> FinetuneSection:
         if self.select != "loss" and self.eval_samples == 0:
             raise ValueError(f"select is {self.select}, which needs answers, but eval_samples is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _can_begin(self) -> FinetuneSection:
+        if self.start_from is not None and (why := METHODS[self.method].begins_anew):
+            raise ValueError(f"start_from is set, but {self.method} {why}")
         return self
 
     @model_validator(mode="after")

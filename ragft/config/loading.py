@@ -177,7 +177,9 @@ class _Values:
                     value[keys[-1]] = str(folder / given)
             elif isinstance(given, str):
                 value[keys[-1]] = str(folder / given)
-            elif keys[-1] not in value and info.default is not None:
+            elif isinstance(given, list):
+                value[keys[-1]] = [str(folder / one) if isinstance(one, str) else one for one in given]
+            elif keys[-1] not in value and isinstance(info.default, Path):
                 self._default(keys, str(folder / info.default))
 
     def _default(self, keys: Keys, value: str) -> None:

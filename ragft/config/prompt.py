@@ -9,7 +9,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, JsonValue
 
 from ragft.config.section import Section
-from ragft.templates import PINNED_DATE, RESERVED, TemplateOptions
+from ragft.template_texts import RESERVED
+from ragft.templates import PINNED_DATE, TemplateOptions
 
 
 def _not_reserved(arguments: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
+import regex
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SetupName = Literal["prompt-only", "rag-only", "fine-tuned", "hybrid"]
@@ -29,7 +30,8 @@ ModelName = Annotated[str, MarkedPath()]
 def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
-    except re.error as error:
+        regex.compile(pattern)
+    except (re.error, regex.error) as error:
         raise ValueError(f"is not a regular expression: {error}") from None
     return pattern
 

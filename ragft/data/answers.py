@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ragft.citations import without_citations
+from ragft.data.examples import Example
 from ragft.tokens import contains_tokens, tokens
 
-ANSWERS_VERSION = 1
+ANSWERS_VERSION = 2
 """Increased whenever another passage may be found to hold an answer: rows are mixed again then."""
 
 HELD = 0.6
@@ -96,6 +97,12 @@ class Answer:
     said: Text
     asked: Text
     form: Text
+
+    @classmethod
+    def of_example(cls, example: Example, value: re.Pattern[str] | None, refusal: str) -> Answer:
+        """Reads the answer of an example, to which earlier questions belong; see `of`."""
+        asked = [turn["content"] for turn in example.history if turn["role"] == "user"]
+        return cls.of("\n".join([*asked, example.question]), example.answer, value, refusal)
 
     @classmethod
     def of(cls, question: str, answer: str, value: re.Pattern[str] | None, refusal: str) -> Answer:

@@ -142,7 +142,9 @@ def mix(
     _refuse_too_many_sources(examples, settings.passages)
     gold = gold_passages(examples, snapshot, expansion.around if expansion else lambda _: ())
     rule = re.compile(value) if value else None
-    found = {example.id: _Sourced.of(_answer(example, rule, refusal), gold[example.id]) for example in examples}
+    found = {
+        example.id: _Sourced.of(Answer.of_example(example, rule, refusal), gold[example.id]) for example in examples
+    }
     undecided = tuple(name for name, sourced in found.items() if sourced.is_undecided)
     if settings.undecided == "drop":
         examples = [example for example in examples if not found[example.id].is_undecided]
@@ -164,9 +166,10 @@ def mix(
     return Mixed(tuple(rows), undecided)
 
 
-def _answer(example: Example, value: re.Pattern[str] | None, refusal: str) -> Answer:
-    asked = "\n".join([*(turn["content"] for turn in example.history if turn["role"] == "user"), example.question])
-    return Answer.of(asked, example.answer, value, refusal)
+def passages_of_row(settings: MixSection, draw: random.Random) -> int:
+    """How many passages a row holds, if it holds any."""
+    most, fewest = settings.passages, settings.fewest_passages
+    return most if fewest is None else draw.randint(min(fewest, most), most)
 
 
 def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None:
@@ -277,9 +280,10 @@ class _Mixer:
         return [] if holds_all else chosen
 
     def _shuffled(self, chosen: Sequence[Hit], distractors: Sequence[Hit], repeat: int) -> list[Hit]:
-        """The chosen passages among distractors, as many as a prompt holds, in random order."""
+        """The chosen passages among distractors, as many as a prompt holds, or at random fewer, in random order."""
         shown = list({passage.chunk_id: passage for passage in chosen}.values())
-        shown += _window(distractors, self.settings.passages - len(shown), repeat)
+        wanted = passages_of_row(self.settings, self.draw)
+        shown += _window(distractors, max(0, wanted - len(shown)), repeat)
         self.draw.shuffle(shown)
         return shown
 

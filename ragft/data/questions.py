@@ -7,13 +7,14 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
 from ragft.data.sources import Source, sources_in
 from ragft.errors import UsageError
 
 FORMATS = ("house", "free")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Question:
         format: `"house"` (or None): the answer should be in the house format; `"free"`: its format is not
             scored.
         tags: kinds of question, for the breakdown.
+        group: questions of one group are taken for related, as those about one document are where there is none.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Question:
     stale_answers: tuple[str, ...] = ()
     format: str | None = None
     tags: tuple[str, ...] = ()
+    group: str | None = None
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:
@@ -69,9 +72,13 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
     rule = values.get("format")
     if rule is not None and rule not in FORMATS:
         raise UsageError(f"{where}: there is no format {rule!r}: choose one of {', '.join(FORMATS)}.")
+    group = values.get("group")
+    if group is not None and (isinstance(group, bool) or not isinstance(group, str | int) or not str(group).strip()):
+        raise UsageError(f"{where}: `group` must be a name or a number, not {group!r}.")
     return Question(
         str(values["id"]), str(values["question"]), answers, sources_in(values, where), answerable,
         stale_answers=texts_in(values, "stale_answers", where), format=rule, tags=texts_in(values, "tags", where),
+        group=None if group is None else str(group),
     )  # fmt: skip
 
 
@@ -83,7 +90,7 @@ def as_line(question: Question) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value != defaults[key] and key != "places"}
 
 
-def sample(questions: tuple[Question, ...], limit: int | None, seed: int) -> tuple[Question, ...]:
+def sample(questions: tuple[T, ...], limit: int | None, seed: int) -> tuple[T, ...]:
     """A seeded sample of so many questions in the order of the file; all of them where `limit` is None."""
     if limit is None or limit >= len(questions):
         return questions

@@ -49,21 +49,19 @@ def scores(
     return measured
 
 
-def comparison(
-    before: Mapping[str, list[float]], after: Mapping[str, list[float]], mode: str, *, seed: int, resamples: int
-) -> dict[str, Any]:
+def comparison(before: Mapping[str, list[float]], after: Mapping[str, list[float]], mode: str) -> dict[str, Any]:
     """Means and paired differences with 95 % intervals, and whether the new encoder is significantly better.
 
     It is better if the interval of the difference in nDCG@10, in the configured mode, lies above 0.
     """
     old, new = (np.array([part[name] for name in before], dtype=np.float64).T for part in (before, after))
-    differences = estimates(new - old, seed=seed, resamples=resamples)
+    differences = estimates(new - old, bounds=[(-1.0, 1.0)] * new.shape[1])
     rows: dict[str, dict[str, Any]] = {
         name: {"before": fmean(before[name]), "after": fmean(after[name]), "difference": asdict(difference)}
         for name, difference in zip(before, differences, strict=True)
     }
     decides = f"{mode} nDCG@{RANKS}"
-    return {"measures": rows, "decided_by": decides, "better": bool(rows[decides]["difference"]["low"] > 0)}
+    return {"measures": rows, "decided_by": decides, "better": (rows[decides]["difference"]["low"] or 0.0) > 0}
 
 
 def figures_table(artifact: Artifact) -> Table:
@@ -77,7 +75,7 @@ def figures_table(artifact: Artifact) -> Table:
     )  # fmt: skip
     for name, row in artifact.figures["measures"].items():
         difference = row["difference"]
-        interval = f"{difference['mean']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
+        interval = f"{difference['mean']:+.3f} ({_limits(difference)})"
         table.add_row(name, f"{row['before']:.3f}", f"{row['after']:.3f}", interval)
     return table
 
@@ -88,7 +86,7 @@ def verdict(artifact: Artifact) -> str:
     decides = figures["decided_by"]
     difference = figures["measures"][decides]["difference"]
     numbers = (
-        f"{decides} changed by {difference['mean']:+.3f} (95 % {difference['low']:+.3f} to {difference['high']:+.3f}) "
+        f"{decides} changed by {difference['mean']:+.3f} (95 % {_limits(difference)}) "
         f"on {difference['n']} held-out questions"
     )
     if figures["better"]:
@@ -102,3 +100,9 @@ def verdict(artifact: Artifact) -> str:
         f"No significant improvement: {numbers}. Keep the current encoder; more questions with sources would help both "
         "the training and the comparison."
     )
+
+
+def _limits(difference: Mapping[str, Any]) -> str:
+    if difference["low"] is None or difference["high"] is None:
+        return "too few questions for an interval"
+    return f"{difference['low']:+.3f} to {difference['high']:+.3f}"

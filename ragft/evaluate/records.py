@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,11 +20,12 @@ from ragft.errors import RagftError
 
 @dataclass(frozen=True)
 class PassageRef:
-    """A passage that was shown to the model, without its text.
+    """A passage that was shown to the model.
 
     Attributes:
         sections: the headings of the sections that it is from; empty if `heading` is the only one.
         path: the headings above it, down to its own; empty in records of earlier versions.
+        text: as the model read it, heading and all; empty in records of earlier versions.
     """
 
     chunk_id: str
@@ -34,6 +35,7 @@ class PassageRef:
     title: str = ""
     sections: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
+    text: str = ""
 
     @property
     def paths(self) -> tuple[tuple[str, ...], ...]:
@@ -51,9 +53,11 @@ class Record:
         passages: best first, as numbered in the prompt; empty without retrieval.
         passages_dropped: number of the last passages found that are not in the prompt, which would have been too long.
         citations: passage numbers (from 1) that the answer cites, as `parse_citations` reads them.
-        retrieval_ms: milliseconds spent on search; None without retrieval.
-        ttft_ms: milliseconds from question to first token; None where the engine does not stream.
-        total_ms: milliseconds from question to complete answer.
+        retrieval_ms: milliseconds that the search cost: each question's share of one search for all of them, which is
+            no time that anybody waits; None without retrieval.
+        ttft_ms: milliseconds until the first token, beside the questions that are answered at the same time; None where
+            the engine does not stream.
+        total_ms: milliseconds until the complete answer, likewise.
         index_version: snapshot that was searched; None without retrieval.
         error: why there is no answer; None where there is one.
     """
@@ -120,6 +124,24 @@ def read_records(path: Path) -> tuple[Record, ...]:
             reason = f"{type(error).__name__}: {error}"
             raise RagftError(f"{path}, line {number} is not a record ({reason}): correct or delete it.") from None
     return tuple(records)
+
+
+def read_answers(folder: Path) -> tuple[Record, ...]:
+    """The records in a folder; what earlier versions left out of passages is taken from what the search found."""
+    records = read_records(folder / "records.jsonl")
+    found = folder / "retrieval.jsonl"
+    if not found.is_file() or all(passage.text for record in records for passage in record.passages):
+        return records
+    rows = map(json.loads, found.read_bytes().splitlines())
+    hits = {hit["chunk_id"]: hit for row in rows for hit in row["hits"]}
+
+    def completed(passage: PassageRef) -> PassageRef:
+        hit = hits.get(passage.chunk_id)
+        if passage.text or hit is None:
+            return passage
+        return replace(passage, text=hit["passage"], path=passage.path or tuple(hit["heading_path"]))
+
+    return tuple(replace(record, passages=tuple(map(completed, record.passages))) for record in records)
 
 
 def _lacks_newline(file: BinaryIO) -> bool:

@@ -1,13 +1,15 @@
 """Scores records and compares the setups: the same records and rules give the same comparison, without an engine.
 
 Records are joined to questions by id, never by position, and every setup must have answered every question exactly
-once. What cannot be scored is counted as failed and shown; it never becomes a 0 or a 1.
+once. A question that got no answer was answered wrongly: it counts as 0 on facts and form, and is shown as failed. What
+a metric could not score is left out for all setups, so that they are compared on the same questions.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,30 +22,50 @@ from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
 from ragft.errors import RagftError
 from ragft.evaluate.metrics import METRICS, Rules, Score
+from ragft.evaluate.metrics.choices import classification
 from ragft.evaluate.metrics.facts import freshness
-from ragft.evaluate.records import Record
-from ragft.evaluate.statistics import Columns, Estimate, estimates, interaction_columns, pair_tests
+from ragft.evaluate.metrics.floors import floors
+from ragft.evaluate.records import PassageRef, Record
+from ragft.evaluate.statistics import (
+    Bounds,
+    Clusters,
+    Columns,
+    Effect,
+    Estimate,
+    cluster_questions,
+    estimates,
+    factor_effects,
+    pair_tests,
+)
 from ragft.evaluate.verdict import verdict
+from ragft.patterns import SlowPattern
 from ragft.setups import SETUPS
 
 Row = dict[str, Any]
-_Estimator = Callable[..., list[Estimate]]
+_SHARES = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `comparison.json` holds.
+    """What `comparison.json` holds. An interval is `low`, `high`: null where there are too few clusters for one.
 
     Attributes:
-        setups: setup -> metric -> `{mean, low, high, n, failed}`; mean is None where the metric never applied.
+        setups: setup -> metric -> `{mean, low, high, n, clusters, failed}`; mean is None where it never applied.
         pairs: every pair of setups on every metric: `{a, b, metric, difference, low, high, p, p_holm, wins, ties,
-            losses, n, detectable, needed}`; the difference is a minus b.
-        interaction: metric -> `{value, low, high, n}`; empty unless all four setups were compared.
+            losses, n, detectable, needed, clusters, design_effect}`; the difference is a minus b.
+        interaction: metric -> `{value, low, high, n, p, p_holm}`; empty unless all four setups were compared.
         freshness: setup -> `{right, stale, other, n, right_where_retrieved, n_retrieved}`; shares, None without n.
-        by_tag: tag -> setup -> `exact_match` -> `{mean, low, high, n}`.
-        verdict: `{facts, lenient, form, interaction, best_facts, best_form, text}`.
-        failed: number of records that at least one metric could not score.
+        by_tag: tag -> setup -> `exact_match` -> `{mean, low, high, n, clusters}`.
+        verdict: `{facts, lenient, form, interaction, effects, failures, clusters, best_facts, best_form, text}`.
+        failed: number of records that at least one metric could not score, or that hold no answer.
         fingerprints: what identifies the inputs, as the caller gives it.
+        effects: metric -> `tuning`, `retrieval`, `interaction` -> `{value, low, high, p, p_holm, n, clusters}`, Holm's
+            correction being over the three; empty unless all four setups were compared.
+        clusters: `{count, largest}`: groups of related questions, and how many questions are in the largest.
+        failures: setup -> `{answers, metrics}`: questions without an answer, which count as wrong; and metric ->
+            records that it could not score, which count for no setup.
+        floors: what answers score that know nothing: answerer -> metric -> `{mean, n}`.
+        classification: setup -> `{accuracy, macro_f1, n, f1, confusion}`; empty unless `answer.choices` are declared.
     """
 
     setups: dict[str, dict[str, Row]]
@@ -57,6 +79,11 @@ class Comparison:
     seed: int
     resamples: int
     fingerprints: dict[str, Any] = field(default_factory=dict)
+    effects: dict[str, dict[str, Row]] = field(default_factory=dict)
+    clusters: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, Row] = field(default_factory=dict)
+    floors: dict[str, dict[str, Row]] = field(default_factory=dict)
+    classification: dict[str, Row] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:
@@ -79,8 +106,8 @@ def score(
 
     Args:
         setups: names, in the order to show them; a pair's difference is the later minus the earlier.
-        resamples: number of bootstrap resamples, and of permutations.
-        max_failed: largest share of records that may fail.
+        resamples: number of permutations, where a test is not exact.
+        max_failed: largest share of the records of a setup that may fail.
 
     Returns:
         One row per record, `{question_id, setup, scores, details, failed, freshness}`, by question and setup; and the
@@ -88,23 +115,36 @@ def score(
 
     Raises:
         RagftError: a setup answered a question not at all or twice, a record belongs to no question, or more records
-            failed than allowed.
+            of a setup failed than allowed.
     """
     joined = _joined(questions, records, setups)
     # Sorted, so that the same seed draws the same questions whatever the order of the file.
     ordered = sorted(questions, key=lambda question: question.id)
-    rows = [_score_record(question, joined[question.id, name], rules) for question in ordered for name in setups]
-    _refuse_too_many_failed(rows, max_failed)
+    rows = score_rows([(question, joined[question.id, name]) for question in ordered for name in setups], rules)
     rows_of = {name: [row for row in rows if row["setup"] == name] for name in setups}
-    columns = {name: _columns(rows_of[name]) for name in setups}
-    estimate = partial(estimates, seed=seed, resamples=resamples)
-    means, interaction = _means(columns, estimate), _interaction(columns, estimate)
+    failures = {name: _failures(of_setup, joined) for name, of_setup in rows_of.items()}
+    _refuse_too_many_failed(rows_of, max_failed)
+    documents = {passage.document_id for record in joined.values() for passage in record.passages}
+    clusters = cluster_questions(ordered, documents)
+    columns = _columns(rows_of, joined)
+    means, by_tag = _means(columns, clusters), _by_tag(ordered, columns, clusters)
     pairs = [(setups[later], setups[earlier]) for later in range(len(setups)) for earlier in range(later)]
     lower = frozenset(name for name, metric in METRICS.items() if metric.better == "lower")
-    tests = pair_tests(columns, pairs, list(METRICS), lower_is_better=lower, seed=seed, resamples=resamples)
+    shares = frozenset(name for name, metric in METRICS.items() if metric.unit == "share")
+    tests = pair_tests(
+        columns, pairs, list(METRICS), clusters, shares=shares, lower_is_better=lower, seed=seed, resamples=resamples
+    )
+    effects: list[Effect] = []
+    if set(SETUPS) <= set(setups):
+        effects = factor_effects(columns, list(METRICS), clusters, shares=shares, seed=seed, resamples=resamples)
     facts, form, lenient = (
         {name: means[name][metric] for name in setups} for metric in ("exact_match", "format_validity", "contains")
     )
+    said = verdict(
+        facts, form, lenient, tests, [effect for effect in effects if effect.metric == "exact_match"],
+        unanswered={name: failure["answers"] for name, failure in failures.items()}, clusters=clusters,
+    )  # fmt: skip
+    effects_of = _by_metric(effects)
     return rows, Comparison(
         setups={
             name: {
@@ -114,19 +154,28 @@ def score(
             for name in setups
         },
         pairs=[asdict(test) for test in tests],
-        interaction={
-            name: {"value": item.mean, "low": item.low, "high": item.high, "n": item.n}
-            for name, item in interaction.items()
-        },
+        interaction={metric: of_metric["interaction"] for metric, of_metric in effects_of.items()},
         freshness={name: _freshness(rows_of[name]) for name in setups},
-        by_tag=_by_tag(ordered, columns, estimate),
-        verdict=verdict(facts, form, lenient, tests, interaction.get("exact_match")).to_json(),
+        by_tag=by_tag,
+        verdict=said.to_json(),
         questions=len(questions),
         failed=sum(bool(row["failed"]) for row in rows),
         seed=seed,
         resamples=resamples,
         fingerprints=dict(fingerprints or {}),
+        effects=effects_of,
+        clusters={"count": clusters.count, "largest": int(clusters.sizes.max())},
+        failures=failures,
+        floors=floors(ordered, _passages(joined.values()), rules.refusal, partial(score_rows, rules=rules)),
+        classification=classification(
+            ordered, {name: [joined[question.id, name] for question in ordered] for name in setups}, rules
+        ),
     )
+
+
+def _passages(records: Iterable[Record]) -> dict[str, tuple[PassageRef, ...]]:
+    """The passages that were found for each question, by its id."""
+    return {record.question_id: record.passages for record in records if record.passages}
 
 
 def _joined(
@@ -157,17 +206,26 @@ def _joined(
     return joined
 
 
-def _score_record(question: Question, record: Record, rules: Rules) -> Row:
+def score_rows(answers: Sequence[tuple[Question, Record]], rules: Rules) -> list[Row]:
+    """Every answer scored with every metric: `{question_id, setup, scores, details, failed, freshness}`, in order."""
+    unprepared: dict[str, str] = {}
+    for name, metric in METRICS.items():
+        if metric.prepare is not None:
+            with _failing_into(unprepared, name):
+                metric.prepare([(asked, record) for asked, record in answers if record.error is None], rules)
+    return [_score_record(question, record, rules, unprepared) for question, record in answers]
+
+
+def _score_record(question: Question, record: Record, rules: Rules, unprepared: Mapping[str, str]) -> Row:
     results: dict[str, Score] = {}
     failed: dict[str, str] = {}
     for name, metric in METRICS.items():
-        try:
-            if record.error is not None and metric.applies(question, record):
-                failed[name] = record.error
+        with _failing_into(failed, name):
+            if reason := record.error or unprepared.get(name):
+                if metric.applies(question, record):
+                    failed[name] = reason
             else:
                 results[name] = metric.score(question, record, rules)
-        except Exception as error:  # whatever a metric raises, the record counts as failed and the rest is scored
-            failed[name] = f"{type(error).__name__}: {error}"
     scores = {name: result.value for name, result in results.items()}
     details = {name: result.detail for name, result in results.items() if result.detail}
     state = freshness(question, record, rules) if record.error is None and "fresh" not in failed else None
@@ -177,37 +235,81 @@ def _score_record(question: Question, record: Record, rules: Rules) -> Row:
     }  # fmt: skip
 
 
-def _refuse_too_many_failed(rows: Sequence[Row], max_failed: float) -> None:
-    failed = [row for row in rows if row["failed"]]
-    if len(failed) > max_failed * len(rows):
-        metric, reason = next(iter(failed[0]["failed"].items()))
-        raise RagftError(
-            f"{len(failed):,} of {len(rows):,} records could not be scored ({len(failed) / len(rows):.1%}; "
-            f"{max_failed:.1%} are allowed); the first is question {failed[0]['question_id']!r}, "
-            f"setup {failed[0]['setup']}, {metric}: {reason}"
-        )
+def _failures(rows: Sequence[Row], joined: Mapping[tuple[str, str], Record]) -> Row:
+    """The questions of one setup without an answer; and by metric, the answers that it could not score."""
+    unanswered = [row for row in rows if joined[row["question_id"], row["setup"]].error is not None]
+    unscored: dict[str, int] = {}
+    for row in rows:
+        if joined[row["question_id"], row["setup"]].error is None:
+            for metric in row["failed"]:
+                unscored[metric] = unscored.get(metric, 0) + 1
+    return {"answers": len(unanswered), "metrics": unscored}
 
 
-def _columns(rows: Sequence[Row]) -> Columns:
-    """(questions, metrics) of one setup; NaN where there is no score."""
+@contextlib.contextmanager
+def _failing_into(failed: dict[str, str], name: str) -> Iterator[None]:
+    """Notes what a metric raises, so that the record counts as failed and the rest is scored."""
+    try:
+        yield
+    except SlowPattern:  # it would hang on the other answers, too
+        raise
+    except Exception as error:  # whatever a metric raises
+        failed[name] = f"{type(error).__name__}: {error}"
+
+
+def _refuse_too_many_failed(rows_of: Mapping[str, Sequence[Row]], max_failed: float) -> None:
+    for setup, rows in rows_of.items():
+        failed = [row for row in rows if row["failed"]]
+        if len(failed) > max_failed * len(rows):
+            metric, reason = next(iter(failed[0]["failed"].items()))
+            raise RagftError(
+                f"{len(failed):,} of the {len(rows):,} records of {setup} could not be scored "
+                f"({len(failed) / len(rows):.1%}; evaluate.max_failed allows {max_failed:.1%}); the first is question "
+                f"{failed[0]['question_id']!r}, {metric}: {reason}"
+            )
+
+
+def _columns(rows_of: Mapping[str, Sequence[Row]], joined: Mapping[tuple[str, str], Record]) -> dict[str, Columns]:
+    """(questions, metrics) of each setup; NaN where there is no score, and where a metric failed, for every setup."""
     # numpy reads None as NaN when asked for floats.
-    return np.array([[row["scores"].get(name) for name in METRICS] for row in rows], dtype=np.float64)
+    columns = {
+        name: np.array([[row["scores"].get(metric) for metric in METRICS] for row in rows], dtype=np.float64)
+        for name, rows in rows_of.items()
+    }
+    failed = {
+        name: np.array([[metric in row["failed"] for metric in METRICS] for row in rows])
+        for name, rows in rows_of.items()
+    }
+    unanswered = {
+        name: np.array([[joined[row["question_id"], name].error is not None] for row in rows])
+        for name, rows in rows_of.items()
+    }
+    judged = np.array([metric.axis in ("facts", "form") and metric.better == "higher" for metric in METRICS.values()])
+    scored_somewhere = np.any([~np.isnan(column).all(axis=0) for column in columns.values()], axis=0)
+    missing = np.zeros(next(iter(columns.values())).shape, dtype=bool)
+    for name, column in columns.items():
+        # A metric that applies to none of a setup's answers, as citations without passages, does not begin to where
+        # there is no answer.
+        applies = np.where(unanswered[name].all(), scored_somewhere, ~np.isnan(column).all(axis=0))
+        wrong = failed[name] & unanswered[name] & judged & applies
+        column[wrong] = 0.0
+        missing |= failed[name] & ~wrong
+    return {name: np.where(missing, np.nan, column) for name, column in columns.items()}
 
 
-def _means(columns: Mapping[str, Columns], estimate: _Estimator) -> dict[str, dict[str, Estimate]]:
-    """Per setup and metric, its mean with its interval; all from the same resamples."""
-    side_by_side = np.concatenate(list(columns.values()), axis=1)
-    shares = [metric.unit == "share" for metric in METRICS.values()] * len(columns)
-    found = iter(estimate(side_by_side, shares=shares))
+def _means(columns: Mapping[str, Columns], clusters: Clusters) -> dict[str, dict[str, Estimate]]:
+    """Per setup and metric, its mean with its interval."""
+    bounds: list[Bounds] = [_SHARES if metric.unit == "share" else None for metric in METRICS.values()]
+    found = iter(estimates(np.concatenate(list(columns.values()), axis=1), clusters, bounds=bounds * len(columns)))
     return {name: {metric: next(found) for metric in METRICS} for name in columns}
 
 
-def _interaction(columns: Mapping[str, Columns], estimate: _Estimator) -> dict[str, Estimate]:
-    """The interaction of tuning and retrieval by metric; empty unless all four setups are compared."""
-    if not set(SETUPS) <= set(columns):
-        return {}
-    found = zip(METRICS, estimate(interaction_columns(columns)), strict=True)
-    return {metric: item for metric, item in found if item.n}
+def _by_metric(effects: Sequence[Effect]) -> dict[str, dict[str, Row]]:
+    by_metric: dict[str, dict[str, Row]] = {}
+    for effect in effects:
+        row = asdict(effect)
+        by_metric.setdefault(row.pop("metric"), {})[row.pop("name")] = row
+    return by_metric
 
 
 def _freshness(rows: Sequence[Row]) -> Row:
@@ -227,7 +329,7 @@ def _share_of(kind: str, rows: Sequence[Row]) -> float | None:
 
 
 def _by_tag(
-    questions: Sequence[Question], columns: Mapping[str, Columns], estimate: _Estimator
+    questions: Sequence[Question], columns: Mapping[str, Columns], clusters: Clusters
 ) -> dict[str, dict[str, dict[str, Row]]]:
     """Exact match per tag and setup."""
     exact = list(METRICS).index("exact_match")
@@ -238,7 +340,7 @@ def _by_tag(
     }
     by_tag: dict[str, dict[str, dict[str, Row]]] = {}
     if values:
-        found = estimate(np.stack(list(values.values()), axis=1), shares=[True] * len(values))
+        found = estimates(np.stack(list(values.values()), axis=1), clusters, bounds=[_SHARES] * len(values))
         for (tag, name), item in zip(values, found, strict=True):
             by_tag.setdefault(tag, {})[name] = {"exact_match": asdict(item)}
     return by_tag

@@ -1,13 +1,20 @@
-"""The comparison in words: which setup is best, how certain that is, and what the questions cannot tell."""
+"""The comparison in words: which setup is best, how certain that is, and what the questions cannot tell.
+
+Setups are ordered by the means of the questions that all of them have, and told apart by the tests of the same
+questions, so that the order is the tests' order: a leader is never behind one that it is said to beat.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
-from ragft.evaluate.statistics import ALPHA, Estimate, PairTest
+from ragft.evaluate.statistics import ALPHA, MIN_CLUSTERS, Clusters, Effect, Estimate, PairTest, decisive_clusters
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,9 @@ class Verdict:
 
     Attributes:
         lenient: the facts again, where the gold answer may be anywhere in the text.
+        effects: what tuning and retrieval change on average; empty unless all four setups were compared.
+        failures: setups that left questions unanswered; empty if none did.
+        clusters: how many groups of related questions there are, and what too few of them cannot tell.
         best_facts, best_form: the leader first, then the setups that are not significantly worse.
     """
 
@@ -25,32 +35,41 @@ class Verdict:
     interaction: str
     best_facts: tuple[str, ...]
     best_form: tuple[str, ...]
+    effects: str = ""
+    failures: str = ""
+    clusters: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON values, with the whole text."""
-        text = " ".join(part for part in (self.facts, self.lenient, self.form, self.interaction) if part)
+        parts = (self.facts, self.lenient, self.form, self.effects, self.interaction, self.failures, self.clusters)
+        text = " ".join(part for part in parts if part)
         return {**asdict(self), "best_facts": list(self.best_facts), "best_form": list(self.best_form), "text": text}
 
 
 def verdict(
-    facts: Mapping[str, Estimate],
-    form: Mapping[str, Estimate],
-    lenient: Mapping[str, Estimate],
-    tests: Sequence[PairTest],
-    interaction: Estimate | None,
-) -> Verdict:
+    facts: Mapping[str, Estimate], form: Mapping[str, Estimate], lenient: Mapping[str, Estimate],
+    tests: Sequence[PairTest], effects: Sequence[Effect] = (), *, unanswered: Mapping[str, int] = _NONE,
+    clusters: Clusters | None = None,
+) -> Verdict:  # fmt: skip
     """Says which setup is best, and what remains open.
 
     Args:
-        facts, form, lenient: exact match, format validity, and containing the answer, by setup.
-        interaction: of exact match; None where not all four setups were compared.
+        facts, form, lenient: exact match, format validity, and containing the answer, by setup, of the questions that
+            all setups have.
+        effects: on exact match; empty where not all four setups were compared.
+        unanswered: number of questions without an answer, by setup.
+        clusters: of the questions.
     """
     facts_text, best_facts = _axis_verdict("facts", "exact_match", facts, tests)
     form_text, best_form = _axis_verdict("form", "format_validity", form, tests)
     if not best_form:
         form_text = "Form was not scored: no house format is declared."
-    lenient_text = _lenient_verdict(lenient, tests)
-    return Verdict(facts_text, lenient_text, form_text, _interaction_verdict(interaction), best_facts, best_form)
+    found = {effect.name: effect for effect in effects}
+    return Verdict(
+        facts_text, _lenient_verdict(lenient, tests), form_text, _interaction_verdict(found.get("interaction")),
+        best_facts, best_form, _effects_verdict(found), _failures_verdict(unanswered, facts),
+        _clusters_verdict(clusters, len(facts)),
+    )  # fmt: skip
 
 
 def _axis_verdict(
@@ -61,8 +80,10 @@ def _axis_verdict(
     if not order:
         return f"On {axis}, nothing could be scored.", ()
     leader, *others = order
-    low, high = 100 * (order[leader].low or 0.0), 100 * (order[leader].high or 0.0)
-    reached = f"{percent(order[leader].mean)} {metric.replace('_', ' ')} ({low:.1f} to {high:.1f})"
+    reached = f"{percent(order[leader].mean)} {metric.replace('_', ' ')}"
+    low, high = order[leader].low, order[leader].high
+    if low is not None and high is not None:
+        reached += f" ({100 * low:.1f} to {100 * high:.1f})"
     against = {name: test for name in others if (test := _test_of(tests, metric, leader, name))}
     if not against:
         return f"On {axis}, {leader} reaches {reached}; there is no other setup to compare it with.", (leader,)
@@ -70,8 +91,8 @@ def _axis_verdict(
     beaten = [name for name, test in against.items() if test.p_holm < ALPHA]
     if not tied:
         rival, test = beaten[0], against[beaten[0]]
-        lead = f"{100 * abs(test.difference):.1f} points above {rival}, the next best ({p_text(test.p_holm)})"
-        return f"On {axis}, {leader} is best: {reached}, {lead}.", (leader,)
+        ahead = f"{signed(test.difference)} points against {rival}, the next best ({p_text(test.p_holm)})"
+        return f"On {axis}, {leader} is best: {reached}, {ahead}.", (leader,)
     reason = _noise(against[tied[0]], leader, tied[0])
     text = f"On {axis}, {leader} reaches {reached}, but is not significantly better than {_listed(tied)}: {reason}."
     if beaten:
@@ -85,7 +106,9 @@ def _best_first(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
 
 
 def _test_of(tests: Sequence[PairTest], metric: str, one: str, other: str) -> PairTest | None:
-    return next((test for test in tests if test.metric == metric and {test.a, test.b} == {one, other}), None)
+    """The test of two setups, seen from the first: its difference is one minus other."""
+    found = next((test for test in tests if test.metric == metric and {test.a, test.b} == {one, other}), None)
+    return found if found is None or found.a == one else found.reversed()
 
 
 def _lenient_verdict(estimates: Mapping[str, Estimate], tests: Sequence[PairTest]) -> str:
@@ -105,9 +128,7 @@ def _noise(test: PairTest, leader: str, rival: str) -> str:
     """Why the leader's lead over a rival may be noise, and how many questions would detect it."""
     if test.needed is None:
         return f"{leader} and {rival} are level on {test.n:,} questions"
-    # Seen from the leader's side, whichever of the two it is.
-    low, high = (test.low, test.high) if test.difference > 0 else (-test.high, -test.low)
-    lead = f"{100 * abs(test.difference):.1f} points ({signed(low)} to {signed(high)})"
+    lead = f"{signed(test.difference)} points{_limits(test.low, test.high)}"
     correction = " after Holm's correction" if test.p < ALPHA else ""
     # The estimate is rough, so it is given to two digits; what was not detected here takes more questions than here.
     needed = max(test.needed, test.n + 1)
@@ -118,15 +139,62 @@ def _noise(test: PairTest, leader: str, rival: str) -> str:
     )
 
 
-def _interaction_verdict(interaction: Estimate | None) -> str:
-    if interaction is None or interaction.mean is None or interaction.low is None or interaction.high is None:
+def _effects_verdict(effects: Mapping[str, Effect]) -> str:
+    """What tuning and retrieval change, each on average with and without the other."""
+    said = [
+        f"{name} changes exact match by {signed(effect.value)} points{_limits(effect.low, effect.high)}, "
+        + (p_text(effect.p_holm) if effect.p_holm < ALPHA else "which may be noise")
+        for name in ("tuning", "retrieval")
+        if (effect := effects.get(name))
+    ]
+    return f"On average with and without the other, {'; '.join(said)}." if said else ""
+
+
+def _interaction_verdict(interaction: Effect | None) -> str:
+    if interaction is None:
         return ""
-    interval = f"{signed(interaction.mean)} points, {signed(interaction.low)} to {signed(interaction.high)}"
-    if interaction.low > 0:
-        return f"Tuning helps facts more with retrieval than without ({interval})."
-    if interaction.high < 0:
-        return f"Tuning helps facts less with retrieval than without ({interval})."
-    return f"These questions do not show whether tuning and retrieval reinforce each other on facts ({interval})."
+    found = f"{signed(interaction.value)} points{_limits(interaction.low, interaction.high, ', ', '')}"
+    if interaction.p_holm >= ALPHA:
+        return f"These questions do not show whether tuning and retrieval reinforce each other on facts ({found})."
+    more = "more" if interaction.value > 0 else "less"
+    return f"Tuning helps facts {more} with retrieval than without ({found}; {p_text(interaction.p_holm)})."
+
+
+def _failures_verdict(unanswered: Mapping[str, int], facts: Mapping[str, Estimate]) -> str:
+    failed = [
+        f"{name} gave no answer to {count:,} of {max(facts[name].n, count):,} questions"
+        for name, count in unanswered.items()
+        if count
+    ]
+    return f"{_listed(failed, 'and')}; these count as wrong." if failed else ""
+
+
+def _clusters_verdict(clusters: Clusters | None, setups: int) -> str:
+    """How many groups of related questions there are; and what they are too few for."""
+    if clusters is None:
+        return ""
+    questions, count, least = len(clusters.labels), clusters.count, decisive_clusters(setups * (setups - 1) // 2 or 1)
+    if count < MIN_CLUSTERS:
+        return (
+            f"All {questions:,} questions are about {'one document' if count == 1 else 'two documents'} (or groups), "
+            "which says nothing of others: no intervals are given and no difference can be significant; ask about "
+            f"{least} or more."
+        )
+    if setups > 1 and count < least:
+        return (
+            f"The {questions:,} questions are about {count:,} documents or groups: below {least}, none is significant."
+        )
+    if count < questions:
+        return (
+            f"The {questions:,} questions count as {count:,} clusters, because those about one document tell less than "
+            "independent ones."
+        )
+    return ""
+
+
+def _limits(low: float | None, high: float | None, before: str = " (", after: str = ")") -> str:
+    """An interval in points; nothing where there is none."""
+    return "" if low is None or high is None else f"{before}{signed(low)} to {signed(high)}{after}"
 
 
 def percent(share: float | None) -> str:

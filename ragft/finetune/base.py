@@ -26,10 +26,11 @@ def load(folder: Path, *, attention_name: str = "eager") -> nn.Module:
     """Loads a causal language model in evaluation mode (dropout off), in its stored dtype and without remote code.
 
     Raises:
-        RagftError: the base is quantised, a file is damaged, files and architecture hold different weights, or a weight
-            is not finite.
+        RagftError: the base is quantised or writes no text, a file is damaged, files and architecture hold different
+            weights, or a weight is not finite.
     """
     dtype = stored_dtype(folder)
+    check_writes(folder)
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=dtype, attn_implementation=attention_name, local_files_only=True, use_safetensors=True,
@@ -71,15 +72,36 @@ def stored_dtype(folder: Path) -> torch.dtype:
 
 def check_not_quantised(folder: Path) -> None:
     """Refuses a base whose configuration says that its weights are quantised (GPTQ, AWQ, bitsandbytes, FP8, ...)."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RagftError(f"The model in {folder} has no readable config.json: {_one_line(error)}") from None
+    config = _config(folder)
     for part in (config, config.get("text_config")):
         if isinstance(part, dict) and part.get("quantization_config"):
             settings = part["quantization_config"]
             method = settings.get("quant_method") if isinstance(settings, dict) else None
             raise _quantised(folder, method or "quantization_config in config.json")
+
+
+def check_writes(folder: Path) -> None:
+    """Refuses a model of another kind than those that continue a text: with an encoder, or without a head for tokens.
+
+    transformers would load the decoder of some and the trunk of others, and leave the rest of their weights out.
+    """
+    import transformers
+
+    config = _config(folder)
+    names = [name for name in config.get("architectures") or () if isinstance(name, str)]
+    classes: list[Any] = [getattr(transformers, name, None) for name in names]
+    known = [found for found in classes if hasattr(found, "can_generate")]
+    told, advice = ", ".join(names) or config.get("model_type"), "set model.base to a causal, instruction-tuned model."
+    if config.get("is_encoder_decoder"):
+        raise RagftError(
+            f"The model in {folder} is an encoder-decoder ({told}), which reads a question in an encoder of its own; "
+            f"what is trained here, and served by vLLM as a chat endpoint, continues one sequence of tokens: {advice}"
+        )
+    if known and not any(found.can_generate() for found in known):
+        raise RagftError(
+            f"The model in {folder} is a {told}, which has no head that predicts the next token, so it writes no "
+            f"answers that could be trained, or served by vLLM as a chat endpoint: {advice}"
+        )
 
 
 def check_positions(model: nn.Module, max_seq_length: int, *, virtual_tokens: int = 0) -> None:
@@ -104,6 +126,16 @@ def check_ids(model: nn.Module, rows: Collection[Collection[int]]) -> None:
             "tokenizer alone; resize the embedding of the base model (resize_token_embeddings), or restore its "
             "tokenizer and chat template."
         )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+        raise ValueError("it holds no mapping")
+    except (OSError, ValueError) as error:
+        raise RagftError(f"The model in {folder} has no readable config.json: {_one_line(error)}") from None
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import math
 import random
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,9 @@ import torch
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
 from ragft.finetune import devices
+from ragft.finetune.base import check_writes
 from ragft.finetune.fast import decoder
+from ragft.finetune.fast.attention import tiles
 from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trainable
 from ragft.finetune.fast.loss import CHUNK
 from ragft.finetune.fast.memory import return_free_memory
@@ -80,12 +83,13 @@ class ModelSizes:
 
         from ragft.finetune.fast.lora import target_linears
 
+        check_writes(folder)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-        linears = target_linears(model).values()
+        config, linears = config.get_text_config(), target_linears(model).values()
         linear = sum(module.weight.numel() for module in linears)
-        heads = config.num_attention_heads
+        heads = getattr(config, "num_attention_heads", None) or 1  # a model of states has none
         keys = getattr(config, "num_key_value_heads", None) or heads
         return cls(
             layers=config.num_hidden_layers, width=config.hidden_size,
@@ -126,12 +130,14 @@ def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection, device: tor
     frozen = kept
     if METHODS[settings.method].quantisation is not None:
         frozen = sizes.linear / 2 + (kept if kept <= CACHED_BYTES else 0)
-    # Masters, two moments of AdamW and the best so far; gradients of each worker, their sum, and a scaled copy.
-    adapters = 4 * settings.rank * sizes.sides * (4 + workers + 2)
+    moments = _moments(settings, device)
+    # Masters, moments and the best so far; gradients of each worker, their sum, and a scaled copy.
+    adapters = round(4 * settings.rank * sizes.sides * (2 + moments + workers + 2))
     if METHODS[settings.method].yields == "weights":
-        # Masters in float32, their gradient, two moments and the best so far; all but the gradient stand a second time
-        # in memory while a checkpoint is written.
-        adapters = 9 * 4 * round(_trained_share(sizes, settings) * (sizes.linear + sizes.others))
+        # Masters in float32, their gradient, moments and the best so far; all but the gradient stand a second time in
+        # memory while a checkpoint is written.
+        trained = _trained_share(sizes, settings) * (sizes.linear + sizes.others)
+        adapters = round(4 * (5 + 2 * moments) * trained)
     batches = [_parallel(batch, settings, workers) for batch in _batches(rows, settings, epoch=0)]
     activations = max(
         sum(max(_activation_bytes(sizes, micro, itemsize) for micro in share) for share in batch) for batch in batches
@@ -165,6 +171,15 @@ def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection)
         )
 
 
+def _moments(settings: FinetuneSection, device: torch.device) -> float:
+    """Memory of the optimiser's two moments, in float32 copies of what is trained."""
+    if settings.optimizer == "adamw":
+        return 2.0
+    if settings.optimizer == "paged-adamw-8bit" and device.type != "cpu":
+        return 0.0  # they leave a card that is full
+    return 2 * (1 / 4 + 1 / 256)  # a byte each, and a float32 for every block of 256
+
+
 def _trained_share(sizes: ModelSizes, settings: FinetuneSection) -> float:
     """Share of the weights that are trained themselves."""
     if settings.method != "layers":
@@ -181,10 +196,16 @@ def seconds(sizes: ModelSizes, rows: Rows, validation: Rows, settings: FinetuneS
     return rate * (settings.epochs * per_epoch + settings.eval_count * _FORWARD_SHARE * one_check)
 
 
-def measured_rate(model_folder: Path, sizes: ModelSizes, rows: Rows, settings: FinetuneSection, *, seed: int) -> float:
+def measured_rate(
+    model_folder: Path, sizes: ModelSizes, rows: Rows, settings: FinetuneSection, *, seed: int,
+    fell_back: Callable[[RagftError], None] | None = None,
+) -> float:  # fmt: skip
     """Seconds per unit of `_cost`, of real steps of the method on some of the rows; what they train is thrown away.
 
     The first step is not counted: it makes what later ones find made.
+
+    Args:
+        fell_back: as for `train`.
 
     Raises:
         RagftError: as `train` of the method.
@@ -202,7 +223,7 @@ def measured_rate(model_folder: Path, sizes: ModelSizes, rows: Rows, settings: F
             raise _Enough
 
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
-        train(model_folder, some, (), shortened, seed=seed, folder=Path(folder), progress=note)
+        train(model_folder, some, (), shortened, seed=seed, folder=Path(folder), progress=note, fell_back=fell_back)
     return_free_memory()
     workers = _workers(settings)
     costs = [
@@ -233,6 +254,13 @@ def _parallel(batch: Rows, settings: FinetuneSection, workers: int) -> list[list
     return [micro_batches(share, settings.token_budget) for share in shares(batch, workers)]
 
 
+def operations(sizes: ModelSizes, batches: Iterable[Rows], settings: FinetuneSection) -> float:
+    """Floating-point operations of optimiser batches of LoRA, forward and back."""
+    workers = _workers(settings)
+    parallel = (share for batch in batches for share in _parallel(batch, settings, workers))
+    return sum(_cost(sizes, micro) for share in parallel for micro in share)
+
+
 def _batch_cost(sizes: ModelSizes, batch: Rows, settings: FinetuneSection, workers: int) -> float:
     """Cost of a step: that of the worker that has most to do."""
     return max(sum(_cost(sizes, micro) for micro in share) for share in _parallel(batch, settings, workers))
@@ -247,8 +275,7 @@ def _cost(sizes: ModelSizes, micro: MicroBatch) -> float:
 
 def _scores(micro: MicroBatch) -> int:
     """Pairs of a token and one that it is compared with."""
-    prefix = micro.layout.prefix
-    return prefix**2 + sum(length * (prefix + length) for length in micro.layout.remainders)
+    return sum((end - first) * (prefix + end - own) for first, end, prefix, own in tiles(micro.layout))
 
 
 def _activation_bytes(sizes: ModelSizes, micro: MicroBatch, itemsize: int) -> float:

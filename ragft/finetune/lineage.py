@@ -16,6 +16,10 @@ Backend = Literal["fast", "peft"]
 """What trains, and loads what it trained: ragft's own loop and layers, or PEFT's."""
 
 
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+"""PEFT's files of an adapter: all that decides what it computes."""
+
+
 @dataclass(frozen=True)
 class LiveModel:
     """A base model, and what was trained on it.

@@ -29,6 +29,8 @@ class Method:
         yields: an adapter in PEFT's format, or new values of the base model's own weights.
         served: merged into the base model; live, as an adapter beside it; or not at all.
         not_served: why it cannot be served, and what to use instead; None where it can.
+        begins_anew: why training cannot begin from an adapter (`finetune.start_from`), and what to do instead; None: it
+            can.
         beta: `finetune.beta` where the configuration names none; None: the method has no such thing.
     """
 
@@ -41,6 +43,7 @@ class Method:
     yields: Literal["adapter", "weights"] = "adapter"
     served: Literal["merged", "live", "not"] = "merged"
     not_served: str | None = None
+    begins_anew: str | None = None
     beta: float | None = None
 
     def unused(self, keys: frozenset[str] | set[str]) -> list[str]:
@@ -48,15 +51,26 @@ class Method:
         return sorted((_OF_SOME_METHODS - self.keys) & keys)
 
 
-def _virtual(trains: str, learning_rate: float, why_not: str) -> Method:
+def _virtual(trains: str, learning_rate: float, why_not: str, begins_anew: str | None = None) -> Method:
     """A method that adds to a prompt or to attention, instead of changing weights that a merge could keep."""
-    return Method(trains, learning_rate, keys=_VIRTUAL, served="not", not_served=why_not)
+    return Method(trains, learning_rate, keys=_VIRTUAL, served="not", not_served=why_not, begins_anew=begins_anew)
 
 
-def _preferences(trains: str, beta: float, *more: str) -> Method:
-    """A method that trains low-rank adapters on better and worse answers."""
+_ON_A_MODEL = "merge that adapter with `ragft merge`, and set model.base to the merged model"
+_COMPARES = f"compares with the base, which that adapter is no part of: {_ON_A_MODEL}"
+_ITS_WEIGHTS = f"trains the weights themselves: {_ON_A_MODEL}"
+_A_PART = "begins with a part of the weights: go on with lora, at the rank and alpha in the adapter's configuration"
+
+
+def _preferences(trains: str, beta: float, *more: str, compares: bool = False) -> Method:
+    """A method that trains low-rank adapters on better and worse answers.
+
+    Args:
+        compares: with what the model says without the adapter.
+    """
+    begins_anew = _COMPARES if compares else None
     keys = _LORA | {"beta", *more}
-    return Method(trains, 5e-5, keys=keys, trainer=_TRL, rows="preferences", beta=beta)
+    return Method(trains, 5e-5, keys=keys, trainer=_TRL, rows="preferences", begins_anew=begins_anew, beta=beta)
 
 
 METHODS = {
@@ -66,10 +80,12 @@ METHODS = {
     # alpha / sqrt(rank) is four times alpha / rank at the default rank of 16.
     "rslora": Method("low-rank adapters scaled by the square root of the rank", 2.5e-4),
     "lora+": Method("low-rank adapters whose B learns faster than A", 2e-4, keys=_LORA | {"lora_plus_ratio"}),
-    "pissa": Method("low-rank adapters that begin as the principal part of each weight", 2e-4),
-    "olora": Method("low-rank adapters that begin as an orthonormal part of each weight", 2e-4),
-    "full": Method("all weights", 2e-5, keys=frozenset(), yields="weights"),
-    "layers": Method("all weights of some layers", 5e-5, keys=frozenset({"layers"}), yields="weights"),
+    "pissa": Method("low-rank adapters that begin as the principal part of each weight", 2e-4, begins_anew=_A_PART),
+    "olora": Method("low-rank adapters that begin as an orthonormal part of each weight", 2e-4, begins_anew=_A_PART),
+    "full": Method("all weights", 2e-5, keys=frozenset(), yields="weights", begins_anew=_ITS_WEIGHTS),
+    "layers": Method(
+        "all weights of some layers", 5e-5, keys=frozenset({"layers"}), yields="weights", begins_anew=_ITS_WEIGHTS
+    ),
     "ia3": Method("one factor for each key, value and hidden unit", 5e-3, keys=frozenset()),
     "prompt-tuning": _virtual(
         "embeddings of virtual tokens before the prompt", 1e-2,
@@ -78,6 +94,7 @@ METHODS = {
     "p-tuning": _virtual(
         "a small network that yields the embeddings of virtual tokens", 1e-3,
         "its virtual tokens are no weights of the model, and the engine is given token ids alone",
+        "trains a network that its adapters do not hold: go on from an adapter of prompt-tuning",
     ),
     "prefix-tuning": _virtual(
         "keys and values of virtual tokens in every layer", 1e-2,
@@ -87,12 +104,15 @@ METHODS = {
         "prompts with a gate in the attention of every layer (LLaMA-Adapter)", 5e-3,
         "its gated attention is no change of weights, and vLLM does not compute it",
     ),
-    "dpo": _preferences("low-rank adapters, to prefer better answers over worse ones more than the base does", 0.1),
+    "dpo": _preferences(
+        "low-rank adapters, to prefer better answers over worse ones more than the base does", 0.1, compares=True
+    ),
     "orpo": _preferences("low-rank adapters, on better answers and on their odds against worse ones", 0.1),
-    "kto": _preferences("low-rank adapters, on good and bad answers that need not be pairs", 0.1),
+    "kto": _preferences("low-rank adapters, on good and bad answers that need not be pairs", 0.1, compares=True),
     "simpo": _preferences("low-rank adapters, to make better answers likelier by a margin", 2.0, "margin"),
     "grpo": Method(
         "low-rank adapters, on the model's own answers and what they earn", 5e-5,
-        keys=_LORA | {"beta", "generations", "rewards"}, trainer=_TRL, rows="prompts", beta=0.0,
+        keys=_LORA | {"beta", "generations", "rewards"}, trainer=_TRL, rows="prompts", begins_anew=_COMPARES,
+        beta=0.0,
     ),
 }  # fmt: skip

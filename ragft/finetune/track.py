@@ -24,8 +24,9 @@ from ragft.errors import MissingDependency
 Status = Literal["finished", "interrupted"]
 
 SETTINGS = (
-    "method", "rank", "alpha", "epochs", "batch_size", "learning_rate", "warmup_ratio", "lr_scheduler", "weight_decay",
-    "max_grad_norm", "max_seq_length", "token_budget", "eval_count", "eval_samples", "select", "patience",
+    "method", "rank", "alpha", "epochs", "batch_size", "optimizer", "learning_rate", "warmup_ratio", "lr_scheduler",
+    "weight_decay", "max_grad_norm", "max_seq_length", "token_budget", "eval_count", "eval_samples", "select",
+    "patience",
 )  # fmt: skip
 ABOUT = ("name", "base_model", "seed", "rows", "validation_rows", *SETTINGS)
 """What a tracker may be told of a training."""

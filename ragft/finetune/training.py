@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragft.config import FinetuneSection
 from ragft.console import once
+from ragft.errors import RagftError
 from ragft.finetune.methods import FAST_LACKS, METHODS
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def train(
     settings: FinetuneSection,
     *,
     say: Callable[[str], None] = lambda sentence: None,
+    fell_back: Callable[[RagftError], None] | None = None,
     **others: Any,
 ) -> TrainReport:
     """Trains as `ragft.finetune.fast.trainer.train` does, by the method and on the back end that the settings ask for.
@@ -32,6 +34,7 @@ def train(
     Args:
         say: called with a sentence about what is decided (keys that the method does not use, another back end), and as
             a trainer's `train` calls it.
+        fell_back: called with the reason where PEFT trains what the fast back end cannot; None: it is said.
         others: the other keyword arguments of a trainer's `train`.
 
     Raises:
@@ -55,7 +58,10 @@ def train(
     try:
         return by(chosen)
     except NotFast as reason:
-        say(f"Training through PEFT, which is slower: {reason}")
+        if fell_back is not None:
+            fell_back(reason)
+        else:
+            say(f"Training through PEFT, which is slower: {reason}")
         return by(_PEFT)
 
 

@@ -6,11 +6,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragft.artifacts import Artifact
+from ragft.artifacts import Artifact, artifacts_in
 from ragft.config import Config
 from ragft.errors import UsageError
 from ragft.finetune.lineage import Backend, TrainedOn
 from ragft.finetune.methods import METHODS
+from ragft.finetune.start import check_start, content_of, parent_of
 from ragft.finetune.training import train, trainer_for
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, refuse_without_rejected, rendered
@@ -37,9 +38,12 @@ def trained_on(app: Application) -> TrainedOn:
 
 
 def refuse_unserved(app: Application) -> None:
-    """Refuses a method whose result cannot be served, before anything is trained for that."""
+    """Refuses a method whose result cannot be served, or such a base, before anything is trained for that."""
+    from ragft.finetune.base import check_writes
+
     if why := why_not_served(app.config):
         raise UsageError(why)
+    check_writes(app.base)
 
 
 def why_not_served(config: Config) -> str | None:
@@ -54,8 +58,16 @@ def why_not_served(config: Config) -> str | None:
 
 
 def _finetune(app: Application) -> Artifact:
+    from ragft.finetune.base import check_writes
+
     refuse_without_rejected(app)
-    rows, lineage = mix(app), trained_on(app)
+    check_writes(app.base)
+    lineage, start = trained_on(app), beginning(app)
+    rows = mix(app)
+    inputs = {
+        "mix": rows.fingerprint, "base": lineage.base, "template": lineage.template, **start, **rules_of_selection(app)
+    }  # fmt: skip
+    parent = parent_of(app.config.finetune.start_from) if app.config.finetune.start_from else None
 
     def work(folder: Path) -> dict[str, Any]:
         from ragft.finetune import devices
@@ -65,6 +77,7 @@ def _finetune(app: Application) -> Artifact:
         settings = app.config.finetune
         if why := why_not_served(app.config):
             app.reporter.say(why)
+        _tell_shorter_ones(app, inputs)
         with Watching(app, folder) as watching:
             train_rows, validation = rendered(app, "train"), rendered(app, "validation")
             refuse_small_card(app.base, train_rows, settings)
@@ -82,6 +95,7 @@ def _finetune(app: Application) -> Artifact:
                 )  # fmt: skip
             figures = watching.finish({key: value for key, value in asdict(report).items() if key != "adapter"})
         replace(lineage, backend=report.backend).write(report.adapter)
+        _tell_worse(app, parent, rows.fingerprint, report.best_loss)
         for of_the_run in (*folder.glob("checkpoint*"), folder / "initial.safetensors"):
             of_the_run.unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
@@ -89,10 +103,50 @@ def _finetune(app: Application) -> Artifact:
         devices.release()
         return figures
 
-    inputs = {
-        "mix": rows.fingerprint, "base": lineage.base, "template": lineage.template, **rules_of_selection(app)
-    }  # fmt: skip
-    return app.build(Inputs((ADAPTER,), inputs, {"mix": rows.fingerprint}), work)
+    parents = {"mix": rows.fingerprint, **({"adapter": parent.fingerprint} if parent else {})}
+    return app.build(Inputs((ADAPTER,), inputs, parents), work)
+
+
+def beginning(app: Application) -> dict[str, Any]:
+    """What decides an adapter that begins from another one: the content of that. Nothing for others.
+
+    Raises:
+        RagftError: training cannot begin from it.
+    """
+    settings = app.config.finetune
+    if settings.start_from is None:
+        return {}
+    if unknown := check_start(settings, trained_on(app)):
+        app.reporter.say(unknown)
+    return {"start_from": content_of(settings.start_from)}
+
+
+def _tell_shorter_ones(app: Application, inputs: dict[str, Any]) -> None:
+    """Says why an adapter of other epochs, and nothing else, is not gone on from, which someone may have expected."""
+    now = {**ADAPTER.values(app.config), **inputs}
+    for made in artifacts_in(app.workspace / ADAPTER.folder):
+        before = made.manifest["inputs"]
+        if {key for key in now.keys() | before.keys() if now.get(key) != before.get(key)} != {"finetune.epochs"}:
+            continue
+        can_begin = METHODS[app.config.finetune.method].begins_anew is None
+        instead = "; finetune.start_from begins from its values instead" if can_begin else ""
+        app.reporter.say(
+            f"The adapter in {made.folder} is not gone on from: its finetune.epochs was {before['finetune.epochs']:g}, "
+            f"and with {now['finetune.epochs']:g} its learning rates would have been others{instead}."
+        )
+        return
+
+
+def _tell_worse(app: Application, parent: Artifact | None, mixed: str, loss: float) -> None:
+    """Says so where the same validation rows prefer the adapter that training began from."""
+    if parent is None or parent.manifest["parents"].get("mix") != mixed:
+        return
+    before = parent.figures["best_loss"]
+    if loss >= before:
+        app.reporter.say(
+            f"The adapter that training began from had no higher validation loss ({before:.4f}, now {loss:.4f}): keep "
+            f"{parent.folder}, or lower finetune.learning_rate."
+        )
 
 
 def _tell_estimate(app: Application, folder: Path, rows: int) -> None:

@@ -14,12 +14,13 @@ from ragft.console import Findings
 from ragft.data.audit import audit_data
 from ragft.errors import RagftError
 from ragft.finetune.track import TRACKERS, refuse_missing_tracker
-from ragft.stages.adapter import why_not_served
+from ragft.stages.adapter import beginning, why_not_served
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.machine import look_at_hardware
 
 if TYPE_CHECKING:
+    from ragft.config import FinetuneSection
     from ragft.engine.base import Engine
     from ragft.messages import Message
     from ragft.templates import Template
@@ -38,16 +39,17 @@ def check_all(app: Application) -> Findings:
     if passages != top_k:
         unequal = f"training shows {passages} (data.mix.passages), serving {top_k} (index.search.top_k)"
         findings.add("warning", "passages", unequal)
-    _tried(findings, "model", lambda: f"{config.model.base} in {app.base}")
+    _tried(findings, "model", lambda: _model(app))
     _tried(findings, "chat template", lambda: _template(app, findings))
-    _tried(findings, "training device", lambda: _training_device(config.finetune.device))
+    _tried(findings, "training device", lambda: _training_device(config.finetune))
     _tried(findings, "encoder", lambda: f"{config.index.encoder.model}, {app.encoder.dimension} dimensions")
+    if (start := config.finetune.start_from) is not None:
+        _tried(findings, "start", lambda: f"{start}, of content {'-'.join(beginning(app)['start_from'])}")
     if (tracker := config.finetune.tracker) != "none":
         _tried(findings, "tracker", lambda: _tracker(tracker))
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
-        _tried(findings, "training back end", lambda: _training_back_end(app))
-        _tried(findings, "training", lambda: _training_estimate(app))
+        _tried(findings, "training", lambda: _training(app, findings))
     return findings
 
 
@@ -58,10 +60,20 @@ def _tried(findings: Findings, what: str, work: Callable[[], str]) -> None:
         findings.add("error", what, str(error))
 
 
-def _training_device(setting: str) -> str:
-    from ragft.finetune import devices
+def _model(app: Application) -> str:
+    from ragft.finetune.base import check_writes
 
-    return str(devices.resolve(setting))
+    check_writes(app.base)
+    return f"{app.config.model.base} in {app.base}"
+
+
+def _training_device(settings: FinetuneSection) -> str:
+    from ragft.finetune import devices
+    from ragft.finetune.optimizers import check_possible
+
+    device = devices.resolve(settings.device)
+    check_possible(settings, device)
+    return str(device)
 
 
 def _tracker(name: str) -> str:
@@ -149,37 +161,24 @@ def _some_documents(app: Application, target: Path) -> Path:
     return target
 
 
-def _training_back_end(app: Application) -> str:
-    """Whether the base's files are complete, and the fast back end trains it exactly, tried on a few packed rows."""
+def _training(app: Application, findings: Findings) -> str:
+    """What training will take, and which back end trains: the one that took the steps that were timed."""
     from ragft.finetune import base, devices
     from ragft.finetune.fast.decoder import compute_dtype
-    from ragft.finetune.fast.probe import NotFast, load_for_training
     from ragft.finetune.training import trainer_for
-    from ragft.prompts import conversation
+    from ragft.stages.estimates import estimate
 
-    settings = app.config.finetune
+    settings, found = app.config.finetune, estimate(app)
     trainer = trainer_for(settings)
-    back_end = "TRL over PEFT" if "trl_backend" in trainer else "PEFT"
-    try:
-        if "finetune.fast" not in trainer:
-            model = base.load(app.base)
-        else:
-            model, back_end = load_for_training(app.base, None, max_seq_length=settings.max_seq_length), "fast"
-    except NotFast as reason:
-        model, back_end = base.load(app.base), f"PEFT, which is slower ({reason})"
-    questions = [conversation(app.config.prompt.system, example.question) for example in app.examples[:_SAMPLE]]
-    base.check_ids(model, [app.template.prompt(turns) for turns in questions])
+    back_end = "TRL over PEFT" if "trl_backend" in trainer else "fast" if "finetune.fast" in trainer else "PEFT"
+    if found.slower is not None:
+        back_end = f"PEFT, which is slower ({found.slower})"
     stored, compute = (
         str(dtype).removeprefix("torch.")
         for dtype in (base.stored_dtype(app.base), compute_dtype(devices.resolve(settings.device)))
     )
     text = f"{back_end}; the base is stored in {stored}, and so will be the merged model"
-    if compute == stored or compute == "float32":
-        return text
-    return f"{text}; training rounds what it does not quantise to {compute}, which this machine multiplies"
-
-
-def _training_estimate(app: Application) -> str:
-    from ragft.stages.estimates import estimate
-
-    return estimate(app).sentence()
+    if compute not in (stored, "float32"):
+        text += f"; training rounds what it does not quantise to {compute}, which this machine multiplies"
+    findings.add("ok", "training back end", text)
+    return found.sentence()

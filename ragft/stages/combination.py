@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ragft.artifacts import Artifact, hash_file
 from ragft.errors import UsageError
-from ragft.finetune.lineage import TrainedOn
+from ragft.finetune.lineage import ADAPTER_FILES, TrainedOn
 from ragft.stages.application import Application, Inputs
 from ragft.stages.inputs import COMBINATION
 
 if TYPE_CHECKING:
     from ragft.finetune.combine import Combination
-
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ configuration.
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from index.search.hard_negatives import Pair, mine
 from index.store.snapshot import Snapshot
 from ragft.artifacts import Artifact
 from ragft.config import Config
+from ragft.data.answers import ANSWERS_VERSION, Answer
 from ragft.data.audit import refuse_overlap
 from ragft.data.examples import Example
-from ragft.data.gold import gold_passages
+from ragft.data.gold import Gold, gold_passages
 from ragft.data.jsonl import to_lines
 from ragft.data.pairs import read_pairs
 from ragft.data.questions import read_questions
@@ -69,7 +71,7 @@ def train_encoder(app: Application, pairs_file: Path | None = None) -> Artifact:
         refuse_overlap(examples, read_questions(config.data.questions))
     snapshot = training_snapshot(app)
     _refuse_stale(app, snapshot)
-    known = _known(examples, passages, snapshot, str(pairs_file or config.data.examples))
+    known = _known(examples, passages, snapshot, config, str(pairs_file or config.data.examples))
     if known.without_source:
         app.reporter.say(f"{known.without_source} questions have no source in the index and were left out.")
     train_part, held_out = _parts(known, config)
@@ -83,6 +85,8 @@ def train_encoder(app: Application, pairs_file: Path | None = None) -> Artifact:
 
     inputs = {
         "pairs": [[_sorted(pair), pair.question] for pair in (*train_part, *held_out)],
+        # Passages with the answer of a question are no negatives of it.
+        "answers": [ANSWERS_VERSION, *([example.answer, example.history] for example in known.examples)],
         "held_out": len(held_out),
         "snapshot": snapshot.id,
         **app.encoder_hashes(),
@@ -124,22 +128,22 @@ def _compared(
     return {
         "questions": {"train": len(train_part), "held_out": len(held_out)},
         "encoders": {"before": app.encoder.fingerprint, "after": new.fingerprint},
-        **comparison(
-            before, after, settings.mode, seed=app.config.seed, resamples=app.config.evaluate.resamples
-        ),
-    }  # fmt: skip
+        **comparison(before, after, settings.mode),
+    }
 
 
 def _documents(app: Application) -> Path:
     return app.config.data.documents or app.config.index.documents.folder
 
 
-def _known(examples: Sequence[Example], passages: Mapping[str, str], snapshot: Snapshot, origin: str) -> Known:
+def _known(
+    examples: Sequence[Example], passages: Mapping[str, str], snapshot: Snapshot, config: Config, origin: str
+) -> Known:
     """The examples whose passages are in the index, each with the chunks of every source."""
-    sourced = [example for example in examples if example.sources]
+    sourced = gold_passages([example for example in examples if example.sources], snapshot)
     gold = {
         name: tuple(frozenset(passage.chunk_id for passage in options) for options in sources)
-        for name, sources in gold_passages(sourced, snapshot).items()
+        for name, sources in sourced.items()
     }
     gold |= {name: (found,) for name, text in passages.items() if (found := _located(snapshot, text))}
     kept = tuple(example for example in examples if example.id in gold)
@@ -148,8 +152,21 @@ def _known(examples: Sequence[Example], passages: Mapping[str, str], snapshot: S
             f"No question in {origin} names a passage of the index: give examples `sources`, or name a file of "
             "question and passage with --pairs."
         )
-    pairs = {example.id: Pair(example.id, example.question, gold[example.id]) for example in kept}
+    pairs = {
+        example.id: Pair(
+            example.id, example.question, gold[example.id], _answered_by(example, sourced.get(example.id, ()), config)
+        )
+        for example in kept
+    }  # fmt: skip
     return Known(kept, pairs, len(examples) - len(kept))
+
+
+def _answered_by(example: Example, gold: Gold, config: Config) -> Callable[[str], bool]:
+    """Whether a passage holds what one of the sources says of the answer; never, where that cannot be decided."""
+    rule = re.compile(config.answer.value) if config.answer.value else None
+    answer = Answer.of_example(example, rule, config.answer.refusal)
+    evidence = answer.evidence([[passage.passage for passage in options] for options in gold])
+    return lambda passage: any(one.is_in(passage) for one in evidence if one)
 
 
 def _located(snapshot: Snapshot, text: str) -> frozenset[str]:

@@ -42,6 +42,7 @@ class Estimate:
     Attributes:
         rows: training rows; `longest` is the longest of them in tokens.
         rows_exist: whether they are those that training will take, and not made up from examples and documents.
+        slower: why PEFT trains what the fast back end was asked for; None where it does not.
     """
 
     rows: int
@@ -50,6 +51,7 @@ class Estimate:
     memory_mib: float
     parts: tuple[Part, ...]
     shorter: tuple[str, ...]
+    slower: str | None = None
 
     @property
     def training_seconds(self) -> float:
@@ -91,11 +93,13 @@ def estimate(app: Application) -> Estimate:
             f"Training would take about {needed.total / 1024:.1f} GiB and this machine has {memory_gib():.1f}: lower "
             "finetune.batch_size or finetune.token_budget, or take a smaller model."
         )
-    rate = measured_rate(app.base, sizes, usable, settings, seed=seed)
+    reasons: list[RagftError] = []
+    rate = measured_rate(app.base, sizes, usable, settings, seed=seed, fell_back=reasons.append)
     training = seconds(sizes, usable, trainable(validation, settings.max_seq_length), settings, rate=rate)
     parts = (Part("training", training, "measured"), _proof(app), _evaluation(app))
     longest = max(len(row.ids) for row in train)
-    return Estimate(len(train), longest, exist, needed.total, parts, _shorter(app, training))
+    slower = str(reasons[0]) if reasons else None
+    return Estimate(len(train), longest, exist, needed.total, parts, _shorter(app, training), slower)
 
 
 def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], bool]:
@@ -104,6 +108,7 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
         mix(app)  # seconds, where the index is there
         return rendered(app, "train"), rendered(app, "validation"), True
     from index.documents.chunking import Chunker
+    from ragft.data.mix import passages_of_row
 
     config, draw = app.config, random.Random(app.config.seed)
     documents = app.training_documents[0]
@@ -112,13 +117,12 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
     chunker = Chunker(app.encoder.tokenizer, settings.chunking(app.encoder), settings.model)
     passages = [chunk.passage for document in some for chunk in chunker.cut(document).chunks]
     mixing = config.data.mix
-    shown = min(mixing.passages, len(passages))
 
     def rows(part: str, repeats: int) -> list[Rendered]:
         found: list[tuple[str, Sequence[Message]]] = []
         for example in parts[part] * repeats:
             closed = draw.random() < mixing.closed_book_share
-            texts = None if closed else draw.sample(passages, shown)
+            texts = None if closed else draw.sample(passages, min(passages_of_row(mixing, draw), len(passages)))
             messages = conversation(
                 config.prompt.system, example.question, texts, history=example.history,
                 following=[turn("assistant", example.answer)],
@@ -176,7 +180,7 @@ def _shorter(app: Application, training: float) -> tuple[str, ...]:
     found = [f"recipe={name}" for name in config.recipes if name != config.recipe]
     if config.data.mix.repeats > 1:
         found.append(f"data.mix.repeats={config.data.mix.repeats - 1}")
-    if config.data.mix.passages > 1:
-        found.append(f"data.mix.passages={config.data.mix.passages - 1} (and index.search.top_k)")
+    if config.data.mix.passages > 1 and config.data.mix.fewest_passages is None:
+        found.append("data.mix.fewest_passages=1")
     found.append(f"finetune.epochs={config.finetune.epochs / 2:g}")
     return tuple(found)

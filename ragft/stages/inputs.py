@@ -18,6 +18,7 @@ _SEARCH = ("faiss-cpu", "pystemmer", "regex")
 _TEMPLATE = ("prompt.template_arguments", "prompt.date")
 """They go in by `Template.hash`: a date counts where the template writes one."""
 _HOW_ENGINES_RUN = ("engine.max_num_seqs", "engine.kv_cache_mib")
+_HOW_JUDGES_ARE_ASKED = ("key_variable", "concurrency", "retries", "timeout", "max_failed")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ ADAPTER = Stage(
     without=(
         "finetune.device", "finetune.threads", "finetune.token_budget", "finetune.tracker", "finetune.track_answers",
     ),
-    content=("model.base", *_TEMPLATE),
+    content=("model.base", "finetune.start_from", *_TEMPLATE),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),
 )  # fmt: skip
 
@@ -112,17 +113,39 @@ RETRIEVAL = Stage(
 
 EVALUATION = Stage(
     "evaluation", "evaluations",
-    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels",), content=("data.questions",),
-    packages=("numpy", "scipy"), after=("records", "records with retrieval"),
+    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general", "evaluate.judge"),
+    content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
+    after=("records", "records with retrieval"),
 )  # fmt: skip
+
+JUDGEMENT = Stage(
+    "judgement", "judgements",
+    keys=("evaluate.judge", "seed"),
+    without=tuple(f"evaluate.judge.{key}" for key in _HOW_JUDGES_ARE_ASKED),
+    content=("evaluate.judge.labels", "evaluate.judge.limit", "data.questions"), packages=("numpy", "scipy"),
+)  # fmt: skip
+"""What a judge says of records, wherever these were made; `ragft judge` alone makes it, and no other stage needs it."""
+
+SHEET = Stage("sheet", "sheets", keys=("seed",))
+OPINION = Stage("opinion", "opinions", keys=("seed",), packages=("numpy", "scipy"))
+"""Sheets for people, and what they say on them; made by `ragft sheets` alone."""
 
 ENCODER = Stage(
     "encoder", "encoders",
-    keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "evaluate.resamples", "seed"),
+    keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "answer.value", "answer.refusal", "seed"),
     without=("index.encoder.device",),
     content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
     packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),
 )  # fmt: skip
+
+GENERAL = Stage(
+    "general answers", "records",
+    keys=("seed",), content=("evaluate.general.files", "evaluate.general.limit", "model.base"), packages=_TORCH,
+)  # fmt: skip
+FORGETTING = Stage(
+    "forgetting", "evaluations", keys=("evaluate.general.margin",), packages=("scipy",), after=("general answers",)
+)
+"""A suite, and the answers of one model that it compares with another's. No other stage needs them."""
 
 STAGES = (INDEX, SPLIT, MIX, ADAPTER, MODEL, RECORDS, RETRIEVAL, EVALUATION, ENCODER)
 """All stages, each behind those that it comes after."""

@@ -13,12 +13,12 @@ from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file
 from ragft.errors import UsageError
 from ragft.finetune.card import CARD
-from ragft.finetune.lineage import LiveModel, TrainedOn
+from ragft.finetune.lineage import ADAPTER_FILES, LiveModel, TrainedOn
 from ragft.finetune.registry import trained_with
 from ragft.stages.adapter import finetune, refuse_unserved, trained_on
 from ragft.stages.application import Application, Inputs
 from ragft.stages.card import card_of
-from ragft.stages.combination import ADAPTER_FILES, Wanted, combined
+from ragft.stages.combination import Wanted, combined
 from ragft.stages.data import mix, rendered, rows
 from ragft.stages.inputs import MODEL
 

@@ -26,6 +26,7 @@ from ragft.finetune.rates import Curve, Suggestion, suggestion, sweep
 from ragft.finetune.report import TrainProgress
 from ragft.finetune.search import Search, Trial, Values, described, refuse_missing_optuna, whole_space
 from ragft.finetune.training import train
+from ragft.stages.adapter import beginning
 from ragft.stages.application import Application
 from ragft.stages.data import mix, rendered
 from ragft.stages.inputs import ADAPTER
@@ -119,8 +120,8 @@ def find_learning_rate(app: Application) -> tuple[Curve, Suggestion]:
 def _inputs(app: Application, space: Any) -> dict[str, Any]:
     """What decides how well a trial does: all that decides an adapter, and what is searched."""
     return {
-        **ADAPTER.values(app.config), **rules_of_selection(app), "mix": mix(app).fingerprint, "base": app.base_hash,
-        "template": app.template.hash,
+        **ADAPTER.values(app.config), **beginning(app), **rules_of_selection(app), "mix": mix(app).fingerprint,
+        "base": app.base_hash, "template": app.template.hash,
         "space": {key: values if isinstance(values, tuple) else values.model_dump() for key, values in space.items()},
     }  # fmt: skip
 

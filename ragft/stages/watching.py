@@ -28,13 +28,14 @@ def rules_of_selection(app: Application) -> dict[str, Any]:
     what else decides where TRL trains.
     """
     settings, answer = app.config.finetune, app.config.answer
+    own = {"refusals": answer.refusals} if answer.refusals else {}
     rows = METHODS[settings.method].rows
     trl = {} if rows == "answers" else {"trl": version("trl") if find_spec("trl") else None}
     if rows == "prompts":
-        return {**trl, "answer": {"format": answer.format, "value": answer.value, "refusal": answer.refusal}}
+        return {**trl, "answer": {"format": answer.format, "value": answer.value, "refusal": answer.refusal, **own}}
     if settings.select == "loss":
         return trl
-    return {**trl, "answer": {"format": answer.format, "value": answer.value}}
+    return {**trl, "answer": {"format": answer.format, "value": answer.value, **own}}
 
 
 def asked(app: Application, train_rows: Sequence[Rendered]) -> Asked | None:

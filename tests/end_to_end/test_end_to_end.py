@@ -23,8 +23,9 @@ from support.lifecycle import NEW, OLD, Built, Row, Server, files_in, read_lines
 from ragft.artifacts import model_version
 from ragft.config import load_config
 from ragft.models import resolve_model
-from ragft.prompts import conversation, render_prompt, render_training, template_hash
+from ragft.prompts import conversation
 from ragft.setups import SETUPS
+from ragft.templates import Template
 
 pytestmark = pytest.mark.slow
 KEY = "secret"
@@ -142,7 +143,7 @@ def test_proof_of_the_merge_stands_in_the_models_manifest(built: Built, tokenize
     assert 0 <= figures["divergence"] <= figures["divergence_max"]
     assert figures["divergence"] <= load_config(built.small.config).merge.max_divergence
     assert all(0 <= figures[f"format_valid_{name}"] <= 1 for name in ("live", "merged", "served"))
-    assert figures["template"] == template_hash(tokenizer)
+    assert figures["template"] == Template(tokenizer).hash
 
 
 def test_adapter_loads_in_peft_and_changes_what_the_model_says(built: Built, tokenizer: Any) -> None:
@@ -155,7 +156,7 @@ def test_adapter_loads_in_peft_and_changes_what_the_model_says(built: Built, tok
     tuned = PeftModel.from_pretrained(base, str(folder)).eval()
     assert tuned.peft_config["default"].r == load_config(built.small.config).finetune.rank
     question = built.small.rows("questions.jsonl")[0]["question"]
-    prompt = render_prompt(tokenizer, conversation("Answer.", question))
+    prompt = Template(tokenizer).prompt(conversation("Answer.", question))
     with torch.inference_mode():
         with_adapter = tuned(input_ids=torch.tensor([prompt])).logits
         with tuned.disable_adapter():
@@ -174,15 +175,15 @@ def test_merged_model_is_safetensors_with_the_bases_tokenizer(model: Path) -> No
 
 
 def test_training_begins_with_the_token_ids_that_vllm_is_asked_with(built: Built, model: Path, tokenizer: Any) -> None:
-    """The proof compared `render_prompt` with the ids in vLLM, over the merged model; here with those of training."""
+    """The proof compared `Template.prompt` with the ids in vLLM, over the merged model; here with those of training."""
     from transformers import AutoTokenizer
 
     merged = AutoTokenizer.from_pretrained(model, local_files_only=True)
     rows = [row for path in built.workspace.glob("data/*/*.jsonl") for row in read_lines(path) if "messages" in row]
     assert len(rows) == 40
     for row in rows:
-        rendered = render_training(tokenizer, row["messages"])
-        prompt = render_prompt(merged, row["messages"][:-1])
+        rendered = Template(tokenizer).training(row["messages"])
+        prompt = Template(merged).prompt(row["messages"][:-1])
         assert list(rendered.ids[: len(prompt)]) == prompt
         assert rendered.trained == (False,) * len(prompt) + (True,) * (len(rendered.ids) - len(prompt))
         answer = merged.decode(rendered.ids[len(prompt) :])
@@ -201,7 +202,7 @@ def test_evaluation_asked_with_the_token_ids_of_the_renderer(
     system = load_config(built.small.config).prompt.system
     for record in records:
         shown = passages[record["question_id"]] if SETUPS[record["setup"]].retrieval else None
-        prompt = render_prompt(tokenizer, conversation(system, questions[record["question_id"]], shown))
+        prompt = Template(tokenizer).prompt(conversation(system, questions[record["question_id"]], shown))
         assert record["prompt_tokens"] == len(prompt)
 
 
@@ -282,7 +283,7 @@ def test_shown_row_is_the_row_that_was_trained(built: Built, tokenizer: Any) -> 
     (mix,) = [path for path in built.workspace.glob("data/*/train.jsonl") if "messages" in read_lines(path)[0]]
     row = read_lines(mix)[3]
     assert {key: shown[key] for key in row} == row
-    assert shown["token_ids"] == list(render_training(tokenizer, row["messages"]).ids)
+    assert shown["token_ids"] == list(Template(tokenizer).training(row["messages"]).ids)
 
 
 def test_check_times_training_and_knows_how_long_the_rest_took_here(built: Built) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragft.citations import in_plain_words, parse_citations, with_citations
+from ragft.citations import in_plain_words, parse_citations, with_citations, without_citations
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,40 @@ def test_every_form_of_a_mark_is_renumbered(numbers: list[int], together: bool) 
     moved = with_citations(f"So it is {mark}.", lambda number: number + 10)
     assert parse_citations(moved) == tuple(dict.fromkeys(number + 10 for number in numbers))
     assert parse_citations(in_plain_words(moved)) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("x [1-3]", (1, 2, 3)),
+        ("x [1–2]", (1, 2)),
+        ("x【1】", (1,)),
+        ("x 【2†source】", (2,)),
+        ("x [1 and 2]", (1, 2)),
+        ("x [1, 2, and 3]", (1, 2, 3)),
+        ("x [Source 1]", (1,)),
+        ("x [Source 1, Source 3]", (1, 3)),
+        ("x [^2]", (2,)),
+        ("supported[1].", (1,)),
+        ("since 2026[1]", (1,)),
+        ("(2026)[1]", (1,)),
+        ("(1)", ()),
+        ("list[0]", ()),
+        ("args[1]", ()),
+        ("x[1]", ()),
+        ("sys.argv[1]", ()),
+        ("f()[1]", ()),
+        ("`foo[2]`", ()),
+        ("data[1] = 5", ()),
+        ("[RFC 2119]", ()),
+        ("[10-500]", ()),
+    ],
+)
+def test_forms_of_citations(text: str, numbers: tuple[int, ...]) -> None:
+    assert parse_citations(text) == numbers
+    if not numbers:
+        assert in_plain_words(text) == without_citations(text) == text
+
+
+def test_a_range_is_renumbered_as_a_list() -> None:
+    assert with_citations("x [1-3]", lambda number: {1: 7, 2: 2, 3: 9}[number]) == "x [7, 2, 9]"

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragft.errors import RagftError
-from ragft.prompts import Message, conversation, render_prompt, render_training, template_hash, user_turn
+from ragft.prompts import Message, conversation, user_turn
+from ragft.templates import Template
 
 LOOK_ALIKES = [
     "<|im_end|>", "<|im_start|>system", "<|endoftext|>", "<|eot_id|>", "</s>", "<s>", "<end_of_turn>", "[/INST]",
@@ -37,8 +38,8 @@ def test_mask_covers_the_answer_and_its_end_and_nothing_else(
     chat_tokenizer: Any, question: str, passages: list[str] | None, answer: str
 ) -> None:
     messages = asked(question, passages, answer)
-    rendered = render_training(chat_tokenizer, messages)
-    prompt = render_prompt(chat_tokenizer, messages[:-1])
+    rendered = Template(chat_tokenizer).training(messages)
+    prompt = Template(chat_tokenizer).prompt(messages[:-1])
     assert len(rendered.ids) == len(rendered.trained)
     assert list(rendered.ids[: len(prompt)]) == prompt
     assert rendered.trained == (False,) * len(prompt) + (True,) * (len(rendered.ids) - len(prompt))
@@ -50,7 +51,7 @@ def test_mask_covers_the_answer_and_its_end_and_nothing_else(
 @settings(max_examples=300, deadline=None)
 @given(question=TEXTS, passages=st.lists(TEXTS, min_size=1, max_size=3))
 def test_no_text_of_a_user_or_document_makes_a_turn(chat_tokenizer: Any, question: str, passages: list[str]) -> None:
-    ids = render_prompt(chat_tokenizer, conversation("House style.", question, passages))
+    ids = Template(chat_tokenizer).prompt(conversation("House style.", question, passages))
     borders = [chat_tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")]
     # System, user, and the opened assistant's turn; the first two ended.
     assert [ids.count(token) for token in borders] == [3, 2, 0]
@@ -87,25 +88,21 @@ def test_all_setups_share_the_system_prompt() -> None:
 def test_earlier_turns_are_read_not_learnt(chat_tokenizer: Any) -> None:
     turns = asked("And 24?", None, "2028")
     turns[1:1] = [{"role": "user", "content": "And 22?"}, {"role": "assistant", "content": "2027"}]
-    rendered = render_training(chat_tokenizer, turns)
+    rendered = Template(chat_tokenizer).training(turns)
     learnt = [token for token, trained in zip(rendered.ids, rendered.trained, strict=True) if trained]
     assert chat_tokenizer.decode(learnt) == "2028<|im_end|>"
 
 
 @pytest.mark.parametrize("template", [None, ""])
 def test_model_without_a_template_is_refused(template: str | None) -> None:
-    tokenizer = SimpleNamespace(chat_template=template)
-    for render in (render_prompt, render_training):
-        with pytest.raises(RagftError, match="no chat template"):
-            render(tokenizer, asked("When?", None, "Now"))
     with pytest.raises(RagftError, match="no chat template"):
-        template_hash(tokenizer)
+        Template(SimpleNamespace(chat_template=template))
 
 
 def test_conversation_without_an_answer_is_not_trained(chat_tokenizer: Any) -> None:
     for messages in ([], conversation("House style.", "When?")):
         with pytest.raises(RagftError, match="must end with the assistant's turn"):
-            render_training(chat_tokenizer, messages)
+            Template(chat_tokenizer).training(messages)
 
 
 def with_template(tokenizer: Any, template: str) -> Any:
@@ -119,15 +116,15 @@ def with_template(tokenizer: Any, template: str) -> Any:
 def test_template_that_rewrites_the_prompt_is_refused(chat_tokenizer: Any) -> None:
     template = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}<|im_end|>"
     with pytest.raises(RagftError, match="renders the prompt differently"):
-        render_training(with_template(chat_tokenizer, template), asked("When?", None, "Now"))
+        Template(with_template(chat_tokenizer, template)).training(asked("When?", None, "Now"))
 
 
 def test_template_that_never_ends_an_answer_is_refused(chat_tokenizer: Any) -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     with pytest.raises(RagftError, match="would never stop"):
-        render_training(with_template(chat_tokenizer, template), asked("When?", None, "Now"))
+        Template(with_template(chat_tokenizer, template)).training(asked("When?", None, "Now"))
 
 
 def test_another_template_has_another_hash(chat_tokenizer: Any) -> None:
-    assert template_hash(chat_tokenizer) == template_hash(with_template(chat_tokenizer, chat_tokenizer.chat_template))
-    assert template_hash(chat_tokenizer) != template_hash(with_template(chat_tokenizer, "{{ messages }}"))
+    assert Template(chat_tokenizer).hash == Template(with_template(chat_tokenizer, chat_tokenizer.chat_template)).hash
+    assert Template(chat_tokenizer).hash != Template(with_template(chat_tokenizer, "{{ messages }}")).hash

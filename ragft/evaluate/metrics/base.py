@@ -7,20 +7,28 @@ and never becomes a 0 or a 1.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from ragft.data.questions import Question
 from ragft.evaluate.records import Record
+from ragft.patterns import Bounded, with_labels_in_any_case
 
 if TYPE_CHECKING:
+    import re
+
+    import numpy as np
+
     from ragft.config import AnswerSection
+
+    Pattern = re.Pattern[str] | Bounded
 
 Axis = Literal["facts", "form", "retrieval", "cost"]
 Better = Literal["higher", "lower"]
 Unit = Literal["share", "words", "ms", "tokens"]
+Encode = Callable[[Sequence[str]], "np.ndarray[Any, Any]"]
+"""Vectors of length 1 for texts, one row each."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +38,28 @@ class Rules:
     Attributes:
         format: matches a whole answer in the house format; None: format is not scored.
         value: its first group is the exact value in an answer; None: the value is the whole answer.
+        refusals: each recognises a refusal in other words, beside those of `refusals.WORDINGS`.
+        choices: the answers that there are to choose from; empty: it is no choice.
+        encode: for metrics that compare meanings; None: there is no encoder.
     """
 
-    format: re.Pattern[str] | None = None
-    value: re.Pattern[str] | None = None
+    format: Pattern | None = None
+    value: Pattern | None = None
     refusal: str = "I do not know."
+    refusals: tuple[Pattern, ...] = ()
+    choices: tuple[str, ...] = ()
+    encode: Encode | None = None
 
     @classmethod
     def of(cls, answer: AnswerSection) -> Rules:
         """The rules of a configuration, whose patterns it has checked."""
-        whole, value = (re.compile(pattern) if pattern else None for pattern in (answer.format, answer.value))
-        return cls(whole, value, answer.refusal)
+        return cls(
+            format=Bounded(answer.format, "answer.format") if answer.format else None,
+            value=Bounded(with_labels_in_any_case(answer.value), "answer.value") if answer.value else None,
+            refusal=answer.refusal,
+            refusals=tuple(Bounded(pattern, "answer.refusals") for pattern in answer.refusals),
+            choices=answer.choices,
+        )
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,7 @@ class Score:
 NOT_APPLICABLE = Score(None)
 Scorer = Callable[[Question, Record, Rules], Score]
 Condition = Callable[[Question, Record], bool]
+Prepare = Callable[[Sequence[tuple[Question, Record]], Rules], None]
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,8 @@ class Metric:
         better: None where it is reported, not judged.
         applies: where not, the score is None.
         version: raised whenever the same record would get another score.
+        prepare: called once with all records before they are scored, by a metric that works on many at once.
+        module: where it is defined.
     """
 
     name: str
@@ -75,6 +97,8 @@ class Metric:
     applies: Condition
     scorer: Scorer
     version: int = 1
+    prepare: Prepare | None = None
+    module: str = ""
 
     def score(self, question: Question, record: Record, rules: Rules) -> Score:
         """Scores one record; raises what the scorer raises, and a ValueError where its value is not finite."""
@@ -87,28 +111,67 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
+"""The metrics that are computed, in the order of the report."""
+
+OPTIONAL: dict[str, Metric] = {}
+"""Those that are computed where `evaluate.metrics` names them."""
+
+
+def everywhere(question: Question, record: Record) -> bool:
+    """Applies to every answer."""
+    return True
 
 
 def answerable(question: Question, record: Record) -> bool:
-    """Applies where the documents hold the answer."""
+    """Applies to answerable questions."""
     return question.answerable
 
 
 def unanswerable(question: Question, record: Record) -> bool:
-    """Applies where the right answer is the refusal."""
+    """Applies to questions that the documents do not answer."""
     return not question.answerable
 
 
 def metric(
-    name: str, *, axis: Axis, title: str = "", applies: Condition = lambda question, record: True,
-    better: Better | None = "higher", unit: Unit = "share", version: int = 1,
+    name: str, *, axis: Axis, title: str = "", applies: Condition = everywhere,
+    better: Better | None = "higher", unit: Unit = "share", version: int = 1, default: bool = True,
+    prepare: Prepare | None = None,
 ) -> Callable[[Scorer], Scorer]:  # fmt: skip
-    """Registers a function as a metric."""
+    """Registers a function as a metric; one that is not computed by `default` waits until it is named."""
 
     def register(scorer: Scorer) -> Scorer:
-        if name in METRICS:
+        if name in METRICS or name in OPTIONAL:
             raise ValueError(f"there already is a metric {name!r}")
-        METRICS[name] = Metric(name, title or name.replace("_", " "), axis, unit, better, applies, scorer, version)
+        (METRICS if default else OPTIONAL)[name] = Metric(
+            name, title or name.replace("_", " "), axis, unit, better, applies, scorer, version, prepare,
+            getattr(scorer, "__module__", ""),
+        )  # fmt: skip
         return scorer
 
     return register
+
+
+def is_cut_off(record: Record) -> bool:
+    """Whether an answer ended because it reached `engine.max_tokens`."""
+    return record.finish_reason == "length"
+
+
+def tried(
+    name: str, answer: str, *golds: str, question: str = "?", rules: Rules | None = None, **given: Any
+) -> float | None:
+    """What a metric makes of one answer, without any file: to try it out, and for the examples of this package.
+
+    Args:
+        golds: the right answers; none: the documents hold no answer.
+        given: other fields of the record, and `value`, `refusal` and `choices` of the rules.
+
+    >>> tried("exact_match", "Answer: 30 April 2026", "2026-04-30", value="Answer: (.+)")
+    1.0
+    """
+    found = METRICS.get(name) or OPTIONAL[name]
+    rules = rules or Rules()
+    if "value" in given:
+        rules = replace(rules, value=Bounded(with_labels_in_any_case(given.pop("value")), "answer.value"))
+    rules = replace(rules, **{key: given.pop(key) for key in ("refusal", "choices", "encode") if key in given})
+    asked = Question("q", question, golds, given.pop("sources", ()), bool(golds), given.pop("stale_answers", ()))
+    return found.score(asked, Record("q", given.pop("setup", "hybrid"), answer, **given), rules).value

@@ -24,10 +24,10 @@ def measured(comparison: Comparison, records: Sequence[Record], questions: Seque
         ("Questions", _questions(questions)),
         ("Clusters", _clusters(comparison)),
         ("Answers", _answers(comparison, records)),
-        ("Intervals", _intervals(comparison)),
+        ("Intervals", "95 %, over clusters: Wilson's for shares, Bonett and Price's for differences, else Student's"),
         ("Tests", _tests(comparison)),
         ("Best-marks", "A dot marks a setup that is significantly better than every other one, where more is better."),
-        ("Seed", f"{comparison.seed}, for the resamples and the permutations"),
+        ("Seed", f"{comparison.seed}, for the permutations"),
         ("Training", _training(comparison)),
         ("Models", _versions((record.setup, record.model_version) for record in records)),
         ("Index", _versions((record.setup, record.index_version) for record in records if record.index_version)),
@@ -71,19 +71,15 @@ def _answers(comparison: Comparison, records: Sequence[Record]) -> str:
     )
 
 
-def _intervals(comparison: Comparison) -> str:
-    return (
-        f"95 %; all setups answered the same questions, so differences are taken question by question "
-        f"({comparison.resamples:,} resamples where resampling is used)"
-    )
-
-
 def _tests(comparison: Comparison) -> str:
     pairs = len(dict.fromkeys((row["a"], row["b"]) for row in comparison.pairs))
     if not pairs:
         return ""
-    what = f"Holm's correction over the {pairs} pairs of setups" if pairs > 1 else "one pair, so nothing is corrected"
-    return f"two-sided, paired by question, exact where that can be computed; {what}, for each metric on its own"
+    corrected = f", with Holm's correction over the {pairs} pairs of each metric" if pairs > 1 else ""
+    return (
+        "two-sided, paired by question: exact sign-flips of clusters (McNemar's where each question is its own), "
+        f"{comparison.resamples:,} permutations where scores are not yes or no{corrected}"
+    )
 
 
 def _training(comparison: Comparison) -> str:

@@ -100,17 +100,11 @@ def _filters(
     found: dict[str, list[tuple[str, list[tuple[str, str, int]]]]] = {
         "Tag": [("", [(f"t{at}", tag, used[f"t{at}"]) for at, tag in enumerate(tags)])],
         **{title: [("", options)] for title, options in by_setup.items()},
-        "Cause": [
-            (
-                setup,
-                [
-                    (f"c{at}s{number}", titles.get(name, name), used[f"c{at}s{number}"])
-                    for at, name in enumerate(causes)
-                ],
-            )
-            for number, setup in enumerate(setups)
-        ],
+        "Cause": [],
     }
+    for number, setup in enumerate(setups):
+        of = [(f"c{at}s{number}", titles.get(cause, cause)) for at, cause in enumerate(causes)]
+        found["Cause"].append((setup, [(key, title, used[key]) for key, title in of]))
     filters = []
     for title, groups in found.items():
         kept = [(group, [option for option in options if option[2]]) for group, options in groups]

@@ -14,10 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ragft.config import FinetuneSection
 from ragft.console import counted
 from ragft.errors import RagftError
 from ragft.finetune.fast.lora import LoraDelta, attach, target_linears
 from ragft.finetune.fast.plain_lora import CONFIG, PlainLora, read_plain_lora
+from ragft.finetune.start import adapter_in, check_layers, other_form
 
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -76,6 +78,30 @@ def read_adapter(folder: Path) -> dict[str, LoraDelta]:
         RagftError: the adapter is not plain LoRA, or is damaged.
     """
     return _read_deltas(folder, read_plain_lora(folder))
+
+
+def starting_deltas(settings: FinetuneSection, fresh: Mapping[str, LoraDelta]) -> dict[str, LoraDelta]:
+    """The values that training begins from, for the layers of a fresh adapter.
+
+    Raises:
+        RagftError: the adapter has another form than the fresh one.
+    """
+    if settings.start_from is None:
+        return dict(fresh)
+    adapter = adapter_in(settings.start_from)
+    found = read_adapter(adapter)
+    check_layers(adapter, set(found), set(fresh))
+    for name, delta in found.items():
+        here = fresh[name]
+        rank, wanted = delta.A.shape[0], here.A.shape[0]
+        if rank != wanted:
+            raise other_form(adapter, f"its rank is {rank}, and finetune.rank is {wanted}: set finetune.rank to {rank}")
+        if delta.scale != here.scale:
+            told = f"its alpha is {delta.scale * rank:g}, and here it would be {here.scale * rank:g}"
+            raise other_form(adapter, f"{told}: set finetune.alpha to {delta.scale * rank:g}")
+        if (delta.A.shape, delta.B.shape) != (here.A.shape, here.B.shape):
+            raise other_form(adapter, f"{name!r} has another shape: use the base model that it was trained on")
+    return found
 
 
 def _listed(names: Collection[str]) -> str:

@@ -1,8 +1,10 @@
 """Attention over a packed micro-batch: each row sees the shared prefix and itself, causally, and no other row.
 
 Computed row by row in blocks instead of under one mask: of a packed sequence of 2048 tokens with a prefix of 200 and
-six rows, a mask would discard three quarters of the scores after computing them. Query heads that share a key head are
-one product (grouped-query attention without repeating the keys).
+six rows, a mask would discard three quarters of the scores after computing them. A block is computed in tiles of its
+queries, each against the keys up to its own last one, which leaves out most of the half that causality discards: rows
+of 90 to 460 tokens behind a prefix of 203 take two thirds of the time of whole blocks. Query heads that share a key
+head are one product (grouped-query attention without repeating the keys).
 
 Measured with SmolLM2-135M on rows of 400 tokens of which 200 are shared, 2048 to a micro-batch, in tokens per second
 of one core's time: 762; the same packing under a mask in torch's fused kernel 311; padded batches 378 (eager) and 285
@@ -33,6 +35,10 @@ SDPA, FLASH = "ragft_packed_sdpa", "ragft_packed_flash"
 ALL_PACKED = (PACKED, SDPA, FLASH)
 
 
+TILE = 128
+"""Queries of a row that are computed at once."""
+
+
 def blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
     """(first, end, prefix) of each run of queries: tokens first..end see the first `prefix` tokens and themselves."""
     if layout.prefix:
@@ -41,6 +47,17 @@ def blocks(layout: Layout) -> Iterator[tuple[int, int, int]]:
     for length in layout.remainders:
         yield start, start + length, layout.prefix
         start += length
+
+
+def tiles(layout: Layout) -> Iterator[tuple[int, int, int, int]]:
+    """(first, end, prefix, own) of each run of at most `TILE` queries: they see the prefix and tokens own..end.
+
+    Of the scores of a whole row with itself, causality discards half; of those of its tiles, only what is right of the
+    diagonal inside each.
+    """
+    for own, end, prefix in blocks(layout):
+        for first in range(own, end, TILE):
+            yield first, min(first + TILE, end), prefix, own
 
 
 class _PackedAttention(torch.autograd.Function):
@@ -56,11 +73,11 @@ class _PackedAttention(torch.autograd.Function):
         groups = q.shape[1]
         out = query.new_empty(tokens, kv_heads, groups, width)
         weights = []
-        for first, end, prefix in blocks(layout):
-            k, v = _keys(key, first, end, prefix), _keys(value, first, end, prefix)
+        for first, end, prefix, start in tiles(layout):
+            k, v = _keys(key, start, end, prefix), _keys(value, start, end, prefix)
             rows = q[:, :, first:end].reshape(kv_heads, -1, width)
             scores = torch.baddbmm(rows.new_empty(()), rows, k.transpose(1, 2), beta=0, alpha=scale)
-            own = scores.view(kv_heads, groups, end - first, -1)[..., prefix:]
+            own = scores.view(kv_heads, groups, end - first, -1)[..., first - end :]
             own += scores.new_full((end - first,) * 2, float("-inf")).triu_(1)
             weight = torch.softmax(scores, -1)
             out[first:end] = torch.bmm(weight, v).view(kv_heads, groups, end - first, width).permute(2, 0, 1, 3)
@@ -80,8 +97,8 @@ class _PackedAttention(torch.autograd.Function):
         # Every block adds to the prefix: the sum over many rows is kept in float32.
         d_key = torch.zeros(kv_heads, tokens, width, dtype=torch.float32, device=key.device)
         d_value = torch.zeros_like(d_key)
-        for (first, end, prefix), weight in zip(blocks(ctx.layout), weights, strict=True):
-            k, v = _keys(key, first, end, prefix), _keys(value, first, end, prefix)
+        for (first, end, prefix, start), weight in zip(tiles(ctx.layout), weights, strict=True):
+            k, v = _keys(key, start, end, prefix), _keys(value, start, end, prefix)
             rows = q[:, :, first:end].reshape(kv_heads, -1, width)
             d_rows = d_out[:, :, first:end].reshape(kv_heads, -1, width)
             d_weight = torch.bmm(d_rows, v.transpose(1, 2))
@@ -92,13 +109,13 @@ class _PackedAttention(torch.autograd.Function):
                 (d_key, torch.bmm(d_scores.transpose(1, 2), rows)),
             ):
                 total[:, :prefix] += part[:, :prefix]
-                total[:, first:end] += part[:, prefix:]
+                total[:, start:end] += part[:, prefix:]
         return d_query.view_as(query), d_key.to(key.dtype), d_value.to(value.dtype), None, None
 
 
-def _keys(tensor: Tensor, first: int, end: int, prefix: int) -> Tensor:
-    """The keys (or values) that a block's queries see: (key heads, prefix + end - first, width)."""
-    own = tensor[:, first:end]
+def _keys(tensor: Tensor, start: int, end: int, prefix: int) -> Tensor:
+    """The keys (or values) that a tile's queries see: (key heads, prefix + end - start, width)."""
+    own = tensor[:, start:end]
     return torch.cat((tensor[:, :prefix], own), 1) if prefix else own
 
 

@@ -1,8 +1,8 @@
 """The state of a training run on disk: one safetensors file, replaced atomically, no pickle.
 
-It holds all that decides the rest of a run (adapters, AdamW's moments and step count, torch's random state, the best
-adapters so far and the counters), so that a resumed run ends with the same bits as an undisturbed one, and a hash of
-all that, so that damage is noticed. The one before it is kept as a second chance.
+It holds all that decides the rest of a run (adapters, the optimiser's moments and step count, torch's random state, the
+best adapters so far and the counters), so that a resumed run ends with the same bits as an undisturbed one, and a hash
+of all that, so that damage is noticed. The one before it is kept as a second chance.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from safetensors.torch import save
 from index.durable import write_file
 from ragft.finetune.devices import CPU, random_states, set_random_state
 from ragft.finetune.fast.batching import Rows
+from ragft.finetune.optimizers import put_back, state_of
 
 # Raise this when a run's arithmetic or the file's layout changes: runs then ignore older checkpoints and start over.
 FORMAT = 4
@@ -59,7 +60,7 @@ def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The checkpoint in `folder` of the run that `run` identifies, whose AdamW is over `parameters`."""
+    """The checkpoint in `folder` of the run that `run` identifies, whose optimiser is over `parameters`."""
 
     folder: Path
     run: Mapping[str, Any]
@@ -73,7 +74,7 @@ class Checkpoint:
         tensors = random_states(self.device)
         for name, parameter in self.parameters.items():
             tensors[f"adapter:{name}"] = parameter.detach().cpu()
-            for key, value in self.optimizer.state[parameter].items():
+            for key, value in state_of(self.optimizer, parameter).items():
                 tensors[f"{key}:{name}"] = value.cpu()
         for name, value in best.items():
             tensors[f"best:{name}"] = value
@@ -122,6 +123,7 @@ class Checkpoint:
     def _put_back(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Restores all that this run computes with, and returns the best adapters."""
         best: dict[str, torch.Tensor] = {}
+        states: dict[str, dict[str, torch.Tensor]] = {}
         for key, tensor in tensors.items():
             kind, _, name = key.partition(":")
             if not name:
@@ -131,7 +133,9 @@ class Checkpoint:
             elif kind == "best":
                 best[name] = tensor
             else:
-                self.optimizer.state[self.parameters[name]][kind] = tensor.to(self.device)
+                states.setdefault(name, {})[kind] = tensor
+        for name, state in states.items():
+            put_back(self.optimizer, self.parameters[name], state, self.device)
         return best
 
 

@@ -22,7 +22,7 @@ from ragft.config import FinetuneSection
 from ragft.finetune import devices
 from ragft.finetune.base import check_ids
 from ragft.finetune.fast import decoder, fused
-from ragft.finetune.fast.adapter import save_adapter
+from ragft.finetune.fast.adapter import save_adapter, starting_deltas
 from ragft.finetune.fast.batching import Rows, epoch_batches, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.checkpoint import Checkpoint, identity
 from ragft.finetune.fast.faults import (
@@ -35,8 +35,10 @@ from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.fast.probe import load_for_training
 from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
+from ragft.finetune.optimizers import check_possible, optimizer_of, put_back, state_of
 from ragft.finetune.processes import processes
 from ragft.finetune.report import HistoryEntry, TrainProgress, TrainReport
+from ragft.finetune.start import content_of
 
 CHECKPOINT_SECONDS = 60.0
 """Longest training time that an interruption can cost."""
@@ -63,8 +65,9 @@ class Batch(Protocol):
         """(K,) int64: the tokens that the loss is taken over."""
 
 
-_ONLY_BITS = {"device", "threads", "token_budget", "tracker", "track_answers"}
-"""Settings that change the last bits of a run at most, and not what it is: they may differ after an interruption."""
+_ONLY_BITS = {"device", "threads", "token_budget", "tracker", "track_answers", "start_from"}
+"""Settings that change the last bits of a run at most, and not what it is: they may differ after an interruption. Of
+`start_from`, the content counts."""
 
 
 @dataclass
@@ -127,15 +130,14 @@ class Run:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.device = devices.resolve(settings.device, process=self.group.local, processes=self.group.here)
+        check_possible(settings, self.device)
         self.dtype = decoder.compute_dtype(self.device)
         with told_out_of_memory("Loading the base model", settings):
             self.model = self._adapted_model(model_folder, validation)
         self.parameters = matrices(self.model)
         self.validation, self.validation_rows = self.batches(validation), len(validation)
         self.validation_count = self.count(validation)
-        self.optimizer = torch.optim.AdamW(
-            self.parameter_groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizer = optimizer_of(settings, self.parameter_groups(), self.device)
         self.workers = OneThreadWorkers(devices.workers(self.device) if self.parallel else 1, min_parallel=2)
         folder.mkdir(parents=True, exist_ok=True)
         values = settings.model_dump(mode="json", exclude=_ONLY_BITS)
@@ -145,6 +147,8 @@ class Run:
             "dtype": str(self.dtype),
             "the back end": self.backend,
         }
+        if settings.start_from is not None:
+            about["the adapter that it begins from"] = content_of(settings.start_from)
         run = identity(model_folder, rows, validation, about)
         self.checkpoint = Checkpoint(folder, run, self.parameters, self.optimizer, say, self.device)
         self.state = _State(settings.select)
@@ -154,15 +158,16 @@ class Run:
         """Goes on where the leader of several processes begins or resumes: with its counters, values and moments."""
         if self.group.count == 1:
             return
-        state, moments = self.group.tell((asdict(self.state), bool(self.optimizer.state)))
+        parameters = list(self.parameters.values())
+        kept = [{key: value.cpu() for key, value in state_of(self.optimizer, one).items()} for one in parameters]
+        shapes = [{key: (value.shape, value.dtype) for key, value in state.items()} for state in kept]
+        state, shapes = self.group.tell((asdict(self.state), shapes))
         self.state = _state_of(state)
-        self.group.copy(parameter.data for parameter in self.parameters.values())
-        for parameter in self.parameters.values() if moments else ():
-            known = self.optimizer.state[parameter]
-            for key, shape in (("step", ()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape)):
-                if key not in known:
-                    known[key] = torch.zeros(shape, dtype=torch.float32, device=self.device)
-                self.group.copy([known[key]])
+        self.group.copy(parameter.data for parameter in parameters)
+        for parameter, known, told in zip(parameters, kept, shapes, strict=True):
+            moments = known or {key: torch.zeros(shape, dtype=dtype) for key, (shape, dtype) in told.items()}
+            self.group.copy(moments.values())
+            put_back(self.optimizer, parameter, moments, self.device)
         if not self.group.leads:
             # Each process drops out of its own.
             torch.manual_seed(hash((self.seed, self.group.rank, self.state.step)))
@@ -171,7 +176,7 @@ class Run:
         self.workers.close()
 
     def _adapted_model(self, model_folder: Path, validation: Rows) -> torch.nn.Module:
-        """The base model with fresh adapters on its linear layers."""
+        """The base model with the adapters on its linear layers that training begins from."""
         settings = self.settings
         attention_name = fused.attention_for(self.device, self.dtype)
         model = load_for_training(
@@ -179,14 +184,14 @@ class Run:
         )
         check_ids(model, [row.ids for row in (*self.rows, *validation)])
         copies = self.dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(model).values())
-        adapter = initial_adapter(model, settings.rank, self.alpha, seed=self.seed)
+        adapter = starting_deltas(settings, initial_adapter(model, settings.rank, self.alpha, seed=self.seed))
         quantise = METHODS[settings.method].quantisation is not None
         attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES, device=self.device)
         compute_in(model, self.dtype)
         return model
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups of parameters for AdamW; `rate` is a group's factor of the learning rate, 1 where it has none."""
+        """The optimiser's groups of parameters; `rate` is a group's factor of the learning rate, 1 without it."""
         return [{"params": list(self.parameters.values())}]
 
     def batches(self, rows: Rows) -> Sequence[Batch]:
@@ -248,7 +253,7 @@ class Run:
         return TrainProgress(state.step, self.steps, loss, validation, speed, rate, norm, metrics)
 
     def _step(self, rate: float) -> tuple[float, float]:
-        """One step of AdamW with the gradient of a batch, summed over its micro-batches: mean loss, gradient's norm."""
+        """One step with the gradient of a batch, summed over its micro-batches: mean loss, gradient's norm."""
         state = self.state
         epoch, number = divmod(state.step, self.steps_per_epoch)
         order = epoch_batches(len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch)

@@ -37,6 +37,7 @@ from ragft.finetune.peft_backend.attach import (
 )
 from ragft.finetune.peft_backend.batching import PaddedBatch, pad, padded_batches
 from ragft.finetune.peft_backend.forward import cast_frozen, logits_at
+from ragft.finetune.peft_backend.start import load_start
 from ragft.finetune.peft_backend.steps import noisy_embeddings, recomputing
 from ragft.finetune.peft_backend.weights import save_weights
 from ragft.finetune.report import TrainReport
@@ -102,6 +103,7 @@ class PeftRun(Run):
             shift_base(wrapped, self.first)
         if settings.method not in _BEGINS_ELSEWHERE:
             self._check_unchanged(plain, self._trial_logits(wrapped, self._trial_rows()))
+        load_start(wrapped, settings)
         if settings.method not in SHIFTS_BASE:
             cast_frozen(wrapped, self.dtype)
         self.model = wrapped

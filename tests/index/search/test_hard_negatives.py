@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,22 @@ def test_each_source_is_a_row_and_no_chunk_of_any_source_is_a_negative(
     rows = mine(snapshot, fake, [pair], negatives=2, seed=0)
     assert [row.positive_id in storage for row in rows] == [True, False]
     assert not {id_ for row in rows for id_ in row.negative_ids} & (storage | pairs[7].gold[0])
+
+
+def test_a_passage_that_is_known_to_hold_the_answer_is_no_negative_ranked_or_random(
+    snapshot: Snapshot, fake: HashEncoder, pairs: list[Pair]
+) -> None:
+    (plain,) = mine(snapshot, fake, pairs[:1], negatives=2, seed=0)
+    told = replace(pairs[0], is_answered_by=lambda passage: passage == plain.negatives[0])
+    for negatives in (2, 12):  # more than search finds
+        (row,) = mine(snapshot, fake, [told], negatives=negatives, seed=0)
+        assert len(row.negatives) == negatives and plain.negatives[0] not in row.negatives
+    last = next(chunk for chunk in reversed(list(snapshot.chunks())) if chunk.id not in pairs[0].gold[0])
+    but_one = replace(pairs[0], is_answered_by=lambda passage: passage != last.passage)
+    (row,) = mine(snapshot, fake, [but_one], negatives=2, seed=0)
+    assert set(row.negatives) == {last.passage}
+    with pytest.raises(IndexFault, match="nothing to tell apart"):
+        mine(snapshot, fake, [replace(pairs[0], is_answered_by=lambda passage: True)], 1, seed=0)
 
 
 def test_random_negatives_fill_up_where_hard_ones_are_too_few(snapshot: Snapshot, fake: HashEncoder) -> None:

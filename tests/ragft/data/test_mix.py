@@ -201,6 +201,18 @@ def test_repeats_show_an_example_with_other_passages() -> None:
     assert len(set().union(*distractors)) == 12  # three others in each, and none twice
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), fewest=st.integers(1, 6))
+def test_rows_hold_a_random_number_of_passages_from_the_fewest_on(seed: int, fewest: int) -> None:
+    rows = mixed([example(n, n, n + 1) for n in range(38)] + ONE_SOURCE, seed, fewest_passages=fewest)
+    with_passages = [row for row in rows if row.kind != "closed-book"]
+    counts = {len(row.passages) for row in with_passages}
+    assert counts <= set(range(min(fewest, 4), 5))
+    if fewest < 4:
+        assert {max(fewest, 2), 4} <= counts
+    assert all(len(set(row.gold)) in (1, 2) for row in with_passages if row.kind == "gold")
+
+
 def test_seed_decides_all() -> None:
     assert mixed(ONE_SOURCE, seed=3) == mixed(ONE_SOURCE, seed=3)
     assert mixed(ONE_SOURCE, seed=3) != mixed(ONE_SOURCE, seed=4)
@@ -256,6 +268,53 @@ def test_earlier_turns_and_an_own_system_prompt_are_kept() -> None:
 def test_row_survives_writing_and_reading() -> None:
     for row in mixed(ONE_SOURCE[:20]):
         assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), passages=st.integers(2, 6))
+def test_a_worse_answer_cites_the_sources_as_the_answer_does_and_beyond_them_a_passage_without_it(
+    seed: int, passages: int
+) -> None:
+    worse = example(3, 3, rejected="Maybe [1], or [2], or [9].")
+    (row,) = mixed([worse], seed, gold_share=1, closed_book_share=0, passages=passages)
+    right, wrong, nowhere = parse_citations(row.rejected)
+    assert right == row.gold[0] and row.passages[right - 1] == IDS[3]
+    assert 1 <= wrong <= passages and row.passages[wrong - 1] != IDS[3]
+    assert nowhere == 9
+
+
+def test_a_worse_answer_without_passages_has_no_citations_either() -> None:
+    (row,) = mixed([example(7, 1, rejected="Source: [1] Section\nAnswer: 8")], closed_book_share=1)
+    assert row.rejected == "Source: Section\nAnswer: 8"
+
+
+def test_a_worse_answer_that_becomes_the_answer_is_none() -> None:
+    # It differs in its citation alone, which closed-book rows have not; in gold rows it is another passage's.
+    cites_another = example(7, 1, answer="Eight [1]", rejected="Eight [2]")
+    (closed,) = mixed([cites_another], closed_book_share=1)
+    (gold,) = mixed([cites_another], gold_share=1, closed_book_share=0)
+    assert (closed.rejected, gold.rejected != "") == ("", True)
+    for share in (0.0, 1.0):
+        (row,) = mixed([example(1, answer=REFUSAL, rejected=f" {REFUSAL}\n")], gold_share=share, closed_book_share=0)
+        assert (row.kind, row.rejected) == ("refusal", "")
+
+
+def test_where_refusing_is_right_answering_is_worse() -> None:
+    answers = example(3, 3, rejected="Source: [1] Section\nAnswer: 99")
+    (row,) = mixed([answers], gold_share=0, closed_book_share=0)
+    assert (row.messages[-1]["content"], row.rejected) == (REFUSAL, "Source: [1] Section\nAnswer: 99")
+    # Where the worse answer is the refusal itself, which is right here, the answer from nowhere is worse.
+    refuses = example(3, 3, rejected=REFUSAL)
+    (row,) = mixed([refuses], gold_share=0, closed_book_share=0)
+    assert (row.messages[-1]["content"], row.rejected) == (REFUSAL, refuses.answer)
+    (row,) = mixed([refuses], gold_share=1, closed_book_share=0)
+    assert row.rejected == REFUSAL
+
+
+def test_general_rows_keep_their_worse_answer_as_it_is() -> None:
+    general = [Example("g", "Hello", "Hello [1]", rejected="No [2]")]
+    rows = mixed(ONE_SOURCE[:9], general=general, general_share=0.1, closed_book_share=0)
+    assert [row.rejected for row in rows if row.kind == "general"] == ["No [2]"]
 
 
 VALUE = r"(?m)^Answer: (.+)$"

@@ -14,12 +14,13 @@ GOOD = '{"id": "q1", "question": "When?", "answers": ["2026"], "tags": ["date"]}
 
 def test_questions_are_read_with_their_defaults(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
-    path.write_text(GOOD + '\n\n{"id": 2, "question": "What?", "answerable": false, "product": "x"}\n')
+    path.write_text(GOOD + '\n\n{"id": 2, "question": "What?", "answerable": false, "product": "x", "group": 3}\n')
     first, second = read_questions(path)
     assert first.answers == ("2026",)
     assert first.tags == ("date",)
     assert first.answerable
     assert (second.id, second.answers, second.answerable) == ("2", (), False)
+    assert (first.group, second.group) == (None, "3")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,7 @@ def test_questions_are_read_with_their_defaults(tmp_path: Path) -> None:
             "`answerable` must be true or false",
         ),
         ('{"id": "q2", "question": "x", "answers": ["x"], "format": "json"}', "there is no format 'json'"),
+        ('{"id": "q2", "question": "x", "answers": ["x"], "group": ["a"]}', "`group` must be a name or a number"),
     ],
 )
 def test_a_wrong_question_is_refused_with_file_and_line(tmp_path: Path, line: str, complaint: str) -> None:

@@ -22,7 +22,8 @@ from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
 from ragft.engine.vllm import VllmEngine
 from ragft.errors import RagftError
 from ragft.models import resolve_model
-from ragft.prompts import Message, conversation, render_prompt
+from ragft.prompts import Message, conversation
+from ragft.templates import Template
 
 MESSAGES = conversation("You are helpful.", "What is the capital of France?")
 LONG_ANSWER = conversation("You are a writer.", "Write a very long story about a dragon, at least a thousand words.")
@@ -49,7 +50,7 @@ def test_vllm_sees_the_token_ids_that_training_and_evaluation_render(
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(MODEL))
     completion = ask(vllm_engine, messages, max_tokens=1)
-    assert list(completion.prompt_token_ids) == render_prompt(tokenizer, messages)
+    assert list(completion.prompt_token_ids) == Template(tokenizer).prompt(messages)
     assert vllm_engine.engine.prompt_length(messages) == len(completion.prompt_token_ids)
 
 

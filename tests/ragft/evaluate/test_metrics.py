@@ -108,14 +108,14 @@ def test_a_question_without_an_answer_is_right_when_refused() -> None:
         ("I do not know.", True),
         ("i don't know, sorry", True),
         ("I do not know. The passages are about 4.1.", True),
-        ("I do not know about 4.1, but 4.2 ends in 2026", True),
-        ("Nobody knows. I do not know.", False),
-        ("unknown", False),
+        ("I do not know about 4.1, but 4.2 ends in 2026", False),
+        ("Nobody knows. I do not know.", True),
+        ("unknown", True),
         ("I do not", False),
         ("", False),
     ],
 )
-def test_a_refusal_is_read_by_token_from_the_start(answer: str, refused: bool) -> None:
+def test_a_refusal_is_read_in_whatever_words(answer: str, refused: bool) -> None:
     assert is_refusal(answer, FREE) is refused
 
 
@@ -230,7 +230,7 @@ def test_freshness_tells_right_from_stale_from_other() -> None:
 
 def test_cost_is_what_the_record_says() -> None:
     given = record("x", ttft_ms=None)
-    names = ("latency_ms", "ttft_ms", "retrieval_ms", "prompt_tokens", "answer_tokens")
+    names = ("latency_ms", "ttft_ms", "search_cost_ms", "prompt_tokens", "answer_tokens")
     assert [value(name, question(), given) for name in names] == [200, None, 5, 100, 10]
 
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from ragft.errors import RagftError
 from ragft.finetune import base
+from ragft.finetune.estimate import ModelSizes
 
 Edit = Callable[[dict[str, torch.Tensor]], object]
 
@@ -142,3 +143,56 @@ def test_tokens_beyond_the_embedding_are_refused(model_folder: Path) -> None:
     base.check_ids(model, [(1, 255), ()])
     with pytest.raises(RagftError, match="token 256, and the model's embedding has 256 rows"):
         base.check_ids(model, [(1, 2), (256,)])
+
+
+def _small(kind: str) -> Any:
+    """A small random model of a kind that writes no answers, or not as a decoder."""
+    from transformers import (
+        BartConfig,
+        BartForConditionalGeneration,
+        BertConfig,
+        BertForMaskedLM,
+        LlamaConfig,
+        LlamaForSequenceClassification,
+        LlamaModel,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
+
+    llama = LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2)
+    bert = BertConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2)
+    bart = BartConfig(
+        vocab_size=64, d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=48, decoder_ffn_dim=48,
+        encoder_attention_heads=2, decoder_attention_heads=2,
+    )  # fmt: skip
+    return {
+        "t5": lambda: T5ForConditionalGeneration(T5Config(vocab_size=64, d_model=32, d_kv=16, d_ff=48, num_layers=1)),
+        "bart": lambda: BartForConditionalGeneration(bart),
+        "classification": lambda: LlamaForSequenceClassification(llama),
+        "masked": lambda: BertForMaskedLM(bert),
+        "headless": lambda: LlamaModel(llama),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("t5", r"is an encoder-decoder \(T5ForConditionalGeneration\), .* vLLM .*: set model\.base to a causal"),
+        ("bart", r"is an encoder-decoder \(BartForConditionalGeneration\)"),
+        (
+            "classification",
+            r"is a LlamaForSequenceClassification, which has no head .* vLLM .*: set model\.base",
+        ),
+        ("masked", "is a BertForMaskedLM, which has no head that predicts the next token"),
+        ("headless", "is a LlamaModel, which has no head that predicts the next token"),
+    ],
+)
+def test_a_model_of_another_kind_is_named_with_what_to_use(tmp_path: Path, kind: str, sentence: str) -> None:
+    _small(kind).save_pretrained(tmp_path)
+    for refuse in (base.check_writes, base.load, ModelSizes.of):
+        with pytest.raises(RagftError, match=sentence):
+            refuse(tmp_path)
+
+
+def test_a_decoder_is_no_model_of_another_kind(model_folder: Path) -> None:
+    base.check_writes(model_folder)

@@ -19,13 +19,14 @@ from ragft.config import Config
 from ragft.errors import RagftError
 from ragft.finetune.lineage import LiveModel, TrainedOn
 from ragft.finetune.proof import Proof, ProvenPrompt
-from ragft.prompts import Rendered, template_hash
+from ragft.prompts import Rendered
 from ragft.stages import adapter as training
 from ragft.stages import model as stage
 from ragft.stages.application import Application
+from ragft.templates import Template
 
 TOKENIZER = SimpleNamespace(chat_template="{{ messages }}")
-HERE = TrainedOn(base="base1", quantisation="nf4", template=template_hash(TOKENIZER))
+HERE = TrainedOn(base="base1", quantisation="nf4", template=Template(TOKENIZER).hash)
 TEXT = st.text(min_size=1)
 
 

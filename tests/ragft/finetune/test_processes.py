@@ -86,8 +86,8 @@ def _adapter(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
-def _close(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.allclose(one[key], two[key], atol=2e-4) for key in one)
+def _close(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], off: float = 2e-4) -> bool:
+    return one.keys() == two.keys() and all(torch.allclose(one[key], two[key], atol=off) for key in one)
 
 
 @pytest.mark.slow
@@ -112,11 +112,14 @@ def test_two_processes_train_what_one_does_and_stay_identical(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw-8bit"])
 def test_a_training_goes_on_with_another_number_of_processes(
-    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     monkeypatch.setenv("RAGFT_BFLOAT16", "emulated")
-    arguments = (llama_folder, make_rows(16), make_rows(4, seed=1), _settings())
+    # At this rank some moments are in 8 bits, which two sums that differ in their last bits may round to neighbours.
+    changes = {"rank": 64} if optimizer == "adamw-8bit" else {}
+    arguments = (llama_folder, make_rows(16), make_rows(4, seed=1), _settings(optimizer=optimizer, **changes))
     train(*arguments, seed=0, folder=tmp_path / "alone")
 
     class Enough(Exception):
@@ -131,7 +134,8 @@ def test_a_training_goes_on_with_another_number_of_processes(
     (given, leader), (_, follower) = _together(tmp_path / "two", *arguments, into=tmp_path / "shared")
     assert given["seen"][0].step == 5  # one after the validation's checkpoint
     assert all(torch.equal(leader[name], follower[name]) for name in leader)
-    assert _close(_adapter(tmp_path / "shared"), _adapter(tmp_path / "alone"))
+    off = 2e-4 if optimizer == "adamw" else 2e-3
+    assert _close(_adapter(tmp_path / "shared"), _adapter(tmp_path / "alone"), off)
 
 
 @pytest.mark.slow

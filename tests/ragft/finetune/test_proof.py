@@ -24,7 +24,8 @@ from ragft.finetune import proof as proof_module
 from ragft.finetune.lineage import LiveModel
 from ragft.finetune.merge import merge
 from ragft.finetune.proof import Proof, ProvenPrompt, check_proof, prove
-from ragft.prompts import Message, render_prompt
+from ragft.prompts import Message
+from ragft.templates import Template
 
 MEASURES = {"divergence": 0.001, "divergence_max": 0.01, "reference_divergence": 0.002, "top1_agreement": 0.99}
 RULES = AnswerSection(format=r"\d+ \[1\]")
@@ -190,7 +191,7 @@ class DictEngine:
             raise self.error
         self.requests.append(request)
         question = request.messages[-1]["content"]
-        ids = self.prompt_ids.get(question, tuple(render_prompt(self.tokenizer, request.messages)))
+        ids = self.prompt_ids.get(question, tuple(Template(self.tokenizer).prompt(request.messages)))
         return Completion({}, self.answers[question], (), ids, "stop", 1.0, 1.0)
 
 
@@ -251,7 +252,7 @@ def test_an_engine_that_serves_the_merged_model_passes_the_proof(merged: Merged)
 
 
 def test_a_prompt_that_is_served_with_other_token_ids_is_found(merged: Merged) -> None:
-    ids = tuple(render_prompt(merged.tokenizer, CONVERSATIONS[1]))
+    ids = tuple(Template(merged.tokenizer).prompt(CONVERSATIONS[1]))
     figures = merged.prove(merged.engine(prompt_ids={QUESTIONS[1]: (1, *ids)})).figures(AnswerSection())
     assert (figures["same_prompt_ids"], figures["prompts"]) == (2, 3)
     with pytest.raises(RagftError, match="vLLM renders 1 of 3 prompts"):

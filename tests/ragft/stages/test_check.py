@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.commands import Ended
@@ -106,3 +107,23 @@ def test_a_tracker_that_is_not_installed_is_an_error(
     domain.configure(finetune={"tracker": "mlflow"}, model={"base": "./nothing"})
     state, detail = states(ragft("check", "-c", domain.config, "--json"))["tracker"]
     assert state == "error" and "pip install 'ragft[mlflow]'" in detail
+
+
+@pytest.mark.parametrize("command", ["check", "finetune", "run"])
+def test_a_base_that_writes_no_answers_is_refused_before_anything_is_made(
+    ragft: Ragft, domain: Domain, chat_tokenizer: Any, command: str
+) -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(vocab_size=len(chat_tokenizer), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(config).save_pretrained(domain.folder / "t5")
+    chat_tokenizer.save_pretrained(domain.folder / "t5")
+    domain.configure(model={"base": "./t5"}, index={"encoder": {"model": "./nothing"}})
+    sentence = "is an encoder-decoder (T5ForConditionalGeneration)"
+    ended = ragft(command, "-c", domain.config, *(["--json"] if command == "check" else []))
+    assert ended.status == 1
+    if command == "check":
+        assert states(ended)["model"][0] == "error" and sentence in states(ended)["model"][1]
+    else:
+        assert sentence in ended.sentence
+    assert not list(domain.workspace.glob("*/*"))

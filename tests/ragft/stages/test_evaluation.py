@@ -15,7 +15,7 @@ from ragft.artifacts import Artifact, build
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.metrics import METRICS, Score, metric
 from ragft.setups import SETUPS
-from ragft.stages.evaluation import evaluate, score, score_file
+from ragft.stages.evaluation import evaluate, planned, score, score_file
 
 
 @pytest.fixture
@@ -138,3 +138,13 @@ def test_questions_that_were_trained_on_are_not_evaluated(domain: Domain) -> Non
     domain.lines("questions.jsonl", [{"id": "q", "question": "Who wrote MySQL", "answers": ["Monty"]}])
     with pytest.raises(UsageError, match="question 'q' is example 'line-4'"):
         evaluate(app)
+
+
+def test_a_plan_counts_with_as_many_questions_a_document_as_there_are(run: Evaluated) -> None:
+    independent, little, much = planned(run.application(), 5)
+    assert independent.questions <= little.questions <= much.questions
+    assert independent.tests == 6 and independent.difference == 0.05
+    assert independent.questions_per_document >= 1
+    assert run.engines == [], "nothing is asked"
+    with pytest.raises(UsageError, match="between 0 and 100 points, not 0"):
+        planned(run.application(), 0)

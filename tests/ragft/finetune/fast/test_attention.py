@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from ragft.finetune.fast import decoder
-from ragft.finetune.fast.batching import pack
+from ragft.finetune.fast import attention, decoder
+from ragft.finetune.fast.batching import Layout, pack
 from ragft.finetune.fast.probe import load_for_training
 from ragft.prompts import Rendered
 
@@ -23,10 +23,12 @@ def _gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.parametrize("tile", [5, attention.TILE])
 @pytest.mark.parametrize("prefix", [0, 12])
 def test_a_packed_batch_has_the_loss_and_gradients_of_its_rows_one_by_one(
-    model_folder: Path, adapt: Callable[..., nn.Module], make_rows: Rows, prefix: int
-) -> None:
+    model_folder: Path, adapt: Callable[..., nn.Module], make_rows: Rows, prefix: int, tile: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     model = adapt(load_for_training(model_folder, torch.float32, max_seq_length=512))
     rows = make_rows(5, prefix=prefix)
     alone = 0.0
@@ -35,6 +37,7 @@ def test_a_packed_batch_has_the_loss_and_gradients_of_its_rows_one_by_one(
         loss.backward()
         alone += loss.item()
     expected = _gradients(model)
+    monkeypatch.setattr(attention, "TILE", tile)
     packed = pack(rows)
     assert packed.layout.prefix == prefix
     loss = decoder.summed_loss(model, packed)
@@ -57,3 +60,10 @@ def test_a_row_is_not_changed_by_what_it_is_packed_with(llama_folder: Path, make
 
     with torch.no_grad():
         torch.testing.assert_close(hidden_of_first(second), hidden_of_first(other), rtol=1e-5, atol=1e-5)
+
+
+def test_tiles_cover_every_query_once_and_end_at_their_last_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "TILE", 4)
+    assert list(attention.tiles(Layout(6, (5, 3)))) == [
+        (0, 4, 0, 0), (4, 6, 0, 0), (6, 10, 6, 6), (10, 11, 6, 6), (11, 14, 6, 11),
+    ]  # fmt: skip

@@ -124,6 +124,22 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     assert all(torch.equal(value, _values(resumed)[name]) for name, value in _values(whole).items())
 
 
+@pytest.mark.parametrize("method", ["orpo", "simpo"])
+def test_methods_that_compare_with_no_base_go_on_where_an_adapter_was(
+    float_folder: Path, preferences: Preferences, make_settings: Settings, tmp_path: Path, method: str
+) -> None:
+    rows, held_out, nowhere = preferences(6), preferences(4, seed=1), {"learning_rate": 1e-12, "epochs": 1}
+    reports: list[TrainReport] = []
+    for name in ("before", "stayed", "anew"):
+        changes = {} if name == "before" else nowhere
+        if name == "stayed":
+            changes = {**changes, "start_from": reports[0].adapter}
+        settings = make_settings(method=method, **changes)
+        reports.append(train(float_folder, rows, held_out, settings, seed=0, folder=tmp_path / name))
+    before, stayed, anew = (report.best_loss for report in reports)
+    assert stayed == pytest.approx(before, abs=1e-5) and anew > before + 0.01
+
+
 def test_the_losses_are_those_of_the_papers(
     float_folder: Path, preferences: Preferences, make_settings: Settings, tmp_path: Path
 ) -> None:

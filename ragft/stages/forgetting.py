@@ -1,0 +1,199 @@
+"""The suite `forgetting`: general ability of the base and of the deployed model, on the same questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from index.durable import write_file
+from ragft.artifacts import Artifact, hash_file
+from ragft.console import counted
+from ragft.data.jsonl import read_objects, to_lines
+from ragft.data.questions import sample
+from ragft.errors import RagftError, UsageError
+from ragft.evaluate.suites.choices import ChoiceQuestion, is_right, is_right_per_character, read_choices
+from ragft.evaluate.suites.forgetting import FORGETTING_VERSION, PRIMARY, Forgotten, compared, together
+from ragft.stages.application import Application, Inputs
+from ragft.stages.inputs import FORGETTING, GENERAL
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ragft.finetune.likelihood import Continued
+
+_FILES = "evaluate.general.files"
+_LIKELIHOODS = "likelihoods.jsonl"
+_LIKELIHOODS_VERSION = 1
+_SCORES = {"acc": is_right, "acc_norm": is_right_per_character}
+
+Likelihoods = list[list[float] | None]
+"""For each question, the log-likelihood of each choice in nats; None where the model cannot read it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The questions of one file that are asked, and the file's hash."""
+
+    name: str
+    hash: str
+    questions: tuple[ChoiceQuestion, ...]
+
+
+def forgetting(app: Application) -> Artifact:
+    """What tuning cost in general ability, with intervals and a verdict for each task.
+
+    Raises:
+        UsageError: no file of questions is named, or one cannot be read.
+        RagftError: there is no tuned model, or a task without a question that both models can read.
+    """
+    found, deployed = tasks(app), app.registry.deployed()
+    folders = {
+        "base": (app.base, app.base_hash),
+        "tuned": (app.model_folders(["hybrid"])["tuned"], deployed.fingerprint),
+    }
+    answers = {model: _answered(app, model, folder, version, found) for model, (folder, version) in folders.items()}
+    parents = {model: artifact.fingerprint for model, artifact in answers.items()}
+
+    def work(folder: Path) -> dict[str, Any]:
+        base, tuned = (_read(answers[model], found) for model in ("base", "tuned"))
+        results, unread = results_of(found, base, tuned, app.config.evaluate.general.margin)
+        figures = {"results": [asdict(one) for one in results], "unread": unread, "model": deployed.fingerprint}
+        write_file(folder / "forgetting.json", json.dumps(figures, indent=1).encode())
+        return figures
+
+    return app.build(Inputs((FORGETTING,), {**parents, "version": FORGETTING_VERSION}, parents), work)
+
+
+def tasks(app: Application) -> list[Task]:
+    """The tasks of the configuration, each with a seeded sample of its questions."""
+    settings = app.config.evaluate.general
+    if not settings.files:
+        raise UsageError(
+            f"{_FILES} names no file of questions: name some, as in --set '{_FILES}=[arc_easy.jsonl]'; each line holds "
+            '{"id", "question", "choices", "answer"}.'
+        )
+    found: dict[str, Task] = {}
+    for path in settings.files:
+        where, first = next(read_objects(path, "questions", _FILES))
+        if "choices" not in first:
+            raise UsageError(f"{where}: field 'choices' is missing: {_FILES} takes questions of multiple choice.")
+        if path.stem in found:
+            raise UsageError(
+                f"{_FILES} names two files {path.stem!r}, and a task has the name of its file: rename one."
+            )
+        asked = sample(read_choices(path, _FILES), settings.limit, app.config.seed)
+        found[path.stem] = Task(path.stem, hash_file(path), asked)
+    return list(found.values())
+
+
+def _answered(app: Application, model: str, folder: Path, version: str, found: Sequence[Task]) -> Artifact:
+    """The likelihoods of one model, which another tuned model does not make stale for the base."""
+    from ragft.finetune import devices
+    from ragft.finetune.fast import decoder
+
+    device = devices.resolve(app.config.finetune.device)
+    dtype = decoder.compute_dtype(device)
+
+    def work(growing: Path) -> dict[str, Any]:
+        network = decoder.load(folder, dtype, attention_name="eager", device=device)
+        rows = []
+        for task in found:
+            with app.reporter.progress(f"{task.name}, {model} model") as advance:
+                found_here = likelihoods_of(network, app.tokenizer, task.questions, dtype, advance)
+            rows += [
+                {"task": task.name, "question_id": question.id, "likelihoods": values}
+                for question, values in zip(task.questions, found_here, strict=True)
+            ]
+        write_file(growing / _LIKELIHOODS, to_lines(rows))
+        devices.release()
+        return {"questions": len(rows), "dtype": str(dtype).removeprefix("torch.")}
+
+    inputs = {
+        "model": version, "tasks": {task.name: task.hash for task in found}, "dtype": str(dtype),
+        "limit": app.config.evaluate.general.limit, "version": _LIKELIHOODS_VERSION,
+    }  # fmt: skip
+    return app.build(Inputs((GENERAL,), inputs), work)
+
+
+def likelihoods_of(
+    model: nn.Module, tokenizer: Any, questions: Sequence[ChoiceQuestion], dtype: torch.dtype,
+    advance: Callable[[int, int, str], None],
+) -> Likelihoods:  # fmt: skip
+    """What a model finds each choice of each question to be.
+
+    Args:
+        advance: called with (done, total, note).
+    """
+    from ragft.finetune.likelihood import log_likelihoods
+
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+    asked = [tokenized(question, tokenizer) for question in questions]
+    read = [at for at, one in enumerate(asked) if one.longest <= longest]
+    values = log_likelihoods(
+        model, [asked[at] for at in read], dtype, lambda done, total: advance(done, total, "questions")
+    )
+    by_question = dict(zip(read, values, strict=True))
+    return [by_question.get(at) for at in range(len(questions))]
+
+
+def tokenized(question: ChoiceQuestion, tokenizer: Any) -> Continued:
+    """A question with its choices as token ids, divided where all of its texts are the prompt still."""
+    from ragft.finetune.likelihood import Continued
+
+    def ids_of(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    alone = ids_of(question.prompt)
+    whole = [ids_of(f"{question.prompt} {choice}") for choice in question.choices]
+    # A tokenizer may join the last character of a prompt with what follows; what is scored begins before that.
+    border = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(alone, *whole, strict=False)))
+    # Models that are trained with a token in front of every text know no other texts.
+    front = tokenizer("a").input_ids[:1]
+    begin = front if front == [tokenizer.bos_token_id] else []
+    return Continued((*begin, *alone[:border]), tuple(tuple(ids[border:]) for ids in whole))
+
+
+def _read(artifact: Artifact, found: Sequence[Task]) -> dict[str, Likelihoods]:
+    by_task: dict[str, Likelihoods] = {task.name: [] for task in found}
+    for _, row in read_objects(artifact.folder / _LIKELIHOODS, "likelihoods", ""):
+        by_task[row["task"]].append(row["likelihoods"])
+    return by_task
+
+
+def results_of(
+    found: Sequence[Task], base: Mapping[str, Likelihoods], tuned: Mapping[str, Likelihoods], margin: float
+) -> tuple[list[Forgotten], dict[str, int]]:
+    """The comparison of each task by each metric, and of all tasks together; and how many questions were not read.
+
+    Raises:
+        RagftError: no question of a task fits both models.
+    """
+    results, unread = list[Forgotten](), dict[str, int]()
+    primary = PRIMARY["multiple choice"]
+    by_task: dict[str, tuple[list[bool], list[bool]]] = {}
+    for task in found:
+        both = [
+            (question, before, after)
+            for question, before, after in zip(task.questions, base[task.name], tuned[task.name], strict=True)
+            if before is not None and after is not None
+        ]
+        unread[task.name] = len(task.questions) - len(both)
+        if not both:
+            raise RagftError(
+                f"None of {counted(len(task.questions), 'question')} of {task.name} fits the positions of the models: "
+                f"take it from {_FILES}."
+            )
+        for metric, is_correct in _SCORES.items():
+            before = [is_correct(question, values) for question, values, _ in both]
+            after = [is_correct(question, values) for question, _, values in both]
+            results.append(compared(task.name, metric, before, after, margin=margin, primary=metric == primary))
+            if metric == primary:
+                by_task[task.name] = (before, after)
+    if len(by_task) > 1:
+        results.append(together(by_task, primary, margin=margin))
+    return results, unread
