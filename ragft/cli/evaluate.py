@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ragft.cli.compare import Against, FailIf, conditions_of, finish
 from ragft.cli.options import command
-from ragft.cli.results import show_evaluation, show_forgetting, show_plans
+from ragft.cli.results import show_forgetting, show_plans
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
@@ -31,6 +32,8 @@ def evaluate_(
             metavar="POINTS",
         ),
     ] = None,
+    against: Against = None,
+    fail_if: FailIf = None,
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
@@ -47,7 +50,8 @@ def evaluate_(
     if plan is not None:
         show_plans(app, planned(app, plan))
         return
-    show_evaluation(app, evaluate(app))
+    conditions = conditions_of(app, fail_if, app.config.evaluate.setups)
+    finish(app, evaluate(app), conditions, against)
 
 
 @command(commands, "score")
@@ -59,6 +63,8 @@ def score_(
     questions: Annotated[
         Path | None, typer.Option(help="The questions that they answer; default: data.questions.", metavar="FILE")
     ] = None,
+    against: Against = None,
+    fail_if: FailIf = None,
 ) -> None:
     """Score, compare and report answers again, without generating any: after a change of rules or metrics."""
     from ragft.errors import UsageError
@@ -66,4 +72,5 @@ def score_(
 
     if questions is not None and records is None:
         raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
-    show_evaluation(app, score(app) if records is None else score_file(app, records, questions))
+    conditions = conditions_of(app, fail_if, app.config.evaluate.setups if records is None else None)
+    finish(app, score(app) if records is None else score_file(app, records, questions), conditions, against)

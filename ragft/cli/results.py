@@ -27,15 +27,20 @@ def show_artifact(app: Application, artifact: Artifact, *lines: Any, **values: A
     )  # fmt: skip
 
 
-def show_evaluation(app: Application, artifact: Artifact) -> None:
-    """The comparison of the setups."""
+def show_evaluation(app: Application, artifact: Artifact, *lines: str, **values: Any) -> None:
+    """The comparison of the setups.
+
+    Args:
+        lines: shown to people, below the report.
+        values: for `--json`, besides the figures.
+    """
     from ragft.evaluate.report import comparison_table
     from ragft.evaluate.score import Comparison
 
     comparison = Comparison.from_json(json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8")))
     app.reporter.result(
-        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures},
-        comparison_table(comparison), f"Report: {artifact.folder / 'report.html'}",
+        {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures, **values},
+        comparison_table(comparison), f"Report: {artifact.folder / 'report.html'}", *lines,
     )  # fmt: skip
 
 
