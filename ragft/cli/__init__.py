@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ragft.cli import data, evaluate, index, judge, models, start, train, tune, use
+from ragft.cli import compare, data, evaluate, index, judge, models, start, train, tune, use
 from ragft.cli.refusals import refusal
 from ragft.errors import UsageError
 
@@ -23,7 +23,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (start.commands, train.commands, tune.commands, evaluate.commands, judge.commands, use.commands):
+for group in (
+    start.commands,
+    train.commands,
+    tune.commands,
+    evaluate.commands,
+    compare.commands,
+    judge.commands,
+    use.commands,
+):
     app.registered_commands += group.registered_commands
 app.add_typer(data.commands, name="data")
 app.add_typer(index.commands, name="index")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ragft.cli.compare import Against, FailIf, conditions_of, finish
 from ragft.cli.options import command
-from ragft.cli.results import show_evaluation, show_forgetting, show_plans
+from ragft.cli.results import show_forgetting, show_plans
 from ragft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def evaluate_(
         bool,
         typer.Option("--generate", help="With --suite forgetting: answer files of instructions, too, by the engine."),
     ] = False,
+    against: Against = None,
+    fail_if: FailIf = None,
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
@@ -58,14 +61,15 @@ def evaluate_(
     if plan is not None:
         show_plans(app, planned(app, plan))
         return
+    conditions = conditions_of(app, fail_if, app.config.evaluate.setups)
     artifact = evaluate(app)
     if suite == "comparison":
-        show_evaluation(app, artifact)
+        finish(app, artifact, conditions, against)
         return
     from ragft.stages.counterfactual import counterfactual, counterfactual_lines
 
     made = counterfactual(app, artifact)
-    show_evaluation(app, artifact, counterfactual_lines(made), counterfactual=made.figures)
+    finish(app, artifact, conditions, against, *counterfactual_lines(made), counterfactual=made.figures)
 
 
 @command(commands, "score")
@@ -77,13 +81,16 @@ def score_(
     questions: Annotated[
         Path | None, typer.Option(help="The questions that they answer; default: data.questions.", metavar="FILE")
     ] = None,
+    against: Against = None,
+    fail_if: FailIf = None,
 ) -> None:
     """Score, compare and report answers again, without generating any: after a change of rules or metrics."""
     from ragft.stages.evaluation import score, score_file
 
     if questions is not None and records is None:
         raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
-    show_evaluation(app, score(app) if records is None else score_file(app, records, questions))
+    conditions = conditions_of(app, fail_if, app.config.evaluate.setups if records is None else None)
+    finish(app, score(app) if records is None else score_file(app, records, questions), conditions, against)
 
 
 @command(commands)

@@ -101,6 +101,14 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
     )  # fmt: skip
 
 
+def as_line(question: Question) -> dict[str, Any]:
+    """A question as its line in a file, without the fields that have their default."""
+    values = {field.name: getattr(question, field.name) for field in dataclasses.fields(Question)}
+    values["sources"] = [str(source) for source in question.sources]
+    defaults = {field.name: field.default for field in dataclasses.fields(Question)}
+    return {key: value for key, value in values.items() if value != defaults[key] and key != "places"}
+
+
 def sample(questions: tuple[T, ...], limit: int | None, seed: int) -> tuple[T, ...]:
     """A seeded sample of so many questions in the order of the file; all of them where `limit` is None."""
     if limit is None or limit >= len(questions):

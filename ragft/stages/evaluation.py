@@ -16,7 +16,7 @@ from ragft.console import counted, some
 from ragft.data.audit import refuse_overlap, refuse_repeated
 from ragft.data.gold import Located, located
 from ragft.data.jsonl import to_lines
-from ragft.data.questions import Question, read_questions
+from ragft.data.questions import Question, as_line, read_questions
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.arms import arms_beside
 from ragft.evaluate.attribution import ATTRIBUTION_VERSION, attribute, summary
@@ -173,7 +173,7 @@ def _compared(
     decided = Inputs((EVALUATION,), {**values, **versions}, {})
 
     def work(folder: Path) -> dict[str, Any]:
-        from ragft.evaluate.report import render_report
+        from ragft.evaluate.report import render_markdown, render_report
 
         rules = replace(Rules.of(config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
         where = looked_up(app, questions, answers)
@@ -193,8 +193,13 @@ def _compared(
         write_comparison(folder, scores, comparison)
         recipe = f', trained by the recipe "{values["recipe"]}"' if "recipe" in values else ""
         subtitle = f"{len(questions)} questions, {len(setups)} setups{recipe}"
-        page = render_report(comparison, answers, questions, name=config.name, subtitle=subtitle, scores=scores)
+        page = render_report(
+            comparison, answers, questions, name=config.name, subtitle=subtitle, scores=scores, rules=rules
+        )
+        text = render_markdown(comparison, answers, questions, name=config.name, subtitle=subtitle)
         write_file(folder / "report.html", page.encode())
+        write_file(folder / "report.md", text.encode())
+        write_file(folder / "questions.jsonl", to_lines(map(as_line, questions)))
         return {
             setup: {metric: values[metric]["mean"] for metric in ("exact_match", "format_validity")}
             for setup, values in comparison.setups.items()

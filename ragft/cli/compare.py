@@ -1,0 +1,98 @@
+"""Two evaluations compared, and what a release must meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragft.cli.options import AsJson
+from ragft.cli.results import show_evaluation
+
+if TYPE_CHECKING:
+    from ragft.artifacts import Artifact
+    from ragft.evaluate.gates import Condition
+    from ragft.stages.application import Application
+
+commands = typer.Typer()
+
+Against = Annotated[
+    Path | None,
+    typer.Option(help="Folder of an earlier evaluation: says what changed since.", metavar="FOLDER"),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        help="Ends with status 1 unless the 95 % interval excludes this, as in --fail-if 'hybrid.exact_match - "
+        "rag-only.exact_match < 0.02'. Repeatable.",
+        metavar="CONDITION",
+    ),
+]
+
+
+@commands.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="Folder of an evaluation.", metavar="BEFORE")],
+    after: Annotated[Path, typer.Argument(help="Folder of a later one, with the same questions.", metavar="AFTER")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two evaluations, paired by question: what changed, whether it is noise, and on which questions."""
+    from dataclasses import asdict
+
+    from ragft.console import Reporter
+    from ragft.evaluate.runs import compare_runs, read_run, sentences
+
+    found = compare_runs(read_run(before), read_run(after))
+    Reporter(as_json).result(asdict(found), *sentences(found))
+
+
+def conditions_of(app: Application, fail_if: Sequence[str] | None, setups: Sequence[str] | None) -> list[Condition]:
+    """The conditions of `--fail-if`, refused before anything is asked where they name what there is not.
+
+    Args:
+        setups: those that are compared; None: not known yet.
+    """
+    from ragft.evaluate.gates import parse_condition
+    from ragft.evaluate.metrics import METRICS, OPTIONAL
+
+    own = app.config.evaluate.metrics_file is not None
+    return [parse_condition(text, setups, None if own else [*METRICS, *OPTIONAL]) for text in fail_if or ()]
+
+
+def finish(
+    app: Application, artifact: Artifact, conditions: Sequence[Condition], against: Path | None, *more: str,
+    **values: Any,
+) -> None:  # fmt: skip
+    """Shows an evaluation, what changed since another one, and whether the conditions are met.
+
+    Args:
+        more: shown to people, below the report.
+        values: for `--json`, besides the figures.
+
+    Raises:
+        RagftError: one is not.
+    """
+    import json
+    from dataclasses import asdict
+
+    from ragft.errors import RagftError
+    from ragft.evaluate.gates import judge, refusal_of
+    from ragft.evaluate.runs import compare_runs, read_run, sentences
+    from ragft.evaluate.score import Comparison
+
+    lines = list(more)
+    if against is not None:
+        found = compare_runs(read_run(against), read_run(artifact.folder))
+        values["against"] = asdict(found)
+        lines += sentences(found)
+    stated = json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8"))
+    judged = [judge(condition, Comparison.from_json(stated)) for condition in conditions]
+    if judged:
+        values["gates"] = {each.condition.text: {"failed": each.failed, "told": each.told} for each in judged}
+        lines += [f"{'Not met' if each.failed else 'Met'}: {each.told}" for each in judged]
+    show_evaluation(app, artifact, *lines, **values)
+    if refusal := refusal_of(judged):
+        raise RagftError(refusal)

@@ -1,0 +1,245 @@
+"""The first lines of a report: which setup to deploy, how sure that is, what it costs, what fails, what to do next.
+
+Who leads and who is level with the leader is the verdict's word; this module adds when a lead is worth nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ragft.console import counted
+from ragft.evaluate.metrics import METRICS
+from ragft.evaluate.records import Record
+from ragft.evaluate.report.numbers import listed, milliseconds, number, span
+from ragft.evaluate.score import Comparison, Row
+from ragft.evaluate.statistics import ALPHA
+from ragft.evaluate.verdict import p_text, percent, signed
+from ragft.setups import SETUPS
+
+State = Literal["decided", "level", "none"]
+_CAUSES = 3
+_GOOD_RETRIEVAL = 0.9
+"""Share of questions whose sources were all found, below which retrieval is what to look at first."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a reader should know after ten seconds.
+
+    Attributes:
+        state: `decided`: one setup leads; `level`: several that cannot be told apart; `none`: nothing to deploy.
+        setup: the one to deploy, or to look at first where none is worth it; None: nothing was scored.
+    """
+
+    state: State
+    setup: str | None
+    headline: str
+    sure: list[str] = field(default_factory=list)
+    cost: list[str] = field(default_factory=list)
+    fails: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
+
+
+def overview(comparison: Comparison, records: Sequence[Record], prices: Mapping[str, Any] | None = None) -> Overview:
+    """The overview of a comparison.
+
+    Args:
+        prices: setup -> `{price, currency}` of a thousand answers, where rates are configured.
+    """
+    state, setup, headline = _decided(comparison)
+    if setup is None:
+        return Overview(state, setup, headline, next=["Read why the answers failed, in the questions below."])
+    return Overview(
+        state, setup, headline,
+        sure=_sure(comparison),
+        cost=_cost(comparison, setup, records, prices or {}),
+        fails=_fails(comparison, setup, records),
+        next=_next(comparison, setup, state),
+    )  # fmt: skip
+
+
+def _decided(comparison: Comparison) -> tuple[State, str | None, str]:
+    exact = {setup: metrics["exact_match"] for setup, metrics in comparison.setups.items()}
+    best = [setup for setup in comparison.verdict["best_facts"] if exact[setup]["mean"] is not None]
+    if not best:
+        return "none", None, "Nothing to deploy: no answer could be scored on facts."
+    leader = best[0]
+    if not exact[leader]["mean"]:
+        return "none", leader, "Deploy none of them: no setup answered a single question right."
+    floor = floor_of(comparison)
+    if floor and (exact[leader]["low"] or 0.0) <= floor[1]:
+        what = f"{floor_title(floor[0])}, which scores {percent(floor[1])}"
+        return "none", leader, f"Deploy none of them yet: {leader} is not shown to be better than {what}."
+    if len(exact) == 1:
+        return "level", leader, f"Only {leader} was measured: there is nothing to compare it with."
+    if len(best) == 1:
+        return "decided", leader, f"Deploy {leader}."
+    cheapest, why = _cheapest(comparison, best)
+    which = listed(best, "or")
+    if cheapest is None:
+        return "level", leader, f"On facts, these questions cannot tell {which} apart: choose by what else you need."
+    return "level", cheapest, f"On facts, these questions cannot tell {which} apart: take {cheapest}, {why}."
+
+
+_FLOORS = {"refusal": "always refusing", "question": "repeating the question", "first passage": "the first passage"}
+
+
+def floor_of(comparison: Comparison) -> tuple[str, float] | None:
+    """The trivial answerer that does best on facts, and its exact match; None where none was scored."""
+    floors: Mapping[str, Mapping[str, Row]] = getattr(comparison, "floors", {})
+    found = {name: scores["exact_match"]["mean"] for name, scores in floors.items() if "exact_match" in scores}
+    return max(found.items(), key=lambda item: item[1]) if found else None
+
+
+def floor_title(name: str) -> str:
+    """An answerer that knows nothing, in words."""
+    return _FLOORS.get(name, f"always answering the {name}" if name == "commonest answer" else f'"{name}"')
+
+
+def _cheapest(comparison: Comparison, setups: Sequence[str]) -> tuple[str | None, str]:
+    """The setup that is significantly faster than each of the others; None where none is."""
+    for setup in setups:
+        tests = [pair_of(comparison, "latency_ms", setup, other) for other in setups if other != setup]
+        if all(test is not None and test["difference"] < 0 and test["p_holm"] < ALPHA for test in tests):
+            return setup, "which answers fastest"
+    untrained = [setup for setup in setups if setup in SETUPS and not SETUPS[setup].tuned]
+    if len(untrained) == 1 and all(setup in SETUPS for setup in setups):
+        return untrained[0], "which needs no training"
+    return None, ""
+
+
+def pair_of(comparison: Comparison, metric: str, a: str, b: str) -> Row | None:
+    """The test of two setups on a metric, whichever of the two is the first; the difference is a minus b."""
+    for row in comparison.pairs:
+        if row["metric"] == metric and (row["a"], row["b"]) == (a, b):
+            return row
+        if row["metric"] == metric and (row["a"], row["b"]) == (b, a):
+            ends = {"low": row["high"], "high": row["low"]}
+            minus = {key: None if value is None else -value for key, value in ends.items()}
+            wins = {"wins": row["losses"], "losses": row["wins"]}
+            return {**row, "a": a, "b": b, "difference": -row["difference"], **minus, **wins}
+    return None
+
+
+def _sure(comparison: Comparison) -> list[str]:
+    verdict = comparison.verdict
+    said = [verdict[key] for key in ("facts", "lenient", "failures", "clusters") if verdict.get(key)]
+    if any(name in SETUPS and SETUPS[name].tuned for name in comparison.setups) and not _seeds(comparison):
+        said.append("It stands on one training: another training seed would move it, too.")
+    return said
+
+
+def clusters_of(comparison: Comparison) -> tuple[int, int] | None:
+    """How many clusters of related questions there are, and how many questions the largest has; None where unknown."""
+    stated: Mapping[str, int] = getattr(comparison, "clusters", {})
+    return (stated["count"], stated["largest"]) if stated else None
+
+
+def _seeds(comparison: Comparison) -> int:
+    seeds = getattr(comparison, "seeds", None)
+    return len(seeds) if isinstance(seeds, Sequence | Mapping) else 0
+
+
+def _cost(
+    comparison: Comparison, setup: str, records: Sequence[Record], prices: Mapping[str, Any]
+) -> list[str]:  # fmt: skip
+    metrics, times = comparison.setups[setup], latencies(records, setup)
+    said = []
+    if times:
+        first = metrics.get("ttft_ms", {}).get("mean")
+        begun = f", the first token after {milliseconds(first)} on average" if first is not None else ""
+        said.append(
+            f"{setup} takes {milliseconds(quantile(times, 0.5))} for an answer (median; 95 of 100 within "
+            f"{milliseconds(quantile(times, 0.95))}){begun}, measured while many questions were asked at once."
+        )
+    tokens = [
+        f"{number(METRICS[name], metrics[name]['mean'])} tokens of {what}"
+        for name, what in (("prompt_tokens", "prompt"), ("answer_tokens", "answer"))
+        if metrics.get(name, {}).get("n")
+    ]
+    if tokens:
+        said.append(f"It reads and writes {listed(tokens)} for each question.")
+    others = {name: quantile(found, 0.5) for name in comparison.setups if (found := latencies(records, name))}
+    fastest = min(others, key=lambda name: others[name], default=setup)
+    if times and fastest != setup and others[fastest] > 0:
+        factor = quantile(times, 0.5) / others[fastest]
+        said.append(f"The fastest, {fastest}, takes {milliseconds(others[fastest])}; {setup}, {factor:.1f} × that.")
+    if setup in prices:
+        price = prices[setup]
+        said.append(f"A thousand answers cost {price['price']:,.2f} {price['currency']} at the configured rates.")
+    return said or ["The records say neither times nor tokens."]
+
+
+def latencies(records: Sequence[Record], setup: str) -> list[float]:
+    """Milliseconds for each complete answer of a setup, the shortest first."""
+    return sorted(
+        record.total_ms
+        for record in records
+        if record.setup == setup and record.error is None and record.total_ms is not None
+    )
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The value that a share of ordered values does not exceed."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _fails(comparison: Comparison, setup: str, records: Sequence[Record]) -> list[str]:
+    exact = comparison.setups[setup]["exact_match"]
+    wrong = round((1 - (exact["mean"] or 0.0)) * exact["n"])
+    right = span(METRICS["exact_match"], exact)
+    interval = f" ({right} % right)" if right else ""
+    said = [f"{wrong} of {exact['n']} answers of {setup} are wrong by exact match{interval}."]
+    errors = [record.error for record in records if record.setup == setup and record.error is not None]
+    if errors:
+        said.append(f"{counted(len(errors), 'question')} of them got no answer; the first: {errors[0]}")
+    if exact["failed"]:
+        said.append(f"{counted(exact['failed'], 'answer')} could not be scored.")
+    causes: Sequence[Row] = getattr(comparison, "causes", {}).get(setup, ())
+    said += [f"{cause['count']}: {cause['title']}." for cause in causes[:_CAUSES]]
+    if len(causes) > _CAUSES:
+        said.append(f"{sum(cause['count'] for cause in causes[_CAUSES:])}: other causes, listed below.")
+    return said
+
+
+def _next(comparison: Comparison, setup: str, state: State) -> list[str]:
+    causes: Sequence[Row] = getattr(comparison, "causes", {}).get(setup, ())
+    said = [
+        f"{cause['mend'][:1].upper()}{cause['mend'][1:]}: at most +{cause['gain']:.1f} points."
+        for cause in causes[:_CAUSES]
+        if cause.get("mend")
+    ]
+    hit = comparison.setups[setup].get("retrieval_hit", {}).get("mean")
+    if not causes and hit is not None and hit < _GOOD_RETRIEVAL:
+        said.append(f"Improve retrieval first: it found all sources of only {percent(hit)} of the questions.")
+    if state == "level" and len(comparison.verdict["best_facts"]) > 1:
+        said += _questions_needed(comparison)
+    said += _form(comparison, setup)
+    if state == "decided":
+        said.append(f"Serve it: ragft serve --set 'serve.setups=[{setup}]'")
+    return said or ["Read the wrong answers below, those first where the source was found."]
+
+
+def _questions_needed(comparison: Comparison) -> list[str]:
+    leader, rival = comparison.verdict["best_facts"][:2]
+    test = pair_of(comparison, "exact_match", leader, rival)
+    if test is None:
+        return []
+    if test["needed"] is None or test["low"] is None:
+        return [f"Add questions: {leader} and {rival} are level on these."]
+    lead = f"{signed(test['difference'])} points, {signed(test['low'])} to {signed(test['high'])}"
+    needed = f"about {max(test['needed'], test['n'] + 1):,} if the difference is what it seems"
+    return [f"To tell {leader} from {rival} ({lead}), ask more questions: {needed}."]
+
+
+def _form(comparison: Comparison, setup: str) -> list[str]:
+    best = comparison.verdict["best_form"]
+    if not best or setup in best:
+        return []
+    test = pair_of(comparison, "format_validity", best[0], setup)
+    if test is None:
+        return []
+    more = f"{100 * test['difference']:.1f} points more answers ({p_text(test['p_holm'])})"
+    return [f"Mind the form: {best[0]} keeps the house format on {more}."]

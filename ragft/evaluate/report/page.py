@@ -1,0 +1,68 @@
+"""`report.html`: one file that requests nothing, with a small script for searching; readable without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ragft.data.questions import Question
+from ragft.evaluate.metrics import Rules
+from ragft.evaluate.metrics.text import value_of
+from ragft.evaluate.records import Record
+from ragft.evaluate.report import charts, tables
+from ragft.evaluate.report.measured import measured
+from ragft.evaluate.report.overview import overview
+from ragft.evaluate.report.questions import browser
+from ragft.evaluate.score import Comparison, Row
+from ragft.evaluate.verdict import percent
+from ragft.page import render_page
+from ragft.setups import SETUPS
+
+_HERE = Path(__file__).parent
+
+
+def render_report(
+    comparison: Comparison,
+    records: Sequence[Record],
+    questions: Sequence[Question],
+    *,
+    name: str,
+    subtitle: str,
+    scores: Sequence[Row] = (),
+    findings: Iterable[Any] = (),
+    rules: Rules | None = None,
+    prices: Mapping[str, Any] | None = None,
+) -> str:
+    """The comparison as one HTML page.
+
+    Args:
+        scores: the rows of `score`; without them the page shows no questions.
+        findings: why answers are wrong: `{question_id, setup, cause, why}`, as mappings or dataclasses.
+        rules: take the exact value out of an answer, to compare it with the gold answer word by word.
+        prices: setup -> `{price, currency}` of a thousand answers.
+    """
+    names = list(comparison.setups)
+    return render_page(
+        _HERE / "report.html.j2",
+        {"percent": percent},
+        script=_HERE / "report.js",
+        name=name,
+        subtitle=subtitle,
+        overview=overview(comparison, records, prices),
+        verdict=comparison.verdict,
+        setups=names,
+        setup_class={setup: setup if setup in SETUPS else "other" for setup in names},
+        square=tables.square(comparison),
+        sections=tables.sections(comparison),
+        floors=tables.floors(comparison),
+        forests=tables.forests(comparison),
+        tags=tables.tags(comparison, questions),
+        freshness=tables.freshness(comparison),
+        causes=tables.causes(comparison),
+        scatter=charts.scatter(comparison, records),
+        browser=browser(
+            comparison, records, questions, scores, findings, (lambda text: value_of(text, rules)) if rules else None
+        ),
+        measured=measured(comparison, records, questions),
+    )
