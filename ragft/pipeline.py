@@ -108,10 +108,10 @@ class Answer:
     index_version: str | None
     model_version: str
     finish_reason: str
-    prompt_tokens: int
-    answer_tokens: int
+    prompt_tokens: int | None
+    answer_tokens: int | None
     retrieval_ms: float
-    ttft_ms: float
+    ttft_ms: float | None
     total_ms: float
     passages_dropped: int = 0
     notes: tuple[str, ...] = ()
@@ -218,7 +218,10 @@ class Pipeline:
             history, following: see `conversation`.
             tools: see `Engine.prompt_length`.
         """
-        turns = partial(conversation, self.config.prompt.system, question, history=history, following=following)
+        turns = partial(
+            conversation, self.config.prompt.system, question,
+            history=history, following=following, arrangement=setup.arrangement,
+        )  # fmt: skip
         if not setup.retrieval:
             return Prompt(setup, turns(), None)
         if retrieved is None:
@@ -278,8 +281,8 @@ class Pipeline:
             index_version=retrieved.index_version if retrieved else None,
             model_version=engine.version,
             finish_reason=completion.finish_reason,
-            prompt_tokens=len(completion.prompt_token_ids),
-            answer_tokens=len(completion.token_ids),
+            prompt_tokens=completion.prompt_tokens,
+            answer_tokens=completion.answer_tokens,
             retrieval_ms=retrieved.milliseconds if retrieved else 0.0,
             ttft_ms=completion.ttft_ms,
             total_ms=completion.total_ms,

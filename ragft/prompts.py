@@ -10,25 +10,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ragft.messages import Borders, Message, Rendered, Role, turn
+from ragft.setups import Arrangement
 
 __all__ = ["Message", "Rendered", "Role", "conversation", "turn", "user_turn"]
 
 _BORDERS = Borders()
 
 
-def user_turn(question: str, passages: Sequence[str] | None = None) -> str:
-    """The text of the user's turn: numbered passages, if any, above the question.
+def user_turn(
+    question: str, passages: Sequence[str] | None = None, arrangement: Arrangement = "passages-first", system: str = ""
+) -> str:
+    """The text of the user's turn: numbered passages, if any, and the question.
 
     Args:
         question: what the user asks.
         passages: what retrieval found, best first; None for a setup without retrieval. An empty sequence says that
             retrieval found nothing, which a model may need to know.
+        arrangement: what stands where.
+        system: the system prompt, which `format-last` repeats.
     """
-    asked = f"Question: {_harmless(question)}"
-    if passages is None:
-        return asked
-    numbered = "\n\n".join(f"[{number}] {_harmless(text)}" for number, text in enumerate(passages, start=1))
-    return f"Passages:\n{numbered or '(none found)'}\n\n{asked}"
+    parts = [f"Question: {_harmless(question)}"]
+    if passages is not None:
+        numbered = "\n\n".join(f"[{number}] {_harmless(text)}" for number, text in enumerate(passages, start=1))
+        parts.insert(1 if arrangement == "question-first" else 0, f"Passages:\n{numbered or '(none found)'}")
+    if arrangement == "format-last" and system.strip():
+        parts.append(_harmless(system))
+    return "\n\n".join(parts)
 
 
 def _harmless(text: str) -> str:
@@ -42,6 +49,7 @@ def conversation(
     *,
     history: Sequence[Message] = (),
     following: Sequence[Message] = (),
+    arrangement: Arrangement = "passages-first",
 ) -> list[Message]:
     """A conversation around one question.
 
@@ -51,6 +59,8 @@ def conversation(
         passages: as for `user_turn`.
         history: the turns before the question, oldest first.
         following: what follows the question: the answer to train on, or tool calls with their results.
+        arrangement: what stands where in the user's turn.
     """
     opening: list[Message] = [] if history and history[0]["role"] == "system" else [turn("system", system)]
-    return [*opening, *history, turn("user", user_turn(question, passages)), *following]
+    asked = user_turn(question, passages, arrangement, system)
+    return [*opening, *history, turn("user", asked), *following]

@@ -9,8 +9,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ragft.errors import UsageError
+
+Arrangement = Literal["passages-first", "question-first", "format-last"]
+"""Where things stand in a prompt: passages above the question, as in training; below it; or above it, with the system
+prompt repeated at the end of the turn."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,32 @@ class Setup:
     def model(self) -> str:
         """Which of the two models answers: `"tuned"` or `"base"`."""
         return "tuned" if self.tuned else "base"
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """How its prompts are arranged: that of the four is the one that is trained."""
+        return "passages-first"
+
+
+@dataclass(frozen=True)
+class Arm(Setup):
+    """A setup beside the four: it is compared with them and takes no part in the 2x2.
+
+    Attributes:
+        engine: which engine answers, by its name in a pipeline: `base`, `tuned`, or one of its own.
+        prompt: how its prompts are arranged.
+    """
+
+    engine: str = ""
+    prompt: Arrangement = "passages-first"
+
+    @property
+    def model(self) -> str:
+        return self.engine
+
+    @property
+    def arrangement(self) -> Arrangement:
+        return self.prompt
 
 
 PROMPT_ONLY = Setup("prompt-only", tuned=False, retrieval=False)

@@ -10,20 +10,25 @@ import typer
 from ragft.cli.compare import Against, FailIf, conditions_of, finish
 from ragft.cli.options import command
 from ragft.cli.results import show_forgetting, show_plans
+from ragft.errors import UsageError
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "forgetting"]
+Suite = Literal["comparison", "counterfactual", "forgetting"]
 
 
 @command(commands, "evaluate")
 def evaluate_(
     app: Application,
     suite: Annotated[
-        Suite, typer.Option(help="What to measure: the setups on the domain's questions, or general ability.")
+        Suite,
+        typer.Option(
+            help="What to measure: the setups on the domain's questions; the same, and whether answers follow when "
+            "values in passages are changed; or general ability."
+        ),
     ] = "comparison",
     plan: Annotated[
         float | None,
@@ -34,6 +39,10 @@ def evaluate_(
     ] = None,
     against: Against = None,
     fail_if: FailIf = None,
+    generate: Annotated[
+        bool,
+        typer.Option("--generate", help="With --suite forgetting: answer files of instructions, too, by the engine."),
+    ] = False,
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
@@ -43,15 +52,24 @@ def evaluate_(
     if suite == "forgetting":
         from ragft.stages.forgetting import forgetting
 
-        show_forgetting(app, forgetting(app))
+        show_forgetting(app, forgetting(app, generate=generate))
         return
+    if generate:
+        raise UsageError("--generate is of --suite forgetting: the comparison of the setups always generates.")
     from ragft.stages.evaluation import evaluate, planned
 
     if plan is not None:
         show_plans(app, planned(app, plan))
         return
-    conditions = conditions_of(app, fail_if, app.config.evaluate.setups)
-    finish(app, evaluate(app), conditions, against)
+    conditions = conditions_of(app, fail_if)
+    artifact = evaluate(app)
+    if suite == "comparison":
+        finish(app, artifact, conditions, against)
+        return
+    from ragft.stages.counterfactual import counterfactual, counterfactual_lines
+
+    made = counterfactual(app, artifact)
+    finish(app, artifact, conditions, against, counterfactual_lines(made), counterfactual=made.figures)
 
 
 @command(commands, "score")
@@ -67,10 +85,21 @@ def score_(
     fail_if: FailIf = None,
 ) -> None:
     """Score, compare and report answers again, without generating any: after a change of rules or metrics."""
-    from ragft.errors import UsageError
     from ragft.stages.evaluation import score, score_file
 
     if questions is not None and records is None:
         raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
-    conditions = conditions_of(app, fail_if, app.config.evaluate.setups if records is None else None)
+    conditions = conditions_of(app, fail_if, elsewhere=records is not None)
     finish(app, score(app) if records is None else score_file(app, records, questions), conditions, against)
+
+
+@command(commands)
+def explain(
+    app: Application,
+    question: Annotated[str, typer.Argument(help="Id of a question.", metavar="QUESTION_ID")],
+) -> None:
+    """Show what every setup answered to a question, from which passages, and why wrong answers are wrong."""
+    from ragft.stages.explanation import explanation, explanation_lines
+
+    told = explanation(app, question)
+    app.reporter.result(told, *explanation_lines(told))

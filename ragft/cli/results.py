@@ -27,25 +27,39 @@ def show_artifact(app: Application, artifact: Artifact, *lines: Any, **values: A
     )  # fmt: skip
 
 
-def show_evaluation(app: Application, artifact: Artifact, *lines: str, **values: Any) -> None:
+def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[str] = (), **values: Any) -> None:
     """The comparison of the setups.
 
     Args:
-        lines: shown to people, below the report.
+        lines: shown to people, above the path of the report.
         values: for `--json`, besides the figures.
     """
     from ragft.evaluate.report import comparison_table
     from ragft.evaluate.score import Comparison
 
     comparison = Comparison.from_json(json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8")))
+    first = [f"{setup}: {causes[0]['text']}" for setup, causes in comparison.causes.items() if causes]
     app.reporter.result(
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures, **values},
-        comparison_table(comparison), f"Report: {artifact.folder / 'report.html'}", *lines,
+        comparison_table(comparison), *_arm_lines(comparison.arms),
+        *(["Wrong answers, by their most frequent cause:", *first] if first else []), *lines,
+        f"Report: {artifact.folder / 'report.html'}",
     )  # fmt: skip
+
+
+def _arm_lines(arms: Mapping[str, Any]) -> list[str]:
+    """A line for each arm: its exact match with its interval."""
+    found = {name: metrics["exact_match"] for name, metrics in arms.get("setups", {}).items()}
+    return [
+        f"Arm {name}: exact match {one['mean']:.1%} ({one['low']:.1%} to {one['high']:.1%}, n = {one['n']})"
+        for name, one in found.items()
+        if one["mean"] is not None
+    ]
 
 
 def show_forgetting(app: Application, artifact: Artifact) -> None:
     """What tuning cost in general ability."""
+    from ragft.console import counted
     from ragft.evaluate.suites.forgetting import Forgotten, forgetting_table, sentence
 
     figures, margin = artifact.figures, app.config.evaluate.general.margin
@@ -53,6 +67,16 @@ def show_forgetting(app: Application, artifact: Artifact) -> None:
     left_out = [
         f"{task}: {count} questions are longer than the model has positions, and are left out"
         for task, count in figures["unread"].items()
+        if count
+    ]
+    left_out += [
+        f"{task}: {count} instructions are left out, because no rule verifies all that they ask"
+        for task, count in figures["unverifiable"].items()
+        if count
+    ]
+    left_out += [
+        f"{counted(count, 'answer')} of the {model} model failed, and counts as not kept"
+        for model, count in figures["failed"].items()
         if count
     ]
     app.reporter.result(

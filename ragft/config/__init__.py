@@ -9,7 +9,7 @@ from __future__ import annotations
 from ragft.config.answer import AnswerSection
 from ragft.config.data import DataSection, MixSection
 from ragft.config.engine import EngineSection
-from ragft.config.evaluate import EvaluateSection
+from ragft.config.evaluate import ArmSection, EvaluateSection
 from ragft.config.file import Config
 from ragft.config.finetune import FinetuneSection, RewardsSection
 from ragft.config.index import IndexSection, SearchSection
@@ -19,6 +19,7 @@ from ragft.config.section import Section, SetupName
 
 __all__ = [
     "AnswerSection",
+    "ArmSection",
     "Config",
     "DataSection",
     "EngineSection",

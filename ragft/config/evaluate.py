@@ -2,11 +2,62 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
 
 from ragft.config.judge import JudgeSection
 from ragft.config.section import FilePath, Section, SetupName, Share
-from ragft.setups import SETUPS
+from ragft.setups import SETUPS, Arrangement
+
+OWN_MODELS = ("base", "tuned")
+_LOCAL = re.compile(r"http://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?(?:/|\Z)")
+
+
+class ArmSection(Section):
+    """A setup beside the four."""
+
+    model: str = Field(
+        "base",
+        min_length=1,
+        description="What answers: `base`, `tuned`, another model as `model.base` names one, or with `url` the name "
+        "there.",
+    )
+    url: str | None = Field(
+        None, pattern=r"^https?://", description="Address of an OpenAI-compatible server, up to `/v1`. Unset: here."
+    )
+    key_variable: str | None = Field(
+        None, description="Environment variable that holds the key of the server. Unset: it needs none."
+    )
+    passages: Literal["none", "retrieved", "gold"] = Field(
+        "none", description="What the model sees: nothing, what retrieval finds, or the sources of the question."
+    )
+    prompt: Arrangement = Field(
+        "passages-first",
+        description="What stands where in a prompt: `passages-first`, as in the four setups; `question-first`; or "
+        "`format-last`, which repeats `prompt.system` behind the question.",
+    )
+    shots: int = Field(0, ge=0, description="Training examples that stand before each question, as turns.")
+
+    @model_validator(mode="after")
+    def _keeps_its_key(self) -> ArmSection:
+        if self.key_variable is None:
+            return self
+        if self.url is None:
+            raise ValueError("names a key_variable but no url that the key is for")
+        if self.url.startswith("http:") and not _LOCAL.match(self.url):
+            raise ValueError("would send its key unencrypted: begin the url with https")
+        return self
+
+
+def _beside_the_four(arms: dict[str, ArmSection]) -> dict[str, ArmSection]:
+    for name in arms:
+        if name in SETUPS:
+            raise ValueError(f"{name!r} is one of the four setups: give the arm another name")
+        if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) is None:
+            raise ValueError(f"{name!r} is no name of an arm: use lower case letters, digits, - _ .")
+    return arms
 
 
 class GeneralSection(Section):
@@ -19,6 +70,7 @@ class GeneralSection(Section):
     limit: int | None = Field(
         None, ge=1, description="Asks a seeded sample of so many questions of each file. Unset: all of them."
     )
+    max_tokens: int = Field(512, ge=1, description="Longest answer to an instruction, in tokens.")
     margin: Share = Field(0.02, description="Largest loss of general ability that is accepted, as a share.")
 
 
@@ -26,6 +78,11 @@ class EvaluateSection(Section):
     """Which setups are compared, and how certain the comparison is."""
 
     setups: tuple[SetupName, ...] = Field(tuple(SETUPS), description="Setups to compare.")  # type: ignore[arg-type]
+    arms: Annotated[dict[str, ArmSection], AfterValidator(_beside_the_four)] = Field(
+        {},
+        description="Further setups to compare with those, by name; each has the keys `model`, `url`, `key_variable`, "
+        "`passages`, `prompt` and `shots`.",
+    )
     limit: int | None = Field(
         None, ge=1, description="Evaluates a seeded sample of so many questions. Unset: all of them."
     )

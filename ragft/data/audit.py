@@ -13,6 +13,7 @@ from index.documents.sections import sections
 from index.errors import IndexFault
 from ragft.config import Config
 from ragft.console import Findings, counted, some
+from ragft.data.copies import Copy, repeated, trained
 from ragft.data.duplicates import normal
 from ragft.data.examples import Example, read_examples
 from ragft.data.gold import ambiguous
@@ -63,7 +64,9 @@ def audit_data(data: HasData) -> Findings:
             examples += held_out
         except UsageError as error:
             findings.add("error", "validation", str(error))
-    _duplicates(findings, examples, questions)
+    _overlap(findings, examples, questions)
+    _repeated(findings, questions)
+    _duplicates(findings, examples)
     _form(findings, config, examples)
     _without_sources(findings, config, examples)
     live = config.index.documents.folder
@@ -73,32 +76,74 @@ def audit_data(data: HasData) -> Findings:
     return findings
 
 
-def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -> None:
+def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -> list[str]:
     """Refuses questions that are also examples: an answer that was trained measures nothing.
 
+    Returns:
+        What should be known of questions that come near an example with another answer; a sentence, or none.
+
     Raises:
-        UsageError: the message counts them and names the first.
+        UsageError: the message counts them and names the first ones.
     """
-    overlap = _overlap(examples, questions)
-    if overlap:
+    copies = trained(examples, questions)
+    leaks = [copy for copy in copies if copy.is_leak]
+    if leaks:
         raise UsageError(
-            f"Evaluation questions are also training examples ({len(overlap)} in all; the first: question "
-            f"{overlap[0][0]!r} is example {overlap[0][1]!r}): remove them from one of the two files."
+            f"Evaluation questions are also training examples ({len(leaks)} in all; the first: "
+            f"{_pairs(leaks, 'example')}): remove them from one of the two files."
+        )
+    told = f"{counted(len(copies), 'question')} nearly asked in training, with another answer, which is not refused"
+    return [f"{told}: {_pairs(copies, 'example')}."] if copies else []
+
+
+def refuse_repeated(questions: Iterable[Question]) -> None:
+    """Refuses one question under two ids, which would count twice.
+
+    Raises:
+        UsageError: the message counts them and names the first ones.
+    """
+    same = [copy for copy in repeated(questions) if copy.kind == "same"]
+    if same:
+        raise UsageError(
+            f"Evaluation questions are asked under two ids ({len(same)} in all; the first: "
+            f"{_pairs(same, 'question')}): remove one of each pair."
         )
 
 
-def _overlap(examples: Iterable[Example], questions: Iterable[Question]) -> list[tuple[str, str]]:
-    trained = {normal(example.question): example.id for example in examples}
-    return [(q.id, trained[text]) for q in questions if (text := normal(q.question)) in trained]
+def _pairs(copies: Sequence[Copy], what: str) -> str:
+    return ", ".join(f"question {one.question!r} is {what} {one.of!r}{one.remark}" for one in copies[:3])
 
 
-def _duplicates(findings: Findings, examples: Sequence[Example], questions: Sequence[Question]) -> None:
-    overlap = _overlap(examples, questions)
-    if overlap:
-        found = some(f"question {question} is example {example}" for question, example in overlap)
-        findings.add("error", "overlap", f"{counted(len(overlap), 'question')} found among the examples: {found}")
+def _overlap(findings: Findings, examples: Sequence[Example], questions: Sequence[Question]) -> None:
+    copies = trained(examples, questions)
+    leaks = [copy for copy in copies if copy.is_leak]
+    near = [copy for copy in copies if not copy.is_leak]
+    if leaks:
+        found = some(f"question {copy.question} is example {copy.of}{copy.remark}" for copy in leaks)
+        findings.add("error", "overlap", f"{counted(len(leaks), 'question')} found among the examples: {found}")
     elif examples and questions:
         findings.add("ok", "overlap", "no question is also an example")
+    if near:
+        found = some(f"question {copy.question} is example {copy.of}{copy.remark}" for copy in near)
+        told = f"{counted(len(near), 'question')} nearly found among the examples, with another answer: {found}"
+        findings.add("warning", "near copies", told)
+
+
+def _repeated(findings: Findings, questions: Sequence[Question]) -> None:
+    copies = [copy for copy in repeated(questions) if copy.is_leak]
+    same, near = ([one for one in copies if (one.kind == "same") is wanted] for wanted in (True, False))
+    if same:
+        findings.add("error", "repeated questions", _asked_twice(same))
+    if near:
+        findings.add("warning", "nearly repeated questions", _asked_twice(near))
+
+
+def _asked_twice(copies: Sequence[Copy]) -> str:
+    pairs = some(f"question {copy.question} is question {copy.of}{copy.remark}" for copy in copies)
+    return f"{counted(len(copies), 'question')} asked twice: {pairs}"
+
+
+def _duplicates(findings: Findings, examples: Sequence[Example]) -> None:
     answers: dict[str, set[str]] = {}
     for example in examples:
         answers.setdefault(normal(example.question), set()).add(example.answer)

@@ -16,6 +16,9 @@ from ragft.errors import UsageError
 FORMATS = ("house", "free")
 T = TypeVar("T")
 
+Place = tuple[str, tuple[str, ...]]
+"""A document and the headings of one of its sections; no headings: all of it."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -30,6 +33,8 @@ class Question:
             scored.
         tags: kinds of question, for the breakdown.
         group: questions of one group are taken for related, as those about one document are where there is none.
+        places: for each source where it stands in the index, as `ragft.data.gold.located` finds it; not in the file.
+            Empty: it was not looked up.
     """
 
     id: str
@@ -41,6 +46,20 @@ class Question:
     format: str | None = None
     tags: tuple[str, ...] = ()
     group: str | None = None
+    places: tuple[tuple[Place, ...], ...] = ()
+
+    def sources_of(self, document_id: str, path: tuple[str, ...], title: str = "") -> set[Source]:
+        """The sources that a section belongs to.
+
+        Where they were looked up, the whole path of headings tells; else a source matches by the last ones of them.
+
+        Args:
+            path, title: as for `Source.matches`.
+        """
+        if not self.places:
+            return {source for source in self.sources if source.matches(document_id, path, title)}
+        numbered = zip(self.sources, self.places, strict=True)
+        return {source for source, places in numbered if any((document_id, p) in places for p in ((), path))}
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:
@@ -58,7 +77,7 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
 
 def _question_of(values: Mapping[str, Any], where: str) -> Question:
-    known = [field.name for field in dataclasses.fields(Question)]
+    known = [field.name for field in dataclasses.fields(Question) if field.name != "places"]
     refuse_misspelt_keys(values, known, where, beside_right_one=True)
     for field in ("id", "question"):
         if not isinstance(values.get(field), str | int) or not str(values[field]).strip():

@@ -34,10 +34,10 @@ class Completion:
     Attributes:
         body: OpenAI's chat completion object, as JSON values.
         text: the first choice.
-        token_ids: ids of the first choice, its end token included.
-        prompt_token_ids: ids of the whole prompt, as the model saw it.
+        token_ids: ids of the first choice, its end token included; empty where the engine does not tell.
+        prompt_token_ids: ids of the whole prompt, as the model saw it; empty where the engine does not tell.
         finish_reason: why the first choice ended: `stop`, `length`, `tool_calls` or `abort`.
-        ttft_ms: milliseconds from the request to the first token.
+        ttft_ms: milliseconds from the request to the first token; None where the engine does not tell.
         total_ms: milliseconds from the request to the whole answer.
     """
 
@@ -46,8 +46,22 @@ class Completion:
     token_ids: tuple[int, ...]
     prompt_token_ids: tuple[int, ...]
     finish_reason: str
-    ttft_ms: float
+    ttft_ms: float | None
     total_ms: float
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Tokens of the prompt; without ids as the body counts them, None where it does not."""
+        return len(self.prompt_token_ids) or self._counted("prompt_tokens")
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """Tokens of the first choice; without ids as the body counts them, None where it does not."""
+        return len(self.token_ids) or self._counted("completion_tokens")
+
+    def _counted(self, key: str) -> int | None:
+        count = (self.body.get("usage") or {}).get(key)
+        return count if isinstance(count, int) else None
 
 
 class EngineDead(RagftError):

@@ -57,6 +57,8 @@ class Comparison:
         freshness: setup -> `{right, stale, other, n, right_where_retrieved, n_retrieved}`; shares, None without n.
         by_tag: tag -> setup -> `exact_match` -> `{mean, low, high, n, clusters}`.
         verdict: `{facts, lenient, form, interaction, effects, failures, clusters, best_facts, best_form, text}`.
+        causes: setup -> why its wrong answers are wrong, as `ragft.evaluate.attribution.summary` says; empty: not told.
+        arms: what was compared beside the setups, as `ragft.evaluate.arms.arms_beside` returns it; empty: nothing.
         failed: number of records that at least one metric could not score, or that hold no answer.
         fingerprints: what identifies the inputs, as the caller gives it.
         effects: metric -> `tuning`, `retrieval`, `interaction` -> `{value, low, high, p, p_holm, n, clusters}`, Holm's
@@ -84,6 +86,8 @@ class Comparison:
     failures: dict[str, Row] = field(default_factory=dict)
     floors: dict[str, dict[str, Row]] = field(default_factory=dict)
     classification: dict[str, Row] = field(default_factory=dict)
+    causes: dict[str, list[Row]] = field(default_factory=dict)
+    arms: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:

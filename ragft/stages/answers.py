@@ -83,7 +83,7 @@ def existing_answers(app: Application, records_file: Path | None, questions_file
             raise UsageError(f"{records_file} holds no records: write one JSON object per line.")
         questions = read_questions(questions_file) if questions_file else app.questions
         known = {question.id for question in questions}
-        if stray := [record.question_id for record in found if record.question_id not in known]:
+        if stray := list(dict.fromkeys(record.question_id for record in found if record.question_id not in known)):
             raise UsageError(
                 f"{records_file} answers {len(stray)} questions that are not asked, {stray[0]!r} for one: "
                 "name their file with --questions."

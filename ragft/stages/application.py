@@ -148,8 +148,11 @@ class Application:
         Raises:
             RagftError: a setup needs a tuned model, and none is deployed.
         """
-        folders: dict[str, Callable[[], Path]] = {"base": lambda: self.base, "tuned": self._deployed_folder}
-        return {model: folders[model]() for model in dict.fromkeys(SETUPS[name].model for name in setups)}
+        return {model: self.model_folder(model) for model in dict.fromkeys(SETUPS[name].model for name in setups)}
+
+    def model_folder(self, model: str) -> Path:
+        """Folder of one of the two models: `base` or `tuned`; raises as `model_folders`."""
+        return self.base if model == "base" else self._deployed_folder()
 
     def _deployed_folder(self) -> Path:
         """Folder of the deployed model; says so where this configuration would make another one."""

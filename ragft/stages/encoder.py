@@ -68,7 +68,8 @@ def train_encoder(app: Application, pairs_file: Path | None = None) -> Artifact:
         raise UsageError("index.search.mode is lexical, which uses no encoder: set it to hybrid or dense to train one.")
     examples, passages = read_pairs(pairs_file) if pairs_file else (app.examples, {})
     if config.data.questions.is_file():
-        refuse_overlap(examples, read_questions(config.data.questions))
+        for remark in refuse_overlap(examples, read_questions(config.data.questions)):
+            app.reporter.say(remark)
     snapshot = training_snapshot(app)
     _refuse_stale(app, snapshot)
     known = _known(examples, passages, snapshot, config, str(pairs_file or config.data.examples))

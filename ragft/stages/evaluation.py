@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
-from index.errors import NoSnapshot
+from index.errors import IndexFault, NoSnapshot
 from index.store.folder import current_id
 from ragft.artifacts import Artifact, hash_file
-from ragft.data.audit import refuse_overlap
+from ragft.console import counted, some
+from ragft.data.audit import refuse_overlap, refuse_repeated
+from ragft.data.gold import Located, located
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, as_line, read_questions
 from ragft.errors import RagftError, UsageError
+from ragft.evaluate.arms import arms_beside
+from ragft.evaluate.attribution import ATTRIBUTION_VERSION, attribute, summary
 from ragft.evaluate.metrics import METRICS, Rules
 from ragft.evaluate.metrics.selection import selected
 from ragft.evaluate.records import Record, read_answers, read_records
@@ -23,19 +28,25 @@ from ragft.evaluate.score import write_comparison
 from ragft.evaluate.statistics import STATISTICS_VERSION, Plan, cluster_questions, plan
 from ragft.setups import SETUPS
 from ragft.stages.application import Application, Inputs
+from ragft.stages.arms import arms
 from ragft.stages.inputs import EVALUATION
 from ragft.stages.records import inputs, records
 
 
 def refuse_trained_questions(app: Application) -> None:
-    """Refuses questions that are also examples, where a tuned setup is to be measured.
+    """Refuses questions that are asked twice, and where a tuned setup is to be measured those that are also examples.
 
     Raises:
         UsageError: there are such questions, or one of the two files cannot be read.
     """
-    tuned = any(SETUPS[name].tuned for name in app.config.evaluate.setups)
+    refuse_repeated(app.questions)
+    asked = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
+    # What stands in a prompt is as well known as what was trained.
+    shown = any(arm.shots for arm in app.config.evaluate.arms.values())
+    tuned = shown or any(setup.tuned for setup in asked)
     if tuned and app.config.data.examples.is_file():
-        refuse_overlap(app.examples, app.questions)
+        for remark in refuse_overlap(app.examples, app.questions):
+            app.reporter.say(remark)
 
 
 def evaluate(app: Application) -> Artifact:
@@ -87,12 +98,13 @@ def existing(app: Application) -> dict[str, Artifact]:
         RagftError: there are none of a setup for this configuration.
     """
     try:
-        retrieves = any(SETUPS[name].retrieval for name in app.config.evaluate.setups)
+        asked = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
+        retrieves = any(setup.retrieval for setup in asked)
         decided = inputs(app, current_id(app.index_root) if retrieves else None)
     except NoSnapshot as error:
         raise RagftError(f"There are no answers to score yet: {error}") from None
     found = {name: app.find(of) for name, of in decided.items()}
-    missing = [name for name, artifact in found.items() if artifact is None]
+    missing = [name for name, artifact in found.items() if artifact is None and name in SETUPS]
     if missing:
         raise RagftError(
             f"There are no answers of {', '.join(missing)} to these questions, by this model and over this index: run "
@@ -123,7 +135,9 @@ def score_file(app: Application, records_file: Path, questions_file: Path | None
 def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
     parts = {name: artifact.fingerprint for name, artifact in artifacts.items()}
     values: dict[str, Any] = {"records": parts, "questions": hash_file(app.config.data.questions)}
-    tuned = any(SETUPS[name].tuned for name in artifacts) and app.registry.current() is not None
+    tuned = (
+        any(setup.tuned for name, setup in SETUPS.items() if name in artifacts) and app.registry.current() is not None
+    )
     # That of the model that answered, whatever the configuration says now.
     if tuned and (recipe := app.registry.deployed().figures.get("recipe")):
         values["recipe"] = recipe
@@ -155,23 +169,35 @@ def _compared(
     if "similarity" in METRICS:
         values = {**values, "encoder": app.encoder_hashes()["encoder"]}
     metrics = {name: metric.version for name, metric in METRICS.items()}
-    decided = Inputs((EVALUATION,), {**values, "metrics": metrics, "statistics": STATISTICS_VERSION}, {})
+    versions = {"metrics": metrics, "statistics": STATISTICS_VERSION, "attribution": ATTRIBUTION_VERSION}
+    decided = Inputs((EVALUATION,), {**values, **versions}, {})
 
     def work(folder: Path) -> dict[str, Any]:
         from ragft.evaluate.report import render_markdown, render_report
 
         rules = replace(Rules.of(config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
-        scores, comparison = score_records(
-            questions, answers, rules, setups=setups, seed=config.seed,
-            resamples=config.evaluate.resamples, max_failed=config.evaluate.max_failed, fingerprints=values,
+        where = looked_up(app, questions, answers)
+        scored = partial(
+            score_records, where.questions, answers, rules, seed=config.seed, resamples=config.evaluate.resamples,
+            max_failed=config.evaluate.max_failed, fingerprints=values,
         )  # fmt: skip
+        four = [name for name in setups if name not in config.evaluate.arms]
+        scores, comparison = scored(setups=four)
+        if len(four) < len(setups):
+            # Apart, so that no arm takes part in the verdict, the interaction and the correction over the four.
+            scores, beside = scored(setups=setups)
+            comparison = replace(comparison, arms=arms_beside(beside, four))
+        findings = attribute(where, answers, scores, rules)
+        comparison = replace(comparison, causes=summary(findings, scores))
+        write_file(folder / "causes.jsonl", to_lines(asdict(finding) for finding in findings))
         write_comparison(folder, scores, comparison)
         recipe = f', trained by the recipe "{values["recipe"]}"' if "recipe" in values else ""
         subtitle = f"{len(questions)} questions, {len(setups)} setups{recipe}"
         page = render_report(
-            comparison, answers, questions, name=config.name, subtitle=subtitle, scores=scores, rules=rules
-        )
-        text = render_markdown(comparison, answers, questions, name=config.name, subtitle=subtitle)
+            comparison, answers, where.questions, name=config.name, subtitle=subtitle, scores=scores,
+            findings=findings, rules=rules,
+        )  # fmt: skip
+        text = render_markdown(comparison, answers, where.questions, name=config.name, subtitle=subtitle)
         write_file(folder / "report.html", page.encode())
         write_file(folder / "report.md", text.encode())
         write_file(folder / "questions.jsonl", to_lines(map(as_line, questions)))
@@ -181,3 +207,28 @@ def _compared(
         }
 
     return app.build(decided, work)
+
+
+def looked_up(app: Application, questions: Sequence[Question], answers: Sequence[Record]) -> Located:
+    """The questions, with where their sources stand in the snapshot that was searched; as they are where none was.
+
+    Says which sources the index does not hold, and which may mean several sections.
+    """
+    from index.store.snapshot import Snapshot
+
+    versions = {record.index_version for record in answers if record.index_version is not None}
+    # Answers that were made elsewhere have another index, and those of old versions no paths of headings.
+    if len(versions) != 1 or not all(passage.path for record in answers for passage in record.passages):
+        return Located(tuple(questions))
+    try:
+        snapshot = Snapshot.open(app.index_root, versions.pop())
+    except IndexFault:
+        return Located(tuple(questions))
+    where = located(questions, snapshot.chunks())
+    if where.absent:
+        named = some(f"{source} ({name})" for name, sources in where.absent.items() for source in sources)
+        app.reporter.say(f"The index lacks sources of {counted(len(where.absent), 'question')}: {named}.")
+    if where.unclear:
+        named = some(f"{source} may mean {' or '.join(written)}" for source, written in where.unclear.items())
+        app.reporter.say(f"{counted(len(where.unclear), 'source')} of questions may mean several sections: {named}.")
+    return where

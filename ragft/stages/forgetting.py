@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file
@@ -17,7 +17,9 @@ from ragft.data.questions import sample
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.suites.choices import ChoiceQuestion, is_right, is_right_per_character, read_choices
 from ragft.evaluate.suites.forgetting import FORGETTING_VERSION, PRIMARY, Forgotten, compared, together
+from ragft.evaluate.suites.instructions import Instructed, read_instructions
 from ragft.stages.application import Application, Inputs
+from ragft.stages.following import generated, instructed
 from ragft.stages.inputs import FORGETTING, GENERAL
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
     from ragft.finetune.likelihood import Continued
 
-_FILES = "evaluate.general.files"
+T = TypeVar("T")
+FILES = "evaluate.general.files"
 _LIKELIHOODS = "likelihoods.jsonl"
 _LIKELIHOODS_VERSION = 1
 _SCORES = {"acc": is_right, "acc_norm": is_right_per_character}
@@ -36,62 +39,116 @@ Likelihoods = list[list[float] | None]
 
 
 @dataclass(frozen=True)
-class Task:
-    """The questions of one file that are asked, and the file's hash."""
+class Task(Generic[T]):
+    """The questions of one file that are asked.
+
+    Attributes:
+        name: that of the file.
+        hash: over the file.
+        left_out: how many questions no rule verifies.
+    """
 
     name: str
     hash: str
-    questions: tuple[ChoiceQuestion, ...]
+    questions: tuple[T, ...]
+    left_out: int = 0
 
 
-def forgetting(app: Application) -> Artifact:
+def forgetting(app: Application, *, generate: bool = False) -> Artifact:
     """What tuning cost in general ability, with intervals and a verdict for each task.
+
+    Args:
+        generate: answer the files of instructions, too, through the engine; else they are left out, which is said.
 
     Raises:
         UsageError: no file of questions is named, or one cannot be read.
         RagftError: there is no tuned model, or a task without a question that both models can read.
     """
-    found, deployed = tasks(app), app.registry.deployed()
+    choices, instructions = tasks(app, generate)
+    deployed = app.registry.deployed()
     folders = {
         "base": (app.base, app.base_hash),
         "tuned": (app.model_folders(["hybrid"])["tuned"], deployed.fingerprint),
     }
-    answers = {model: _answered(app, model, folder, version, found) for model, (folder, version) in folders.items()}
-    parents = {model: artifact.fingerprint for model, artifact in answers.items()}
+    likelihoods, said = dict[str, Artifact](), dict[str, Artifact]()
+    for model, where in folders.items():
+        if choices:
+            likelihoods[model] = _likelihoods(app, model, *where, choices)
+        if instructions:
+            said[model] = generated(app, model, *where, instructions)
+    parents = {
+        f"{kind} of {model}": artifact.fingerprint
+        for kind, made in (("likelihoods", likelihoods), ("answers", said))
+        for model, artifact in made.items()
+    }
 
     def work(folder: Path) -> dict[str, Any]:
-        base, tuned = (_read(answers[model], found) for model in ("base", "tuned"))
-        results, unread = results_of(found, base, tuned, app.config.evaluate.general.margin)
-        figures = {"results": [asdict(one) for one in results], "unread": unread, "model": deployed.fingerprint}
+        results, unread = list[Forgotten](), dict[str, int]()
+        margin = app.config.evaluate.general.margin
+        if choices:
+            base, tuned = (_read(likelihoods[model], choices) for model in ("base", "tuned"))
+            results, unread = results_of(choices, base, tuned, margin)
+        if instructions:
+            results += instructed(instructions, said["base"], said["tuned"], margin)
+        figures = {
+            "results": [asdict(one) for one in results], "unread": unread,
+            "unverifiable": {task.name: task.left_out for task in instructions},
+            "failed": {model: answers.figures["failed"] for model, answers in said.items()},
+            "model": deployed.fingerprint,
+        }  # fmt: skip
         write_file(folder / "forgetting.json", json.dumps(figures, indent=1).encode())
         return figures
 
     return app.build(Inputs((FORGETTING,), {**parents, "version": FORGETTING_VERSION}, parents), work)
 
 
-def tasks(app: Application) -> list[Task]:
-    """The tasks of the configuration, each with a seeded sample of its questions."""
-    settings = app.config.evaluate.general
+def tasks(app: Application, generate: bool = False) -> tuple[list[Task[ChoiceQuestion]], list[Task[Instructed]]]:
+    """The tasks of the configuration, those of multiple choice and, with `generate`, those of instructions.
+
+    Each has a seeded sample of its questions.
+    """
+    settings, seed = app.config.evaluate.general, app.config.seed
     if not settings.files:
         raise UsageError(
-            f"{_FILES} names no file of questions: name some, as in --set '{_FILES}=[arc_easy.jsonl]'; each line holds "
+            f"{FILES} names no file of questions: name some, as in --set '{FILES}=[arc_easy.jsonl]'; each line holds "
             '{"id", "question", "choices", "answer"}.'
         )
-    found: dict[str, Task] = {}
+    names = [path.stem for path in settings.files]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{FILES} names two files {twice!r}, and a task has the name of its file: rename one.")
+    choices, instructions = list[Task[ChoiceQuestion]](), list[Task[Instructed]]()
     for path in settings.files:
-        where, first = next(read_objects(path, "questions", _FILES))
-        if "choices" not in first:
-            raise UsageError(f"{where}: field 'choices' is missing: {_FILES} takes questions of multiple choice.")
-        if path.stem in found:
+        where, first = next(read_objects(path, "questions", FILES))
+        if "choices" in first:
+            questions = sample(read_choices(path, FILES), settings.limit, seed)
+            choices.append(Task(path.stem, hash_file(path), questions))
+        elif "instruction_id_list" in first:
+            asked = read_instructions(path, FILES)
+            verifiable = tuple(one for one in asked if one.verifiable)
+            if not generate:
+                app.reporter.say(
+                    f"{path.name} is left out: an engine must answer its {len(verifiable)} instructions, which takes "
+                    "longer; add --generate for that."
+                )
+            elif not verifiable:
+                raise UsageError(f"{path} holds no instruction that a rule verifies: take it from {FILES}.")
+            else:
+                kept = sample(verifiable, settings.limit, seed)
+                left_out = len(asked) - len(verifiable)
+                instructions.append(Task(path.stem, hash_file(path), kept, left_out))
+        else:
             raise UsageError(
-                f"{_FILES} names two files {path.stem!r}, and a task has the name of its file: rename one."
+                f"{where}: field 'choices' is missing: {FILES} takes questions of multiple choice, and instructions in "
+                "the form of IFEval."
             )
-        asked = sample(read_choices(path, _FILES), settings.limit, app.config.seed)
-        found[path.stem] = Task(path.stem, hash_file(path), asked)
-    return list(found.values())
+    if not choices and not instructions:
+        raise UsageError(f"{FILES} names files of instructions alone: add --generate, or a file of multiple choice.")
+    return choices, instructions
 
 
-def _answered(app: Application, model: str, folder: Path, version: str, found: Sequence[Task]) -> Artifact:
+def _likelihoods(
+    app: Application, model: str, folder: Path, version: str, found: Sequence[Task[ChoiceQuestion]]
+) -> Artifact:
     """The likelihoods of one model, which another tuned model does not make stale for the base."""
     from ragft.finetune import devices
     from ragft.finetune.fast import decoder
@@ -158,7 +215,7 @@ def tokenized(question: ChoiceQuestion, tokenizer: Any) -> Continued:
     return Continued((*begin, *alone[:border]), tuple(tuple(ids[border:]) for ids in whole))
 
 
-def _read(artifact: Artifact, found: Sequence[Task]) -> dict[str, Likelihoods]:
+def _read(artifact: Artifact, found: Sequence[Task[ChoiceQuestion]]) -> dict[str, Likelihoods]:
     by_task: dict[str, Likelihoods] = {task.name: [] for task in found}
     for _, row in read_objects(artifact.folder / _LIKELIHOODS, "likelihoods", ""):
         by_task[row["task"]].append(row["likelihoods"])
@@ -166,7 +223,10 @@ def _read(artifact: Artifact, found: Sequence[Task]) -> dict[str, Likelihoods]:
 
 
 def results_of(
-    found: Sequence[Task], base: Mapping[str, Likelihoods], tuned: Mapping[str, Likelihoods], margin: float
+    found: Sequence[Task[ChoiceQuestion]],
+    base: Mapping[str, Likelihoods],
+    tuned: Mapping[str, Likelihoods],
+    margin: float,
 ) -> tuple[list[Forgotten], dict[str, int]]:
     """The comparison of each task by each metric, and of all tasks together; and how many questions were not read.
 
@@ -186,7 +246,7 @@ def results_of(
         if not both:
             raise RagftError(
                 f"None of {counted(len(task.questions), 'question')} of {task.name} fits the positions of the models: "
-                f"take it from {_FILES}."
+                f"take it from {FILES}."
             )
         for metric, is_correct in _SCORES.items():
             before = [is_correct(question, values) for question, values, _ in both]

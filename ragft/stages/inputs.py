@@ -100,7 +100,8 @@ MODEL = Stage(
 
 RECORDS = Stage(
     "records", "records",
-    keys=("prompt", "engine"), without=_HOW_ENGINES_RUN, content=("data.questions", "evaluate.limit", "model.base"),
+    keys=("prompt", "engine"), without=_HOW_ENGINES_RUN,
+    content=("data.questions", "evaluate.limit", "evaluate.arms", "model.base"),
     packages=(*_TORCH, *_VLLM), after=("model",),
 )  # fmt: skip
 
@@ -129,6 +130,12 @@ JUDGEMENT = Stage(
 SHEET = Stage("sheet", "sheets", keys=("seed",))
 OPINION = Stage("opinion", "opinions", keys=("seed",), packages=("numpy", "scipy"))
 """Sheets for people, and what they say on them; made by `ragft sheets` alone."""
+COUNTERFACTUAL = Stage(
+    "counterfactual", "suites",
+    keys=("prompt", "engine", "answer", "seed", "evaluate.setups", "evaluate.limit"), without=_HOW_ENGINES_RUN,
+    content=("data.questions",), packages=(*_TORCH, *_VLLM),
+)  # fmt: skip
+"""It is made for an evaluation that asks for it, and no other stage needs it."""
 
 ENCODER = Stage(
     "encoder", "encoders",
@@ -139,11 +146,20 @@ ENCODER = Stage(
 )  # fmt: skip
 
 GENERAL = Stage(
-    "general answers", "records",
+    "likelihoods of choices", "records",
     keys=("seed",), content=("evaluate.general.files", "evaluate.general.limit", "model.base"), packages=_TORCH,
 )  # fmt: skip
+FOLLOWING = Stage(
+    "instructions followed", "records",
+    keys=("engine", "seed"), without=(*_HOW_ENGINES_RUN, "engine.max_tokens"),
+    content=("evaluate.general", "model.base", *_TEMPLATE), packages=(*_TORCH, *_VLLM),
+)  # fmt: skip
 FORGETTING = Stage(
-    "forgetting", "evaluations", keys=("evaluate.general.margin",), packages=("scipy",), after=("general answers",)
+    "forgetting",
+    "evaluations",
+    keys=("evaluate.general.margin",),
+    packages=("scipy",),
+    after=("likelihoods of choices", "instructions followed"),
 )
 """A suite, and the answers of one model that it compares with another's. No other stage needs them."""
 
@@ -160,7 +176,7 @@ def stale(key: str) -> list[str]:
     return found
 
 
-_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space")
+_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space", "evaluate.arms")
 
 
 def _leaves(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ragft.errors import RagftError
 from ragft.prompts import Message, conversation, user_turn
+from ragft.setups import Arrangement
 from ragft.templates import Template
 
 LOOK_ALIKES = [
@@ -128,3 +129,16 @@ def test_template_that_never_ends_an_answer_is_refused(chat_tokenizer: Any) -> N
 def test_another_template_has_another_hash(chat_tokenizer: Any) -> None:
     assert Template(chat_tokenizer).hash == Template(with_template(chat_tokenizer, chat_tokenizer.chat_template)).hash
     assert Template(chat_tokenizer).hash != Template(with_template(chat_tokenizer, "{{ messages }}")).hash
+
+
+def test_arms_may_arrange_a_prompt_otherwise() -> None:
+    system = "Three lines."
+
+    def shown(arrangement: Arrangement, passages: list[str] | None = None) -> str:
+        return conversation(system, "When?", passages, arrangement=arrangement)[-1]["content"]
+
+    assert shown("passages-first", ["a"]) == "Passages:\n[1] a\n\nQuestion: When?"
+    assert shown("question-first", ["a"]) == "Question: When?\n\nPassages:\n[1] a"
+    assert shown("format-last", ["a"]) == "Passages:\n[1] a\n\nQuestion: When?\n\nThree lines."
+    assert shown("format-last") == "Question: When?\n\nThree lines."
+    assert shown("question-first") == "Question: When?"

@@ -73,6 +73,9 @@ class Evaluated:
     def model_folders(self, _: Application, setups: Sequence[str]) -> dict[str, Path]:
         return {model: self.model(model) for model in dict.fromkeys(SETUPS[name].model for name in setups)}
 
+    def model_folder(self, _: Application, model: str) -> Path:
+        return self.model(model)
+
     def engine(self, _: Application, folder: Path, **__: Any) -> FakeEngine:
         assert not any(engine.started for engine in self.engines), "two models in memory"
         self.engines.append(FakeEngine(["2027-04-30 ", "[1]"], model_version(folder), failures=self.failures))
@@ -88,6 +91,7 @@ def evaluated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = Evaluated(folder)
     monkeypatch.setattr(Application, "model_folders", lambda app, setups: made.model_folders(app, setups))
+    monkeypatch.setattr(Application, "model_folder", lambda app, model: made.model_folder(app, model))
     monkeypatch.setattr(Application, "engine", lambda app, folder, **settings: made.engine(app, folder, **settings))
     monkeypatch.setattr(Application, "retriever", lambda app, snapshot: made.retriever)
     monkeypatch.setattr(Application, "encoder_hashes", lambda app: {"encoder": "e", "reranker": made.reranker})

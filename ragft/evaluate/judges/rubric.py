@@ -174,7 +174,8 @@ def _read(reply: str, name: str) -> tuple[Any, str]:
         raise Unreadable(f"the reply holds {keys}, not 'reason' and {name!r}")
     if not isinstance(found["reason"], str):
         raise Unreadable(f"the reason is {found['reason']!r}, not a text")
-    return found[name], found["reason"]
+    # An escape may stand for half a character, which cannot be written down again.
+    return found[name], found["reason"].encode("utf-8", "replace").decode()
 
 
 def _pairs_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

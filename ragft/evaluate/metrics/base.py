@@ -86,7 +86,6 @@ class Metric:
         applies: where not, the score is None.
         version: raised whenever the same record would get another score.
         prepare: called once with all records before they are scored, by a metric that works on many at once.
-        module: where it is defined.
     """
 
     name: str
@@ -98,7 +97,6 @@ class Metric:
     scorer: Scorer
     version: int = 1
     prepare: Prepare | None = None
-    module: str = ""
 
     def score(self, question: Question, record: Record, rules: Rules) -> Score:
         """Scores one record; raises what the scorer raises, and a ValueError where its value is not finite."""
@@ -143,8 +141,7 @@ def metric(
         if name in METRICS or name in OPTIONAL:
             raise ValueError(f"there already is a metric {name!r}")
         (METRICS if default else OPTIONAL)[name] = Metric(
-            name, title or name.replace("_", " "), axis, unit, better, applies, scorer, version, prepare,
-            getattr(scorer, "__module__", ""),
+            name, title or name.replace("_", " "), axis, unit, better, applies, scorer, version, prepare
         )  # fmt: skip
         return scorer
 

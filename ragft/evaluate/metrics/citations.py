@@ -30,10 +30,9 @@ def sources_among(question: Question, passages: Sequence[PassageRef]) -> set[str
     """The sources of the question that at least one of the passages belongs to."""
     return {
         source
-        for source in question.sources
-        if any(
-            source.matches(passage.document_id, path, passage.title) for passage in passages for path in passage.paths
-        )
+        for passage in passages
+        for path in passage.paths
+        for source in question.sources_of(passage.document_id, path, passage.title)
     }
 
 

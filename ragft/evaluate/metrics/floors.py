@@ -40,7 +40,7 @@ def floors(
             if (found := passages.get(question.id)) and found[0].text
         },
     }
-    found = {}
+    floor: dict[str, dict[str, dict[str, Any]]] = {}
     for name, said in answerers.items():
         # No setup's name: whether a setup retrieves is not the question.
         answers = [
@@ -49,8 +49,8 @@ def floors(
             if one.id in said
         ]
         if means := _means(answers, scored):
-            found[name] = means
-    return found
+            floor[name] = means
+    return floor
 
 
 def _means(answers: Sequence[tuple[Question, Record]], scored: Scored) -> dict[str, dict[str, Any]]:

@@ -88,7 +88,7 @@ _FLOORS = {"refusal": "always refusing", "question": "repeating the question", "
 
 def floor_of(comparison: Comparison) -> tuple[str, float] | None:
     """The trivial answerer that does best on facts, and its exact match; None where none was scored."""
-    floors: Mapping[str, Mapping[str, Row]] = getattr(comparison, "floors", {})
+    floors: Mapping[str, Mapping[str, Row]] = comparison.floors
     found = {name: scores["exact_match"]["mean"] for name, scores in floors.items() if "exact_match" in scores}
     return max(found.items(), key=lambda item: item[1]) if found else None
 
@@ -133,7 +133,7 @@ def _sure(comparison: Comparison) -> list[str]:
 
 def clusters_of(comparison: Comparison) -> tuple[int, int] | None:
     """How many clusters of related questions there are, and how many questions the largest has; None where unknown."""
-    stated: Mapping[str, int] = getattr(comparison, "clusters", {})
+    stated: Mapping[str, int] = comparison.clusters
     return (stated["count"], stated["largest"]) if stated else None
 
 
@@ -197,7 +197,7 @@ def _fails(comparison: Comparison, setup: str, records: Sequence[Record]) -> lis
         said.append(f"{counted(len(errors), 'question')} of them got no answer; the first: {errors[0]}")
     if exact["failed"]:
         said.append(f"{counted(exact['failed'], 'answer')} could not be scored.")
-    causes: Sequence[Row] = getattr(comparison, "causes", {}).get(setup, ())
+    causes: Sequence[Row] = comparison.causes.get(setup, ())
     said += [f"{cause['count']}: {cause['title']}." for cause in causes[:_CAUSES]]
     if len(causes) > _CAUSES:
         said.append(f"{sum(cause['count'] for cause in causes[_CAUSES:])}: other causes, listed below.")
@@ -205,7 +205,7 @@ def _fails(comparison: Comparison, setup: str, records: Sequence[Record]) -> lis
 
 
 def _next(comparison: Comparison, setup: str, state: State) -> list[str]:
-    causes: Sequence[Row] = getattr(comparison, "causes", {}).get(setup, ())
+    causes: Sequence[Row] = comparison.causes.get(setup, ())
     said = [
         f"{cause['mend'][:1].upper()}{cause['mend'][1:]}: at most +{cause['gain']:.1f} points."
         for cause in causes[:_CAUSES]

@@ -27,10 +27,9 @@ MIN_CLUSTERS = 3
 """Fewer clusters give no interval: two say nothing of how clusters vary that would hold."""
 
 _Z = NormalDist().inv_cdf(1 - ALPHA / 2)
-# The intra-class correlation that unequal clusters are weighted by, and the one that is assumed where too few clusters
-# differ to estimate it. Both were chosen by the simulation: 0.2 covers, 0.5 only widens.
-_WORKING_CORRELATION = 0.3
-_ASSUMED_CORRELATION = 0.2
+# The intra-class correlation that unequal clusters are weighted by, and that is assumed where too few clusters differ
+# to estimate it. Chosen by the simulation: with 0.2 shares of 2 % are covered 92.5 % of the time, 0.5 only widens.
+_ASSUMED_CORRELATION = 0.3
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,7 @@ def _degrees_of_freedom(sizes: Columns, share: Columns, count: NDArray[np.int64]
     matrix. `sizes`, `share`: (clusters, columns).
     """
     scale = 1 / (1 - share)
-    variances = sizes * (1 - _WORKING_CORRELATION) + sizes**2 * _WORKING_CORRELATION
+    variances = sizes * (1 - _ASSUMED_CORRELATION) + sizes**2 * _ASSUMED_CORRELATION
     p, q, diagonal = np.sqrt(scale) * share, np.sqrt(scale) * variances, scale * variances
     total = variances.sum(axis=0)
     low_rank = total * p**2 - 2 * p * q

@@ -9,7 +9,7 @@ import pytest
 from support.commands import Ended
 from support.domains import Domain
 
-from ragft.data.audit import audit_data, refuse_overlap
+from ragft.data.audit import audit_data, refuse_overlap, refuse_repeated
 from ragft.data.examples import Example
 from ragft.data.questions import Question
 from ragft.errors import UsageError
@@ -49,6 +49,31 @@ def test_different_questions_are_not_taken_for_one(first: str, second: str) -> N
 def test_overlap_is_refused_where_it_counts() -> None:
     with pytest.raises(UsageError, match=r"questions are also .*1 in all; the first: question 'q' is example 'e'"):
         refuse_overlap([Example("e", "When?", "a")], [Question("q", "when", ("a",), (), True)])
+
+
+def test_near_copies_and_repeated_questions_are_told_with_the_pairs(domain: Domain) -> None:
+    asked = "When does support for Node 22 end?"
+    rows = [{"question": f"{asked[:-1]}, please?", "answer": "2027-04-30"}, {"question": "b", "answer": "b"}]
+    domain.lines("examples.jsonl", rows)
+    questions = [{"id": name, "question": asked, "answers": ["2027-04-30"]} for name in ("q1", "q2")]
+    domain.lines("questions.jsonl", questions)
+    findings = found(domain)
+    assert findings["overlap"][0] == "error"
+    assert "question q1 is example line-1 (longer), question q2 is example" in findings["overlap"][1]
+    assert findings["repeated questions"] == ("error", "1 question asked twice: question q2 is question q1")
+
+
+def test_a_near_copy_with_another_answer_is_told_and_not_refused() -> None:
+    question = Question("q", "Is Python supported by us?", ("yes",), (), True)
+    (told,) = refuse_overlap([Example("e", "Is Micro Python supported by us?", "yes")], [question])
+    assert "question 'q' is example 'e' (longer)" in told
+
+
+def test_one_question_under_two_ids_is_refused() -> None:
+    asked = [Question(name, "When does it end?", ("a",), (), True) for name in ("a", "b")]
+    with pytest.raises(UsageError, match=r"two ids \(1 in all; the first: question 'b' is question 'a'\)"):
+        refuse_repeated(asked)
+    refuse_repeated(asked[:1])
 
 
 def test_duplicates_and_contradictions_are_warnings(domain: Domain) -> None:

@@ -119,7 +119,7 @@ def test_what_a_library_cannot_do_or_does_wrongly_is_refused(monkeypatch: pytest
 
 
 def test_steps_in_eight_bits_are_near_those_of_adamw() -> None:
-    """The figure that `_TOLERANCE` is ten times of."""
+    """The figure that `_TOLERANCE` is many times of."""
     ends = []
     for name in ("adamw", "adamw-8bit"):
         torch.manual_seed(0)

@@ -37,8 +37,8 @@ def comparison_of(artifact: Artifact) -> dict[str, Any]:
 
 def test_evaluation_holds_scores_comparison_and_report(run: Evaluated) -> None:
     artifact = run()
-    names = {"manifest.json", "scores.jsonl", "comparison.json", "report.html"}
-    assert {path.name for path in artifact.folder.iterdir()} == names
+    names = {"manifest.json", "questions.jsonl", "scores.jsonl", "causes.jsonl", "comparison.json"}
+    assert {path.name for path in artifact.folder.iterdir()} == names | {"report.html", "report.md"}
     assert set(artifact.figures) == set(SETUPS)
     assert comparison_of(artifact)["setups"]["hybrid"]["exact_match"]["n"] == COUNT
 
@@ -109,8 +109,9 @@ def test_too_many_failed_answers_refuse_the_comparison(run: Evaluated) -> None:
     artifact = run(evaluate={"max_failed": 0.5})
     comparison = comparison_of(artifact)
     assert comparison["failed"] == len(SETUPS)
-    assert comparison["setups"]["hybrid"]["exact_match"]["n"] == COUNT - 1
-    with pytest.raises(RagftError, match=r"4 of 28 records could not be scored .*too long for this model"):
+    assert comparison["setups"]["hybrid"]["exact_match"]["n"] == COUNT
+    assert comparison["failures"]["hybrid"]["answers"] == 1
+    with pytest.raises(RagftError, match=r"1 of the 7 records of prompt-only could not be .*too long for this model"):
         score(run.application())
 
 

@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from support.domains import application
 from support.exports import tiny_model, tiny_tokenizer
+from support.fakes import FakeEngine
 
 from ragft import cli
 from ragft.artifacts import build
@@ -150,9 +151,9 @@ def test_questions_longer_than_the_model_has_positions_are_left_out_and_counted(
 
 def test_a_limit_takes_a_seeded_sample(app: Application, tmp_path: Path, base: Path) -> None:
     files = app.config.evaluate.general.files
-    few = tasks(desk(tmp_path, base, files=files, limit=3))
+    few, _ = tasks(desk(tmp_path, base, files=files, limit=3))
     assert [len(task.questions) for task in few] == [3, 3]
-    assert few == tasks(desk(tmp_path, base, files=files, limit=3))
+    assert (few, []) == tasks(desk(tmp_path, base, files=files, limit=3))
 
 
 def test_likelihoods_are_those_of_plain_rows(base: Path) -> None:
@@ -200,3 +201,62 @@ def test_without_a_tuned_model_there_is_nothing_to_compare(tmp_path: Path, base:
     asked = write(tmp_path / "sums.jsonl", QUESTIONS)
     with pytest.raises(RagftError, match="There is no tuned model"):
         forgetting(desk(tmp_path, base, deploy=None, files=[asked]))
+
+
+INSTRUCTIONS = [
+    {"key": 1, "prompt": "Name a fruit. No commas.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+    {"key": 2, "prompt": "Shout.", "instruction_id_list": ["change_case:english_capital"], "kwargs": [{}]},
+    {"key": 3, "prompt": "In German.", "instruction_id_list": ["language:response_language"], "kwargs": [{}]},
+]
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[FakeEngine]:
+    """The engines that were opened: the base answers in capitals, the tuned model in a list."""
+    opened: list[FakeEngine] = []
+
+    def open_engine(app: Application, folder: Path, **_: Any) -> FakeEngine:
+        words = ["A ", "PEAR."] if folder == app.base else ["A pear, ", "a plum."]
+        opened.append(FakeEngine(words, folder.name))
+        return opened[-1]
+
+    monkeypatch.setattr(Application, "engine", open_engine)
+    return opened
+
+
+def test_instructions_are_answered_by_the_engine_and_verified_by_rules(
+    tmp_path: Path, base: Path, engines: list[FakeEngine]
+) -> None:
+    asked = write(tmp_path / "ifeval.jsonl", INSTRUCTIONS)
+    made = forgetting(desk(tmp_path, base, files=[asked]), generate=True)
+    (found,) = made.figures["results"]
+    assert (found["task"], found["metric"], found["lost"], found["gained"]) == ("ifeval", "strict", 2, 0)
+    assert made.figures["unverifiable"] == {"ifeval": 1}
+    assert [engine.asked for engine in engines] == [[row["prompt"] for row in INSTRUCTIONS[:2]]] * 2
+    assert not any(engine.started for engine in engines)
+    again = desk(tmp_path, base, files=[asked], margin=0.5)
+    forgetting(again, generate=True)
+    assert len(engines) == 2, "answers are asked for once"
+
+
+def test_instructions_are_left_out_aloud_without_an_engine(
+    tmp_path: Path, base: Path, engines: list[FakeEngine]
+) -> None:
+    files = [write(tmp_path / "ifeval.jsonl", INSTRUCTIONS), write(tmp_path / "sums.jsonl", QUESTIONS)]
+    app = desk(tmp_path, base, files=files)
+    assert {one["task"] for one in forgetting(app).figures["results"]} == {"sums"}
+    assert "ifeval.jsonl is left out" in app.reporter.said[0]
+    assert not engines
+    with pytest.raises(UsageError, match="files of instructions alone: add --generate"):
+        forgetting(desk(tmp_path, base, files=files[:1]))
+
+
+def test_too_many_failed_answers_are_no_result(
+    tmp_path: Path, base: Path, engines: list[FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = write(tmp_path / "ifeval.jsonl", INSTRUCTIONS)
+    app = desk(tmp_path, base, files=[asked])
+    failing = {"Shout.": RagftError("no room")}
+    monkeypatch.setattr(Application, "engine", lambda app, folder, **_: FakeEngine(["A"], "v", failures=failing))
+    with pytest.raises(RagftError, match="1 of 2 answers of the base model failed"):
+        forgetting(app, generate=True)

@@ -160,6 +160,7 @@ OTHER_VALUES: dict[str, Any] = {
     "index.chunking.max_model_tokens": 70,
     "index.search.filter": {"year": {"exists": False}},
     "evaluate.setups": ["hybrid"],
+    "evaluate.arms": {"closed": {"model": "base"}, "oracle": {"model": "tuned", "passages": "gold"}},
     "evaluate.labels": ["staff"],
     "evaluate.metrics": ["chrf"],
     "evaluate.limit": 2,
@@ -235,7 +236,7 @@ def fingerprints(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for name, folder in folders.items():
             manifest = json.loads((folder / "manifest.json").read_text())
             kind = manifest["kind"]
-            if kind == RECORDS.name and manifest["inputs"]["setup"] in ("rag-only", "hybrid"):
+            if kind == RECORDS.name and "index" in manifest["inputs"]:
                 kind = RETRIEVAL.name
             kinds.setdefault(kind, set()).add(name)
         assert kinds["evaluation"] == {evaluation.fingerprint} and kinds["encoder"] == {trained.fingerprint}

@@ -43,8 +43,8 @@ def test_every_question_is_answered_in_every_setup(run: Evaluated) -> None:
         assert record.model_version == run.version(setup.model)
         assert record.index_version == ("snapshot-1" if setup.retrieval else None)
         assert len(record.passages) == (2 if setup.retrieval else 0)
-        # What a user waits for begins with the search.
-        assert (record.ttft_ms, record.total_ms) == ((11.5, 21.5) if setup.retrieval else (10.0, 20.0))
+        # The search was for all questions at once: a share of it is nobody's wait.
+        assert (record.ttft_ms, record.total_ms) == (10.0, 20.0)
         assert (record.prompt_tokens, record.answer_tokens) == (2, 3)
 
 

@@ -70,6 +70,10 @@ def test_the_object_that_was_asked_for_is_a_score(reason: str, score: int) -> No
     assert read_score(json.dumps({"reason": reason, "score": score}), (1, 5)) == (score, reason)
 
 
+def test_half_a_character_in_a_reason_can_be_written_down() -> None:
+    assert read_score(r'{"reason": "x\ud800", "score": 4}', (1, 5)) == (4, "x?")
+
+
 @pytest.mark.parametrize("said", ["a", "A ", "C", "", None, 1, ["A"]])
 def test_another_word_is_no_preference(said: object) -> None:
     with pytest.raises(Unreadable):

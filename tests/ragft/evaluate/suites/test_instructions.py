@@ -25,7 +25,7 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "length_constraints:nth_paragraph_first_word",
         {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "summary"},
-        "One.\n\nSummary: two.", "Summary.\n\nTwo.",
+        "One.\n\nSummary, two.", "Summary.\n\nTwo.",
     ),
     ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[name] at [address]", "[name]"),
     ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Bye.\nP. S. More.", "Bye. PS More."),

@@ -1,0 +1,186 @@
+"""An engine over a server that speaks OpenAI's chat completions: hosted, or another process on this machine.
+
+Requests are tried again where that may help, so many times and no more; a server that keeps failing is given up, so
+that a long run ends early. The key goes into the header of requests and nowhere else: what a server echoes of it is
+masked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+
+from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, RequestRefused
+from ragft.errors import MissingDependency, RagftError
+from ragft.messages import Message
+
+if TYPE_CHECKING:
+    import httpx
+
+TRIES = 4
+"""Times that a request is sent before it counts as failed."""
+
+GIVE_UP = 5
+"""Requests that may fail one after the other before the server counts as dead."""
+
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_HOPELESS = frozenset({401, 403, 404})  # whatever is asked, the answer will be the same
+_LONGEST_PAUSE = 30.0  # seconds, whatever the server asks for
+_EVENT, _DONE = "data:", "[DONE]"
+
+
+class RemoteEngine:
+    """One model behind an address; see `ragft.engine.base.Engine`. Its answers have no token ids."""
+
+    def __init__(self, url: str, model: str, key: str = "", *, timeout: float = 120.0, pause: float = 1.0) -> None:
+        """Opens nothing yet.
+
+        Args:
+            url: what stands before `/chat/completions`, as in `https://api.example.com/v1`.
+            model: the name of the model there.
+            key: the API key; empty: none is sent.
+            timeout: seconds that a whole answer may take.
+            pause: seconds before the second try; each next one waits twice as long.
+        """
+        self.url, self.model = url.rstrip("/"), model
+        self._key, self._timeout, self._pause = key, timeout, pause
+        self._client: httpx.AsyncClient | None = None
+        self._failures = 0
+
+    @property
+    def version(self) -> str:
+        """Over address and name: what stands behind them may change, and nobody says so."""
+        return blake3(f"{self.url}\0{self.model}".encode()).hexdigest()[:16]
+
+    def preload(self) -> None: ...
+
+    async def start(self) -> None:
+        try:
+            import httpx
+        except ImportError as error:
+            raise MissingDependency("A remote model needs httpx: install ragft[remote].") from error
+        headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        self._client = httpx.AsyncClient(headers=headers, timeout=self._timeout)
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def check_health(self) -> None:
+        if self._failures >= GIVE_UP:
+            raise EngineDead(f"{self.url} failed to answer {self._failures} requests in a row.")
+
+    def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
+        """0: how the model reads a conversation is not known here."""
+        return 0
+
+    async def chat(self, request: ChatRequest) -> Completion:
+        begin = time.perf_counter()
+        body = await self._answered(request)
+        total_ms = (time.perf_counter() - begin) * 1000
+        try:
+            first = body["choices"][0]
+            text, reason = first["message"].get("content"), first.get("finish_reason")
+            if not isinstance(text, str | None):
+                raise TypeError
+        except (KeyError, IndexError, TypeError, AttributeError):
+            self._failures += 1
+            raise RagftError(f"{self.url} answered something that is no chat completion.") from None
+        self._failures = 0
+        return Completion(body, text or "", (), (), str(reason or "stop"), None, total_ms)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+        """As `Engine.stream`; a stream that began is not tried again."""
+        client = self._started()
+        body = {**request.options, "stream": True, "messages": list(request.messages), "model": self.model}
+        with self._errors():
+            async with client.stream("POST", f"{self.url}/chat/completions", json=body) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise self._refusal(response)
+                async for line in response.aiter_lines():
+                    content = line.removeprefix(_EVENT).strip() if line.startswith(_EVENT) else ""
+                    if content == _DONE:
+                        return
+                    if content:
+                        chunk: dict[str, Any] = json.loads(content)
+                        yield chunk
+
+    async def _answered(self, request: ChatRequest) -> dict[str, Any]:
+        """The body of the answer, after as many tries as it takes and is allowed."""
+        client = self._started()
+        body = {**request.options, "messages": list(request.messages), "model": self.model}
+        await self.check_health()
+        for number in range(1, TRIES + 1):
+            pause = min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE)
+            try:
+                with self._errors():
+                    response = await client.post(f"{self.url}/chat/completions", json=body)
+                    if response.status_code == 200:
+                        found: dict[str, Any] = response.json()
+                        return found
+                    if response.status_code not in _PASSING:
+                        self._failures += response.status_code in _HOPELESS
+                        raise self._refusal(response)
+                    pause = _asked_for(response.headers, pause)
+                    raise self._refusal(response)
+            except RequestRefused:
+                raise
+            except RagftError as error:
+                if number == TRIES:
+                    self._failures += 1
+                    raise type(error)(f"{error} It was tried {TRIES} times.") from None
+            await asyncio.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def _started(self) -> httpx.AsyncClient:
+        if self._client is None:
+            raise EngineDead("The engine is not running: start it first.")
+        return self._client
+
+    def _refusal(self, response: httpx.Response) -> RagftError:
+        """The exception for an answer that is none."""
+        reason = f"HTTP {response.status_code}"
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            reason += f", {response.json()['error']['message']}"
+        sentence = f"{self.url} refused the request ({self._masked(reason)[:300]})."
+        if response.status_code == 429:
+            return EngineBusy(sentence)
+        if response.status_code in _PASSING:
+            return RagftError(sentence)
+        return RequestRefused(sentence, response.status_code)
+
+    def _masked(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Translates what httpx and json raise."""
+        import httpx
+
+        try:
+            yield
+        except httpx.TimeoutException:
+            raise RagftError(f"{self.url} did not answer within {self._timeout:.0f} s.") from None
+        except httpx.HTTPError as error:
+            reason = self._masked(f"{type(error).__name__}: {error}")
+            raise RagftError(f"{self.url} cannot be reached ({reason[:300]}).") from None
+        except ValueError as error:
+            if isinstance(error, RagftError):
+                raise
+            raise RagftError(f"{self.url} answered something that is no JSON.") from None
+
+
+def _asked_for(headers: Mapping[str, str], pause: float) -> float:
+    """The seconds that a server asks to wait, in bounds; else the pause."""
+    try:
+        return min(max(float(headers.get("retry-after", pause)), 0.0), _LONGEST_PAUSE)
+    except ValueError:
+        return pause

@@ -1,0 +1,262 @@
+"""Counterfactual passages: the value in the passage is changed, and the question asked again. Does the answer follow?
+
+An answer that follows was read; one that is stuck came from memory. A value is replaced by another one of its kind, as
+plausible as the first, so that nothing but the passage tells which is right. Construction and judgement are pure
+functions; `ask` needs a pipeline, and with it the engine contract alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from index.search.search import Hit
+from ragft.data.answers import text_of
+from ragft.data.questions import Question
+from ragft.engine.base import EngineDead
+from ragft.errors import RagftError
+from ragft.evaluate.metrics import Rules
+from ragft.evaluate.metrics.text import is_refusal, value_of
+from ragft.pipeline import Pipeline, Retrieved
+from ragft.setups import Setup
+from ragft.tokens import contains_tokens
+
+Kind = Literal["date", "version", "number", "choice"]
+Outcome = Literal["followed", "stuck", "refused", "other", "failed"]
+
+COUNTERFACTUAL_VERSION = 1
+"""Increased whenever the same question is changed in another way, or the same answer judged otherwise."""
+
+OUTCOMES: tuple[Outcome, ...] = ("followed", "stuck", "refused", "other")
+"""What an answer may be; a failed one is none, and is counted apart."""
+
+_DATES = ("%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
+_VERSION = re.compile(r"v?\d+(?:\.\d+)+")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
+_CHOICES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_TRIES = 100  # of a value that is not in the passages already
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question with passages whose value was changed.
+
+    Attributes:
+        old, new: the value that the passages held, and the one that they hold now.
+        hits: the passages, in their order.
+    """
+
+    question: Question
+    kind: Kind
+    old: str
+    new: str
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a setup answered to a case."""
+
+    question_id: str
+    setup: str
+    kind: Kind
+    old: str
+    new: str
+    answer: str
+    outcome: Outcome
+    error: str | None = None
+
+
+def changed(question: Question, hits: Sequence[Hit], seed: int) -> Case | None:
+    """The question with another value in its passages; None where none of its answers can be changed there.
+
+    The first gold answer is taken that is a date, a version, a number or yes or no and stands in a passage of the
+    question's sources (in any passage, if it names none). It is changed wherever it stands in those. A yes or no is
+    changed only if it stands once, in a line whose other words are those of the question: it may be of another fact.
+    """
+    if not question.answerable:
+        return None
+    draw = random.Random(f"{seed}\0{question.id}")
+    own = [not question.sources or bool(question.sources_of(h.document_id, h.heading_path, h.title)) for h in hits]
+    known = " ".join([question.question, *question.stale_answers, *(hit.passage for hit in hits)])
+    for old in question.answers:
+        found = _another(old, known, draw)
+        if found is None:
+            continue
+        kind, new = found
+        pattern = _standing(old)
+        places = [hit for hit, is_own in zip(hits, own, strict=True) if is_own and pattern.search(hit.text)]
+        if not places or pattern.search(question.question):
+            continue
+        if kind == "choice" and not _is_asked_about(question.question, [hit.text for hit in places], pattern):
+            continue
+        swapped = tuple(_swapped(hit, pattern, new) if is_own else hit for hit, is_own in zip(hits, own, strict=True))
+        return Case(question, kind, old, new, swapped)
+    return None
+
+
+def _is_asked_about(question: str, texts: Sequence[str], pattern: re.Pattern[str]) -> bool:
+    """Whether the one line that has a value says at least half of its other words as the question does."""
+    lines = [line for text in texts for line in text.splitlines() if pattern.search(line)]
+    if len(lines) != 1 or len(pattern.findall(lines[0])) != 1:
+        return False
+    beside = text_of(pattern.sub(" ", lines[0])).words if pattern.sub("", lines[0]).strip() else frozenset()
+    return bool(beside) and 2 * len(beside & text_of(question).words) >= len(beside)
+
+
+def _swapped(hit: Hit, pattern: re.Pattern[str], new: str) -> Hit:
+    """The hit with another value in its text; what could be shown around it would still hold the old one."""
+    text = pattern.sub(lambda _: new, hit.text)
+    # Headings stay: they tell what the passage is about.
+    return replace(hit, text=text, passage=hit.passage.replace(hit.text, text), around=())
+
+
+def _standing(value: str) -> re.Pattern[str]:
+    """Finds a value that is not a part of another one."""
+    return re.compile(rf"(?<![\w.,:-]){re.escape(value)}(?![\w:-]|[.,]\d)", re.IGNORECASE)
+
+
+def _another(value: str, known: str, draw: random.Random) -> tuple[Kind, str] | None:
+    """Another value of the same kind that is not known, and its kind."""
+    kinds: tuple[tuple[Kind, Callable[[], str | None]], ...] = (
+        ("date", lambda: _other_date(value, draw)),
+        ("version", lambda: _other_version(value, draw)),
+        ("number", lambda: _other_number(value, draw)),
+    )
+    if value.casefold() in _CHOICES:
+        return "choice", _CHOICES[value.casefold()]
+    for kind, other in kinds:
+        for _ in range(_TRIES):
+            new = other()
+            if new is None:
+                break
+            if new != value and not _standing(new).search(known):
+                return kind, new
+    return None
+
+
+def _other_date(value: str, draw: random.Random) -> str | None:
+    """A date up to two years away, written as the first one is."""
+    for written in _DATES:
+        try:
+            day = datetime.strptime(value, written).date()
+        except ValueError:
+            continue
+        other = day + timedelta(days=draw.choice((-1, 1)) * draw.randint(20, 730))
+        return _written(other, written)
+    return None
+
+
+def _written(day: date, form: str) -> str:
+    return day.strftime(form) if form == _DATES[0] else day.strftime(form).replace(" 0", " ").removeprefix("0")
+
+
+def _other_version(value: str, draw: random.Random) -> str | None:
+    """A version with another last part."""
+    if not _VERSION.fullmatch(value):
+        return None
+    head, _, last = value.rpartition(".")
+    return f"{head}.{draw.randint(0, max(9, 2 * int(last)))}"
+
+
+def _other_number(value: str, draw: random.Random) -> str | None:
+    """A number with as many digits in the same places; the first one is not 0 unless it was."""
+    if not _NUMBER.fullmatch(value):
+        return None
+    digits = [str(draw.randint(0 if at else 1, 9)) if digit.isdigit() else digit for at, digit in enumerate(value)]
+    return "".join(digits)
+
+
+def judged(case: Case, answer: str, rules: Rules) -> Outcome:
+    """Which of the two values an answer gives: in the house format its value, else the one of them that is in it."""
+    if is_refusal(answer, rules):
+        return "refused"
+    said = text_of(value_of(answer, rules)).run
+    new, old = text_of(case.new).run, text_of(case.old).run
+    if said == new:
+        return "followed"
+    if said == old:
+        return "stuck"
+    if rules.value is not None and rules.value.search(answer):
+        return "other"
+    has_new, has_old = contains_tokens(said, new), contains_tokens(said, old)
+    return "other" if has_new == has_old else "followed" if has_new else "stuck"
+
+
+async def ask(
+    pipeline: Pipeline,
+    setup: Setup,
+    cases: Sequence[Case],
+    rules: Rules,
+    answered: Callable[[int], None] = lambda _: None,
+) -> list[Told]:
+    """Asks a setup with retrieval about every case, and judges the answers, in the order of the cases.
+
+    Args:
+        pipeline: over an engine that has started; its retriever is not asked.
+        answered: called with the number of cases answered so far.
+
+    Raises:
+        EngineDead: the engine died.
+    """
+    told: list[Told] = []
+    size = pipeline.config.engine.max_num_seqs
+    for start in range(0, len(cases), size):
+        batch = cases[start : start + size]
+        told += await asyncio.gather(*(_asked(pipeline, setup, case, rules) for case in batch))
+        answered(len(told))
+    return told
+
+
+async def _asked(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
+    told = Told(case.question.id, setup.name, case.kind, case.old, case.new, "", "failed")
+    try:
+        prompt = pipeline.render(setup, case.question.question, Retrieved(case.hits, "changed", 0.0))
+        if not any(_standing(case.new).search(hit.text) for hit in prompt.hits):
+            raise RagftError("The passage with the changed value had no room in the prompt.")
+        answer = await pipeline.answer(prompt)
+    except EngineDead:
+        raise
+    except RagftError as error:
+        return replace(told, error=str(error))
+    return replace(told, answer=answer.text, outcome=judged(case, answer.text, rules))
+
+
+def result(told: Iterable[Told], questions: int, right_before: Collection[str] | None = None) -> dict[str, Any]:
+    """The claim of the suite: shares of the outcomes with their 95 % intervals.
+
+    Args:
+        questions: number of questions that the cases were made from.
+        right_before: ids of the questions that the setup answers rightly from the unchanged passages; None: not known.
+
+    Returns:
+        `{questions, cases, n, failed, followed, stuck, refused, other, where_right}`: `n` answers, that is cases
+        without the failed ones; each outcome is `{count, share, low, high}` with Wilson's interval (1927), shares None
+        without answers; `where_right` holds the same of the questions that were answered rightly before, None where
+        that is not known.
+    """
+    told = list(told)
+    before = None if right_before is None else [one for one in told if one.question_id in right_before]
+    where_right = None if before is None else _shares(before)
+    return {"questions": questions, "cases": len(told), **_shares(told), "where_right": where_right}
+
+
+def _shares(told: Sequence[Told]) -> dict[str, Any]:
+    answered = [one for one in told if one.outcome != "failed"]
+    counts = {name: sum(one.outcome == name for one in answered) for name in OUTCOMES}
+    shares: dict[str, Any] = {name: _share(count, len(answered)) for name, count in counts.items()}
+    return {"n": len(answered), "failed": len(told) - len(answered), **shares}
+
+
+def _share(count: int, n: int) -> dict[str, Any]:
+    if n == 0:
+        return {"count": 0, "share": None, "low": None, "high": None}
+    from scipy.stats import binomtest
+
+    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
+    return {"count": count, "share": count / n, "low": float(interval.low), "high": float(interval.high)}

@@ -1,0 +1,122 @@
+"""The counterfactual suite over the live index: do answers follow when the value in a passage changes?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from index.durable import write_file
+from index.store.filters import parse_labels
+from ragft.artifacts import Artifact, hash_file, model_version
+from ragft.data.gold import located
+from ragft.data.jsonl import read_objects, to_lines
+from ragft.errors import RagftError, UsageError
+from ragft.evaluate.metrics import Rules
+from ragft.evaluate.suites.counterfactual import COUNTERFACTUAL_VERSION, Case, Told, ask, changed, result
+from ragft.pipeline import Pipeline
+from ragft.setups import SETUPS, Setup
+from ragft.stages.application import Application, Inputs
+from ragft.stages.index import live_snapshot
+from ragft.stages.inputs import COUNTERFACTUAL, RETRIEVAL
+
+
+def counterfactual(app: Application, evaluation: Artifact) -> Artifact:
+    """The suite for every setup with retrieval that is compared, with `result` of each among the figures.
+
+    Args:
+        evaluation: of the same setups; it tells which questions they answer rightly from the unchanged passages.
+
+    Raises:
+        UsageError: no setup retrieves, or no question can be changed.
+        RagftError: more answers of a setup failed than `evaluate.max_failed` allows.
+    """
+    config = app.config
+    setups = [SETUPS[name] for name in config.evaluate.setups if SETUPS[name].retrieval]
+    if not setups:
+        raise UsageError("No setup of evaluate.setups retrieves, so there are no passages to change: add hybrid.")
+    snapshot = live_snapshot(app)
+    versions = {setup.name: model_version(app.model_folder(setup.model)) for setup in setups}
+    inputs: dict[str, Any] = {
+        "version": COUNTERFACTUAL_VERSION, "models": versions, "index": snapshot.id,
+        "questions": hash_file(config.data.questions), "reranker": app.encoder_hashes()["reranker"],
+        "evaluation": evaluation.fingerprint,
+    }  # fmt: skip
+
+    def work(folder: Path) -> dict[str, Any]:
+        questions = located(app.questions, snapshot.chunks()).questions
+        labels = None if config.evaluate.labels is None else parse_labels(",".join(config.evaluate.labels))
+        found = app.retriever(snapshot).search([question.question for question in questions], labels=labels)
+        made = [changed(question, one.hits, config.seed) for question, one in zip(questions, found, strict=True)]
+        cases = [case for case in made if case is not None]
+        if not cases:
+            raise UsageError(
+                "No question has a date, version, number, yes or no as its answer that stands in a passage found for "
+                "it, so nothing can be changed."
+            )
+        right = _right(evaluation)
+        told = _told(app, setups, cases)
+        write_file(
+            folder / "counterfactual.jsonl", to_lines(asdict(one) for answers in told.values() for one in answers)
+        )
+        return {name: result(answers, len(questions), right.get(name, set())) for name, answers in told.items()}
+
+    return app.build(Inputs((COUNTERFACTUAL, RETRIEVAL), inputs, {"index": snapshot.id}), work)
+
+
+def _right(evaluation: Artifact) -> dict[str, set[str]]:
+    """Ids of the questions that each setup answered rightly."""
+    right: dict[str, set[str]] = {}
+    for _, row in read_objects(evaluation.folder / "scores.jsonl", "scores", ""):
+        if row["scores"].get("exact_match") == 1.0:
+            right.setdefault(row["setup"], set()).add(row["question_id"])
+    return right
+
+
+def _told(app: Application, setups: Sequence[Setup], cases: Sequence[Case]) -> Mapping[str, list[Told]]:
+    """What each setup says to all cases; one model after the other."""
+    config, told = app.config, dict[str, list[Told]]()
+    rules = Rules.of(config.answer)
+    with app.reporter.progress("Asking with changed passages") as advance, asyncio.Runner() as runner:
+        for done, setup in enumerate(setups):
+            engine = app.engine(app.model_folder(setup.model))
+            runner.run(engine.start())
+            try:
+                pipeline = Pipeline(config, {setup.model: engine}, None)
+                name, before = setup.name, done * len(cases)
+                total = len(setups) * len(cases)
+
+                def answered(count: int, name: str = name, before: int = before, total: int = total) -> None:
+                    advance(before + count, total, name)
+
+                told[name] = runner.run(ask(pipeline, setup, cases, rules, answered))
+            finally:
+                runner.run(engine.close())
+            failed = [one for one in told[name] if one.outcome == "failed"]
+            if len(failed) > config.evaluate.max_failed * len(cases):
+                raise RagftError(
+                    f"{len(failed)} of {len(cases)} answers of {name} failed, more than evaluate.max_failed = "
+                    f"{config.evaluate.max_failed} allows; the first, of question {failed[0].question_id!r}: "
+                    f"{failed[0].error}"
+                )
+    return told
+
+
+def counterfactual_lines(artifact: Artifact) -> list[str]:
+    """The result for people, a line for each setup."""
+    return [f"{setup}: {_line(found)}" for setup, found in artifact.figures.items()]
+
+
+def _line(found: Mapping[str, Any]) -> str:
+    where, followed = found["where_right"], found["followed"]
+    if not found["n"]:
+        return f"none of {found['cases']} changed passages was answered."
+    of_right = where["followed"]
+    beside = f"; of the {where['n']} that it answers rightly otherwise {of_right['share']:.0%}" if where["n"] else ""
+    return (
+        f"{followed['share']:.0%} of {found['n']} answers follow a changed passage (95 % interval "
+        f"{followed['low']:.0%} to {followed['high']:.0%}), {found['stuck']['share']:.0%} keep the old value, "
+        f"{found['refused']['share']:.0%} refuse, {found['other']['share']:.0%} say another{beside}."
+    )
