@@ -22,7 +22,8 @@ def marked(answer: str, golds: Sequence[str], value: str | None = None) -> list[
     Args:
         value: the part of the answer that is compared; None: all of it.
     """
-    start = answer.find(value) if value else 0
+    # The last one: what an answer cites or recalls on the way may be the same text.
+    start = answer.rfind(value) if value else 0
     end = start + len(value) if value else len(answer)
     words = list(_WORD.finditer(answer, start, end)) if start >= 0 else []
     if not words or not golds:
@@ -45,7 +46,7 @@ def lacking(answer: str, golds: Sequence[str]) -> str:
     """The words of the nearest gold answer that an answer lacks, in their order; empty where it has all."""
     said = set(_words(answer))
     missing = [[word for word in _WORD.findall(gold) if word.casefold() not in said] for gold in golds]
-    return " ".join(min(missing, key=len)) if missing else ""
+    return " ".join(min(missing, key=lambda words: len(words))) if missing else ""
 
 
 def _words(text: str) -> list[str]:

@@ -23,10 +23,9 @@ def render_markdown(
     *,
     name: str,
     subtitle: str,
-    prices: Mapping[str, Any] | None = None,
 ) -> str:
     """The comparison as Markdown; what comes from data is escaped. Arguments as for `render_report`."""
-    found = overview(comparison, records, prices)
+    found = overview(comparison, records)
     shown = with_arms(comparison)
     setups = [plain(setup) for setup in shown.setups]
     parts = [f"# {plain(name)}", plain(subtitle), f"## {plain(found.headline)}"]

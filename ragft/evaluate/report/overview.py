@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from ragft.console import counted
 from ragft.evaluate.metrics import METRICS
@@ -42,19 +42,15 @@ class Overview:
     next: list[str] = field(default_factory=list)
 
 
-def overview(comparison: Comparison, records: Sequence[Record], prices: Mapping[str, Any] | None = None) -> Overview:
-    """The overview of a comparison.
-
-    Args:
-        prices: setup -> `{price, currency}` of a thousand answers, where rates are configured.
-    """
+def overview(comparison: Comparison, records: Sequence[Record]) -> Overview:
+    """The overview of a comparison."""
     state, setup, headline = _decided(comparison)
     if setup is None:
         return Overview(state, setup, headline, next=["Read why the answers failed, in the questions below."])
     return Overview(
         state, setup, headline,
         sure=_sure(comparison),
-        cost=_cost(comparison, setup, records, prices or {}),
+        cost=_cost(comparison, setup, records),
         fails=_fails(comparison, setup, records),
         next=_next(comparison, setup, state),
     )  # fmt: skip
@@ -142,9 +138,7 @@ def _seeds(comparison: Comparison) -> int:
     return len(seeds) if isinstance(seeds, Sequence | Mapping) else 0
 
 
-def _cost(
-    comparison: Comparison, setup: str, records: Sequence[Record], prices: Mapping[str, Any]
-) -> list[str]:  # fmt: skip
+def _cost(comparison: Comparison, setup: str, records: Sequence[Record]) -> list[str]:
     metrics, times = comparison.setups[setup], latencies(records, setup)
     said = []
     if times:
@@ -166,9 +160,6 @@ def _cost(
     if times and fastest != setup and others[fastest] > 0:
         factor = quantile(times, 0.5) / others[fastest]
         said.append(f"The fastest, {fastest}, takes {milliseconds(others[fastest])}; {setup}, {factor:.1f} × that.")
-    if setup in prices:
-        price = prices[setup]
-        said.append(f"A thousand answers cost {price['price']:,.2f} {price['currency']} at the configured rates.")
     return said or ["The records say neither times nor tokens."]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ def render_report(
     scores: Sequence[Row] = (),
     findings: Iterable[Any] = (),
     rules: Rules | None = None,
-    prices: Mapping[str, Any] | None = None,
 ) -> str:
     """The comparison as one HTML page.
 
@@ -41,7 +40,6 @@ def render_report(
         scores: the rows of `score`; without them the page shows no questions.
         findings: why answers are wrong: `{question_id, setup, cause, why}`, as mappings or dataclasses.
         rules: take the exact value out of an answer, to compare it with the gold answer word by word.
-        prices: setup -> `{price, currency}` of a thousand answers.
     """
     shown = with_arms(comparison)
     return render_page(
@@ -50,7 +48,7 @@ def render_report(
         script=_HERE / "report.js",
         name=name,
         subtitle=subtitle,
-        overview=overview(comparison, records, prices),
+        overview=overview(comparison, records),
         verdict=comparison.verdict,
         setups=list(shown.setups),
         setup_class={setup: setup if setup in SETUPS else "other" for setup in shown.setups},

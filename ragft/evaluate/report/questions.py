@@ -26,7 +26,7 @@ LEAST = 200
 
 Finding = Mapping[str, Any]
 MARKS = {
-    "right": "right", "text": "in the text", "stale": "out of date", "refused": "refused", "wrong": "wrong",
+    "right": "right", "text": "only in the text", "stale": "out of date", "refused": "refused", "wrong": "wrong",
     "failed": "failed", "unscored": "not scored",
 }  # fmt: skip
 """What an answer is, and how that is said. `text`: it holds the gold answer, not as the exact value."""
