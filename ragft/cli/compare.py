@@ -49,50 +49,52 @@ def compare(
     Reporter(as_json).result(asdict(found), *sentences(found))
 
 
-def conditions_of(app: Application, fail_if: Sequence[str] | None, setups: Sequence[str] | None) -> list[Condition]:
+def conditions_of(app: Application, fail_if: Sequence[str] | None, *, elsewhere: bool = False) -> list[Condition]:
     """The conditions of `--fail-if`, refused before anything is asked where they name what there is not.
 
     Args:
-        setups: those that are compared; None: not known yet.
+        elsewhere: the answers were made elsewhere, so their setups are not known yet.
     """
     from ragft.evaluate.gates import parse_condition
     from ragft.evaluate.metrics import METRICS, OPTIONAL
 
-    own = app.config.evaluate.metrics_file is not None
-    return [parse_condition(text, setups, None if own else [*METRICS, *OPTIONAL]) for text in fail_if or ()]
+    config = app.config.evaluate
+    setups = None if elsewhere else [*config.setups, *config.arms]
+    metrics = None if config.metrics_file else [*METRICS, *OPTIONAL]
+    return [parse_condition(text, setups, metrics) for text in fail_if or ()]
 
 
 def finish(
-    app: Application, artifact: Artifact, conditions: Sequence[Condition], against: Path | None, *more: str,
-    **values: Any,
+    app: Application, artifact: Artifact, conditions: Sequence[Condition], against: Path | None,
+    lines: Sequence[str] = (), **values: Any,
 ) -> None:  # fmt: skip
     """Shows an evaluation, what changed since another one, and whether the conditions are met.
 
     Args:
-        more: shown to people, below the report.
-        values: for `--json`, besides the figures.
+        lines, values: of `show_evaluation`.
 
     Raises:
-        RagftError: one is not.
+        RagftError: a condition is not met.
     """
     import json
     from dataclasses import asdict
 
     from ragft.errors import RagftError
+    from ragft.evaluate.arms import with_arms
     from ragft.evaluate.gates import judge, refusal_of
     from ragft.evaluate.runs import compare_runs, read_run, sentences
     from ragft.evaluate.score import Comparison
 
-    lines = list(more)
+    said = list(lines)
     if against is not None:
         found = compare_runs(read_run(against), read_run(artifact.folder))
         values["against"] = asdict(found)
-        lines += sentences(found)
-    stated = json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8"))
-    judged = [judge(condition, Comparison.from_json(stated)) for condition in conditions]
+        said += sentences(found)
+    stated = Comparison.from_json(json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8")))
+    judged = [judge(condition, with_arms(stated)) for condition in conditions]
     if judged:
         values["gates"] = {each.condition.text: {"failed": each.failed, "told": each.told} for each in judged}
-        lines += [f"{'Not met' if each.failed else 'Met'}: {each.told}" for each in judged]
-    show_evaluation(app, artifact, *lines, **values)
+        said += [f"{'Not met' if each.failed else 'Met'}: {each.told}" for each in judged]
+    show_evaluation(app, artifact, said, **values)
     if refusal := refusal_of(judged):
         raise RagftError(refusal)

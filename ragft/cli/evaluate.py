@@ -37,12 +37,12 @@ def evaluate_(
             metavar="POINTS",
         ),
     ] = None,
+    against: Against = None,
+    fail_if: FailIf = None,
     generate: Annotated[
         bool,
         typer.Option("--generate", help="With --suite forgetting: answer files of instructions, too, by the engine."),
     ] = False,
-    against: Against = None,
-    fail_if: FailIf = None,
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
@@ -61,7 +61,7 @@ def evaluate_(
     if plan is not None:
         show_plans(app, planned(app, plan))
         return
-    conditions = conditions_of(app, fail_if, app.config.evaluate.setups)
+    conditions = conditions_of(app, fail_if)
     artifact = evaluate(app)
     if suite == "comparison":
         finish(app, artifact, conditions, against)
@@ -69,7 +69,7 @@ def evaluate_(
     from ragft.stages.counterfactual import counterfactual, counterfactual_lines
 
     made = counterfactual(app, artifact)
-    finish(app, artifact, conditions, against, *counterfactual_lines(made), counterfactual=made.figures)
+    finish(app, artifact, conditions, against, counterfactual_lines(made), counterfactual=made.figures)
 
 
 @command(commands, "score")
@@ -89,7 +89,7 @@ def score_(
 
     if questions is not None and records is None:
         raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
-    conditions = conditions_of(app, fail_if, app.config.evaluate.setups if records is None else None)
+    conditions = conditions_of(app, fail_if, elsewhere=records is not None)
     finish(app, score(app) if records is None else score_file(app, records, questions), conditions, against)
 
 

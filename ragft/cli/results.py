@@ -27,11 +27,11 @@ def show_artifact(app: Application, artifact: Artifact, *lines: Any, **values: A
     )  # fmt: skip
 
 
-def show_evaluation(app: Application, artifact: Artifact, *lines: str, **values: Any) -> None:
+def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[str] = (), **values: Any) -> None:
     """The comparison of the setups.
 
     Args:
-        lines: shown to people, below the report.
+        lines: shown to people, above the path of the report.
         values: for `--json`, besides the figures.
     """
     from ragft.evaluate.report import comparison_table
@@ -42,8 +42,8 @@ def show_evaluation(app: Application, artifact: Artifact, *lines: str, **values:
     app.reporter.result(
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures, **values},
         comparison_table(comparison), *_arm_lines(comparison.arms),
-        *(["Wrong answers, by their most frequent cause:", *first] if first else []),
-        f"Report: {artifact.folder / 'report.html'}", *lines,
+        *(["Wrong answers, by their most frequent cause:", *first] if first else []), *lines,
+        f"Report: {artifact.folder / 'report.html'}",
     )  # fmt: skip
 
 

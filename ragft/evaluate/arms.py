@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ragft.evaluate.score import Comparison
@@ -27,3 +28,18 @@ def arms_beside(comparison: Comparison, setups: Sequence[str]) -> dict[str, Any]
             tag: {name: values[name] for name in arms if name in values} for tag, values in comparison.by_tag.items()
         },
     }
+
+
+def with_arms(comparison: Comparison) -> Comparison:
+    """A comparison with its arms among the setups, for tables; verdict and 2x2 stay those of the setups.
+
+    P-values of pairs of setups stay corrected over the setups alone.
+    """
+    arms = comparison.arms
+    if not arms:
+        return comparison
+    tags = {tag: {**comparison.by_tag.get(tag, {}), **values} for tag, values in arms["by_tag"].items()}
+    return replace(
+        comparison, setups={**comparison.setups, **arms["setups"]}, pairs=[*comparison.pairs, *arms["pairs"]],
+        freshness={**comparison.freshness, **arms["freshness"]}, by_tag={**comparison.by_tag, **tags},
+    )  # fmt: skip

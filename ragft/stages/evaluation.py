@@ -194,9 +194,10 @@ def _compared(
         recipe = f', trained by the recipe "{values["recipe"]}"' if "recipe" in values else ""
         subtitle = f"{len(questions)} questions, {len(setups)} setups{recipe}"
         page = render_report(
-            comparison, answers, questions, name=config.name, subtitle=subtitle, scores=scores, rules=rules
-        )
-        text = render_markdown(comparison, answers, questions, name=config.name, subtitle=subtitle)
+            comparison, answers, where.questions, name=config.name, subtitle=subtitle, scores=scores,
+            findings=findings, rules=rules,
+        )  # fmt: skip
+        text = render_markdown(comparison, answers, where.questions, name=config.name, subtitle=subtitle)
         write_file(folder / "report.html", page.encode())
         write_file(folder / "report.md", text.encode())
         write_file(folder / "questions.jsonl", to_lines(map(as_line, questions)))

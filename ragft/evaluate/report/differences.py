@@ -22,7 +22,8 @@ def marked(answer: str, golds: Sequence[str], value: str | None = None) -> list[
     Args:
         value: the part of the answer that is compared; None: all of it.
     """
-    start = answer.find(value) if value else 0
+    # The last one: what an answer cites or recalls on the way may be the same text.
+    start = answer.rfind(value) if value else 0
     end = start + len(value) if value else len(answer)
     words = list(_WORD.finditer(answer, start, end)) if start >= 0 else []
     if not words or not golds:

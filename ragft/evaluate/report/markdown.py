@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ragft.data.questions import Question
+from ragft.evaluate.arms import with_arms
 from ragft.evaluate.records import Record
 from ragft.evaluate.report import charts, tables
 from ragft.evaluate.report.measured import measured
@@ -22,11 +23,11 @@ def render_markdown(
     *,
     name: str,
     subtitle: str,
-    prices: Mapping[str, Any] | None = None,
 ) -> str:
     """The comparison as Markdown; what comes from data is escaped. Arguments as for `render_report`."""
-    found = overview(comparison, records, prices)
-    setups = [plain(setup) for setup in comparison.setups]
+    found = overview(comparison, records)
+    shown = with_arms(comparison)
+    setups = [plain(setup) for setup in shown.setups]
     parts = [f"# {plain(name)}", plain(subtitle), f"## {plain(found.headline)}"]
     for title, said in (
         ("How sure?", [*found.sure, comparison.verdict["form"], comparison.verdict["interaction"]]),
@@ -35,26 +36,26 @@ def render_markdown(
         if lines := [f"- {plain(sentence)}" for sentence in said if sentence]:
             parts += [f"### {title}", "\n".join(lines)]
     parts.append("## All metrics\n\nMean, 95 % interval, and the number of questions.")
-    for section in tables.sections(comparison):
+    for section in tables.sections(shown):
         rows = [[plain(row["title"]), *map(_estimate, row["cells"])] for row in section["rows"]]
         parts += [f"### {section['title']}", table(["Metric", *setups], rows)]
     square = tables.square(comparison)
     if square and square["effects"]:
         parts += ["## What retrieval and tuning change in exact match", _contrasts("Effect", square["effects"])]
-    for floor in tables.floors(comparison):
+    for floor in tables.floors(shown):
         rows = [[plain(row["title"]), *row["cells"]] for row in floor["rows"]]
         parts += ["## What answers score that know nothing", table(["Answerer", *floor["titles"]], rows)]
-    for forest in tables.forests(comparison):
+    for forest in tables.forests(shown):
         heading = f"## Differences in {plain(forest['title'])}, in {forest['unit']}"
         parts += [heading, _contrasts("First − second", forest["rows"])]
-    if causes := tables.causes(comparison):
+    if causes := tables.causes(shown):
         counts = [[str(cell["count"]) if cell else "0" for cell in row["cells"]] for row in causes]
         rows = [[plain(row["title"]), *told] for row, told in zip(causes, counts, strict=True)]
         parts += ["## Why answers are wrong", table(["Cause", *setups], rows)]
-    if tags := tables.tags(comparison, questions):
+    if tags := tables.tags(shown, questions):
         rows = [[f"{plain(row['tag'])} ({row['n']})", *map(_estimate, row["cells"])] for row in tags]
         parts += ["## Exact match by kind of question", table(["Tag", *setups], rows)]
-    if scatter := charts.scatter(comparison, records):
+    if scatter := charts.scatter(shown, records):
         rows = [
             [plain(row["setup"]), row["first"], row["median"], row["late"], *row["tokens"]] for row in scatter["rows"]
         ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from ragft.evaluate.metrics import METRICS
 from ragft.evaluate.records import Record
@@ -41,19 +41,15 @@ class Overview:
     next: list[str] = field(default_factory=list)
 
 
-def overview(comparison: Comparison, records: Sequence[Record], prices: Mapping[str, Any] | None = None) -> Overview:
-    """The overview of a comparison.
-
-    Args:
-        prices: setup -> `{price, currency}` of a thousand answers, where rates are configured.
-    """
+def overview(comparison: Comparison, records: Sequence[Record]) -> Overview:
+    """The overview of a comparison."""
     state, setup, headline = _decided(comparison)
     if setup is None:
         return Overview(state, setup, headline, next=["Read why the answers failed, in the questions below."])
     return Overview(
         state, setup, headline,
         sure=_sure(comparison),
-        cost=_cost(comparison, setup, records, prices or {}),
+        cost=_cost(comparison, setup, records),
         fails=_fails(comparison, setup, records),
         next=_next(comparison, setup, state),
     )  # fmt: skip
@@ -87,7 +83,7 @@ _FLOORS = {"refusal": "always refusing", "question": "repeating the question", "
 
 def floor_of(comparison: Comparison) -> tuple[str, float] | None:
     """The trivial answerer that does best on facts, and its exact match; None where none was scored."""
-    floors: Mapping[str, Mapping[str, Row]] = getattr(comparison, "floors", {})
+    floors: Mapping[str, Mapping[str, Row]] = comparison.floors
     found = {name: scores["exact_match"]["mean"] for name, scores in floors.items() if "exact_match" in scores}
     return max(found.items(), key=lambda item: item[1]) if found else None
 
@@ -132,7 +128,7 @@ def _sure(comparison: Comparison) -> list[str]:
 
 def clusters_of(comparison: Comparison) -> tuple[int, int] | None:
     """How many clusters of related questions there are, and how many questions the largest has; None where unknown."""
-    stated: Mapping[str, int] = getattr(comparison, "clusters", {})
+    stated: Mapping[str, int] = comparison.clusters
     return (stated["count"], stated["largest"]) if stated else None
 
 
@@ -141,9 +137,7 @@ def _seeds(comparison: Comparison) -> int:
     return len(seeds) if isinstance(seeds, Sequence | Mapping) else 0
 
 
-def _cost(
-    comparison: Comparison, setup: str, records: Sequence[Record], prices: Mapping[str, Any]
-) -> list[str]:  # fmt: skip
+def _cost(comparison: Comparison, setup: str, records: Sequence[Record]) -> list[str]:
     metrics, times = comparison.setups[setup], latencies(records, setup)
     said = []
     if times:
@@ -165,9 +159,6 @@ def _cost(
     if times and fastest != setup and others[fastest] > 0:
         factor = quantile(times, 0.5) / others[fastest]
         said.append(f"The fastest, {fastest}, takes {milliseconds(others[fastest])}; {setup}, {factor:.1f} × that.")
-    if setup in prices:
-        price = prices[setup]
-        said.append(f"A thousand answers cost {price['price']:,.2f} {price['currency']} at the configured rates.")
     return said or ["The records say neither times nor tokens."]
 
 
@@ -198,7 +189,7 @@ def _fails(comparison: Comparison, setup: str, records: Sequence[Record]) -> lis
         said.append(f"{counted(len(errors), 'question')} of them got no answer; the first: {errors[0]}")
     if exact["failed"]:
         said.append(f"{counted(exact['failed'], 'answer')} could not be scored.")
-    causes: Sequence[Row] = getattr(comparison, "causes", {}).get(setup, ())
+    causes: Sequence[Row] = comparison.causes.get(setup, ())
     said += [f"{cause['count']}: {cause['title']}." for cause in causes[:_CAUSES]]
     if len(causes) > _CAUSES:
         said.append(f"{sum(cause['count'] for cause in causes[_CAUSES:])}: other causes, listed below.")
@@ -206,7 +197,7 @@ def _fails(comparison: Comparison, setup: str, records: Sequence[Record]) -> lis
 
 
 def _next(comparison: Comparison, setup: str, state: State) -> list[str]:
-    causes: Sequence[Row] = getattr(comparison, "causes", {}).get(setup, ())
+    causes: Sequence[Row] = comparison.causes.get(setup, ())
     said = [
         f"{cause['mend'][:1].upper()}{cause['mend'][1:]}: at most +{cause['gain']:.1f} points."
         for cause in causes[:_CAUSES]

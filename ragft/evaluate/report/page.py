@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ragft.data.questions import Question
+from ragft.evaluate.arms import with_arms
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import value_of
 from ragft.evaluate.records import Record
@@ -32,7 +33,6 @@ def render_report(
     scores: Sequence[Row] = (),
     findings: Iterable[Any] = (),
     rules: Rules | None = None,
-    prices: Mapping[str, Any] | None = None,
 ) -> str:
     """The comparison as one HTML page.
 
@@ -40,29 +40,29 @@ def render_report(
         scores: the rows of `score`; without them the page shows no questions.
         findings: why answers are wrong: `{question_id, setup, cause, why}`, as mappings or dataclasses.
         rules: take the exact value out of an answer, to compare it with the gold answer word by word.
-        prices: setup -> `{price, currency}` of a thousand answers.
     """
-    names = list(comparison.setups)
+    shown = with_arms(comparison)
     return render_page(
         _HERE / "report.html.j2",
         {"percent": percent},
         script=_HERE / "report.js",
         name=name,
         subtitle=subtitle,
-        overview=overview(comparison, records, prices),
+        overview=overview(comparison, records),
         verdict=comparison.verdict,
-        setups=names,
-        setup_class={setup: setup if setup in SETUPS else "other" for setup in names},
+        setups=list(shown.setups),
+        setup_class={setup: setup if setup in SETUPS else "other" for setup in shown.setups},
+        arms=list(comparison.arms.get("setups", {})),
         square=tables.square(comparison),
-        sections=tables.sections(comparison),
-        floors=tables.floors(comparison),
-        forests=tables.forests(comparison),
-        tags=tables.tags(comparison, questions),
-        freshness=tables.freshness(comparison),
-        causes=tables.causes(comparison),
-        scatter=charts.scatter(comparison, records),
+        sections=tables.sections(shown),
+        floors=tables.floors(shown),
+        forests=tables.forests(shown),
+        tags=tables.tags(shown, questions),
+        freshness=tables.freshness(shown),
+        causes=tables.causes(shown),
+        scatter=charts.scatter(shown, records),
         browser=browser(
-            comparison, records, questions, scores, findings, (lambda text: value_of(text, rules)) if rules else None
+            shown, records, questions, scores, findings, (lambda text: value_of(text, rules)) if rules else None
         ),
         measured=measured(comparison, records, questions),
     )

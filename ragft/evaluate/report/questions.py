@@ -26,7 +26,7 @@ LEAST = 200
 
 Finding = Mapping[str, Any]
 MARKS = {
-    "right": "right", "text": "in the text", "stale": "out of date", "refused": "refused", "wrong": "wrong",
+    "right": "right", "text": "only in the text", "stale": "out of date", "refused": "refused", "wrong": "wrong",
     "failed": "failed", "unscored": "not scored",
 }  # fmt: skip
 """What an answer is, and how that is said. `text`: it holds the gold answer, not as the exact value."""
@@ -92,7 +92,7 @@ def _filters(
     """The choices of each filter: `{title, groups}`, of groups with a title and `(key, text, questions)`."""
     used = Counter(key for entry in entries for key in entry["keys"].split())
     setups = list(comparison.setups)
-    titles = {cause["cause"]: cause["title"] for found in getattr(comparison, "causes", {}).values() for cause in found}
+    titles = {cause["cause"]: cause["title"] for found in comparison.causes.values() for cause in found}
     by_setup = {
         title: [(f"{letter}{at}", setup, used[f"{letter}{at}"]) for at, setup in enumerate(setups)]
         for title, letter in (("Right", "r"), ("Wrong", "w"), ("Failed", "f"))
@@ -148,7 +148,7 @@ class _Store:
         self.passages: list[dict[str, Any]] = [{} for _ in found]
         for record in records:
             for passage in record.passages:
-                text = getattr(passage, "text", "")
+                text = passage.text
                 self.passages[self._numbers[_key(passage)]] = {
                     "anchor": self.anchor(passage), "title": _title(passage), "document": passage.document_id,
                     "text": text[: self.limit], "is_cut": self.limit is not None and len(text) > self.limit,
@@ -159,7 +159,7 @@ class _Store:
 
 
 def _key(passage: PassageRef) -> tuple[str, str]:
-    return passage.chunk_id, getattr(passage, "text", "")
+    return passage.chunk_id, passage.text
 
 
 def _title(passage: PassageRef) -> str:

@@ -80,7 +80,7 @@ def cell(metric: Metric, row: Row, top: float = 1.0, *, best: bool = False) -> d
 
 def floors(comparison: Comparison) -> list[dict[str, Any]]:
     """What answers score that know nothing; empty where that was not scored."""
-    found: Mapping[str, Mapping[str, Row]] = getattr(comparison, "floors", {})
+    found: Mapping[str, Mapping[str, Row]] = comparison.floors
     shown = [name for name in ("exact_match", "contains", "format_validity") if _applied(comparison, name)]
     best = {name: _best_of(comparison, name) for name in shown}
     rows = [
@@ -132,7 +132,7 @@ def effects(comparison: Comparison) -> list[dict[str, Any]]:
     metric = METRICS["exact_match"]
     tests = [(name, pair_of(comparison, metric.name, a, b)) for name, a, b in _STEPS]
     rows = [contrast(metric, test, label=name) for name, test in tests if test is not None]
-    stated: Mapping[str, Row] = getattr(comparison, "effects", {}).get(metric.name, {})
+    stated: Mapping[str, Row] = comparison.effects.get(metric.name, {})
     joint = comparison.interaction.get(metric.name)
     found = {**({"interaction": joint} if joint else {}), **stated}
     rows += [
@@ -222,7 +222,7 @@ def freshness(comparison: Comparison) -> list[dict[str, Any]]:
 
 def causes(comparison: Comparison) -> list[dict[str, Any]]:
     """Why answers are wrong, the most frequent cause first, with the count and what to mend in every setup."""
-    stated: Mapping[str, Sequence[Row]] = getattr(comparison, "causes", {})
+    stated: Mapping[str, Sequence[Row]] = comparison.causes
     titles = {cause["cause"]: cause["title"] for found in stated.values() for cause in found}
     rows = []
     for name, text in titles.items():
