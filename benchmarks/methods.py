@@ -150,6 +150,7 @@ def prepare(arguments: argparse.Namespace) -> str:
         "settings": {
             "epochs": arguments.epochs, "batch_size": arguments.batch_size, "eval_count": 1, "eval_samples": 0,
             "token_budget": 1024, "device": arguments.device,
+            "max_seq_length": max(len(row.ids) for row in (*train, *validation)),
         },
         "train": [(row.ids, [int(flag) for flag in row.trained]) for row in train],
         "validation": [(row.ids, [int(flag) for flag in row.trained]) for row in validation],

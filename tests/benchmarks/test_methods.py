@@ -66,14 +66,8 @@ def test_a_tiny_table_is_filled_and_goes_on_where_it_was_interrupted(methods: Mo
     asked = [{"id": n, "question": f"{n} and one?", "choices": ["one", f"{n + 1}"], "answer": "B"} for n in range(4)]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
     common = ["--config", small.config, "--base", base, "--rows", 8, "--questions", 3, "--max-tokens", 4]
-    files = [
-        "--workspace",
-        tmp_path / "out",
-        "--general-file",
-        tmp_path / "sums.jsonl",
-        "--json",
-        tmp_path / "all.json",
-    ]
+    files = ["--workspace", tmp_path / "out", "--general-file", tmp_path / "sums.jsonl"]
+    files += ["--json", tmp_path / "all.json"]
 
     def run(*chosen: str) -> list[dict[str, object]]:
         command = [sys.executable, SCRIPT, *common, *files, "--methods", *chosen]
