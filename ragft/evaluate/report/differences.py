@@ -46,7 +46,8 @@ def lacking(answer: str, golds: Sequence[str]) -> str:
     """The words of the nearest gold answer that an answer lacks, in their order; empty where it has all."""
     said = set(_words(answer))
     missing = [[word for word in _WORD.findall(gold) if word.casefold() not in said] for gold in golds]
-    return " ".join(min(missing, key=lambda words: len(words))) if missing else ""
+    fewest: list[str] = min(missing, key=len, default=[])
+    return " ".join(fewest)
 
 
 def _words(text: str) -> list[str]:
