@@ -45,7 +45,7 @@ def marked(answer: str, golds: Sequence[str], value: str | None = None) -> list[
 def lacking(answer: str, golds: Sequence[str]) -> str:
     """The words of the nearest gold answer that an answer lacks, in their order; empty where it has all."""
     said = set(_words(answer))
-    missing = [[word for word in _WORD.findall(gold) if word.casefold() not in said] for gold in golds]
+    missing: list[list[str]] = [[word for word in _WORD.findall(gold) if word.casefold() not in said] for gold in golds]
     fewest: list[str] = min(missing, key=len, default=[])
     return " ".join(fewest)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ragft.artifacts import package_versions
-from ragft.console import counted
 from ragft.data.questions import Question
 from ragft.evaluate.metrics import METRICS
 from ragft.evaluate.records import Record
@@ -52,6 +51,8 @@ def _clusters(comparison: Comparison) -> str:
     clusters = clusters_of(comparison)
     if clusters is None:
         return ""
+    from ragft.console import counted
+
     count, largest = clusters
     return (
         f"{count:,} of at most {counted(largest, 'question')}: those about one document, or of one group, depend on "

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ragft.console import counted
 from ragft.evaluate.metrics import METRICS
 from ragft.evaluate.records import Record
 from ragft.evaluate.report.numbers import listed, milliseconds, number, span
@@ -178,6 +177,8 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def _fails(comparison: Comparison, setup: str, records: Sequence[Record]) -> list[str]:
+    from ragft.console import counted
+
     exact = comparison.setups[setup]["exact_match"]
     wrong = round((1 - (exact["mean"] or 0.0)) * exact["n"])
     right = span(METRICS["exact_match"], exact)
