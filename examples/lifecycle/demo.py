@@ -33,8 +33,10 @@ CONFIG = Path("configs/lifecycle.yaml")
 WORKSPACE = ROOT / "workspace" / "lifecycle"
 OLD_PAGES = "examples/lifecycle/documents-2025-06-01"
 RAGFT = Path(sys.executable).with_name("ragft")
-SUBSET = 150
-CHANGED = 24  # questions that the live refresh is shown with
+SUBSET = {"full": 150, "short": 100}
+"""Questions that are asked, by recipe."""
+CHANGED = {"full": 24, "short": 12}
+"""Questions that the live refresh is shown with."""
 STARTING_SECONDS = 300.0
 LONGEST_TRAINING_MINUTES = 30
 
@@ -50,29 +52,29 @@ def main() -> int:
     os.chdir(ROOT)
     # Ctrl-C reaches the server through `serving`; here it only ends the waiting.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    limit = [] if arguments.full else ["--set", f"evaluate.limit={SUBSET}"]
-    ragft("run", *limit, *recipe())
+    taken = recipe()
+    limit = [] if arguments.full else ["--set", f"evaluate.limit={SUBSET[taken]}"]
+    ragft("run", *limit, *(["--set", "recipe=short"] if taken == "short" else []))
     with contextlib.suppress(KeyboardInterrupt):
         if not is_refreshed() or not arguments.no_serve:
             with serving(arguments.port) as (server, address):
                 if not is_refreshed():
-                    show_refresh(address)
+                    show_refresh(address, CHANGED[taken])
                 if not arguments.no_serve:
                     show_how_to_ask(address)
                     return server.wait()
     return 0
 
 
-def recipe() -> list[str]:
-    """What chooses the short recipe where training by the full one would take too long on this machine.
+def recipe() -> str:
+    """The recipe: `short` where training by the full one would take too long on this machine, else `full`.
 
     What was deployed before decides, where there is something: the second time, nothing is trained again.
     """
-    short = ["--set", "recipe=short"]
     current = WORKSPACE / "models" / "CURRENT"
     if current.is_file():
         manifest = WORKSPACE / "models" / deployed_model() / "manifest.json"
-        return short if json.loads(manifest.read_text())["figures"].get("recipe") == "short" else []
+        return "short" if json.loads(manifest.read_text())["figures"].get("recipe") == "short" else "full"
     console.print(f"[bold]$ ragft estimate -c {CONFIG}[/]")
     told = subprocess.run([RAGFT, "estimate", "--json", "-c", CONFIG], stdout=subprocess.PIPE, text=True, check=False)
     if told.returncode:
@@ -80,11 +82,11 @@ def recipe() -> list[str]:
     minutes = json.loads(told.stdout)["training_seconds"] / 60
     console.print(f"Training would take about {minutes:.0f} minutes on this machine.")
     if minutes <= LONGEST_TRAINING_MINUTES:
-        return []
+        return "full"
     console.print(
         f"That is more than {LONGEST_TRAINING_MINUTES}: the recipe `short` of {CONFIG} is taken, which the report says."
     )
-    return short
+    return "short"
 
 
 def ragft(*arguments: str) -> None:
@@ -153,10 +155,10 @@ def deployed_model() -> str:
     return (WORKSPACE / "models" / "CURRENT").read_text().strip()
 
 
-def show_refresh(address: str) -> None:
+def show_refresh(address: str, count: int) -> None:
     """The same questions before and after `ragft index refresh` under the running server."""
     rows = [json.loads(line) for line in (HERE / "questions.jsonl").read_text().splitlines()]
-    questions = [row for row in rows if "changed" in row["tags"]][:CHANGED]
+    questions = [row for row in rows if "changed" in row["tags"]][:count]
     console.rule("Facts change, nothing is retrained")
     ragft("index", "refresh", "--set", f"index.documents.folder={OLD_PAGES}")
     before = ask_all(address, questions)
@@ -171,14 +173,14 @@ def show_refresh(address: str) -> None:
         table.add_row(row["question"], value(old), f"[{colour}]{value(new)}[/]", right)
     console.print(table)
 
-    def count(answers: list[str], key: str) -> int:
+    def holding(answers: list[str], key: str) -> int:
         return sum(value(answer) in row[key] for answer, row in zip(answers, questions, strict=True))
 
     counts = {
         "questions": len(questions),
-        "right_before_by_the_old_pages": count(before, "stale_answers"),
-        "right_after": count(after, "answers"),
-        "stale_after": count(after, "stale_answers"),
+        "right_before_by_the_old_pages": holding(before, "stale_answers"),
+        "right_after": holding(after, "answers"),
+        "stale_after": holding(after, "stale_answers"),
     }
     console.print(
         f"Of {len(questions)} changed facts, {counts['right_before_by_the_old_pages']} were answered by the old pages "
