@@ -23,10 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (start.commands, train.commands, tune.commands, evaluate.commands, judge.commands, use.commands):
+for group in (start.commands, train.commands, evaluate.commands, judge.commands, use.commands):
     app.registered_commands += group.registered_commands
 app.add_typer(data.commands, name="data")
 app.add_typer(index.commands, name="index")
+app.add_typer(tune.commands, name="tune")
 app.add_typer(models.commands, name="models")
 app.add_typer(judge.sheets, name="sheets")
 
