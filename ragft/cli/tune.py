@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 class _RecipeByDefault(TyperGroup):
     """`ragft tune` without a word behind it is `ragft tune recipe`."""
 
+    default = "recipe"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["recipe", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
@@ -40,7 +42,10 @@ def recipe(
         bool, typer.Option("--learning-rate", help="Only find a learning rate, by a minute of steps with a rising one.")
     ] = False,
 ) -> None:
-    """Find better settings of training by the validation rows alone; resumes by itself and publishes nothing."""
+    """Find better settings of training by the validation rows alone; resumes by itself and publishes nothing.
+
+    `ragft tune` alone does this, too.
+    """
     if learning_rate:
         _find_learning_rate(app)
         return
