@@ -190,9 +190,10 @@ def _compared(
 
         rules = replace(Rules.of(config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
         where = looked_up(app, questions, answers)
+        identified = {key: value for key, value in values.items() if key != "cost"}
         scored = partial(
             score_records, where.questions, answers, rules, seed=config.seed, resamples=config.evaluate.resamples,
-            max_failed=config.evaluate.max_failed, fingerprints={key: value for key, value in values.items() if key != "cost"},
+            max_failed=config.evaluate.max_failed, fingerprints=identified,
         )  # fmt: skip
         four = [name for name in setups if name not in config.evaluate.arms]
         scores, comparison = scored(setups=four)
