@@ -126,6 +126,8 @@ def _found(words: list[str]) -> tuple[str, typer.core.TyperCommand]:
     path, found = "ragft", typer.main.get_command(app)
     while words and words[0] in getattr(found, "commands", {}):
         path, found = f"{path} {words[0]}", found.commands[words.pop(0)]  # type: ignore[attr-defined]
+    if hasattr(found, "default"):
+        return path, found.commands[found.default]  # type: ignore[attr-defined]
     return path, found  # type: ignore[return-value]
 
 

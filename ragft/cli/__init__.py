@@ -26,7 +26,6 @@ app = typer.Typer(
 for group in (
     start.commands,
     train.commands,
-    tune.commands,
     evaluate.commands,
     compare.commands,
     judge.commands,
@@ -35,6 +34,7 @@ for group in (
     app.registered_commands += group.registered_commands
 app.add_typer(data.commands, name="data")
 app.add_typer(index.commands, name="index")
+app.add_typer(tune.commands, name="tune")
 app.add_typer(models.commands, name="models")
 app.add_typer(judge.sheets, name="sheets")
 

@@ -34,6 +34,7 @@ def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[str] =
         lines: shown to people, above the path of the report.
         values: for `--json`, besides the figures.
     """
+    from ragft.evaluate.costs import cost_lines
     from ragft.evaluate.report import comparison_table
     from ragft.evaluate.score import Comparison
 
@@ -42,8 +43,8 @@ def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[str] =
     app.reporter.result(
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures, **values},
         comparison_table(comparison), *_arm_lines(comparison.arms),
-        *(["Wrong answers, by their most frequent cause:", *first] if first else []), *lines,
-        f"Report: {artifact.folder / 'report.html'}",
+        *(["Wrong answers, by their most frequent cause:", *first] if first else []),
+        *cost_lines(comparison.costs), *lines, f"Report: {artifact.folder / 'report.html'}",
     )  # fmt: skip
 
 

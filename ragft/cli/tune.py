@@ -1,22 +1,40 @@
-"""Finding a recipe: `ragft tune`."""
+"""Finding better settings: of training, `ragft tune`; of the search, `ragft tune search`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ragft.cli.options import command
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
+    from ragft.stages.search_tuning import SearchTuned
 
-commands = typer.Typer()
+
+class _RecipeByDefault(TyperGroup):
+    """`ragft tune` without a word behind it is `ragft tune recipe`."""
+
+    default = "recipe"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
 
-@command(commands, "tune", minutes="tune.minutes", trials="tune.trials")
-def tune_(
+commands = typer.Typer(
+    cls=_RecipeByDefault,
+    help="Find better settings and publish nothing: of training, by validation rows (`recipe`, which is also what "
+    "`ragft tune` alone does); or of the search, by questions.",
+)
+
+
+@command(commands, "recipe", minutes="tune.minutes", trials="tune.trials")
+def recipe(
     app: Application,
     minutes: Annotated[float | None, typer.Option(help="Longest time of this call, as tune.minutes.")] = None,
     trials: Annotated[int | None, typer.Option(help="Trials after which the search ends, as tune.trials.")] = None,
@@ -24,7 +42,10 @@ def tune_(
         bool, typer.Option("--learning-rate", help="Only find a learning rate, by a minute of steps with a rising one.")
     ] = False,
 ) -> None:
-    """Find better settings of training by the validation rows alone; resumes by itself and publishes nothing."""
+    """Find better settings of training by the validation rows alone; resumes by itself and publishes nothing.
+
+    `ragft tune` alone does this, too.
+    """
     if learning_rate:
         _find_learning_rate(app)
         return
@@ -61,3 +82,35 @@ def _find_learning_rate(app: Application) -> None:
     app.reporter.result(
         {"learning_rate": found.rate, "reason": found.reason, **asdict(curve)}, drawn(curve), "", told, *block
     )
+
+
+@command(commands, "search")
+def search_(app: Application) -> None:
+    """Find better settings of the search: chosen by one part of the questions, judged on the rest; publishes nothing.
+
+    What is tried is in tune.search; other sizes of chunks only where tune.search.chunk_tokens names some.
+    """
+    from ragft.stages.search_tuning import tune_search
+
+    _show_search(app, tune_search(app))
+
+
+def _show_search(app: Application, tuned: SearchTuned) -> None:
+    from ragft.evaluate.search_words import changes_block, conclusion, figures_table, overrides
+
+    found = tuned.compared
+    name = found.recommended
+    changes = {} if name is None else found.candidates[name].changes(tuned.now)
+    told = (
+        f"Tried {tuned.tried} settings with {tuned.searches} searches; chosen by {found.chosen_by} questions, reported "
+        f"on {found.questions} others about {found.clusters} documents or groups."
+    )
+    lines = [
+        told,
+        *([f"{tuned.left_out} questions without sources in the index were left out."] if tuned.left_out else []),
+    ]
+    taken = ["", changes_block(changes), "", f"Or: {overrides(changes)}"] if changes else []
+    app.reporter.result(
+        {**asdict(tuned), "recommended": name, "changes": changes},
+        *lines, figures_table(found, tuned.milliseconds), *conclusion(found), *taken,
+    )  # fmt: skip

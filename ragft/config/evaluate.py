@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ragft.config.cost import CostSection
 from ragft.config.judge import JudgeSection
 from ragft.config.section import FilePath, Section, SetupName, Share
 from ragft.setups import SETUPS, Arrangement
@@ -99,3 +100,4 @@ class EvaluateSection(Section):
     )
     general: GeneralSection = GeneralSection()
     judge: JudgeSection = JudgeSection()
+    cost: CostSection = CostSection()

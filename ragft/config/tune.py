@@ -1,8 +1,8 @@
-"""`tune`: where `ragft tune` looks for better values of `finetune`, and for how long."""
+"""`tune`: where `ragft tune` looks for better values of `finetune`, and what `ragft tune search` tries."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -61,6 +61,34 @@ def _read(key: str, value: float | str) -> float | str:
     return found
 
 
+class TuneSearchSection(Section):
+    """What `ragft tune search` tries beside the present `index.search`, and what it goes by."""
+
+    top_k: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        (2, 3, 4, 6, 8), description="Numbers of passages that a question is answered from."
+    )
+    modes: tuple[Literal["hybrid", "dense", "lexical"], ...] = Field(
+        ("hybrid", "dense", "lexical"), description="Values of index.search.mode."
+    )
+    dense_weights: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.5, 1.0, 2.0, 4.0), description="In hybrid mode, weights of the dense ranking; that of the lexical one is 1."
+    )
+    chunk_tokens: tuple[Annotated[int, Field(ge=32)], ...] = Field(
+        (), description="Values of index.chunking.max_tokens. Each takes an index of its own, encoded for the search."
+    )
+    metric: Literal["all_sources", "mrr", "ndcg"] = Field(
+        "all_sources",
+        description="What the best settings are best in: questions with all sources among the passages, mean "
+        "reciprocal rank, or nDCG.",
+    )
+    share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="Share of the questions that settings are chosen by; the others tell what the choice is worth."
+    )
+    searches: int = Field(
+        60, ge=1, description="Most settings that are searched with, whatever top_k; of more, a seeded sample is taken."
+    )
+
+
 class TuneSection(Section):
     """Where `ragft tune` looks for better values of `finetune`, and for how long."""
 
@@ -72,3 +100,4 @@ class TuneSection(Section):
         "1e-4, high: 1e-2}. The configured value is always among them. Empty: learning_rate from a tenth to four times "
         "the configured one, half and double the epochs, and for low-rank adapters ranks from 8 to 64.",
     )
+    search: TuneSearchSection = TuneSearchSection()

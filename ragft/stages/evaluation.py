@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from index.durable import write_file
 from index.errors import IndexFault, NoSnapshot
 from index.store.folder import current_id
-from ragft.artifacts import Artifact, hash_file
+from ragft.artifacts import Artifact, find, hash_file
 from ragft.console import counted, some
 from ragft.data.audit import refuse_overlap, refuse_repeated
 from ragft.data.gold import Located, located
@@ -20,6 +20,7 @@ from ragft.data.questions import Question, as_line, read_questions
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.arms import arms_beside
 from ragft.evaluate.attribution import ATTRIBUTION_VERSION, attribute, summary
+from ragft.evaluate.costs import costs
 from ragft.evaluate.metrics import METRICS, Rules
 from ragft.evaluate.metrics.selection import selected
 from ragft.evaluate.records import Record, read_answers, read_records
@@ -29,7 +30,7 @@ from ragft.evaluate.statistics import STATISTICS_VERSION, Plan, cluster_question
 from ragft.setups import SETUPS
 from ragft.stages.application import Application, Inputs
 from ragft.stages.arms import arms
-from ragft.stages.inputs import EVALUATION
+from ragft.stages.inputs import ADAPTER, EVALUATION
 from ragft.stages.records import inputs, records
 
 
@@ -141,8 +142,20 @@ def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
     # That of the model that answered, whatever the configuration says now.
     if tuned and (recipe := app.registry.deployed().figures.get("recipe")):
         values["recipe"] = recipe
+    if app.config.evaluate.cost.prices_something:
+        values["cost"] = _measured_costs(app, artifacts, tuned=tuned)
     found = [record for artifact in artifacts.values() for record in read_answers(artifact.folder)]
     return _comparison(app, app.questions, found, list(artifacts), values)
+
+
+def _measured_costs(app: Application, artifacts: Mapping[str, Artifact], *, tuned: bool) -> dict[str, Any]:
+    """What prices are made from beside the records: seconds of training, and questions that were asked at once."""
+    at_once = {name: artifact.figures.get("at_once") for name, artifact in artifacts.items()}
+    seconds = None
+    if tuned:
+        adapter = find(app.workspace / ADAPTER.folder, app.registry.deployed().manifest["parents"].get("adapter", ""))
+        seconds = None if adapter is None else adapter.figures.get("seconds")
+    return {"training_seconds": seconds, "at_once": at_once}
 
 
 def _comparison(
@@ -177,9 +190,10 @@ def _compared(
 
         rules = replace(Rules.of(config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
         where = looked_up(app, questions, answers)
+        identified = {key: value for key, value in values.items() if key != "cost"}
         scored = partial(
             score_records, where.questions, answers, rules, seed=config.seed, resamples=config.evaluate.resamples,
-            max_failed=config.evaluate.max_failed, fingerprints=values,
+            max_failed=config.evaluate.max_failed, fingerprints=identified,
         )  # fmt: skip
         four = [name for name in setups if name not in config.evaluate.arms]
         scores, comparison = scored(setups=four)
@@ -189,6 +203,9 @@ def _compared(
             comparison = replace(comparison, arms=arms_beside(beside, four))
         findings = attribute(where, answers, scores, rules)
         comparison = replace(comparison, causes=summary(findings, scores))
+        rates = config.evaluate.cost
+        told = costs(answers, comparison.setups, comparison.pairs, rates, **values.get("cost", {}))
+        comparison = replace(comparison, costs=told)
         write_file(folder / "causes.jsonl", to_lines(asdict(finding) for finding in findings))
         write_comparison(folder, scores, comparison)
         recipe = f', trained by the recipe "{values["recipe"]}"' if "recipe" in values else ""

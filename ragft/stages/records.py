@@ -120,7 +120,7 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
                 f"{config.evaluate.max_failed} allows; {folder / 'records.jsonl'} says why, and the same command "
                 "asks them again."
             )
-        return {"questions": len(questions), "failed": failed}
+        return {"questions": len(questions), "failed": failed, "at_once": config.engine.max_num_seqs}
 
     def _passages(self, setup: Setup, snapshot: Snapshot) -> list[Retrieved]:
         if isinstance(setup, Arm) and self._app.config.evaluate.arms[setup.name].passages == "gold":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, Score, metric
 from ragft.evaluate.metrics.citations import sources_among
 from ragft.evaluate.ranking import Gold, ndcg, recall, reciprocal_rank
-from ragft.evaluate.records import Record
+from ragft.evaluate.records import PassageRef, Record
 from ragft.setups import SETUPS
 
 
@@ -45,7 +47,7 @@ def retrieval_ndcg(question: Question, record: Record, rules: Rules) -> Score:
     >>> round(tried("retrieval_ndcg", "", "x", sources=(Source("a.md"),), passages=shown("b.md", "a.md")), 3)
     0.631
     """
-    ranks, gold = _ranking(question, record)
+    ranks, gold = ranking_of(question, record.passages)
     return Score(ndcg(ranks, gold, k=max(len(ranks), 1)))
 
 
@@ -56,7 +58,7 @@ def retrieval_mrr(question: Question, record: Record, rules: Rules) -> Score:
     >>> tried("retrieval_mrr", "", "x", sources=(Source("a.md"),), passages=shown("b.md", "a.md"))
     0.5
     """
-    ranks, gold = _ranking(question, record)
+    ranks, gold = ranking_of(question, record.passages)
     return Score(reciprocal_rank(ranks, gold, k=len(ranks)))
 
 
@@ -67,12 +69,12 @@ def retrieval_recall(question: Question, record: Record, rules: Rules) -> Score:
     >>> tried("retrieval_recall", "", "x", sources=(Source("a.md"), Source("b.md")), passages=shown("b.md", "c.md"))
     0.5
     """
-    ranks, gold = _ranking(question, record)
+    ranks, gold = ranking_of(question, record.passages)
     return Score(recall(ranks, gold, k=len(ranks)))
 
 
-def _ranking(question: Question, record: Record) -> tuple[range, Gold]:
+def ranking_of(question: Question, passages: Sequence[PassageRef]) -> tuple[range, Gold]:
     """The ranks of the passages, and for each source those that bring it."""
-    brought = [sources_among(question, [passage]) for passage in record.passages]
+    brought = [sources_among(question, [passage]) for passage in passages]
     ranks, sources = range(len(brought)), dict.fromkeys(question.sources)
     return ranks, [frozenset(rank for rank in ranks if source in brought[rank]) for source in sources]

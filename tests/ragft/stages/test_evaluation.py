@@ -43,6 +43,14 @@ def test_evaluation_holds_scores_comparison_and_report(run: Evaluated) -> None:
     assert comparison_of(artifact)["setups"]["hybrid"]["exact_match"]["n"] == COUNT
 
 
+def test_prices_are_added_where_rates_are_given(run: Evaluated) -> None:
+    assert comparison_of(run())["costs"] == {}
+    costs = comparison_of(run(evaluate={"cost": {"hour": 1.0}}))["costs"]
+    assert set(costs["setups"]) == set(SETUPS) and costs["currency"] == "EUR"
+    assert len(costs["payback"]) == 4
+    assert all(one["volume"] is None and one["reason"] for one in costs["payback"])  # its training is not known
+
+
 def test_scoring_again_finds_the_same_evaluation_and_generates_nothing(run: Evaluated) -> None:
     first = run()
     run.engines.clear()

@@ -179,6 +179,10 @@ OTHER_VALUES: dict[str, Any] = {
     "finetune.target_modules": ["q_proj"],
     "finetune.layers": [0],
     "tune.space": {"rank": [8, 16]},
+    "tune.search.top_k": [3],
+    "tune.search.modes": ["dense"],
+    "tune.search.dense_weights": [3.0],
+    "tune.search.chunk_tokens": [64],
     "serve.setups": ["rag-only"],
 }  # fmt: skip
 

@@ -1,0 +1,271 @@
+"""What the setups cost, from records and configured rates: per thousand answers, against quality, and with training.
+
+Pure functions. Whatever cannot be said, for want of a rate or of a measurement, is None beside a `reason`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ragft.config.cost import CostSection
+from ragft.evaluate.records import Record
+from ragft.setups import SETUPS
+
+QUALITY = "exact_match"
+
+
+@dataclass(frozen=True)
+class AnswerCost:
+    """What a thousand answers of one setup cost.
+
+    Attributes:
+        price: in the currency of the rates.
+        kwh: energy, in kilowatt hours.
+        reason: why there is no price; empty where there is one.
+        n: answers that it is the mean of.
+        prompt_tokens, answer_tokens: of one answer, on average.
+        seconds: of the machine for one answer, on average, where so many are answered at once as in the evaluation.
+    """
+
+    price: float | None
+    kwh: float | None
+    reason: str
+    n: int
+    prompt_tokens: float | None
+    answer_tokens: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One setup between quality, price and latency.
+
+    Attributes:
+        quality: a share, higher is better.
+        dominated_by: setups that are at least as good, as cheap and as fast, and better in one of these; None where the
+            price cannot be said.
+    """
+
+    quality: float | None
+    price: float | None
+    latency_ms: float | None
+    dominated_by: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Payback:
+    """When a tuned setup pays for its training, compared with a setup of the base model.
+
+    Attributes:
+        saving: of a thousand answers: what they cost less, and what fewer wrong answers save.
+        gain: difference of the shares of right answers that `saving` counts; 0 where it may be chance, or where no
+            price of a wrong answer is given.
+        volume: answers from which on training is paid for; None where it is never, or cannot be said.
+        reason: why there is no volume; empty where there is one.
+    """
+
+    tuned: str
+    base: str
+    saving: float | None
+    gain: float
+    volume: int | None
+    reason: str
+
+
+def costs(
+    records: Sequence[Record], setups: Mapping[str, Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]],
+    rates: CostSection, *, training_seconds: float | None = None, at_once: Mapping[str, int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What `Comparison.costs` holds; empty where no rates are configured.
+
+    Args:
+        records: of the setups, each setup's in the order in which they were made.
+        setups, pairs: as in `Comparison`.
+        training_seconds: of the adapter; None: not known.
+        at_once: by setup, how many questions were answered at the same time.
+
+    Returns:
+        `{currency, setups, standing, training, payback}`: by setup an `AnswerCost` and a `Standing`; training as
+        `{hours, price}`; and a list of `Payback`.
+    """
+    if not rates.prices_something:
+        return {}
+    quality = {name: metrics[QUALITY]["mean"] for name, metrics in setups.items()}
+    own = {name: [record for record in records if record.setup == name] for name in quality}
+    priced = {
+        name: answer_cost(of_setup, rates, rates.at_once or (at_once or {}).get(name)) for name, of_setup in own.items()
+    }
+    prices = {name: one.price for name, one in priced.items()}
+    hours = None if training_seconds is None else training_seconds / 3600
+    hour = rates.hour if rates.training_hour is None else rates.training_hour
+    training = None if hours is None or hour is None else hours * hour
+    latency = {name: _mean([record.total_ms for record in of_setup]) for name, of_setup in own.items()}
+    return {
+        "currency": rates.currency,
+        "setups": {name: asdict(one) for name, one in priced.items()},
+        "standing": {name: asdict(one) for name, one in standings(quality, prices, latency).items()},
+        "training": {"hours": hours, "price": training},
+        "payback": [
+            asdict(
+                payback(
+                    tuned,
+                    base,
+                    prices,
+                    training,
+                    gain=gain_beyond_chance(pairs, tuned, base),
+                    wrong_answer=rates.wrong_answer,
+                )
+            )
+            for tuned, base in _matches(quality)
+        ],
+    }
+
+
+def answer_cost(records: Sequence[Record], rates: CostSection, at_once: int | None) -> AnswerCost:
+    """What a thousand answers like these cost.
+
+    Args:
+        records: of one setup, in the order in which they were made; failed ones are left out.
+        at_once: questions that were answered at the same time; None: not known.
+    """
+    prompt = _mean([record.prompt_tokens for record in records])
+    answer = _mean([record.answer_tokens for record in records])
+    seconds = _machine_seconds(records, at_once)
+    n = sum(record.error is None for record in records)
+    kwh = None if seconds is None or rates.watts is None else seconds / 3600 * rates.watts
+    price, reason = None, ""
+    if rates.hour is not None:
+        price = None if seconds is None else 1000 * seconds / 3600 * rates.hour
+        reason = (
+            "" if seconds is not None else "the records do not say how long the machine took (evaluate.cost.at_once)"
+        )
+    elif rates.prompt_tokens is not None and rates.answer_tokens is not None:
+        if prompt is None or answer is None:
+            reason = "the records do not say how many tokens were read and written"
+        else:
+            price = (prompt * rates.prompt_tokens + answer * rates.answer_tokens) / 1000
+    else:
+        reason = "evaluate.cost needs prompt_tokens and answer_tokens, or hour"
+    return AnswerCost(price, kwh, reason, n, prompt, answer, seconds)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _machine_seconds(records: Sequence[Record], at_once: int | None) -> float | None:
+    """Seconds of the machine for one answer: an evaluation asks batch by batch, and each lasts as long as its slowest
+    answer. The search is added, which was one for all questions, and each one's share of it.
+    """
+    answered = [record for record in records if record.error is None]
+    if at_once is None or not answered or any(record.total_ms is None for record in answered):
+        return None
+    times = [record.total_ms or 0.0 for record in records]
+    spent = sum(max(times[start : start + at_once]) for start in range(0, len(times), at_once))
+    searched = sum(record.retrieval_ms or 0.0 for record in answered)
+    return (spent + searched) / 1000 / len(answered)
+
+
+def standings(
+    quality: Mapping[str, float | None], prices: Mapping[str, float | None], latency: Mapping[str, float | None]
+) -> dict[str, Standing]:
+    """Each setup's place; those that none dominates are the frontier. A setup that lacks a figure takes no part."""
+    known = {
+        name: (-right, price, time)
+        for name in quality
+        if (right := quality[name]) is not None
+        and (price := prices.get(name)) is not None
+        and (time := latency.get(name)) is not None
+    }
+
+    def dominated_by(name: str) -> tuple[str, ...] | None:
+        if name not in known:
+            return None
+        return tuple(
+            other
+            for other in known
+            if known[other] != known[name] and all(a <= b for a, b in zip(known[other], known[name], strict=True))
+        )
+
+    return {name: Standing(quality[name], prices.get(name), latency.get(name), dominated_by(name)) for name in quality}
+
+
+def _matches(quality: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    """Every tuned setup with every one of the base model, of the four."""
+    four = [name for name in quality if name in SETUPS]
+    return [(tuned, base) for tuned in four if SETUPS[tuned].tuned for base in four if not SETUPS[base].tuned]
+
+
+def gain_beyond_chance(pairs: Sequence[Mapping[str, Any]], tuned: str, base: str) -> float:
+    """How much larger the share of right answers is, tuned minus base; 0 where its interval does not exclude 0.
+
+    Args:
+        pairs: as in `Comparison.pairs`.
+    """
+    for pair in pairs:
+        if pair["metric"] == QUALITY and {pair["a"], pair["b"]} == {tuned, base}:
+            certain = pair["low"] is not None and (pair["low"] > 0 or pair["high"] < 0)
+            return float(pair["difference"] if pair["a"] == tuned else -pair["difference"]) if certain else 0.0
+    return 0.0
+
+
+def payback(
+    tuned: str, base: str, prices: Mapping[str, float | None], training: float | None, *, gain: float = 0.0,
+    wrong_answer: float | None = None,
+) -> Payback:  # fmt: skip
+    """From how many answers on a tuned setup is cheaper than one of the base model, its training included.
+
+    Args:
+        prices: of a thousand answers, by setup.
+        training: price of the training.
+        gain: how much larger the share of right answers is.
+        wrong_answer: what one costs; None: better answers save nothing.
+    """
+    dear, cheap = prices.get(base), prices.get(tuned)
+    counted = gain if wrong_answer is not None else 0.0
+    if dear is None or cheap is None:
+        return Payback(tuned, base, None, counted, None, "the price of answers is not known")
+    saving = dear - cheap + 1000 * counted * (wrong_answer or 0.0)
+    if training is None:
+        return Payback(tuned, base, saving, counted, None, "the price of the training is not known")
+    if saving <= 0:
+        more = (
+            "" if wrong_answer is not None else ", and evaluate.cost.wrong_answer says of no wrong answer what it costs"
+        )
+        return Payback(tuned, base, saving, counted, None, f"its answers save nothing{more}")
+    return Payback(tuned, base, saving, counted, math.ceil(round(1000 * training / saving, 6)), "")
+
+
+def cost_lines(told: Mapping[str, Any]) -> list[str]:
+    """What `costs` returned, for people: a line for each setup and for each comparison of tuned and base setups."""
+    if not told:
+        return []
+    currency = told["currency"]
+    lines = []
+    for name, one in told["setups"].items():
+        said = f"cannot be said: {one['reason']}" if one["price"] is None else f"{_money(one['price'])} {currency}"
+        energy = "" if one["kwh"] is None else f", {one['kwh']:.3g} kWh"
+        beaten = told["standing"][name]["dominated_by"]
+        rank = "; on the frontier of quality, price and latency"
+        if beaten:
+            rank = f"; no better, cheaper or faster than {' or '.join(beaten)}"
+        rank = "" if beaten is None else rank
+        lines.append(f"A thousand answers of {name}: {said}{energy}{rank}")
+    training = told["training"]
+    if training["hours"] is not None:
+        price = "price cannot be said" if training["price"] is None else f"{_money(training['price'])} {currency}"
+        lines.append(f"Training: {training['hours']:.2g} hours, {price}")
+    for one in told["payback"]:
+        paid = f"cannot be said: {one['reason']}" if one["volume"] is None else f"from {one['volume']:,} answers on"
+        if one["volume"] is None and one["saving"] is not None and one["saving"] <= 0:
+            paid = f"never: {one['reason']}"
+        lines.append(f"{one['tuned']} pays for its training against {one['base']}: {paid}")
+    return lines
+
+
+def _money(amount: float) -> str:
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"
