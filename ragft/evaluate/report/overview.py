@@ -5,6 +5,7 @@ Who leads and who is level with the leader is the verdict's word; this module ad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,6 +19,7 @@ from ragft.evaluate.verdict import p_text, percent, signed
 from ragft.setups import SETUPS
 
 State = Literal["decided", "level", "none"]
+_KEY = re.compile(r"[a-z]+(?:\.[a-z_]+)+")
 _CAUSES = 3
 _GOOD_RETRIEVAL = 0.9
 """Share of questions whose sources were all found, below which retrieval is what to look at first."""
@@ -198,11 +200,13 @@ def _fails(comparison: Comparison, setup: str, records: Sequence[Record]) -> lis
 
 def _next(comparison: Comparison, setup: str, state: State) -> list[str]:
     causes: Sequence[Row] = comparison.causes.get(setup, ())
-    said = [
-        f"{cause['mend'][:1].upper()}{cause['mend'][1:]}: at most +{cause['gain']:.1f} points."
-        for cause in causes[:_CAUSES]
-        if cause.get("mend")
-    ]
+    said, named = list[str](), set[str]()
+    for cause in causes[:_CAUSES]:
+        keys = set(_KEY.findall(mend := cause.get("mend") or ""))
+        # The same setting in the other direction would mend fewer.
+        if mend and not keys & named:
+            said.append(f"{mend[:1].upper()}{mend[1:]}: at most +{cause['gain']:.1f} points.")
+        named |= keys
     hit = comparison.setups[setup].get("retrieval_hit", {}).get("mean")
     if not causes and hit is not None and hit < _GOOD_RETRIEVAL:
         said.append(f"Improve retrieval first: it found all sources of only {percent(hit)} of the questions.")

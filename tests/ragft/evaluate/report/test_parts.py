@@ -75,11 +75,14 @@ def test_causes_say_what_fails_and_what_to_mend() -> None:
         "cause": "not-retrieved", "title": "not retrieved", "count": 4, "of": 60, "share": 4 / 60, "gain": 6.7,
         "mend": "raise index.search.top_k", "text": "",
     }  # fmt: skip
+    other_way = {**cause, "title": "shown too much", "count": 1, "gain": 1.7, "mend": "lower index.search.top_k"}
     comparison = compared({"rag-only": 10, "hybrid": 55})
-    object.__setattr__(comparison, "causes", {"hybrid": [cause]})
+    object.__setattr__(comparison, "causes", {"hybrid": [cause, other_way]})
     found = overview(comparison, [])
     assert "4: not retrieved." in found.fails
+    assert "1: shown too much." in found.fails
     assert "Raise index.search.top_k: at most +6.7 points." in found.next
+    assert not any("ower index.search.top_k" in sentence for sentence in found.next)
 
 
 def best_marks(comparison: Comparison, title: str) -> list[bool]:
