@@ -61,8 +61,8 @@ class Payback:
 
     Attributes:
         saving: of a thousand answers: what they cost less, and what fewer wrong answers save.
-        gain: difference of the shares of right answers that `saving` counts; 0 where it may be chance, or where no
-            price of a wrong answer is given.
+        gain: how much larger its share of right answers is, 0 where that may be chance; `saving` counts it where the
+            rates have a price of a wrong answer.
         volume: answers from which on training is paid for; None where it is never, or cannot be said.
         reason: why there is no volume; empty where there is one.
     """
@@ -217,17 +217,16 @@ def payback(
         wrong_answer: what one costs; None: better answers save nothing.
     """
     dear, cheap = prices.get(base), prices.get(tuned)
-    counted = gain if wrong_answer is not None else 0.0
     if dear is None or cheap is None:
-        return Payback(tuned, base, None, counted, None, "the price of answers is not known")
-    saving = dear - cheap + 1000 * counted * (wrong_answer or 0.0)
+        return Payback(tuned, base, None, gain, None, "the price of answers is not known")
+    saving = dear - cheap + 1000 * gain * (wrong_answer or 0.0)
     if saving <= 0:
         uncounted = ", and evaluate.cost.wrong_answer does not say what better ones are worth"
         reason = f"its answers save nothing{uncounted if gain > 0 and wrong_answer is None else ''}"
-        return Payback(tuned, base, saving, counted, None, reason)
+        return Payback(tuned, base, saving, gain, None, reason)
     if training is None:
-        return Payback(tuned, base, saving, counted, None, "the price of the training is not known")
-    return Payback(tuned, base, saving, counted, math.ceil(round(1000 * training / saving, 6)), "")
+        return Payback(tuned, base, saving, gain, None, "the price of the training is not known")
+    return Payback(tuned, base, saving, gain, math.ceil(round(1000 * training / saving, 6)), "")
 
 
 def cost_lines(told: Mapping[str, Any]) -> list[str]:
@@ -254,6 +253,8 @@ def cost_lines(told: Mapping[str, Any]) -> list[str]:
         paid = f"cannot be said: {one['reason']}" if one["volume"] is None else f"from {one['volume']:,} answers on"
         if one["volume"] is None and one["saving"] is not None and one["saving"] <= 0:
             paid = f"never: {one['reason']}"
+        elif one["volume"] is not None and one["gain"] < 0:
+            paid += f", with {-100 * one['gain']:.1f} points fewer right answers"
         lines.append(f"{one['tuned']} pays for its training against {one['base']}: {paid}")
     return lines
 

@@ -118,6 +118,8 @@ def test_lines_say_what_is_known_and_what_is_not() -> None:
         "Training: 0.5 hours, 3.00 EUR",
         "hybrid pays for its training against rag-only: from 5,000 answers on",
     ]
+    worse = costs(records, quality, [pair("hybrid", "rag-only", -0.2, -0.3, -0.1)], TOKENS, training_seconds=1800)
+    assert cost_lines(worse)[-1].endswith("from 5,000 answers on, with 20.0 points fewer right answers")
     unknown = cost_lines(costs(records, quality, [], HOUR))
     assert unknown[0].startswith("A thousand answers of hybrid: cannot be said: the records do not say how long")
     assert unknown[-1].endswith("cannot be said: the price of answers is not known")
