@@ -61,8 +61,8 @@ class Payback:
 
     Attributes:
         saving: of a thousand answers: what they cost less, and what fewer wrong answers save.
-        gain: difference of the shares of right answers that `saving` counts; 0 where it may be chance, or where no
-            price of a wrong answer is given.
+        gain: how much larger its share of right answers is, 0 where that may be chance; `saving` counts it where the
+            rates have a price of a wrong answer.
         volume: answers from which on training is paid for; None where it is never, or cannot be said.
         reason: why there is no volume; empty where there is one.
     """
@@ -109,17 +109,9 @@ def costs(
         "standing": {name: asdict(one) for name, one in standings(quality, prices, latency).items()},
         "training": {"hours": hours, "price": training},
         "payback": [
-            asdict(
-                payback(
-                    tuned,
-                    base,
-                    prices,
-                    training,
-                    gain=gain_beyond_chance(pairs, tuned, base),
-                    wrong_answer=rates.wrong_answer,
-                )
-            )
+            asdict(payback(tuned, base, prices, training, gain=gain, wrong_answer=rates.wrong_answer))
             for tuned, base in _matches(quality)
+            for gain in (gain_beyond_chance(pairs, tuned, base),)
         ],
     }
 
@@ -139,9 +131,8 @@ def answer_cost(records: Sequence[Record], rates: CostSection, at_once: int | No
     price, reason = None, ""
     if rates.hour is not None:
         price = None if seconds is None else 1000 * seconds / 3600 * rates.hour
-        reason = (
-            "" if seconds is not None else "the records do not say how long the machine took (evaluate.cost.at_once)"
-        )
+        if price is None:
+            reason = "the records do not say how long the machine took (evaluate.cost.at_once)"
     elif rates.prompt_tokens is not None and rates.answer_tokens is not None:
         if prompt is None or answer is None:
             reason = "the records do not say how many tokens were read and written"
@@ -226,18 +217,16 @@ def payback(
         wrong_answer: what one costs; None: better answers save nothing.
     """
     dear, cheap = prices.get(base), prices.get(tuned)
-    counted = gain if wrong_answer is not None else 0.0
     if dear is None or cheap is None:
-        return Payback(tuned, base, None, counted, None, "the price of answers is not known")
-    saving = dear - cheap + 1000 * counted * (wrong_answer or 0.0)
-    if training is None:
-        return Payback(tuned, base, saving, counted, None, "the price of the training is not known")
+        return Payback(tuned, base, None, gain, None, "the price of answers is not known")
+    saving = dear - cheap + 1000 * gain * (wrong_answer or 0.0)
     if saving <= 0:
-        more = (
-            "" if wrong_answer is not None else ", and evaluate.cost.wrong_answer says of no wrong answer what it costs"
-        )
-        return Payback(tuned, base, saving, counted, None, f"its answers save nothing{more}")
-    return Payback(tuned, base, saving, counted, math.ceil(round(1000 * training / saving, 6)), "")
+        uncounted = ", and evaluate.cost.wrong_answer does not say what better ones are worth"
+        reason = f"its answers save nothing{uncounted if gain > 0 and wrong_answer is None else ''}"
+        return Payback(tuned, base, saving, gain, None, reason)
+    if training is None:
+        return Payback(tuned, base, saving, gain, None, "the price of the training is not known")
+    return Payback(tuned, base, saving, gain, math.ceil(round(1000 * training / saving, 6)), "")
 
 
 def cost_lines(told: Mapping[str, Any]) -> list[str]:
@@ -250,10 +239,11 @@ def cost_lines(told: Mapping[str, Any]) -> list[str]:
         said = f"cannot be said: {one['reason']}" if one["price"] is None else f"{_money(one['price'])} {currency}"
         energy = "" if one["kwh"] is None else f", {one['kwh']:.3g} kWh"
         beaten = told["standing"][name]["dominated_by"]
-        rank = "; on the frontier of quality, price and latency"
+        rank = ""
         if beaten:
             rank = f"; no better, cheaper or faster than {' or '.join(beaten)}"
-        rank = "" if beaten is None else rank
+        elif beaten is not None:
+            rank = "; on the frontier of quality, price and latency"
         lines.append(f"A thousand answers of {name}: {said}{energy}{rank}")
     training = told["training"]
     if training["hours"] is not None:
@@ -263,6 +253,8 @@ def cost_lines(told: Mapping[str, Any]) -> list[str]:
         paid = f"cannot be said: {one['reason']}" if one["volume"] is None else f"from {one['volume']:,} answers on"
         if one["volume"] is None and one["saving"] is not None and one["saving"] <= 0:
             paid = f"never: {one['reason']}"
+        elif one["volume"] is not None and one["gain"] < 0:
+            paid += f", with {-100 * one['gain']:.1f} points fewer right answers"
         lines.append(f"{one['tuned']} pays for its training against {one['base']}: {paid}")
     return lines
 

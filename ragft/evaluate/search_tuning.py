@@ -36,7 +36,7 @@ _SLACK = 1.05
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings that are tried; `chunk_tokens` is None for the live index."""
+    """Settings that are tried, as `index.search` and `index.chunking.max_tokens` name them."""
 
     top_k: int
     mode: str

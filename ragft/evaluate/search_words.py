@@ -46,7 +46,7 @@ def _cell(found: Compared, name: str, measure: str) -> str:
         if test.low is None or test.high is None:
             return f"{percent(estimate.mean)}\n{signed(test.difference)}"
         between = f"{signed(test.low)} to {signed(test.high)}"
-        return f"{percent(estimate.mean)}\n{signed(test.difference)} ({between}), {p_text(test.p_holm)}"
+        return f"{percent(estimate.mean)}\n{signed(test.difference)} ({between})\n{p_text(test.p_holm)}"
     between = "" if low is None or high is None else f"\n{100 * low:.1f}–{100 * high:.1f}"
     return f"{percent(estimate.mean)}{between}"
 

@@ -88,7 +88,9 @@ def test_training_is_paid_for_by_cheaper_answers() -> None:
     prices = {"hybrid": 2.0, "rag-only": 3.0}
     assert payback("hybrid", "rag-only", prices, 10.0).volume == 10_000
     never = payback("hybrid", "rag-only", {"hybrid": 3.0, "rag-only": 3.0}, 10.0)
-    assert never.volume is None and never.reason.startswith("its answers save nothing")
+    assert never.volume is None and never.reason == "its answers save nothing"
+    worth = payback("hybrid", "rag-only", {"hybrid": 3.0, "rag-only": 2.0}, None, gain=0.1)
+    assert worth.reason.startswith("its answers save nothing, and evaluate.cost.wrong_answer")
     better = payback("hybrid", "rag-only", prices, 10.0, gain=0.2, wrong_answer=0.02)
     assert better.saving == pytest.approx(5.0) and better.volume == 2_000
     assert payback("hybrid", "rag-only", prices, 10.0, gain=0.2).saving == 1.0  # no price of a wrong answer
@@ -116,6 +118,8 @@ def test_lines_say_what_is_known_and_what_is_not() -> None:
         "Training: 0.5 hours, 3.00 EUR",
         "hybrid pays for its training against rag-only: from 5,000 answers on",
     ]
+    worse = costs(records, quality, [pair("hybrid", "rag-only", -0.2, -0.3, -0.1)], TOKENS, training_seconds=1800)
+    assert cost_lines(worse)[-1].endswith("from 5,000 answers on, with 20.0 points fewer right answers")
     unknown = cost_lines(costs(records, quality, [], HOUR))
     assert unknown[0].startswith("A thousand answers of hybrid: cannot be said: the records do not say how long")
     assert unknown[-1].endswith("cannot be said: the price of answers is not known")
