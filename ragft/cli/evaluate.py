@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ragft.cli.options import command
-from ragft.cli.results import show_evaluation, show_forgetting, show_plans
+from ragft.cli.results import show_artifact, show_evaluation, show_forgetting, show_plans
 from ragft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "counterfactual", "forgetting"]
+Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "robustness"]
 
 
 @command(commands, "evaluate")
@@ -25,8 +25,9 @@ def evaluate_(
     suite: Annotated[
         Suite,
         typer.Option(
-            help="What to measure: the setups on the domain's questions; the same, and whether answers follow when "
-            "values in passages are changed; or general ability."
+            help="What to measure: the setups on the domain's questions; whether to refuse by the score of retrieval; "
+            "whether answers follow when values in passages are changed; general ability; or whether answers stay when "
+            "passages or questions are disturbed."
         ),
     ] = "comparison",
     plan: Annotated[
@@ -43,7 +44,8 @@ def evaluate_(
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
-    With --suite forgetting, ask base and tuned model what has nothing to do with the domain instead, and tell whether
+    With --suite abstention, ask nothing, and read the answers that exist: at which score of retrieval would it pay to
+    refuse? With --suite forgetting, ask base and tuned model what has nothing to do with the domain, and tell whether
     tuning costs more than evaluate.general.margin.
     """
     if suite == "forgetting":
@@ -53,6 +55,12 @@ def evaluate_(
         return
     if generate:
         raise UsageError("--generate is of --suite forgetting: the comparison of the setups always generates.")
+    if suite == "abstention":
+        from ragft.stages.abstention import abstention, abstention_shown
+
+        made = abstention(app)
+        show_artifact(app, made, *abstention_shown(made))
+        return
     from ragft.stages.evaluation import evaluate, planned
 
     if plan is not None:
