@@ -70,6 +70,12 @@ def evaluate_(
     if suite == "comparison":
         show_evaluation(app, artifact)
         return
+    if suite == "robustness":
+        from ragft.stages.robustness import robustness, robustness_tables
+
+        made = robustness(app, artifact)
+        show_evaluation(app, artifact, robustness_tables(made), robustness=made.figures)
+        return
     from ragft.stages.counterfactual import counterfactual, counterfactual_lines
 
     made = counterfactual(app, artifact)

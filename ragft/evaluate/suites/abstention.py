@@ -163,19 +163,18 @@ def threshold_of(
     for name, scores in signals.items():
         for below in np.unique(scores[chosen_on & np.isfinite(scores)]):
             refused = chosen_on & (scores < below)
-            gain = int((refused & wrong).sum()) - int((refused & right).sum())
-            if gain > (best[0] if best else 0):
-                best = (gain, name, float(below))
+            saved = int((refused & wrong).sum()) - int((refused & right).sum())
+            if saved > (best[0] if best else 0):
+                best = (saved, name, float(below))
     if best is None:
         return None, f"{nothing}below none would more wrong answers be avoided than right ones lost."
     _, name, below = best
-    rest = ~chosen_on
-    refused = signals[name] < below
-    gains = np.where(rest, np.where(refused, wrong.astype(float) - right, 0.0), np.nan)
+    rest, refuses = ~chosen_on, signals[name] < below
+    gains = np.where(rest, np.where(refuses, wrong.astype(float) - right, 0.0), np.nan)
     gain = _estimate(gains, clusters, (-1.0, 1.0))
-    avoided, lost = _share(refused, rest & wrong, clusters), _share(refused, rest & right, clusters)
+    avoided, lost = _share(refuses, rest & wrong, clusters), _share(refuses, rest & right, clusters)
     found = {
-        "signal": name, "below": below, "n": int(rest.sum()), "refused": _share(refused, rest, clusters),
+        "signal": name, "below": below, "n": int(rest.sum()), "refused": _share(refuses, rest, clusters),
         "avoided": avoided, "lost": lost, "gain": gain,
     }  # fmt: skip
     told = (
