@@ -55,16 +55,16 @@ def evaluate_(
         return
     if generate:
         raise UsageError("--generate is of --suite forgetting: the comparison of the setups always generates.")
+    from ragft.stages.evaluation import evaluate, planned
+
+    if plan is not None:
+        show_plans(app, planned(app, plan))
+        return
     if suite == "abstention":
         from ragft.stages.abstention import abstention, abstention_shown
 
         made = abstention(app)
         show_artifact(app, made, *abstention_shown(made))
-        return
-    from ragft.stages.evaluation import evaluate, planned
-
-    if plan is not None:
-        show_plans(app, planned(app, plan))
         return
     artifact = evaluate(app)
     if suite == "comparison":
