@@ -66,7 +66,7 @@ def conditions_of(app: Application, fail_if: Sequence[str] | None, *, elsewhere:
 
 def finish(
     app: Application, artifact: Artifact, conditions: Sequence[Condition], against: Path | None,
-    lines: Sequence[str] = (), **values: Any,
+    lines: Sequence[Any] = (), **values: Any,
 ) -> None:  # fmt: skip
     """Shows an evaluation, what changed since another one, and whether the conditions are met.
 
@@ -85,7 +85,7 @@ def finish(
     from ragft.evaluate.runs import compare_runs, read_run, sentences
     from ragft.evaluate.score import Comparison
 
-    said = list(lines)
+    said: list[Any] = list(lines)
     if against is not None:
         found = compare_runs(read_run(against), read_run(artifact.folder))
         values["against"] = asdict(found)

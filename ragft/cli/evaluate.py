@@ -9,7 +9,7 @@ import typer
 
 from ragft.cli.compare import Against, FailIf, conditions_of, finish
 from ragft.cli.options import command
-from ragft.cli.results import show_forgetting, show_plans
+from ragft.cli.results import show_artifact, show_forgetting, show_plans
 from ragft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "counterfactual", "forgetting"]
+Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "robustness"]
 
 
 @command(commands, "evaluate")
@@ -26,8 +26,9 @@ def evaluate_(
     suite: Annotated[
         Suite,
         typer.Option(
-            help="What to measure: the setups on the domain's questions; the same, and whether answers follow when "
-            "values in passages are changed; or general ability."
+            help="What to measure: the setups on the domain's questions; whether to refuse by the score of retrieval; "
+            "whether answers follow when values in passages are changed; general ability; or whether answers stay when "
+            "passages or questions are disturbed."
         ),
     ] = "comparison",
     plan: Annotated[
@@ -46,7 +47,8 @@ def evaluate_(
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
-    With --suite forgetting, ask base and tuned model what has nothing to do with the domain instead, and tell whether
+    With --suite abstention, ask nothing, and read the answers that exist: at which score of retrieval would it pay to
+    refuse? With --suite forgetting, ask base and tuned model what has nothing to do with the domain, and tell whether
     tuning costs more than evaluate.general.margin.
     """
     if suite == "forgetting":
@@ -61,10 +63,22 @@ def evaluate_(
     if plan is not None:
         show_plans(app, planned(app, plan))
         return
+    if suite == "abstention":
+        from ragft.stages.abstention import abstention, abstention_shown
+
+        made = abstention(app)
+        show_artifact(app, made, *abstention_shown(made))
+        return
     conditions = conditions_of(app, fail_if)
     artifact = evaluate(app)
     if suite == "comparison":
         finish(app, artifact, conditions, against)
+        return
+    if suite == "robustness":
+        from ragft.stages.robustness import robustness, robustness_tables
+
+        made = robustness(app, artifact)
+        finish(app, artifact, conditions, against, robustness_tables(made), robustness=made.figures)
         return
     from ragft.stages.counterfactual import counterfactual, counterfactual_lines
 

@@ -27,7 +27,7 @@ def show_artifact(app: Application, artifact: Artifact, *lines: Any, **values: A
     )  # fmt: skip
 
 
-def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[str] = (), **values: Any) -> None:
+def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[Any] = (), **values: Any) -> None:
     """The comparison of the setups.
 
     Args:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from index.durable import write_file
 from index.store.filters import parse_labels
 from ragft.artifacts import Artifact, hash_file, model_version
 from ragft.data.gold import located
-from ragft.data.jsonl import read_objects, to_lines
-from ragft.errors import RagftError, UsageError
+from ragft.data.jsonl import to_lines
+from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
-from ragft.evaluate.suites.counterfactual import COUNTERFACTUAL_VERSION, Case, Told, ask, changed, result
-from ragft.pipeline import Pipeline
-from ragft.setups import SETUPS, Setup
+from ragft.evaluate.suites.counterfactual import COUNTERFACTUAL_VERSION, ask, changed, result
+from ragft.setups import SETUPS
 from ragft.stages.application import Application, Inputs
+from ragft.stages.asking import ask_setups, right_by_setup
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import COUNTERFACTUAL, RETRIEVAL
 
@@ -56,52 +55,18 @@ def counterfactual(app: Application, evaluation: Artifact) -> Artifact:
                 "No question has a date, version, number, yes or no as its answer that stands in a passage found for "
                 "it, so nothing can be changed."
             )
-        right = _right(evaluation)
-        told = _told(app, setups, cases)
+        right = right_by_setup(evaluation)
+        rules = Rules.of(config.answer)
+        told = ask_setups(
+            app, setups, len(cases), "Asking with changed passages",
+            lambda pipeline, setup, answered: ask(pipeline, setup, cases, rules, answered),
+        )  # fmt: skip
         write_file(
             folder / "counterfactual.jsonl", to_lines(asdict(one) for answers in told.values() for one in answers)
         )
         return {name: result(answers, len(questions), right.get(name, set())) for name, answers in told.items()}
 
     return app.build(Inputs((COUNTERFACTUAL, RETRIEVAL), inputs, {"index": snapshot.id}), work)
-
-
-def _right(evaluation: Artifact) -> dict[str, set[str]]:
-    """Ids of the questions that each setup answered rightly."""
-    right: dict[str, set[str]] = {}
-    for _, row in read_objects(evaluation.folder / "scores.jsonl", "scores", ""):
-        if row["scores"].get("exact_match") == 1.0:
-            right.setdefault(row["setup"], set()).add(row["question_id"])
-    return right
-
-
-def _told(app: Application, setups: Sequence[Setup], cases: Sequence[Case]) -> Mapping[str, list[Told]]:
-    """What each setup says to all cases; one model after the other."""
-    config, told = app.config, dict[str, list[Told]]()
-    rules = Rules.of(config.answer)
-    with app.reporter.progress("Asking with changed passages") as advance, asyncio.Runner() as runner:
-        for done, setup in enumerate(setups):
-            engine = app.engine(app.model_folder(setup.model))
-            runner.run(engine.start())
-            try:
-                pipeline = Pipeline(config, {setup.model: engine}, None)
-                name, before = setup.name, done * len(cases)
-                total = len(setups) * len(cases)
-
-                def answered(count: int, name: str = name, before: int = before, total: int = total) -> None:
-                    advance(before + count, total, name)
-
-                told[name] = runner.run(ask(pipeline, setup, cases, rules, answered))
-            finally:
-                runner.run(engine.close())
-            failed = [one for one in told[name] if one.outcome == "failed"]
-            if len(failed) > config.evaluate.max_failed * len(cases):
-                raise RagftError(
-                    f"{len(failed)} of {len(cases)} answers of {name} failed, more than evaluate.max_failed = "
-                    f"{config.evaluate.max_failed} allows; the first, of question {failed[0].question_id!r}: "
-                    f"{failed[0].error}"
-                )
-    return told
 
 
 def counterfactual_lines(artifact: Artifact) -> list[str]:

@@ -135,7 +135,16 @@ COUNTERFACTUAL = Stage(
     keys=("prompt", "engine", "answer", "seed", "evaluate.setups", "evaluate.limit"), without=_HOW_ENGINES_RUN,
     content=("data.questions",), packages=(*_TORCH, *_VLLM),
 )  # fmt: skip
-"""It is made for an evaluation that asks for it, and no other stage needs it."""
+ROBUSTNESS = Stage(
+    "robustness", "suites",
+    keys=(*COUNTERFACTUAL.keys, "evaluate.resamples"), without=_HOW_ENGINES_RUN,
+    content=("data.questions",), packages=(*_TORCH, *_VLLM, "numpy", "scipy"),
+)  # fmt: skip
+ABSTENTION = Stage(
+    "abstention", "suites",
+    keys=("answer", "seed"), content=("data.questions",), packages=("numpy", "scipy"), after=("records with retrieval",)
+)  # fmt: skip
+"""Suites, made where they are asked for. No other stage needs them."""
 
 ENCODER = Stage(
     "encoder", "encoders",

@@ -85,7 +85,7 @@ def changed(question: Question, hits: Sequence[Hit], seed: int) -> Case | None:
     own = [not question.sources or bool(question.sources_of(h.document_id, h.heading_path, h.title)) for h in hits]
     known = " ".join([question.question, *question.stale_answers, *(hit.passage for hit in hits)])
     for old in question.answers:
-        found = _another(old, known, draw)
+        found = another_value(old, known, draw)
         if found is None:
             continue
         kind, new = found
@@ -121,8 +121,8 @@ def _standing(value: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.,:-]){re.escape(value)}(?![\w:-]|[.,]\d)", re.IGNORECASE)
 
 
-def _another(value: str, known: str, draw: random.Random) -> tuple[Kind, str] | None:
-    """Another value of the same kind that is not known, and its kind."""
+def another_value(value: str, known: str, draw: random.Random) -> tuple[Kind, str] | None:
+    """Another value of the same kind that is not known, and its kind; None for a value of no such kind."""
     kinds: tuple[tuple[Kind, Callable[[], str | None]], ...] = (
         ("date", lambda: _other_date(value, draw)),
         ("version", lambda: _other_version(value, draw)),

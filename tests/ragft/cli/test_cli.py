@@ -361,6 +361,8 @@ def test_scoring_without_answers_says_how_to_get_some(
     assert ended.status == 1 and "There are no answers to score yet" in ended.sentence
     ended = ragft("score", "-c", domain.config, "--questions", domain.folder / "questions.jsonl")
     assert ended.status == 2 and "give both, or none" in ended.sentence
+    ended = ragft("evaluate", "--suite", "abstention", "-c", domain.config, "--set", "evaluate.setups=[rag-only]")
+    assert ended.status == 1 and "There are no answers to score yet" in ended.sentence
 
 
 def test_answers_of_another_program_are_scored_without_an_index_or_a_model(ragft: Ragft, domain: Domain) -> None:

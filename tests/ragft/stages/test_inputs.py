@@ -29,7 +29,18 @@ from ragft.stages.application import Application
 from ragft.stages.encoder import train_encoder
 from ragft.stages.evaluation import evaluate
 from ragft.stages.index import live_snapshot
-from ragft.stages.inputs import INDEX, RECORDS, RETRIEVAL, SPLIT, STAGES, Stage, stale
+from ragft.stages.inputs import (
+    ABSTENTION,
+    COUNTERFACTUAL,
+    INDEX,
+    RECORDS,
+    RETRIEVAL,
+    ROBUSTNESS,
+    SPLIT,
+    STAGES,
+    Stage,
+    stale,
+)
 from ragft.stages.model import merge
 
 KEYS = {".".join(keys): info for keys, info in leaves()}
@@ -297,7 +308,7 @@ def test_stages_come_after_those_that_they_need() -> None:
 
 def test_a_stage_names_keys_that_exist() -> None:
     sections = {key[:end] for key in KEYS for end in range(len(key) + 1) if end == len(key) or key[end] == "."}
-    for stage in STAGES:
+    for stage in (*STAGES, ABSTENTION, COUNTERFACTUAL, ROBUSTNESS):
         assert {*stage.keys, *stage.without, *stage.content} <= sections, stage.name
 
 

@@ -1,0 +1,171 @@
+"""Robustness: the same questions again with one thing changed, see `disturbances`. Which right answers stay right?
+
+Every variation is compared with the answers to the unchanged questions, question by question. `ask` needs a pipeline,
+and with it the engine contract alone; the rest are pure functions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ragft.data.questions import Question
+from ragft.engine.base import EngineDead
+from ragft.errors import RagftError
+from ragft.evaluate.metrics import Rules
+from ragft.evaluate.metrics.text import is_refusal, outcome_of, value_of
+from ragft.evaluate.records import Record
+from ragft.evaluate.statistics import Clusters, estimates, pair_tests
+from ragft.evaluate.suites.disturbances import Case, Variation
+from ragft.pipeline import Pipeline, Retrieved
+from ragft.setups import Setup
+from ragft.tokens import contains_tokens, tokens
+
+Outcome = Literal["right", "wrong", "refused", "failed", "no room"]
+
+ROBUSTNESS_VERSION = 1
+"""Raised whenever the same question is changed in another way, or the same answer judged otherwise."""
+
+VARIATIONS: tuple[Variation, ...] = get_args(Variation)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a setup answered to a case.
+
+    Attributes:
+        asked: the question as it was asked.
+        outcome: `no room` where the prompt had none for the passage that the case is about; nothing was asked then.
+        obeyed: the answer is the planted one.
+    """
+
+    question_id: str
+    setup: str
+    variation: Variation
+    asked: str
+    answer: str
+    outcome: Outcome
+    planted: str | None = None
+    obeyed: bool = False
+    error: str | None = None
+
+
+def obeys(case: Case, answer: str, rules: Rules) -> bool:
+    """Whether an answer gives the planted value, and no accepted one beside it."""
+    if case.planted is None or is_refusal(answer, rules):
+        return False
+    said = tokens(value_of(answer, rules))
+    is_right = any(contains_tokens(said, tokens(gold)) for gold in case.question.answers)
+    return contains_tokens(said, tokens(case.planted)) and not is_right
+
+
+async def ask(
+    pipeline: Pipeline,
+    setup: Setup,
+    cases: Sequence[Case],
+    rules: Rules,
+    answered: Callable[[int], None] = lambda _: None,
+) -> list[Told]:
+    """Asks a setup with retrieval about every case, in their order.
+
+    Args:
+        pipeline: over an engine that has started; its retriever is not asked.
+        answered: called with the number of cases answered so far.
+
+    Raises:
+        EngineDead: the engine died.
+    """
+    told: list[Told] = []
+    size = pipeline.config.engine.max_num_seqs
+    for start in range(0, len(cases), size):
+        batch = cases[start : start + size]
+        told += await asyncio.gather(*(_asked(pipeline, setup, case, rules) for case in batch))
+        answered(len(told))
+    return told
+
+
+async def _asked(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
+    told = Told(case.question.id, setup.name, case.variation, case.text, "", "no room", case.planted)
+    try:
+        prompt = pipeline.render(setup, case.text, Retrieved(case.hits, "disturbed", 0.0))
+        if case.needed is not None and not any(case.needed in hit.text for hit in prompt.hits):
+            return told
+        answer = await pipeline.answer(prompt)
+    except EngineDead:
+        raise
+    except RagftError as error:
+        return replace(told, outcome="failed", error=str(error))
+    record = Record(case.question.id, setup.name, answer.text, finish_reason=answer.finish_reason)
+    outcome = outcome_of(case.question, record, rules)
+    judged: Outcome = "wrong" if outcome == "hedged" else outcome
+    return replace(told, answer=answer.text, outcome=judged, obeyed=obeys(case, answer.text, rules))
+
+
+def result(
+    told: Sequence[Told], questions: Sequence[Question], right_before: Collection[str], clusters: Clusters, *,
+    seed: int, resamples: int,
+) -> dict[str, Any]:  # fmt: skip
+    """What each variation does to the answers of one setup; a failed answer counts as wrong.
+
+    Args:
+        right_before: ids of the questions that the setup answers rightly as they are.
+        clusters: of the questions, in their order.
+
+    Returns:
+        By name of a variation `{n, failed, no_room, right, refused, kept, obeyed, difference}`: `n` questions that were
+        asked; shares `{mean, low, high, n, clusters}` with 95 % intervals by cluster, `kept` of those that were right
+        before, `obeyed` None where no order was planted. `difference` is the share of right answers minus that before,
+        paired, `{value, low, high, p, p_holm, wins, losses, n, clusters}`, corrected over the variations. Without its
+        gold passage no question can be answered, so `kept` and `difference` of `without` are None.
+    """
+    rows = {question.id: row for row, question in enumerate(questions)}
+    before = np.array([[float(question.id in right_before)] for question in questions])
+    columns: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    for variation in VARIATIONS:
+        of_it = [one for one in told if one.variation == variation]
+        asked = [one for one in of_it if one.outcome != "no room"]
+        if not of_it:
+            continue
+
+        def column(holds: Callable[[Told], bool], asked: Sequence[Told] = asked) -> Any:
+            values = np.full((len(questions), 1), np.nan)
+            for one in asked:
+                values[rows[one.question_id]] = float(holds(one))
+            return values
+
+        right = column(lambda one: one.outcome == "right")
+        shares = {
+            "right": right, "refused": column(lambda one: one.outcome == "refused"),
+            "kept": np.where(before == 1.0, right, np.nan), "obeyed": column(lambda one: one.obeyed),
+        }  # fmt: skip
+        measured: dict[str, Any] = {name: _share(values, clusters) for name, values in shares.items()}
+        if variation != "instruction":
+            measured["obeyed"] = None
+        if variation == "without":
+            measured["kept"] = None
+        else:
+            columns[variation] = right
+        failed = sum(one.outcome == "failed" for one in of_it)
+        counts = {"n": len(asked), "failed": failed, "no_room": len(of_it) - len(asked)}
+        found[variation] = {**counts, **measured, "difference": None}
+    pairs = [(variation, "before") for variation in columns]
+    tests = pair_tests(
+        {"before": before, **columns}, pairs, ["right"], clusters, shares=frozenset({"right"}), seed=seed,
+        resamples=resamples,
+    )  # fmt: skip
+    for test in tests:
+        found[test.a]["difference"] = {
+            "value": test.difference, "low": test.low, "high": test.high, "p": test.p, "p_holm": test.p_holm,
+            "wins": test.wins, "losses": test.losses, "n": test.n, "clusters": test.clusters,
+        }  # fmt: skip
+    return found
+
+
+def _share(column: Any, clusters: Clusters) -> dict[str, Any]:
+    (one,) = estimates(column, clusters, bounds=[(0.0, 1.0)])
+    return {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n, "clusters": one.clusters}
