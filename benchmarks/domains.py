@@ -34,8 +34,8 @@ HERE = Path(__file__).resolve().parent
 CONFIGS = HERE / "domains"
 SHARED = HERE.parent.parent / "shared" / "data"
 ASKED_SHARE = 0.4
-_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
-_NUMBERED = re.compile(r"\A\(?\d{1,2}[.)]\s+")
+_NUMBER = r"\(?\d{1,2}[.)]\s+"  # of a conclusion that is a list
+_NEXT_SENTENCE = re.compile(rf"(?<=[.!?])\s+(?:{_NUMBER})?(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ DOMAINS = {
 
 def first_sentence(text: str) -> str:
     """The first sentence of a text without its number."""
-    return _SENTENCES.split(_NUMBERED.sub("", tidy(text)))[0]
+    return _NEXT_SENTENCE.split(re.sub(rf"\A{_NUMBER}", "", tidy(text)))[0]
 
 
 def tidy(text: str) -> str:
@@ -246,7 +246,7 @@ def _abstract(row: Mapping[str, Any]) -> str:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def main() -> None:
