@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from rich.console import Console
 from support import ROOT
 from support.domains import application
 from support.lifecycle import ragft
@@ -23,6 +24,7 @@ from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, read_questions
 from ragft.evaluate.metrics.base import METRICS, OPTIONAL, Rules
 from ragft.evaluate.records import PassageRef, Record
+from ragft.stages.evaluation import score_file
 
 SCRIPT = ROOT / "benchmarks" / "domains.py"
 NAMES = ("pubmedqa", "clapnq")
@@ -183,6 +185,32 @@ def test_configured_domain_is_audited_split_and_mixed(small: Path) -> None:
     assert {"gold", "closed-book"} <= kinds
     cited = [row for row in rows if row["kind"] == "gold"]
     assert all(parse_citations(row["messages"][-1]["content"])[0] in row["gold"] for row in cited)
+
+
+@pytest.mark.parametrize("small", NAMES, indirect=True)
+def test_comparison_is_shown_with_verdict_causes_and_published_figures(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(small)
+    domain = DOMAINS.DOMAINS[config.name]
+    answers = {"hybrid": lambda item: item.answer, "rag-only": lambda item: config.answer.refusal}
+    by_file = {item.id: item for item in domain.read(small.parents[1] / "data" / config.name)}
+    rows = [
+        {"question_id": row["id"], "setup": setup, "answer": answer(by_file[row["id"]])}
+        for setup, answer in answers.items()
+        for row in lines(config.data.questions)
+    ]
+    records = small.parent / "records.jsonl"
+    records.write_bytes(to_lines(rows))
+    scored = score_file(application(config), records)
+    comparison = json.loads((scored.folder / "comparison.json").read_text())
+    DOMAINS.show(domain, comparison, Console(width=200))
+    shown = capsys.readouterr().out
+    assert f"{domain.name}, {len(rows) // 2} questions" in shown and "format_validity" in shown
+    assert comparison["verdict"]["text"][:40] in shown
+    assert f"rag-only: {comparison['causes']['rag-only'][0]['text']}"[:60] in shown
+    for name, percent in domain.published.items():
+        assert f"{name}: {percent:.1f} %" in shown
 
 
 def test_absent_data_are_said_in_a_sentence(
