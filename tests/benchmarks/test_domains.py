@@ -202,7 +202,7 @@ def test_comparison_is_shown_with_verdict_causes_and_published_figures(
     ]
     records = small.parent / "records.jsonl"
     records.write_bytes(to_lines(rows))
-    scored = score_file(application(config), records)
+    scored = score_file(application(config), records, config.data.questions)
     comparison = json.loads((scored.folder / "comparison.json").read_text())
     DOMAINS.show(domain, comparison, Console(width=200))
     shown = capsys.readouterr().out
