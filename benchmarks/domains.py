@@ -29,6 +29,7 @@ from rich.table import Table
 
 from ragft.config import load_config
 from ragft.data.jsonl import to_lines
+from ragft.errors import UsageError
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE / "domains"
@@ -180,7 +181,14 @@ def write(domain: Domain, data: Path, folder: Path, seed: int = 0, share: float 
     """Writes documents, examples, questions and configuration, and returns the configuration's path.
 
     What an earlier call wrote is replaced; the workspace, with what was trained, stays.
+
+    Raises:
+        UsageError: the folder holds something else.
     """
+    config = folder / "ragft.yaml"
+    is_ours = config.is_file() and f"name: {domain.name}\n" in config.read_text(encoding="utf-8")
+    if not is_ours and folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds something else than the domain {domain.name}: name another folder with --to.")
     items = domain.read(data / domain.name)
     trained, asked = split(items, share, seed)
     for name, part in (("documents", items), ("training-documents", trained)):
@@ -190,7 +198,6 @@ def write(domain: Domain, data: Path, folder: Path, seed: int = 0, share: float 
             (folder / name / item.file).write_text(item.document, encoding="utf-8")
     (folder / "examples.jsonl").write_bytes(to_lines(item.to_example() for item in trained))
     (folder / "questions.jsonl").write_bytes(to_lines(item.to_question() for item in asked))
-    config = folder / "ragft.yaml"
     shutil.copyfile(domain.config, config)
     return config
 
@@ -222,10 +229,7 @@ def show(domain: Domain, comparison: Mapping[str, Any], console: Console) -> Non
     for name, percent in domain.published.items():
         console.print(f"published: {name}: {percent:.1f} %", markup=False)
     if domain.published:
-        console.print(
-            "The published figures are of other questions of the data set and of a model sixty times as large, which "
-            "was given the abstract instead of searching for it."
-        )
+        console.print("Those are of the test questions of the data set, which these are not: compare the direction.")
     console.print(comparison["verdict"]["text"], markup=False)
     for setup, causes in comparison["causes"].items():
         for cause in causes[:2]:
@@ -263,7 +267,10 @@ def main() -> None:
         console.print(f"Skipped: {domain.name} needs {missing[0]}, which is not there: name its folder with --data.")
         return
     folder = options.to or Path("workspace/domains") / domain.name
-    config = write(domain, options.data, folder)
+    try:
+        config = write(domain, options.data, folder)
+    except UsageError as error:
+        sys.exit(str(error))
     console.print(f"{config} is ready: try `ragft data audit -c {config}`, or --run.", markup=False)
     if options.run:
         comparison = run(config, options.set)

@@ -22,6 +22,7 @@ from ragft.config import Config, load_config
 from ragft.data.audit import audit_data
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, read_questions
+from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import METRICS, OPTIONAL, Rules
 from ragft.evaluate.records import PassageRef, Record
 from ragft.stages.evaluation import score_file
@@ -193,20 +194,17 @@ def test_comparison_is_shown_with_verdict_causes_and_published_figures(
 ) -> None:
     config = load_config(small)
     domain = DOMAINS.DOMAINS[config.name]
-    answers = {"hybrid": lambda item: item.answer, "rag-only": lambda item: config.answer.refusal}
-    by_file = {item.id: item for item in domain.read(small.parents[1] / "data" / config.name)}
-    rows = [
-        {"question_id": row["id"], "setup": setup, "answer": answer(by_file[row["id"]])}
-        for setup, answer in answers.items()
-        for row in lines(config.data.questions)
-    ]
+    items = {item.id: item for item in domain.read(small.parents[1] / "data" / config.name)}
+    ids = [row["id"] for row in lines(config.data.questions)]
+    rows = [{"question_id": name, "setup": "hybrid", "answer": items[name].answer} for name in ids]
+    rows += [{"question_id": name, "setup": "rag-only", "answer": config.answer.refusal} for name in ids]
     records = small.parent / "records.jsonl"
     records.write_bytes(to_lines(rows))
     scored = score_file(application(config), records, config.data.questions)
     comparison = json.loads((scored.folder / "comparison.json").read_text())
     DOMAINS.show(domain, comparison, Console(width=200))
     shown = capsys.readouterr().out
-    assert f"{domain.name}, {len(rows) // 2} questions" in shown and "format_validity" in shown
+    assert f"{domain.name}, {len(ids)} questions" in shown and "format_validity" in shown
     assert comparison["verdict"]["text"][:40] in shown
     assert f"rag-only: {comparison['causes']['rag-only'][0]['text']}"[:60] in shown
     for name, percent in domain.published.items():
@@ -220,6 +218,23 @@ def test_absent_data_are_said_in_a_sentence(
     DOMAINS.main()
     assert "Skipped: clapnq needs" in capsys.readouterr().out
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("small", ["clapnq"], indirect=True)
+def test_written_again_a_domain_is_the_same_and_a_folder_of_something_else_is_left_alone(
+    small: Path, tmp_path: Path
+) -> None:
+    domain, folder = DOMAINS.DOMAINS["clapnq"], small.parent
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "documents" / "stray.md").write_text("left over")
+    DOMAINS.write(domain, tmp_path / "data", folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    own = tmp_path / "own" / "documents" / "handbook.md"
+    own.parent.mkdir(parents=True)
+    own.write_text("# Ours")
+    with pytest.raises(UsageError, match="holds something else"):
+        DOMAINS.write(domain, tmp_path / "data", tmp_path / "own")
+    assert own.read_text() == "# Ours"
 
 
 @pytest.mark.parametrize(
