@@ -78,7 +78,7 @@ def result(cases: Sequence[Case], clusters: Clusters, *, seed: int) -> dict[str,
         counts of the answers, `refused_rightly` of refusals where the documents hold no answer; `risk`, the share of
         wrong ones among those given, with its interval; by name of a signal `{aurc, random, best, curve}`, the area
         under risk against coverage beside those of an order by chance and of the best one; what `threshold_of` found,
-        None where nothing can be recommended, and `text`, which says it in words.
+        and `text`, which says it in words.
     """
     kinds = [one.kind for one in cases]
     wrong, right = (np.array([kind == name for kind in kinds], dtype=bool) for name in ("wrong", "right"))
@@ -140,20 +140,18 @@ def threshold_of(
     """The score below which refusing avoids more wrong answers than it loses right ones, and what that says in words.
 
     Signal and threshold are chosen on a seeded half of the clusters. It is recommended only if the interval of what it
-    gains on the other half lies above 0; None otherwise.
+    gains on the other half lies above 0.
 
     Returns:
-        `{signal, below, n, refused, avoided, lost, gain}`: shares with intervals on the half that it was not chosen on;
-        `avoided` of the wrong answers, `lost` of the right ones, `gain` their difference for each question.
+        None where there is nothing to choose, else `{recommended, signal, below, n, refused, avoided, lost, gain}`:
+        shares with intervals on the half that it was not chosen on; `avoided` of the wrong answers, `lost` of the right
+        ones, `gain` their difference for each question.
     """
     nothing = "No threshold can be recommended: "
     if not signals:
         return None, f"{nothing}the records hold no scores of retrieval."
     if clusters.count < 2 * MIN_CLUSTERS:
-        return (
-            None,
-            f"{nothing}the questions are about {clusters.count} documents, too few to choose on a half of them.",
-        )
+        return None, f"{nothing}questions about {clusters.count} documents are too few to choose on a half of them."
     if not wrong.any():
         return None, f"{nothing}no answer is wrong."
     if not right.any():
@@ -173,17 +171,16 @@ def threshold_of(
     gains = np.where(rest, np.where(refuses, wrong.astype(float) - right, 0.0), np.nan)
     gain = _estimate(gains, clusters, (-1.0, 1.0))
     avoided, lost = _share(refuses, rest & wrong, clusters), _share(refuses, rest & right, clusters)
+    pays = gain["low"] is not None and gain["low"] > 0
     found = {
-        "signal": name, "below": below, "n": int(rest.sum()), "refused": _share(refuses, rest, clusters),
-        "avoided": avoided, "lost": lost, "gain": gain,
+        "recommended": pays, "signal": name, "below": below, "n": int(rest.sum()),
+        "refused": _share(refuses, rest, clusters), "avoided": avoided, "lost": lost, "gain": gain,
     }  # fmt: skip
     told = (
         f"refusing below a {name} score of {below:.4g}, chosen on one half, avoids {_told(avoided)} of the wrong "
         f"answers of the other half and loses {_told(lost)} of the right ones"
     )
-    if gain["low"] is None or gain["low"] <= 0:
-        return None, f"{nothing}{told}, which may be chance."
-    return found, f"{told[0].upper()}{told[1:]}."
+    return found, f"{told[0].upper()}{told[1:]}." if pays else f"{nothing}{told}, which may be chance."
 
 
 def _half(clusters: Clusters, seed: int) -> Mask:

@@ -70,7 +70,12 @@ def test_a_threshold_that_pays_is_recommended_with_what_it_avoids_and_loses() ->
     made = cases((60, "right", 0.8), (4, "right", 0.3), (30, "wrong", 0.3), (6, "wrong", 0.8))
     found = result(made, Clusters.single(100), seed=0)
     threshold = found["threshold"]
-    assert (threshold["signal"], threshold["below"], threshold["n"]) == ("dense", 0.8, 50)
+    assert (threshold["recommended"], threshold["signal"], threshold["below"], threshold["n"]) == (
+        True,
+        "dense",
+        0.8,
+        50,
+    )
     assert threshold["avoided"]["mean"] > 0.7 and threshold["lost"]["mean"] < 0.2
     assert threshold["avoided"]["n"] + threshold["lost"]["n"] == 50
     assert 0 < threshold["gain"]["low"] < threshold["gain"]["mean"]
@@ -82,7 +87,7 @@ def test_a_threshold_that_pays_is_recommended_with_what_it_avoids_and_loses() ->
     [
         (cases((20, "right", 0.5)), "no answer is wrong"),
         (cases((20, "wrong", 0.5)), "no answer is right"),
-        (cases((5, "right", 0.5)), "about 5 documents, too few"),
+        (cases((5, "right", 0.5)), "about 5 documents are too few"),
         ([Case(f"q{n}", "wrong", {}) for n in range(9)], "hold no scores"),
         (cases((10, "wrong", 0.9), (10, "right", 0.5)), "below none would more"),
         (cases((3, "wrong", 0.4), (97, "right", 0.5)), "which may be chance"),
@@ -90,7 +95,8 @@ def test_a_threshold_that_pays_is_recommended_with_what_it_avoids_and_loses() ->
 )
 def test_where_nothing_can_be_recommended_it_is_said(made: list[Case], why: str) -> None:
     found = result(made, Clusters.single(len(made)), seed=0)
-    assert found["threshold"] is None
+    threshold = found["threshold"]
+    assert threshold is None or (not threshold["recommended"] and threshold["gain"]["low"] <= 0)
     assert found["text"].startswith("No threshold can be recommended: ") and why in found["text"]
 
 
