@@ -67,7 +67,7 @@ def test_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) ->
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == files
     assert {f"{name}/py.typed" for name in PACKAGES} <= held
-    assert {"ragft/evaluate/report.html.j2", "ragft/templates/ragft.yaml"} <= held
+    assert {"ragft/evaluate/report/report.html.j2", "ragft/templates/ragft.yaml"} <= held
 
 
 def test_wheel_carries_its_licence_and_what_it_is(wheel: Path) -> None:
