@@ -7,7 +7,6 @@ functions; `ask` needs a pipeline, and with it the engine contract alone.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,6 +21,7 @@ from ragft.engine.base import EngineDead
 from ragft.errors import RagftError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import is_refusal, value_of
+from ragft.evaluate.suites.batches import in_batches
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
 from ragft.tokens import contains_tokens
@@ -204,13 +204,7 @@ async def ask(
     Raises:
         EngineDead: the engine died.
     """
-    told: list[Told] = []
-    size = pipeline.config.engine.max_num_seqs
-    for start in range(0, len(cases), size):
-        batch = cases[start : start + size]
-        told += await asyncio.gather(*(_asked(pipeline, setup, case, rules) for case in batch))
-        answered(len(told))
-    return told
+    return await in_batches(pipeline, cases, lambda case: _asked(pipeline, setup, case, rules), answered)
 
 
 async def _asked(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:

@@ -6,7 +6,6 @@ and with it the engine contract alone; the rest are pure functions.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -20,6 +19,7 @@ from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import is_refusal, outcome_of, value_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.statistics import Clusters, estimates, pair_tests
+from ragft.evaluate.suites.batches import in_batches
 from ragft.evaluate.suites.disturbances import Case, Variation
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
@@ -79,13 +79,7 @@ async def ask(
     Raises:
         EngineDead: the engine died.
     """
-    told: list[Told] = []
-    size = pipeline.config.engine.max_num_seqs
-    for start in range(0, len(cases), size):
-        batch = cases[start : start + size]
-        told += await asyncio.gather(*(_asked(pipeline, setup, case, rules) for case in batch))
-        answered(len(told))
-    return told
+    return await in_batches(pipeline, cases, lambda case: _asked(pipeline, setup, case, rules), answered)
 
 
 async def _asked(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
