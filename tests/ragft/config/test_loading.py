@@ -227,7 +227,7 @@ def accesses() -> set[tuple[str, str]]:
 def test_every_key_has_a_reader() -> None:
     read = accesses()
     # How the code calls a section that it was handed.
-    handed = ("settings", "section", "limits", "mixing", "config", "own section")
+    handed = ("settings", "section", "limits", "mixing", "config", "space", "rates", "own section")
     unread = [
         ".".join(path)
         for path, _ in leaves()
