@@ -86,7 +86,7 @@ def test_more_epochs_begin_from_an_adapter_that_is_the_parent_of_the_next_one(
     assert after["inputs"]["start_from"] and "finetune.start_from" not in after["inputs"]
     was, now = (made["figures"]["history"][-1]["train_loss"] for made in (before, after))
     assert now < was
-    configure(desk, base, method="lora", learning_rate=1.0, epochs=1, start_from=str(second))
+    configure(desk, base, method="lora", learning_rate=10.0, epochs=1, start_from=str(second))
     spoilt, _, said = finetuned(ragft, desk)
     for parent, child, told in ((before, after, ended), (after, spoilt, said)):
         is_worse = child["figures"]["best_loss"] >= parent["figures"]["best_loss"]
