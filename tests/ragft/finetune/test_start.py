@@ -61,7 +61,7 @@ def test_another_training_begins_where_the_first_one_was_and_lowers_the_loss_fur
 ) -> None:
     before = train(BACK_ENDS[first])
     stayed = train(BACK_ENDS[second], start_from=before.adapter, **NOWHERE)
-    assert stayed.best_loss == pytest.approx(before.best_loss, abs=1e-5)
+    assert stayed.best_loss == pytest.approx(before.best_loss, abs=1e-3)
     after = train(BACK_ENDS[second], start_from=before.adapter)
     assert after.steps == before.steps, "its schedule is its own"
     assert after.best_loss < before.best_loss - 0.02
@@ -74,7 +74,7 @@ def test_another_training_begins_where_the_first_one_was_and_lowers_the_loss_fur
 def test_every_method_whose_files_hold_all_that_it_trains_goes_on(train: Train, method: str) -> None:
     before = train(peft, method=method)
     stayed = train(peft, method=method, start_from=before.adapter, **NOWHERE)
-    assert stayed.best_loss == pytest.approx(before.best_loss, abs=1e-5)
+    assert stayed.best_loss == pytest.approx(before.best_loss, abs=1e-3)
     assert before.best_loss != pytest.approx(train(peft, method=method, **NOWHERE).best_loss, abs=1e-4)
 
 
