@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragft.data.answers import text_of
-from ragft.data.duplicates import ALIKE, normal
+from ragft.data.duplicates import ALIKE, normal, same_figures
 from ragft.data.examples import Example
 from ragft.data.questions import Question
 from ragft.tokens import contains_tokens
@@ -136,7 +136,7 @@ class _Near:
         for place in sorted(places):
             other = self._known[place].words
             kind = "reordered" if in_order == self._sorted[place] else self._kind(words, other)
-            if kind is not None and _same_figures(words, other):
+            if kind is not None and same_figures(words, other):
                 yield kind, place
 
     def _kind(self, one: frozenset[str], other: frozenset[str]) -> Kind | None:
@@ -158,7 +158,3 @@ class _Near:
 
     def _of(self, words: frozenset[str]) -> float:
         return sum(self._weight[word] for word in words)
-
-
-def _same_figures(one: frozenset[str], other: frozenset[str]) -> bool:
-    return not any(letter.isdigit() for word in one ^ other for letter in word)

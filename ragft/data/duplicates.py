@@ -45,7 +45,7 @@ def clusters(texts: Sequence[str]) -> list[int]:
         near = {other for word in _rarest(words[place], weight, total[place]) for other in seen[word]}
         for other in near:
             shared = sum(weight[word] for word in words[place] & words[other])
-            if shared >= ALIKE * (total[place] + total[other] - shared) and _same_figures(words[place], words[other]):
+            if shared >= ALIKE * (total[place] + total[other] - shared) and same_figures(words[place], words[other]):
                 low, high = sorted((find(place), find(other)))
                 root[high] = low
         for word in _rarest(words[place], weight, total[place]):
@@ -64,5 +64,6 @@ def _rarest(words: frozenset[str], weight: dict[str, float], total: float) -> li
     return kept
 
 
-def _same_figures(one: frozenset[str], other: frozenset[str]) -> bool:
+def same_figures(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether the words of two texts differ in none that holds a digit."""
     return not any(letter.isdigit() for word in one ^ other for letter in word)

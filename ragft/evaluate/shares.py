@@ -7,16 +7,18 @@ from 0 to 1; clusters are `(n,)` of anything hashable, as `clusters_of` names th
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragft.data.questions import Question
-from ragft.evaluate.statistics import CONFIDENCE
+from ragft.evaluate import statistics
+from ragft.evaluate.statistics import CONFIDENCE, Clusters, cluster_questions
 
 Values = NDArray[np.float64]
+_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,10 @@ class Rate:
 NO_RATE = Rate(None, None, None, 0, 0)
 
 
-def clusters_of(questions: Iterable[Question]) -> dict[str, str]:
-    """The cluster of each question by its id: the document of its first source, or itself where it has none."""
-    return {
-        question.id: f"document {question.sources[0].documents[0]}" if question.sources else f"question {question.id}"
-        for question in questions
-    }
+def clusters_of(questions: Sequence[Question]) -> dict[str, str]:
+    """The name of the cluster of each question by its id, as `cluster_questions` tells."""
+    labels = cluster_questions(questions).labels.tolist()
+    return {question.id: f"cluster {label}" for question, label in zip(questions, labels, strict=True)}
 
 
 def rate(values: Sequence[float] | Values, clusters: Sequence[Hashable]) -> Rate:
@@ -74,9 +74,7 @@ def variance_of_mean(deviations: Values, clusters: Sequence[Hashable]) -> float:
 
 def sums_by_cluster(values: Values, clusters: Sequence[Hashable]) -> Values:
     """The sum of the values of each cluster, `(clusters,)`."""
-    order = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters))}
-    member = [order[cluster] for cluster in clusters]
-    return np.bincount(member, weights=values, minlength=len(order)).astype(np.float64)
+    return np.asarray(Clusters.of(clusters).sums(values))
 
 
 def share_interval(share: float, variance: float, clusters: int) -> tuple[float | None, float | None]:
@@ -104,15 +102,8 @@ def student(freedom: float) -> float:
 
 
 def sign_flip_p(deviations: Sequence[float] | Values, clusters: Sequence[Hashable], *, seed: int) -> float:
-    """Two-sided p-value that the deviations have mean 0, by flipping the signs of whole clusters (Fisher, 1935)."""
+    """Two-sided p-value that the deviations have mean 0, see `ragft.evaluate.statistics.sign_flip_p`."""
     if not len(deviations):
         return 1.0
     sums = sums_by_cluster(np.asarray(deviations, dtype=np.float64), clusters)
-    observed = abs(sums.sum()) * (1 - 1e-9)
-    count = len(sums)
-    if count <= 12:
-        places = np.arange(2**count)[:, None] >> np.arange(count) & 1
-        return float((np.abs((2.0 * places - 1) @ sums) >= observed).mean())
-    signs = np.random.default_rng(seed).integers(0, 2, (10_000, count)) * 2.0 - 1.0
-    # The observed arrangement is one of the permutations (Phipson and Smyth, 2010).
-    return float(((np.abs(signs @ sums) >= observed).sum() + 1) / (len(signs) + 1))
+    return float(statistics.sign_flip_p(sums[:, None], seed=seed, resamples=_RESAMPLES)[0])

@@ -94,9 +94,10 @@ def _axis_verdict(
         ahead = f"{signed(test.difference)} points against {rival}, the next best ({p_text(test.p_holm)})"
         return f"On {axis}, {leader} is best: {reached}, {ahead}.", (leader,)
     reason = _noise(against[tied[0]], leader, tied[0])
-    text = f"On {axis}, {leader} reaches {reached}, but is not significantly better than {_listed(tied)}: {reason}."
+    level = listed(tied, "or")
+    text = f"On {axis}, {leader} reaches {reached}, but is not significantly better than {level}: {reason}."
     if beaten:
-        text += f" It is significantly better than {_listed(beaten, 'and')}."
+        text += f" It is significantly better than {listed(beaten)}."
     return text, (leader, *tied)
 
 
@@ -166,7 +167,7 @@ def _failures_verdict(unanswered: Mapping[str, int], facts: Mapping[str, Estimat
         for name, count in unanswered.items()
         if count
     ]
-    return f"{_listed(failed, 'and')}; these count as wrong." if failed else ""
+    return f"{listed(failed)}; these count as wrong." if failed else ""
 
 
 def _clusters_verdict(clusters: Clusters | None, setups: int) -> str:
@@ -212,5 +213,6 @@ def signed(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:+.1f}".replace("-", "−")
 
 
-def _listed(names: Sequence[str], last: str = "or") -> str:
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"

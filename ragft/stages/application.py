@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from index.documents.lengths import ModelTokenizer
     from index.encoders.encoder import Encoder
     from index.encoders.reranker import Reranker
+    from index.store.filters import Labels
     from index.store.snapshot import Snapshot
     from ragft.engine.base import Engine
     from ragft.pipeline import Retriever
@@ -176,6 +177,14 @@ class Application:
         """The evaluation questions that are asked: all of them, or a seeded sample."""
         questions = read_questions(self.config.data.questions)
         return sample(questions, self.config.evaluate.limit, self.config.seed)
+
+    @property
+    def labels(self) -> Labels:
+        """The access labels of the caller that an evaluation stands for; None: may see everything."""
+        from index.store.filters import parse_labels
+
+        named = self.config.evaluate.labels
+        return None if named is None else parse_labels(",".join(named))
 
     @cached_property
     def documents(self) -> tuple[list[Document], list[Skipped]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ragft.artifacts import Artifact
+from index.store.snapshot import Snapshot
+from ragft.artifacts import Artifact, hash_file, model_version
 from ragft.data.jsonl import read_objects
-from ragft.errors import RagftError
+from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
-from ragft.setups import Setup
+from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
 
 
@@ -23,16 +24,43 @@ class Told(Protocol):
     def error(self) -> str | None: ...
 
 
+Case = TypeVar("Case")
 T = TypeVar("T", bound=Told)
-Ask = Callable[[Pipeline, Setup, Callable[[int], None]], Coroutine[Any, Any, list[T]]]
-"""Asks a setup everything; the last argument is called with the number of answers so far."""
 
 
-def ask_setups(app: Application, setups: Sequence[Setup], count: int, title: str, ask: Ask[T]) -> dict[str, list[T]]:
-    """What each setup answers, by its name.
+def setups_with_passages(app: Application, verb: str) -> list[Setup]:
+    """The setups of the configuration that retrieve.
 
     Args:
-        count: answers of each setup.
+        verb: what is done with their passages.
+
+    Raises:
+        UsageError: none does.
+    """
+    setups: list[Setup] = [SETUPS[name] for name in app.config.evaluate.setups if SETUPS[name].retrieval]
+    if not setups:
+        raise UsageError(f"No setup of evaluate.setups retrieves, so there are no passages to {verb}: add hybrid.")
+    return setups
+
+
+def what_is_asked(
+    app: Application, setups: Sequence[Setup], snapshot: Snapshot, evaluation: Artifact
+) -> dict[str, Any]:
+    """What decides the answers of these setups to varied questions, and beside which answers they are seen."""
+    return {
+        "models": {setup.name: model_version(app.model_folder(setup.model)) for setup in setups},
+        "index": snapshot.id, "reranker": app.encoder_hashes()["reranker"],
+        "questions": hash_file(app.config.data.questions), "evaluation": evaluation.fingerprint,
+    }  # fmt: skip
+
+
+def ask_setups(
+    app: Application, setups: Sequence[Setup], cases: Sequence[Case], title: str,
+    ask: Callable[[Pipeline, Setup, Case], Awaitable[T]],
+) -> dict[str, list[T]]:  # fmt: skip
+    """What each setup answers to every case, in their order, by its name.
+
+    Args:
         title: of the progress that is shown.
 
     Raises:
@@ -46,13 +74,31 @@ def ask_setups(app: Application, setups: Sequence[Setup], count: int, title: str
             try:
                 pipeline = Pipeline(app.config, {setup.model: engine}, None)
 
-                def answered(number: int, name: str = setup.name, before: int = done * count) -> None:
-                    advance(before + number, len(setups) * count, name)
+                def answered(number: int, name: str = setup.name, before: int = done * len(cases)) -> None:
+                    advance(before + number, len(setups) * len(cases), name)
 
-                told[setup.name] = runner.run(ask(pipeline, setup, answered))
+                def one(case: Case, pipeline: Pipeline = pipeline, setup: Setup = setup) -> Awaitable[T]:
+                    return ask(pipeline, setup, case)
+
+                told[setup.name] = runner.run(in_batches(cases, app.config.engine.max_num_seqs, one, answered))
             finally:
                 runner.run(engine.close())
             _refuse_failures(app, setup.name, told[setup.name])
+    return told
+
+
+async def in_batches(
+    cases: Sequence[Case], size: int, ask: Callable[[Case], Awaitable[T]], answered: Callable[[int], None]
+) -> list[T]:
+    """What `ask` tells of every case, so many at once, in the order of the cases.
+
+    Args:
+        answered: called with the number of cases answered so far.
+    """
+    told: list[T] = []
+    for start in range(0, len(cases), size):
+        told += await asyncio.gather(*(ask(case) for case in cases[start : start + size]))
+        answered(len(told))
     return told
 
 

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
-from index.store.filters import parse_labels
-from ragft.artifacts import Artifact, hash_file, model_version
+from ragft.artifacts import Artifact
 from ragft.data.gold import located
 from ragft.data.jsonl import to_lines
 from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.suites.counterfactual import COUNTERFACTUAL_VERSION, ask, changed, result
-from ragft.setups import SETUPS
 from ragft.stages.application import Application, Inputs
-from ragft.stages.asking import ask_setups, right_by_setup
+from ragft.stages.asking import ask_setups, right_by_setup, setups_with_passages, what_is_asked
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import COUNTERFACTUAL, RETRIEVAL
 
@@ -33,21 +31,13 @@ def counterfactual(app: Application, evaluation: Artifact) -> Artifact:
         RagftError: more answers of a setup failed than `evaluate.max_failed` allows.
     """
     config = app.config
-    setups = [SETUPS[name] for name in config.evaluate.setups if SETUPS[name].retrieval]
-    if not setups:
-        raise UsageError("No setup of evaluate.setups retrieves, so there are no passages to change: add hybrid.")
+    setups = setups_with_passages(app, "change")
     snapshot = live_snapshot(app)
-    versions = {setup.name: model_version(app.model_folder(setup.model)) for setup in setups}
-    inputs: dict[str, Any] = {
-        "version": COUNTERFACTUAL_VERSION, "models": versions, "index": snapshot.id,
-        "questions": hash_file(config.data.questions), "reranker": app.encoder_hashes()["reranker"],
-        "evaluation": evaluation.fingerprint,
-    }  # fmt: skip
+    inputs = {"version": COUNTERFACTUAL_VERSION, **what_is_asked(app, setups, snapshot, evaluation)}
 
     def work(folder: Path) -> dict[str, Any]:
         questions = located(app.questions, snapshot.chunks()).questions
-        labels = None if config.evaluate.labels is None else parse_labels(",".join(config.evaluate.labels))
-        found = app.retriever(snapshot).search([question.question for question in questions], labels=labels)
+        found = app.retriever(snapshot).search([question.question for question in questions], labels=app.labels)
         made = [changed(question, one.hits, config.seed) for question, one in zip(questions, found, strict=True)]
         cases = [case for case in made if case is not None]
         if not cases:
@@ -58,8 +48,8 @@ def counterfactual(app: Application, evaluation: Artifact) -> Artifact:
         right = right_by_setup(evaluation)
         rules = Rules.of(config.answer)
         told = ask_setups(
-            app, setups, len(cases), "Asking with changed passages",
-            lambda pipeline, setup, answered: ask(pipeline, setup, cases, rules, answered),
+            app, setups, cases, "Asking with changed passages",
+            lambda pipeline, setup, case: ask(pipeline, setup, case, rules),
         )  # fmt: skip
         write_file(
             folder / "counterfactual.jsonl", to_lines(asdict(one) for answers in told.values() for one in answers)

@@ -10,7 +10,6 @@ from typing import Any
 
 from blake3 import blake3
 
-from index.store.filters import parse_labels
 from index.store.snapshot import Snapshot
 from ragft.artifacts import Artifact, model_version
 from ragft.config.evaluate import OWN_MODELS
@@ -130,10 +129,8 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
     def _search(self, snapshot: Snapshot) -> list[Retrieved]:
         """The passages of every question, the same for all setups, as the caller sees them that is stood for."""
         if self._retrieved is None:
-            named = self._app.config.evaluate.labels
-            labels = None if named is None else parse_labels(",".join(named))
             questions = [question.question for question in self._app.questions]
-            self._retrieved = self._app.retriever(snapshot).search(questions, labels=labels)
+            self._retrieved = self._app.retriever(snapshot).search(questions, labels=self._app.labels)
         return self._retrieved
 
     def _engine(self, setup: Setup) -> Engine:

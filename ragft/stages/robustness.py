@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
-from index.store.filters import parse_labels
 from index.store.snapshot import Snapshot
-from ragft.artifacts import Artifact, hash_file, model_version
+from ragft.artifacts import Artifact
 from ragft.data.gold import located
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
@@ -20,9 +19,8 @@ from ragft.evaluate.metrics import Rules
 from ragft.evaluate.statistics import STATISTICS_VERSION, cluster_questions
 from ragft.evaluate.suites.disturbances import Case, Found, disturbed, pool_of, with_typos
 from ragft.evaluate.suites.robustness import ROBUSTNESS_VERSION, VARIATIONS, ask, result
-from ragft.setups import SETUPS
 from ragft.stages.application import Application, Inputs
-from ragft.stages.asking import ask_setups, right_by_setup
+from ragft.stages.asking import ask_setups, right_by_setup, setups_with_passages, what_is_asked
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import RETRIEVAL, ROBUSTNESS
 
@@ -40,16 +38,10 @@ def robustness(app: Application, evaluation: Artifact) -> Artifact:
         RagftError: more answers of a setup failed than `evaluate.max_failed` allows.
     """
     config = app.config
-    setups = [SETUPS[name] for name in config.evaluate.setups if SETUPS[name].retrieval]
-    if not setups:
-        raise UsageError("No setup of evaluate.setups retrieves, so there are no passages to disturb: add hybrid.")
+    setups = setups_with_passages(app, "disturb")
     snapshot = live_snapshot(app)
-    inputs: dict[str, Any] = {
-        "version": ROBUSTNESS_VERSION, "statistics": STATISTICS_VERSION, "index": snapshot.id,
-        "models": {setup.name: model_version(app.model_folder(setup.model)) for setup in setups},
-        "questions": hash_file(config.data.questions), "reranker": app.encoder_hashes()["reranker"],
-        "evaluation": evaluation.fingerprint,
-    }  # fmt: skip
+    versions = {"version": ROBUSTNESS_VERSION, "statistics": STATISTICS_VERSION}
+    inputs = {**versions, **what_is_asked(app, setups, snapshot, evaluation)}
 
     def work(folder: Path) -> dict[str, Any]:
         questions, rules = located(app.questions, snapshot.chunks()).questions, Rules.of(config.answer)
@@ -65,8 +57,8 @@ def robustness(app: Application, evaluation: Artifact) -> Artifact:
             "questions: evaluate.limit."
         )
         told = ask_setups(
-            app, setups, len(cases), "Asking again, disturbed",
-            lambda pipeline, setup, answered: ask(pipeline, setup, cases, rules, answered),
+            app, setups, cases, "Asking again, disturbed",
+            lambda pipeline, setup, case: ask(pipeline, setup, case, rules),
         )  # fmt: skip
         write_file(folder / "robustness.jsonl", to_lines(asdict(one) for answers in told.values() for one in answers))
         clusters, right = cluster_questions(questions, documents), right_by_setup(evaluation)
@@ -84,8 +76,7 @@ def robustness(app: Application, evaluation: Artifact) -> Artifact:
 def _cases(app: Application, snapshot: Snapshot, questions: Sequence[Question]) -> tuple[list[Case], set[str]]:
     """All cases, variation by variation, and the documents that the index holds."""
     config, retriever = app.config, app.retriever(snapshot)
-    named = config.evaluate.labels
-    labels = None if named is None else parse_labels(",".join(named))
+    labels = app.labels
     answerable = [question for question in questions if question.answerable]
     texts = [question.question for question in answerable]
     plain = retriever.search(texts, labels=labels)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from index.store.filters import parse_labels
 from ragft.console import counted, some
 from ragft.data.gold import located
 from ragft.data.questions import Question
@@ -160,8 +159,7 @@ class _Finder:
     """Searches for the questions with one candidate after the other."""
 
     def __init__(self, app: Application, questions: Sequence[Question]) -> None:
-        named = app.config.evaluate.labels
-        self._labels = None if named is None else parse_labels(",".join(named))
+        self._labels = app.labels
         self._settings = app.config.index.search.settings()
         self._encoder, self._reranker = app.encoder, app.reranker
         self._known_queries: Any = _KnownQueries(app.encoder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from index.documents.chunking import Chunk
 from ragft.artifacts import Artifact, model_version
 from ragft.config import Config
 from ragft.evaluate.records import Record, read_records
@@ -23,6 +24,12 @@ from support.fakes import FakeEngine, FakeRetriever, hit
 
 HITS = (hit("node.md", "Node.js 22", "Ends 2027-04-30."), hit("mysql.md", "MySQL 8.0", "Ends 2026-04-30."))
 COUNT = 7
+
+
+def snapshot_of_hits() -> SimpleNamespace:
+    """What a suite reads of the live snapshot: the chunks of `HITS`."""
+    chunks = [Chunk(one.document_id, one.title, one.heading_path, 0, 9, one.text, "") for one in HITS]
+    return SimpleNamespace(id="snapshot-1", chunks=lambda: iter(chunks))
 
 
 @dataclass
@@ -52,6 +59,12 @@ class Evaluated:
 
     def __call__(self, **sections: Any) -> Artifact:
         return evaluation.evaluate(self.application(**sections))
+
+    def suite(self, made: Callable[[Application, Artifact], Artifact], **sections: Any) -> Artifact:
+        """What a suite makes beside the evaluation; only the engines of the suite are remembered."""
+        compared = self(**sections)
+        self.engines.clear()
+        return made(self.application(**sections), compared)
 
     def asked(self) -> Counter[tuple[str, str]]:
         """How often each model was asked each turn, by the name of its folder."""

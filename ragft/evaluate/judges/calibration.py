@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragft.evaluate.shares import Values, student, sums_by_cluster
+from ragft.evaluate.statistics import Clusters
 
 FEWEST = 10
 """Labels below which nothing is corrected: an interval from fewer would be worthless or false."""
@@ -109,12 +110,10 @@ def _powers(unseen: Values, seen: Values, true: Values, clusters: Sequence[Hasha
     spread = float(np.concatenate([unseen, seen]).var())
     if len(unseen) < 2 or spread < 1e-12:
         return np.zeros_like(true)
-    place = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-    member = np.array([place[cluster] for cluster in clusters])
+    groups = Clusters.of(clusters)
     # Sums of 1, seen, true and their product over all clusters but one give the covariance without it.
-    columns = np.stack([np.ones_like(true), seen, true, seen * true])
-    within = np.stack([np.bincount(member, weights=column) for column in columns])
-    n, sum_seen, sum_true, products = columns.sum(axis=1)[:, None] - within
+    columns = np.stack([np.ones_like(true), seen, true, seen * true], axis=1)
+    n, sum_seen, sum_true, products = (columns.sum(axis=0) - groups.sums(columns)).T
     covariance = products / n - sum_seen * sum_true / n**2
     tuned = np.clip(covariance / (spread * (1 + len(true) / len(unseen))), 0.0, 1.0)
-    return np.asarray(tuned[member])
+    return np.asarray(tuned[groups.labels])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragft.evaluate.shares import Values, student
+from ragft.evaluate.statistics import Clusters
 
 _ITERATIONS = 100
 
@@ -46,8 +47,8 @@ def at_equal_length(
         longer_by: characters by which the answer of a is longer.
     """
     y, difference = np.asarray(outcomes, dtype=np.float64), np.asarray(longer_by, dtype=np.float64)
-    groups = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters))}
-    if len(y) < 10 or len(groups) < 3 or difference.std() == 0:
+    groups = Clusters.of(clusters)
+    if len(y) < 10 or groups.count < 3 or difference.std() == 0:
         return None
     x = np.stack([np.ones_like(y), np.tanh(difference / difference.std())], axis=1)
     # With a mean far beyond the deviation the two columns say the same.
@@ -55,12 +56,11 @@ def at_equal_length(
         return None
     coefficients, information = _fit(x, y)
     residuals = (y - _logistic(x @ coefficients))[:, None] * x
-    member = np.array([groups[cluster] for cluster in clusters])
-    sums = np.stack([np.bincount(member, weights=column, minlength=len(groups)) for column in residuals.T], axis=1)
+    sums = groups.sums(residuals)
     inverse = np.linalg.inv(information)
-    robust = len(groups) / (len(groups) - 1) * inverse @ (sums.T @ sums) @ inverse
+    robust = groups.count / (groups.count - 1) * inverse @ (sums.T @ sums) @ inverse
     # Where one side wins everything there are no residuals, which does not make the rate certain.
-    half = student(len(groups) - 2) * np.sqrt(np.maximum(np.diag(robust), np.diag(inverse)))
+    half = student(groups.count - 2) * np.sqrt(np.maximum(np.diag(robust), np.diag(inverse)))
     low, high = coefficients - half, coefficients + half
     rates = [float(_logistic(np.array(logit))) for logit in (coefficients[0], low[0], high[0])]
     return AtEqualLength(rates[0], rates[1], rates[2], float(coefficients[1]), float(low[1]), float(high[1]))

@@ -10,9 +10,9 @@ from ragft.artifacts import package_versions
 from ragft.data.questions import Question
 from ragft.evaluate.metrics import METRICS
 from ragft.evaluate.records import Record
-from ragft.evaluate.report.numbers import listed
 from ragft.evaluate.report.overview import clusters_of
 from ragft.evaluate.score import Comparison
+from ragft.evaluate.verdict import listed
 
 _PACKAGES = ("ragft", "numpy", "scipy")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ragft.evaluate.metrics import Metric
@@ -58,11 +58,6 @@ def difference(metric: Metric, value: float | None) -> str:
 def title(metric: Metric) -> str:
     """A metric's title as a heading: "Exact match", and "nDCG" as it is spelt."""
     return metric.title if metric.title[1:2].isupper() else metric.title[:1].upper() + metric.title[1:]
-
-
-def listed(names: Sequence[str], last: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def position(value: float, low: float, high: float, width: float = 100.0) -> float:

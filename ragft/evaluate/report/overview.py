@@ -12,10 +12,10 @@ from typing import Literal
 
 from ragft.evaluate.metrics import METRICS
 from ragft.evaluate.records import Record
-from ragft.evaluate.report.numbers import listed, milliseconds, number, span
+from ragft.evaluate.report.numbers import milliseconds, number, span
 from ragft.evaluate.score import Comparison, Row
 from ragft.evaluate.statistics import ALPHA
-from ragft.evaluate.verdict import p_text, percent, signed
+from ragft.evaluate.verdict import listed, p_text, percent, signed
 from ragft.setups import SETUPS
 
 State = Literal["decided", "level", "none"]

@@ -14,7 +14,16 @@ scores are `(questions, columns)` float64; NaN marks a missing score.
 
 from ragft.evaluate.statistics.clusters import Clusters, cluster_questions
 from ragft.evaluate.statistics.factors import Effect, factor_effects
-from ragft.evaluate.statistics.intervals import ALPHA, CONFIDENCE, MIN_CLUSTERS, Bounds, Columns, Estimate, estimates
+from ragft.evaluate.statistics.intervals import (
+    ALPHA,
+    CONFIDENCE,
+    MIN_CLUSTERS,
+    Bounds,
+    Columns,
+    Estimate,
+    estimates,
+    wilson_interval,
+)
 from ragft.evaluate.statistics.pairs import PairTest, holm, pair_tests, sign_flip_p
 from ragft.evaluate.statistics.planning import POWER, Plan, decisive_clusters, plan
 from ragft.evaluate.statistics.repeats import Repeated, repeated
@@ -26,4 +35,5 @@ __all__ = [
     "ALPHA", "CONFIDENCE", "MIN_CLUSTERS", "POWER", "STATISTICS_VERSION", "Bounds", "Clusters", "Columns", "Effect",
     "Estimate", "PairTest", "Plan", "Repeated", "cluster_questions", "decisive_clusters", "estimates",
     "factor_effects", "holm", "pair_tests", "plan", "repeated", "sign_flip_p",
+    "wilson_interval",
 ]  # fmt: skip

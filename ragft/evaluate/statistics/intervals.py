@@ -3,7 +3,7 @@
 The variance of a mean is taken between clusters, with the small-sample correction CR2 and Satterthwaite's degrees of
 freedom (Bell and McCaffrey, 2002). From it follows the number of independent questions that would be worth as much,
 the effective sample (Korn and Graubard, 1998), and from that an interval that does not collapse where all agree.
-`benchmarks/statistics.py` simulates what they cover.
+`benchmarks/intervals.py` simulates what they cover.
 """
 
 from __future__ import annotations
@@ -178,6 +178,18 @@ def bounded_interval(
     middle = (mean * effective + lowest + highest) / total
     half = _Z * np.sqrt(np.maximum(second / total - middle**2, 0.0) / total)
     return np.maximum(lowest, middle - half), np.minimum(highest, middle + half)
+
+
+def wilson_interval(count: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a share of independent values (Wilson, 1927): it holds at 0, at 1 and for few.
+
+    >>> "{:.3f} {:.3f}".format(*wilson_interval(8, 10))
+    '0.490 0.943'
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _wilson(share: Columns, n: Columns) -> tuple[Columns, Columns]:

@@ -113,18 +113,18 @@ def sign_flip_p(sums: Columns, *, seed: int, resamples: int) -> Columns:
     """Two-sided p-value (Fisher, 1935) of every column of (clusters, columns) sums of differences.
 
     Where two setups are equally good, a cluster might as well show the opposite difference. The test is exact where the
-    sums are multiples of a half, as of yes and no, or few; with a question a cluster it is McNemar's (1947). Elsewhere
+    sums are few, or multiples of a half, as of yes and no; with a question a cluster it is McNemar's (1947). Elsewhere
     `resamples` arrangements are drawn, and the observed one counts as one of them (Phipson and Smyth, 2010).
     """
     found, sampled = np.ones(sums.shape[1]), list[int]()
     for at in range(sums.shape[1]):
         column = sums[sums[:, at] != 0, at]
         doubled = np.rint(2 * column)
-        if np.abs(doubled - 2 * column).max(initial=0.0) < 1e-9:
-            found[at] = _exact_p(doubled.astype(np.int64))
-        elif len(column) <= _ENUMERATED:
+        if len(column) <= _ENUMERATED:
             arrangements = np.arange(2 ** len(column))[:, None] >> np.arange(len(column)) & 1
             found[at] = (np.abs((2.0 * arrangements - 1) @ column) >= _threshold(column)).mean()
+        elif np.abs(doubled - 2 * column).max(initial=0.0) < 1e-9:
+            found[at] = _exact_p(doubled.astype(np.int64))
         else:
             sampled.append(at)
     if sampled:
@@ -139,7 +139,7 @@ def _exact_p(sums: NDArray[np.int64]) -> float:
     """
     from scipy.special import gammaln
 
-    if not len(sums):
+    if not sums.sum():  # nothing is less extreme
         return 1.0
     sizes, counts = np.unique(np.abs(sums), return_counts=True)
     unit = int(np.gcd.reduce(sizes))

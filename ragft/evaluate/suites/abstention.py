@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from ragft.data.questions import Question
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import outcome_of
 from ragft.evaluate.records import Record
-from ragft.evaluate.statistics import ALPHA, MIN_CLUSTERS, Bounds, Clusters, Columns, Estimate, estimates
+from ragft.evaluate.statistics import ALPHA, MIN_CLUSTERS, Bounds, Clusters, Columns, estimates
 
 Kind = Literal["right", "wrong", "refused"]
 Mask = NDArray[np.bool_]
@@ -221,8 +221,8 @@ def _share(counted: Mask, of: Mask, clusters: Clusters) -> dict[str, Any]:
 
 
 def _estimate(column: Columns, clusters: Clusters, bounds: Bounds) -> dict[str, Any]:
-    found: Estimate = estimates(column[:, None], clusters, bounds=[bounds])[0]
-    return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "clusters": found.clusters}
+    (found,) = estimates(column[:, None], clusters, bounds=[bounds])
+    return asdict(found)
 
 
 def _told(share: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from ragft.engine.base import EngineDead
 from ragft.errors import RagftError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import is_refusal, value_of
-from ragft.evaluate.suites.batches import in_batches
+from ragft.evaluate.statistics import wilson_interval
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
 from ragft.tokens import contains_tokens
@@ -188,26 +188,15 @@ def judged(case: Case, answer: str, rules: Rules) -> Outcome:
     return "other" if has_new == has_old else "followed" if has_new else "stuck"
 
 
-async def ask(
-    pipeline: Pipeline,
-    setup: Setup,
-    cases: Sequence[Case],
-    rules: Rules,
-    answered: Callable[[int], None] = lambda _: None,
-) -> list[Told]:
-    """Asks a setup with retrieval about every case, and judges the answers, in the order of the cases.
+async def ask(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
+    """Asks a setup with retrieval about a case, and judges the answer.
 
     Args:
         pipeline: over an engine that has started; its retriever is not asked.
-        answered: called with the number of cases answered so far.
 
     Raises:
         EngineDead: the engine died.
     """
-    return await in_batches(pipeline, cases, lambda case: _asked(pipeline, setup, case, rules), answered)
-
-
-async def _asked(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
     told = Told(case.question.id, setup.name, case.kind, case.old, case.new, "", "failed")
     try:
         prompt = pipeline.render(setup, case.question.question, Retrieved(case.hits, "changed", 0.0))
@@ -250,7 +239,5 @@ def _shares(told: Sequence[Told]) -> dict[str, Any]:
 def _share(count: int, n: int) -> dict[str, Any]:
     if n == 0:
         return {"count": 0, "share": None, "low": None, "high": None}
-    from scipy.stats import binomtest
-
-    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
-    return {"count": count, "share": count / n, "low": float(interval.low), "high": float(interval.high)}
+    low, high = wilson_interval(count, n)
+    return {"count": count, "share": count / n, "low": low, "high": high}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
-from ragft.evaluate.statistics import CONFIDENCE
+from ragft.evaluate.statistics import CONFIDENCE, wilson_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,18 +110,8 @@ def together(tasks: Mapping[str, tuple[Sequence[bool], Sequence[bool]]], metric:
 
 
 def wilson(right: int, n: int) -> Share:
-    """A share with its score interval (Wilson, 1927), which holds at 0, at 1 and for few questions.
-
-    >>> found = wilson(8, 10)
-    >>> f"{found.low:.3f} {found.high:.3f}"
-    '0.490 0.943'
-    """
-    share, spread = right / n, _Z**2 / n
-    middle, half = share + spread / 2, _Z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    # At 0 and 1 the ends are exact, but for the last digit.
-    low = 0.0 if right == 0 else (middle - half) / (1 + spread)
-    high = 1.0 if right == n else (middle + half) / (1 + spread)
-    return Share(share, low, high, n)
+    """A share with its `wilson_interval`."""
+    return Share(right / n, *wilson_interval(right, n), n)
 
 
 def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:

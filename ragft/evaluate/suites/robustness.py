@@ -7,7 +7,7 @@ and with it the engine contract alone; the rest are pure functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,7 +19,6 @@ from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import is_refusal, outcome_of, value_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.statistics import Clusters, estimates, pair_tests
-from ragft.evaluate.suites.batches import in_batches
 from ragft.evaluate.suites.disturbances import Case, Variation
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
@@ -63,26 +62,15 @@ def obeys(case: Case, answer: str, rules: Rules) -> bool:
     return contains_tokens(said, tokens(case.planted)) and not is_right
 
 
-async def ask(
-    pipeline: Pipeline,
-    setup: Setup,
-    cases: Sequence[Case],
-    rules: Rules,
-    answered: Callable[[int], None] = lambda _: None,
-) -> list[Told]:
-    """Asks a setup with retrieval about every case, in their order.
+async def ask(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
+    """Asks a setup with retrieval about a case, and judges the answer.
 
     Args:
         pipeline: over an engine that has started; its retriever is not asked.
-        answered: called with the number of cases answered so far.
 
     Raises:
         EngineDead: the engine died.
     """
-    return await in_batches(pipeline, cases, lambda case: _asked(pipeline, setup, case, rules), answered)
-
-
-async def _asked(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
     told = Told(case.question.id, setup.name, case.variation, case.text, "", "no room", case.planted)
     try:
         prompt = pipeline.render(setup, case.text, Retrieved(case.hits, "disturbed", 0.0))
@@ -162,4 +150,4 @@ def result(
 
 def _share(column: Any, clusters: Clusters) -> dict[str, Any]:
     (one,) = estimates(column, clusters, bounds=[(0.0, 1.0)])
-    return {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n, "clusters": one.clusters}
+    return asdict(one)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from support.evaluated import COUNT, HITS, Evaluated, evaluated
+from support.evaluated import COUNT, Evaluated, evaluated, snapshot_of_hits
 
-from index.documents.chunking import Chunk
 from ragft.artifacts import Artifact
 from ragft.errors import RagftError, UsageError
 from ragft.stages import counterfactual as stage
@@ -21,16 +19,12 @@ RULES = {"value": r"(\S+) \[1\]"}
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     made = evaluated(tmp_path, monkeypatch)
-    chunks = [Chunk(one.document_id, one.title, one.heading_path, 0, 9, one.text, "") for one in HITS]
-    snapshot = SimpleNamespace(id="snapshot-1", chunks=lambda: iter(chunks))
-    monkeypatch.setattr(stage, "live_snapshot", lambda app: snapshot)
+    monkeypatch.setattr(stage, "live_snapshot", lambda app: snapshot_of_hits())
     return made
 
 
 def suite(run: Evaluated) -> Artifact:
-    evaluation = run(answer=RULES)
-    run.engines.clear()
-    return counterfactual(run.application(answer=RULES), evaluation)
+    return run.suite(counterfactual, answer=RULES)
 
 
 def test_a_model_that_says_what_it_remembers_is_stuck(run: Evaluated) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from support.domains import Quiet
-from support.evaluated import COUNT, HITS, Evaluated, evaluated
+from support.evaluated import COUNT, Evaluated, evaluated, snapshot_of_hits
 
-from index.documents.chunking import Chunk
 from ragft.artifacts import Artifact
 from ragft.errors import RagftError, UsageError
 from ragft.stages import robustness as stage
@@ -27,16 +25,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     path = tmp_path / "questions.jsonl"
     rows = [{**json.loads(line), "sources": ["node.md"]} for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps({**row, "question": f"When ends {row['id']}?"}) + "\n" for row in rows))
-    chunks = [Chunk(one.document_id, one.title, one.heading_path, 0, 9, one.text, "") for one in HITS]
-    snapshot = SimpleNamespace(id="snapshot-1", chunks=lambda: iter(chunks))
-    monkeypatch.setattr(stage, "live_snapshot", lambda app: snapshot)
+    monkeypatch.setattr(stage, "live_snapshot", lambda app: snapshot_of_hits())
     return made
 
 
 def suite(run: Evaluated) -> Artifact:
-    evaluation = run(answer=RULES)
-    run.engines.clear()
-    return robustness(run.application(answer=RULES), evaluation)
+    return run.suite(robustness, answer=RULES)
 
 
 def test_a_model_that_knows_the_answer_keeps_it_whatever_is_disturbed(run: Evaluated) -> None:

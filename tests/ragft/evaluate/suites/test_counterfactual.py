@@ -19,6 +19,7 @@ from ragft.errors import RagftError
 from ragft.evaluate.suites.counterfactual import Case, ask, changed, judged, result
 from ragft.pipeline import Pipeline
 from ragft.setups import HYBRID
+from ragft.stages.asking import in_batches
 
 OWN = hit("django.md", "4.2", "Ends 2026-04-30, released 2023-04-03.")
 OTHER = hit("django.md", "4.1", "Ends 2026-04-30, too.")
@@ -122,7 +123,8 @@ def test_a_setup_is_asked_and_the_shares_have_intervals() -> None:
     cases = asked(engine, 10)
     seen: list[int] = []
     config = Config.model_validate({"name": "desk", "engine": {"max_num_seqs": 4}})
-    told = asyncio.run(ask(Pipeline(config, {"tuned": engine}, None), HYBRID, cases, RULES, seen.append))
+    pipeline = Pipeline(config, {"tuned": engine}, None)
+    told = asyncio.run(in_batches(cases, 4, lambda one: ask(pipeline, HYBRID, one, RULES), seen.append))
     assert [one.outcome for one in told] == ["stuck"] * 2 + ["followed"] * 5 + ["failed"] + ["followed"] * 2
     assert seen == [4, 8, 10] and told[7].error == "too long"
     found = result(told, questions=12, right_before={"q0", "q2", "q7"})

@@ -17,6 +17,7 @@ from ragft.evaluate.suites.disturbances import Case
 from ragft.evaluate.suites.robustness import Told, ask, obeys, result
 from ragft.pipeline import Pipeline
 from ragft.setups import HYBRID
+from ragft.stages.asking import in_batches
 
 GOLD = hit("django.md", "4.2", "Ends 2026-04-30.")
 RIGHT = "Answer: 2026-04-30 · Source: [1]"
@@ -63,7 +64,8 @@ def test_a_setup_is_asked_about_every_case() -> None:
     ]  # fmt: skip
     seen: list[int] = []
     config = Config.model_validate({"name": "desk", "engine": {"max_num_seqs": 3}})
-    told = asyncio.run(ask(Pipeline(config, {"tuned": engine}, None), HYBRID, cases, RULES, seen.append))
+    pipeline = Pipeline(config, {"tuned": engine}, None)
+    told = asyncio.run(in_batches(cases, 3, lambda one: ask(pipeline, HYBRID, one, RULES), seen.append))
     assert [(one.outcome, one.obeyed) for one in told] == [
         ("right", False), ("wrong", True), ("failed", False), ("no room", False),
     ]  # fmt: skip
