@@ -61,7 +61,7 @@ def run(app: Application) -> None:
     """Index, train, merge, evaluate: all in order, skipping what is up to date. Killed at any moment, it continues."""
     from ragft.engine.children import sweep_logs
     from ragft.stages.adapter import finetune, refuse_unserved
-    from ragft.stages.evaluation import evaluate, refuse_trained_questions
+    from ragft.stages.evaluation import evaluate, refuse_unmeasurable
     from ragft.stages.index import refresh_or_stop
     from ragft.stages.model import merge
 
@@ -69,7 +69,7 @@ def run(app: Application) -> None:
     for path in (*app.sweep(), *sweep_logs()):
         say(f"Removed {path}, left behind by a run that was killed")
     # Before hours are spent on what could not be measured, or with a model that is none.
-    refuse_trained_questions(app)
+    refuse_unmeasurable(app)
     refuse_unserved(app)
     say(f"Base model: {app.base}")
     report = refresh_or_stop(app)

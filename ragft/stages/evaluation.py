@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -34,12 +35,15 @@ from ragft.stages.inputs import ADAPTER, EVALUATION
 from ragft.stages.records import inputs, records
 
 
-def refuse_trained_questions(app: Application) -> None:
-    """Refuses questions that are asked twice, and where a tuned setup is to be measured those that are also examples.
+def refuse_unmeasurable(app: Application) -> None:
+    """Refuses metrics that there are not, questions that are asked twice, and where a tuned setup is to be measured
+    those that are also examples.
 
     Raises:
-        UsageError: there are such questions, or one of the two files cannot be read.
+        UsageError: there are such metrics or questions, or a file of them cannot be read.
     """
+    with _metrics(app):
+        pass
     refuse_repeated(app.questions)
     asked = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
     # What stands in a prompt is as well known as what was trained.
@@ -52,7 +56,7 @@ def refuse_trained_questions(app: Application) -> None:
 
 def evaluate(app: Application) -> Artifact:
     """The comparison of the setups over the live index and the deployed model; missing answers are generated."""
-    refuse_trained_questions(app)
+    refuse_unmeasurable(app)
     return _scored(app, records(app))
 
 
@@ -163,12 +167,16 @@ def _comparison(
     values: dict[str, Any],
 ) -> Artifact:  # fmt: skip
     """Scores records, compares the setups and writes the report; `values` identify records and questions."""
-    config = app.config
-    named = list(config.evaluate.metrics)
-    if config.answer.choices:
-        named.append("choice_accuracy")
-    with selected(named, config.evaluate.metrics_file):
+    with _metrics(app):
         return _compared(app, questions, answers, setups, values)
+
+
+def _metrics(app: Application) -> AbstractContextManager[None]:
+    """Has the metrics of the configuration computed, see `selected`."""
+    named = list(app.config.evaluate.metrics)
+    if app.config.answer.choices:
+        named.append("choice_accuracy")
+    return selected(named, app.config.evaluate.metrics_file)
 
 
 def _compared(

@@ -132,11 +132,11 @@ def table_rows(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[str,
         with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except FileNotFoundError:
-        raise UsageError(f"There is no file of {what} {str(path)!r}: set {key} to one.") from None
+        raise UsageError(f"There is no file of {what} {str(path)!r}: name another as {key}.") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8.") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): set {key} to a readable file.") from None
+        raise UsageError(f"{path} cannot be read ({error.strerror}): name a readable file as {key}.") from None
     header = next(iter(text.splitlines()), "")
     divider = max(",;\t", key=header.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=divider, strict=True)

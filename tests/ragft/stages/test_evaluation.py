@@ -157,3 +157,9 @@ def test_a_plan_counts_with_as_many_questions_a_document_as_there_are(run: Evalu
     assert run.engines == [], "nothing is asked"
     with pytest.raises(UsageError, match="between 0 and 100 points, not 0"):
         planned(run.application(), 0)
+
+
+def test_a_metric_that_there_is_not_is_refused_before_anything_is_asked(run: Evaluated) -> None:
+    with pytest.raises(UsageError, match="there is no metric 'nonsense'"):
+        run(evaluate={"metrics": ["nonsense"]})
+    assert not run.engines
