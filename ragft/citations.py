@@ -26,7 +26,8 @@ _LISTS = frozenset([
     "arg", "args", "argv", "arr", "array", "buf", "dict", "elem", "idx", "kwargs", "list", "lst", "params", "ptr",
     "str", "tmp", "tuple", "vec", "xs", "ys",
 ])  # fmt: skip
-_WORD_BEFORE = re.compile(r"[\w.$\])]*[^\W\d]$|[\w.]*_\w*$|\w\([^()\s]*\)$")
+# What stands at once before brackets, read backwards, so that each is matched in one go: a word, `list_2`, `call(x)`.
+_NAMES_BEFORE = tuple(map(re.compile, (r"[^\W\d][\w.$\])]*", r"\w*_[\w.]*", r"\)[^()\s]*\(\w")))
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ def _is_element(answer: str, found: re.Match[str]) -> bool:
     if found[0].startswith("【"):
         return False
     line = answer[answer.rfind("\n", 0, found.start()) + 1 : found.start()]
-    word = _WORD_BEFORE.search(line)
-    if word is None:
+    name = _name_before(line)
+    if not name:
         return False
-    name, after = word[0], answer[found.end() : found.end() + 2]
+    after = answer[found.end() : found.end() + 2]
     in_code = line.count("`") % 2 == 1
     looks_like_code = (
         (len(name) == 1 and name.islower())
@@ -116,6 +117,13 @@ def _is_element(answer: str, found: re.Match[str]) -> bool:
     )
     is_used = re.match(r"\.\w|\(|\s?[=+*/]", after) is not None
     return in_code or looks_like_code or is_used
+
+
+def _name_before(line: str) -> str:
+    """The name or call that a line ends with; empty where it ends with none."""
+    backwards = line[::-1]
+    matches = [names.match(backwards) for names in _NAMES_BEFORE]
+    return max((found[0][::-1] for found in matches if found), key=len, default="")
 
 
 def _with_each(answer: str, replaced: Callable[[_Mark], str]) -> str:
