@@ -25,6 +25,7 @@ from index.store.snapshot import Snapshot
 from ragft.console import Silent
 from ragft.engine.base import Engine, EngineDead
 from ragft.errors import RagftError, UsageError
+from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
@@ -44,6 +45,7 @@ class Deployment:
     """The deployed setups of one application, from loading to closing.
 
     Attributes:
+        grounder: refuses, or says whether answers stand on their passages, as `serve.grounding` says.
         failure: why nothing is served any more; None while all is well.
         draining: whether answers in progress are finished and new ones refused.
         started: when this process began, in seconds since the epoch.
@@ -56,6 +58,7 @@ class Deployment:
             load: makes what answers questions, its engines started; None: `load_pipeline`.
         """
         self.app = app
+        self.grounder = Grounder(app.config)
         self.on_ready: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self.failure: Exception | None = None

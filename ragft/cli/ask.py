@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ragft.console import counted
 from ragft.errors import RagftError, UsageError
+from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline
 from ragft.setups import Setup, setup_named
 
@@ -47,6 +48,10 @@ def ask_once(
     ]
     if dropped := values.get("passages_dropped"):
         cited.append(f"{counted(dropped, 'passage')} left out: {_TOO_LONG}")
+    if refused := values.get("refused"):
+        cited.append(f"Refused without asking the model: {refused}")
+    if grounding := values.get("grounding"):
+        cited.append(f"Grounded: {grounding['grounded']}. {grounding['reason']}")
     versions = f"index {values['index_version'] or '-'}, model {values['model_version']}, {values['total_ms']:.0f} ms"
     return values, [values["text"], "", *cited, *values["notes"], f"{setup.name}: {versions}"]
 
@@ -68,10 +73,14 @@ async def _ask_here(
     try:
         pipeline = Pipeline(app.config, {setup.model: engine}, retriever)
         retrieved = await pipeline.retrieve(setup, question, filter=only, labels=labels)
-        answer = await pipeline.answer(pipeline.render(setup, question, retrieved))
+        prompt, grounder = pipeline.render(setup, question, retrieved), Grounder(app.config)
+        if refused := grounder.why_refuse(retrieved, {}):
+            pipeline = replace(pipeline, engines={setup.model: grounder.refusing(engine)})
+        answer = await pipeline.answer(prompt)
     finally:
         await engine.close()
     values = asdict(answer) | {"hits": [hit.to_json() for hit in answer.hits]}
+    values |= {"grounding": grounder.told(answer.text, question, prompt), "refused": refused}
     del values["prompt_token_ids"], values["token_ids"]
     return values
 

@@ -63,6 +63,15 @@ class Config(Section):
             raise ValueError("finetune.select is form but answer.format declares none")
         return self
 
+    @model_validator(mode="after")
+    def _refuses_by_a_score_that_there_is(self) -> Config:
+        without = {"dense": "lexical", "lexical": "dense"}.get(self.index.search.mode)
+        if self.serve.grounding == "refuse" and self.serve.refuse_by == without:
+            raise ValueError(
+                f"serve.refuse_by is {without}, but index.search.mode {self.index.search.mode} has no such score"
+            )
+        return self
+
     @property
     def workspace_folder(self) -> Path:
         """The folder of all outputs."""

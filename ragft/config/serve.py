@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from ragft.config.section import FilePath, Section, SetupName
 
@@ -22,3 +24,24 @@ class ServeSection(Section):
     body_timeout: float = Field(10.0, gt=0, description="Seconds within which a request's body must arrive.")
     drain_seconds: float = Field(20.0, ge=0, description="Seconds that answers in progress are given after SIGTERM.")
     max_queued: int = Field(64, ge=1, description="Requests that may wait before new ones are refused with 503.")
+    grounding: Literal["off", "report", "refuse"] = Field(
+        "report",
+        description="`report`: says whether the cited passages hold what an answer says. `refuse`: refuses, too, "
+        "without generating, where retrieval found too little. `off`: neither.",
+    )
+    refuse_by: Literal["dense", "lexical", "rank"] = Field(
+        "dense", description="Score that `serve.refuse_below` is of: cosine, BM25, or the one that ranks passages."
+    )
+    refuse_below: float | None = Field(
+        None,
+        description="With `serve.grounding: refuse`, questions whose best passage scores less are refused. "
+        "`ragft evaluate --suite abstention` recommends one.",
+    )
+
+    @model_validator(mode="after")
+    def _knows_where_to_refuse(self) -> ServeSection:
+        if self.grounding == "refuse" and self.refuse_below is None:
+            raise ValueError(
+                "grounding is refuse but refuse_below is not set: take what `ragft evaluate --suite abstention` tells"
+            )
+        return self

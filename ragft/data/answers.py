@@ -23,7 +23,9 @@ ANSWERS_VERSION = 2
 HELD = 0.6
 """Share of the words of an answer without a value or figures that a passage must have to hold it."""
 
-_SHORT = 4  # letters of a word such as "yes" or "none", which is in many passages by chance
+SHORT = 4
+"""Letters of a word such as "yes" or "none", which is in many passages by chance."""
+
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 
 
@@ -124,16 +126,16 @@ class Answer:
         Args:
             sources: the passages of each source.
         """
-        wanted = frozenset(filter(_is_figure, self.value.words)) - self.asked.words
-        figures = frozenset(filter(_is_figure, self.said.words)) - self.asked.words
-        is_short = len(self.value.run) == 1 and not wanted and len(self.value.run[0]) <= _SHORT
+        wanted = frozenset(filter(is_figure, self.value.words)) - self.asked.words
+        figures = frozenset(filter(is_figure, self.said.words)) - self.asked.words
+        short = not wanted and is_short(self.value.run)
         found: list[Evidence | None] = []
         for passages in sources:
             tried = [self._value(passages), self._all(wanted, passages)]
             # A value with figures that no passage has is another value: its date or its number is not there.
             if not wanted or len(sources) > 1:
                 tried += [self._most(figures, passages), *self._words(passages)]
-            if is_short:
+            if short:
                 tried.append(tried.pop(0))
             found.append(next((evidence for evidence in tried if evidence), None))
         held = (any(one.is_in(text) for text in texts) for one in self._needed(wanted) for texts in sources)
@@ -166,7 +168,7 @@ class Answer:
         return [
             _held(self._of(words, HELD), passages) if len(words) > 1 else None
             for words in (
-                frozenset(word for word in text.words - known if not _is_figure(word) and len(word) > 1)
+                frozenset(word for word in text.words - known if not is_figure(word) and len(word) > 1)
                 for text in (self.value, self.said)
             )
         ]
@@ -179,5 +181,21 @@ def _held(evidence: Evidence, passages: Sequence[str]) -> Evidence | None:
     return evidence if any(evidence.is_in(text) for text in passages) else None
 
 
-def _is_figure(word: str) -> bool:
+def run_of(text: str) -> tuple[str, ...]:
+    """The tokens of a text in order, as they are compared; none of a blank one."""
+    return text_of(text).run if text.strip() else ()
+
+
+def is_figure(word: str) -> bool:
+    """Whether a token has a digit."""
     return any(letter.isdigit() for letter in word)
+
+
+def is_short(run: tuple[str, ...]) -> bool:
+    """Whether a value is a single short word, which stands in passages by chance."""
+    return len(run) == 1 and len(run[0]) <= SHORT and not is_figure(run[0])
+
+
+def holds(passage: str, run: tuple[str, ...]) -> bool:
+    """Whether a passage holds a value, word for word."""
+    return bool(passage) and contains_tokens(run_of(passage), run)

@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ragft.data.answers import SHORT, holds, is_figure, run_of
 from ragft.evaluate.metrics.citations import sources_among
 from ragft.evaluate.records import Record
-from ragft.evaluate.wrong import SHORT, Wrong, holds, is_figure, retrieves, run_of
+from ragft.evaluate.wrong import Wrong, retrieves
 from ragft.setups import SETUPS
 from ragft.tokens import contains_tokens
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ragft.data.answers import text_of
+from ragft.data.answers import holds, is_figure, is_short, run_of
 from ragft.data.questions import Question
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import is_refusal, value_of
@@ -18,9 +18,7 @@ from ragft.tokens import contains_tokens
 
 CHOICE = 0.1
 """Share of the answerable questions whose gold answer makes it a choice, as yes and no are: such a word stands in
-passages by chance, and two setups say the same by chance. Of words of at most `SHORT` letters, two are enough."""
-
-SHORT = 4
+passages by chance, and two setups say the same by chance. Of short words, two are enough."""
 
 Row = Mapping[str, Any]
 
@@ -71,7 +69,7 @@ class Asked:
 
     def can_look_up(self, run: tuple[str, ...]) -> bool:
         """Whether finding an answer in a passage tells anything."""
-        return bool(run) and not _is_short(run) and run not in self.choices and not contains_tokens(self._asked, run)
+        return bool(run) and not is_short(run) and run not in self.choices and not contains_tokens(self._asked, run)
 
     @cached_property
     def _asked(self) -> tuple[str, ...]:
@@ -146,21 +144,4 @@ def choices_of(questions: Sequence[Question]) -> frozenset[tuple[str, ...]]:
     runs = [{run_of(answer) for answer in question.answers} for question in questions if question.answerable]
     times = Counter(run for found in runs for run in found)
     share = CHOICE * len(runs)
-    return frozenset(run for run, count in times.items() if count >= 2 and (count >= share or _is_short(run)))
-
-
-def _is_short(run: tuple[str, ...]) -> bool:
-    return len(run) == 1 and len(run[0]) <= SHORT and not is_figure(run[0])
-
-
-def run_of(text: str) -> tuple[str, ...]:
-    return text_of(text).run if text.strip() else ()
-
-
-def is_figure(word: str) -> bool:
-    return any(letter.isdigit() for letter in word)
-
-
-def holds(passage: str, run: tuple[str, ...]) -> bool:
-    """Whether a passage holds an answer, word for word."""
-    return bool(passage) and contains_tokens(run_of(passage), run)
+    return frozenset(run for run, count in times.items() if count >= 2 and (count >= share or is_short(run)))

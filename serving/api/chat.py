@@ -18,6 +18,7 @@ from litestar import MediaType, Request, Response, post
 from litestar.response import Stream
 
 from ragft.engine.base import Completion
+from ragft.grounding import Grounder
 from ragft.pipeline import Prompt, all_cited, citations_of
 from serving.api.bodies import decode_object
 from serving.api.chat_request import Asked, read_request
@@ -37,6 +38,7 @@ class Exchange:
 
     Attributes:
         begin: when the request arrived, by `time.perf_counter`.
+        refused: why the question was refused before anything was generated; None where it was answered.
         first_token: when its first token came; None where the answer is not streamed.
     """
 
@@ -45,6 +47,8 @@ class Exchange:
     model_version: str
     request_id: str
     begin: float
+    grounder: Grounder
+    refused: str | None = None
     first_token: float | None = None
 
     def headers(self) -> dict[str, str]:
@@ -70,6 +74,8 @@ class Exchange:
             "model_version": self.model_version,
             "passages_dropped": self.prompt.passages_dropped,
             "notes": retrieved.notes if retrieved else (),
+            "grounding": self.grounder.told(text, self.asked.question, self.prompt),
+            "refused": self.refused,
             "timings": timings,
         }
         if self.asked.ragft.return_passages:
@@ -82,7 +88,7 @@ async def chat_completions(
     request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
 ) -> Response[Any]:
     """Answers a conversation with a deployed setup, at once or as server-sent events."""
-    begin = time.perf_counter()
+    begin, grounder = time.perf_counter(), deployment.grounder
     asked = read_request(decode_object(await request.body()), deployment.setups)
 
     async def answer() -> Response[Any]:
@@ -95,7 +101,10 @@ async def chat_completions(
             history=asked.history, following=asked.following, tools=asked.options.get("tools"),
         )  # fmt: skip
         engine = pipeline.engine_of(asked.setup)
-        exchange = Exchange(asked, prompt, engine.version, request_id_of(request), begin)
+        refused = grounder.why_refuse(retrieved, asked.options)
+        if refused is not None:
+            engine = grounder.refusing(engine)
+        exchange = Exchange(asked, prompt, engine.version, request_id_of(request), begin, grounder, refused)
         engine_request = pipeline.request(prompt, asked.options)
         if asked.options.get("stream") is not True:
             return _whole(exchange, await engine.chat(engine_request))

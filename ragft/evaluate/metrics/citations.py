@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import regex
-
 from ragft.citations import parse_citations, without_citations
 from ragft.data.answers import HELD, text_of
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import NOT_APPLICABLE, Rules, Score, is_cut_off, metric
-from ragft.evaluate.metrics.reading import plain, read
+from ragft.evaluate.metrics.reading import plain, read, sentences_of
 from ragft.evaluate.metrics.refusals import outcome_of
 from ragft.evaluate.records import PassageRef, Record
 from ragft.tokens import contains_tokens, tokens
-
-_SENTENCE = regex.compile(r"(?<=[.!?](?:\[[^\]]*\])*)\s+(?=[^\s\[【])|\n+")
 
 
 def cited_in(record: Record) -> tuple[int, ...]:
@@ -103,7 +99,7 @@ def citation_support(question: Question, record: Record, rules: Rules) -> Score:
     if not any(texts) or outcome_of(question, record, rules) in ("refused", "hedged"):
         return NOT_APPLICABLE
     found = read(record.answer, rules, cut_off=is_cut_off(record)).found
-    sentences = [plain(record.answer)] if found else _SENTENCE.split(plain(record.answer))
+    sentences = [plain(record.answer)] if found else sentences_of(plain(record.answer))
     cited = [(sentence, numbers) for sentence in sentences if (numbers := parse_citations(sentence))]
     if not cited:
         return NOT_APPLICABLE

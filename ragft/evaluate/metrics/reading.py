@@ -22,6 +22,7 @@ _LINE_START = regex.compile(
 _BOLD = regex.compile(r"\*\*|(?<!\S)\*(?=\S)|(?<=\S)\*(?=\s|[.,:;!?]|$)|`")
 _DATE = regex.compile(r"\d{4}-\d\d-\d\d")
 _TIME = regex.compile(r"\d\d:\d\d(?::\d\d(?:\.\d+)?)?|at|utc|gmt|[+-]")
+_SENTENCE_ENDS = regex.compile(r"(?<=[.!?](?:\[[^\]]*\])*)\s+(?=[^\s\[【])|\n+")
 _UNDERLINED = regex.compile(r"(?m)^(_{1,2})(\S[^_\n]*)\1")
 
 
@@ -83,6 +84,11 @@ def plain(answer: str) -> str:
     text = _TAGS.sub("", _FENCE.sub("", answer))
     text = _BOLD.sub("", _LINE_START.sub("", text))
     return str(_UNDERLINED.sub(r"\2", text))
+
+
+def sentences_of(text: str) -> list[str]:
+    """Sentences and lines, each with the citations behind it."""
+    return [sentence for sentence in _SENTENCE_ENDS.split(text) if sentence.strip()]
 
 
 def equals_any(value: str, golds: Sequence[str]) -> bool:

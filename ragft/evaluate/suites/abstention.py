@@ -24,7 +24,7 @@ from ragft.evaluate.statistics import ALPHA, MIN_CLUSTERS, Bounds, Clusters, Col
 Kind = Literal["right", "wrong", "refused"]
 Mask = NDArray[np.bool_]
 
-ABSTENTION_VERSION = 1
+ABSTENTION_VERSION = 2
 """Raised whenever the same records would give other figures or words."""
 
 SIGNALS = {"dense": "dense_score", "lexical": "lexical_score", "rank": "score"}
@@ -62,9 +62,14 @@ def case(question: Question, record: Record, hits: Iterable[Mapping[str, Any]], 
     outcome = "wrong" if record.error is not None else outcome_of(question, record, rules)
     kind: Kind = "right" if outcome == "right" else "refused" if outcome == "refused" else "wrong"
     hits = list(hits)
-    found = {name: [hit[field] for hit in hits if hit.get(field) is not None] for name, field in SIGNALS.items()}
-    best = {name: float(max(values)) for name, values in found.items() if values}
+    best = {name: value for name in SIGNALS if (value := best_signal(name, hits)) is not None}
     return Case(question.id, kind, best, question.answerable, record.error is not None)
+
+
+def best_signal(name: str, hits: Iterable[Mapping[str, Any]]) -> float | None:
+    """The best score of one kind among hits, as `Hit.to_json` holds them; None where none has one."""
+    values = (hit.get(SIGNALS[name]) for hit in hits)
+    return max((float(value) for value in values if value is not None), default=None)
 
 
 def result(cases: Sequence[Case], clusters: Clusters, *, seed: int) -> dict[str, Any]:
@@ -180,7 +185,10 @@ def threshold_of(
         f"refusing below a {name} score of {below:.4g}, chosen on one half, avoids {_told(avoided)} of the wrong "
         f"answers of the other half and loses {_told(lost)} of the right ones"
     )
-    return found, f"{told[0].upper()}{told[1:]}." if pays else f"{nothing}{told}, which may be chance."
+    if not pays:
+        return found, f"{nothing}{told}, which may be chance."
+    keys = f"serve: {{grounding: refuse, refuse_by: {name}, refuse_below: {below:.4g}}}"
+    return found, f"{told[0].upper()}{told[1:]}. For the endpoint: {keys}."
 
 
 def _half(clusters: Clusters, seed: int) -> Mask:
