@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from ragft.errors import RagftError, UsageError
@@ -98,12 +99,19 @@ class PromptTooLong(RequestRefused):
         )
 
 
+class NotInPlace(RagftError):
+    """Another model cannot take the place of the running one: it needs an engine of its own."""
+
+
 class Engine(Protocol):
     """One model that answers. Started and closed by whoever opened it; used by many requests at once."""
 
     @property
     def version(self) -> str:
-        """Identifies all that decides the answers: weights, tokenizer and chat template. 16 hex digits."""
+        """Identifies all that decides the answers: weights, tokenizer and chat template. 16 hex digits.
+
+        It changes only in `replace`, while no answer is in progress.
+        """
 
     def preload(self) -> None:
         """Begin to load the model in the background; `start` then waits for the rest."""
@@ -113,6 +121,16 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free the model. Answers in progress are aborted. Closing twice is harmless."""
+
+    async def replace(self, folder: Path) -> None:
+        """Go over to another model of the same architecture, tokenizer and template, in a fraction of a second.
+
+        Answers in progress end first, by the old model; those that come meanwhile wait, and are by the new one.
+
+        Raises:
+            NotInPlace: it differs in more than its weights, or this kind of engine cannot; the old one answers on.
+            EngineDead: its weights could not be loaded, and the old ones are gone.
+        """
 
     async def check_health(self) -> None:
         """Raise `EngineDead` if the engine cannot answer any more."""

@@ -6,9 +6,10 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ragft.engine.base import ChatRequest, Completion
+from ragft.engine.base import ChatRequest, Completion, NotInPlace
 from ragft.messages import Message
 
 _NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -31,6 +32,9 @@ class DeclaredAnswer:
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
+
+    async def replace(self, folder: Path) -> None:
+        raise NotInPlace("A declared answer has no model.")
 
     async def check_health(self) -> None: ...
 

@@ -12,11 +12,12 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, RequestRefused
+from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, NotInPlace, RequestRefused
 from ragft.errors import MissingDependency, RagftError
 from ragft.messages import Message
 
@@ -72,6 +73,9 @@ class RemoteEngine:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    async def replace(self, folder: Path) -> None:
+        raise NotInPlace(f"What {self.url} serves is not for ragft to replace.")
 
     async def check_health(self) -> None:
         if self._failures >= GIVE_UP:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from index.encoders.precision import native_format
 from ragft.artifacts import model_version
-from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, PromptTooLong, RequestRefused
+from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, NotInPlace, PromptTooLong, RequestRefused
 from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
+from ragft.engine.in_place import Turnstile, why_not_in_place
 from ragft.errors import MissingDependency, RagftError
 from ragft.messages import Message, turn
 from ragft.templates import Template, TemplateOptions
@@ -56,6 +57,8 @@ class VllmEngine:
         self._log: Path | None = None
         self._version: str | None = None
         self._counting = threading.Lock()
+        self._turnstile = Turnstile()
+        self._spoilt = False
 
     @property
     def version(self) -> str:
@@ -113,14 +116,29 @@ class VllmEngine:
             self._log.unlink(missing_ok=True)
             self._log = None
 
+    async def replace(self, folder: Path) -> None:
+        if why := await asyncio.to_thread(why_not_in_place, self.folder, folder):
+            raise NotInPlace(f"{folder.name} cannot take the place of {self.folder.name} in a running engine: {why}.")
+        version = await asyncio.to_thread(model_version, folder)
+        async with self._turnstile.alone():
+            llm = self._started()
+            try:
+                await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+                await llm.reset_prefix_cache()
+            except Exception as error:
+                self._spoilt = True  # the layers are left without weights
+                raise EngineDead(f"The engine must be restarted: {folder.name} could not be loaded: {error}") from error
+            self.folder, self._version = folder, version
+
     async def check_health(self) -> None:
         with self._errors():
             await self._started().check_health()
 
     async def chat(self, request: ChatRequest) -> Completion:
         begin = time.perf_counter()
-        with self._errors(request):
-            answer = await self._ask(request, stream=False, return_token_ids=True)
+        async with self._turnstile.passing():
+            with self._errors(request):
+                answer = await self._ask(request, stream=False, return_token_ids=True)
         total_ms = (time.perf_counter() - begin) * 1000
         body: dict[str, Any] = answer.model_dump(mode="json")
         first, metrics, body["metrics"] = body["choices"][0], body["metrics"] or {}, None
@@ -154,16 +172,17 @@ class VllmEngine:
         return Template(AutoTokenizer.from_pretrained(self.folder, local_files_only=True), self._options)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
-        with self._errors(request):
-            # aclosing aborts the request in vLLM as soon as the caller stops reading or is cancelled.
-            async with contextlib.aclosing(await self._ask(request, stream=True)) as events:
-                async for event in events:
-                    content = event.removeprefix(_EVENT).strip()
-                    if content != _DONE:
-                        chunk: dict[str, Any] = json.loads(content)
-                        if "choices" not in chunk:
-                            raise self._refused(chunk.get("error") or {})
-                        yield chunk
+        async with self._turnstile.passing():
+            with self._errors(request):
+                # aclosing aborts the request in vLLM as soon as the caller stops reading or is cancelled.
+                async with contextlib.aclosing(await self._ask(request, stream=True)) as events:
+                    async for event in events:
+                        content = event.removeprefix(_EVENT).strip()
+                        if content != _DONE:
+                            chunk: dict[str, Any] = json.loads(content)
+                            if "choices" not in chunk:
+                                raise self._refused(chunk.get("error") or {})
+                            yield chunk
 
     async def _ask(self, request: ChatRequest, **fixed: Any) -> Any:
         """vLLM's response object, or its generator of server-sent events.
@@ -242,8 +261,10 @@ class VllmEngine:
             raise RagftError(f"vLLM could not load {self.folder}: {reason}") from error
 
     def _started(self) -> Any:
-        if self._llm is None:
-            raise EngineDead("The engine is not running: start it first.")
+        if self._llm is None or self._spoilt:
+            raise EngineDead(
+                "The engine must be restarted." if self._spoilt else "The engine is not running: start it first."
+            )
         return self._llm
 
     @contextlib.contextmanager

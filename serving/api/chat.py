@@ -39,16 +39,17 @@ class Exchange:
     Attributes:
         begin: when the request arrived, by `time.perf_counter`.
         refused: why the question was refused before anything was generated; None where it was answered.
+        model_version: of the model that answered, known once it has begun to.
         first_token: when its first token came; None where the answer is not streamed.
     """
 
     asked: Asked
     prompt: Prompt
-    model_version: str
     request_id: str
     begin: float
     grounder: Grounder
     refused: str | None = None
+    model_version: str = ""
     first_token: float | None = None
 
     def headers(self) -> dict[str, str]:
@@ -104,14 +105,17 @@ async def chat_completions(
         refused = grounder.why_refuse(retrieved, asked.options)
         if refused is not None:
             engine = grounder.refusing(engine)
-        exchange = Exchange(asked, prompt, engine.version, request_id_of(request), begin, grounder, refused)
+        exchange = Exchange(asked, prompt, request_id_of(request), begin, grounder, refused)
         engine_request = pipeline.request(prompt, asked.options)
         if asked.options.get("stream") is not True:
-            return _whole(exchange, await engine.chat(engine_request))
+            completion = await engine.chat(engine_request)
+            # Before anything else is awaited: another model may take this one's place as soon as no answer is running.
+            exchange.model_version = engine.version
+            return _whole(exchange, completion)
         chunks = engine.stream(engine_request)
         # Until the first chunk has come, an error is a status of its own.
         first = await _first(chunks)
-        exchange.first_token = time.perf_counter()
+        exchange.first_token, exchange.model_version = time.perf_counter(), engine.version
         headers = {**exchange.headers(), "cache-control": "no-cache", "x-accel-buffering": "no"}
         events = _events(exchange, first, chunks)
         return Stream(events, media_type="text/event-stream", headers=headers, status_code=200)

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from index.documents.chunking import Chunk
 from index.search.search import Hit
 from index.store.filters import Filter, Labels
-from ragft.engine.base import ChatRequest, Completion, EngineDead
+from ragft.artifacts import model_version
+from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace
 from ragft.pipeline import Retrieved
 from ragft.prompts import Message
 
@@ -105,6 +107,7 @@ class FakeEngine:
         failures: what the last user's turn of a conversation is answered with instead, by its question.
         error: what every conversation is answered with instead.
         fails_after: tokens of a stream before `error`; None: none.
+        not_in_place: why another model cannot take the place of its own; empty: it can.
         dead: whether it says so when it is asked for its health.
         requests: what it was asked.
         running: conversations in progress; `cancelled` ones ended before their answer did.
@@ -116,6 +119,7 @@ class FakeEngine:
     failures: dict[str, Exception] = field(default_factory=dict)
     error: Exception | None = None
     fails_after: int | None = None
+    not_in_place: str = ""
     dead: bool = False
     started: bool = False
     closed: bool = False
@@ -135,6 +139,13 @@ class FakeEngine:
 
     async def close(self) -> None:
         self.started, self.closed = False, True
+
+    async def replace(self, folder: Path) -> None:
+        if self.not_in_place:
+            raise NotInPlace(self.not_in_place)
+        while self.running:
+            await asyncio.sleep(0.01)
+        self.version = model_version(folder)
 
     async def check_health(self) -> None:
         if self.dead:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from support import PYTHONPATH
 from support.engines import MODEL, SETTINGS, EngineThread
 from support.serving import until
 
-from ragft.engine.base import ChatRequest, Completion, EngineDead, PromptTooLong, RequestRefused
+from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace, PromptTooLong, RequestRefused
 from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
 from ragft.engine.vllm import VllmEngine
 from ragft.errors import RagftError
@@ -166,6 +167,79 @@ def test_an_option_that_is_not_valid_is_refused_in_a_sentence(
         ask(vllm_engine, MESSAGES, **{"max_tokens": 5, **options})
     assert (refused.value.status, refused.value.param) == (400, param)
     assert not isinstance(refused.value, PromptTooLong) and "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def other_model(tmp_path: Path) -> Path:
+    """The packaged model with noise on its weights, so that it says something else."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "other"
+    shutil.copytree(resolve_model(MODEL), folder)
+    weights = load_file(folder / "model.safetensors")
+    noise = torch.Generator().manual_seed(0)
+    changed = {
+        name: value + 0.05 * torch.randn(value.shape, generator=noise).to(value.dtype) if "mlp" in name else value
+        for name, value in weights.items()
+    }
+    save_file(changed, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@slow
+def test_a_model_takes_the_place_of_another_under_streams_and_none_mixes_the_two(
+    vllm_engine: EngineThread, other_model: Path
+) -> None:
+    engine, first = vllm_engine.engine, vllm_engine.engine.folder
+    request = ChatRequest(MESSAGES, {"max_tokens": 12, "temperature": 0})
+    answers: dict[str, set[str]] = {}
+
+    async def stream_until(over: asyncio.Event) -> int:
+        number = 0
+        while not over.is_set():
+            pieces, version = [], ""
+            async with aclosing(engine.stream(request)) as chunks:
+                async for chunk in chunks:
+                    version = version or engine.version
+                    pieces += [choice["delta"].get("content") or "" for choice in chunk["choices"]]
+                    assert engine.version == version
+            answers.setdefault(version, set()).add("".join(pieces))
+            number += 1
+        return number
+
+    async def run() -> list[int]:
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            streams = [tasks.create_task(stream_until(over)) for _ in range(4)]
+            for folder in (other_model, first, other_model, first):
+                await asyncio.sleep(0.3)
+                await engine.replace(folder)
+            await asyncio.sleep(0.3)
+            over.set()
+        return [stream.result() for stream in streams]
+
+    try:
+        assert min(vllm_engine.call(run())) > 0
+        assert engine.folder == first
+    finally:
+        if engine.folder != first:
+            vllm_engine.call(engine.replace(first))
+    assert len(answers) == 2
+    one, other = answers.values()
+    assert one.isdisjoint(other)
+
+
+@slow
+def test_a_model_that_does_not_fit_in_place_leaves_the_old_one_answering(
+    vllm_engine: EngineThread, tmp_path: Path
+) -> None:
+    engine, version = vllm_engine.engine, vllm_engine.engine.version
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(NotInPlace, match="its config.json has another"):
+        vllm_engine.call(engine.replace(tmp_path))
+    assert engine.version == version
+    assert ask(vllm_engine, MESSAGES, max_tokens=2).text
 
 
 @slow
