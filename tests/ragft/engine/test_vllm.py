@@ -236,7 +236,7 @@ def test_a_model_that_does_not_fit_in_place_leaves_the_old_one_answering(
 ) -> None:
     engine, version = vllm_engine.engine, vllm_engine.engine.version
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(NotInPlace, match="its config.json has another"):
+    with pytest.raises(NotInPlace, match=r"its config\.json has another"):
         vllm_engine.call(engine.replace(tmp_path))
     assert engine.version == version
     assert ask(vllm_engine, MESSAGES, max_tokens=2).text
