@@ -63,6 +63,7 @@ class Deployment:
             load: makes what answers questions, its engines started; None: `load_pipeline`.
         """
         self.app = app
+        # When questions are answered: after loading, and again when an engine was rebuilt.
         self.on_ready: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self.failure: Exception | None = None
@@ -156,6 +157,7 @@ class Deployment:
                     return
                 finally:
                     self.rebuilding = False
+                self.on_ready()
 
     def _fail(self, what: str, error: Exception) -> None:
         log.error("%s: %s", what, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections import Counter
@@ -43,6 +44,8 @@ class Supervisor:
         Raises:
             EngineDead: the attempts are used up; the message says why the last one failed.
         """
+        # What was there when the server became ready was frozen, the dead engine with it.
+        gc.unfreeze()
         reason: Exception = death
         if time.monotonic() - self._rebuilt_at > STABLE_SECONDS:
             self._used = 0
