@@ -24,17 +24,20 @@ from ragft.errors import UsageError
 from ragft.stages.application import Application
 from serving.api.admin import refresh_index, versions
 from serving.api.chat import chat_completions
-from serving.api.health import live, ready
+from serving.api.health import deep, live, metrics, ready
 from serving.api.models import model, models
 from serving.api.retrieve import retrieve
 from serving.deployment import Deployment, Load, check_deployable
 from serving.errors import EXCEPTION_HANDLERS
 from serving.limits import Limits, RequestIds
 from serving.security import Keys, Security, check_exposure, labels_of, require_scope
+from serving.telemetry import Telemetry
+from serving.telemetry.logs import logging_to_stderr
+from serving.telemetry.metrics import on_own_port
 
 # Seconds that an idle connection is kept.
 _KEEP_ALIVE = 5
-_ROUTES = [chat_completions, models, model, retrieve, refresh_index, versions, live, ready]
+_ROUTES = [chat_completions, models, model, retrieve, refresh_index, versions, live, ready, deep, metrics]
 
 
 def create_app(application: Application, *, load: Load | None = None, keys: Keys | None = None) -> Litestar:
@@ -52,17 +55,18 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         keys = Keys.load(settings.keys)
     check_exposure(settings.host, keys)
     deployment = Deployment(application, load)
+    telemetry = Telemetry(deployment)
     app = Litestar(
         route_handlers=list(_ROUTES),
         guards=[require_scope],
         dependencies={
             "deployment": Provide(lambda: deployment, sync_to_thread=False),
-            "pipeline": Provide(lambda: deployment.ready(), sync_to_thread=False),
+            "pipeline": Provide(telemetry.pipeline, sync_to_thread=False),
             "labels": Provide(labels_of, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=[deployment.lifespan],
-        state=State({"deployment": deployment}),
+        lifespan=[deployment.lifespan, telemetry.lifespan],
+        state=State({"deployment": deployment, "telemetry": telemetry}),
         # Bodies are bounded by `Limits`, and a description of the routes would be one more open route.
         request_max_body_size=None,
         openapi_config=None,
@@ -76,7 +80,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         body_timeout=settings.body_timeout,
         max_requests=application.config.engine.max_num_seqs + settings.max_queued,
     )
-    app.asgi_handler = RequestIds(Security(limits, keys))
+    app.asgi_handler = RequestIds(telemetry.around(Security(limits, keys), {route.path for route in app.routes}))
     return app
 
 
@@ -89,7 +93,7 @@ def serve(application: Application, *, load: Load | None = None) -> None:
         load: as for `create_app`.
 
     Raises:
-        UsageError: the port is taken, a key or a model is missing; nothing was loaded.
+        UsageError: a port is taken, a key or a model is missing; nothing was loaded.
         IndexFault: a deployed setup retrieves, and there is no index.
         RagftError: an engine could not start.
     """
@@ -97,7 +101,11 @@ def serve(application: Application, *, load: Load | None = None) -> None:
     check_deployable(application)
     app = create_app(application, load=load)
     deployment: Deployment = app.state.deployment
-    with listen(settings.host, settings.port) as listener:
+    with (
+        listen(settings.host, settings.port) as listener,
+        on_own_port(app.state.telemetry.metrics, settings.metrics_port),
+        logging_to_stderr(settings.log_format, settings.request_log),
+    ):
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         say(f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(settings.setups)}")
         server = make_server(app)

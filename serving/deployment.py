@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
@@ -31,11 +32,12 @@ from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from serving.errors import ApiError
+from serving.supervision import DeepLook, Supervisor, dead
 
 log = logging.getLogger("ragft.serving")
 
 POLL_SECONDS = 1.0  # between two looks whether another process has made another snapshot live
-WATCH_SECONDS = 5.0  # between two looks whether the engines live; a question that meets a dead one learns it at once
+WATCH_SECONDS = 1.0  # between two looks whether the engines live; a question that meets a dead one learns it at once
 GPU_MEMORY_SHARE = 0.9  # of a GPU, for all engines together
 
 Load = Callable[[], Awaitable[Pipeline]]
@@ -50,6 +52,11 @@ class Deployment:
         draining: whether answers in progress are finished and new ones refused.
         started: when this process began, in seconds since the epoch.
         history: the snapshots that were live since then, the last one live.
+        rebuilding: whether an engine has died and is being rebuilt.
+        refreshes: how many refreshes through this server ended how: `published`, `unchanged`, `held`, `planned` (a dry
+            run) or `failed`; `unusable` are snapshots of whatever origin that were not served.
+        deep_look: see `DeepLook`.
+        restarts: how many attempts to rebuild an engine ended how; see `Supervisor`.
     """
 
     def __init__(self, app: Application, load: Load | None = None) -> None:
@@ -59,12 +66,18 @@ class Deployment:
         """
         self.app = app
         self.grounder = Grounder(app.config)
+        # When questions are answered: after loading, and again when an engine was rebuilt.
         self.on_ready: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self.failure: Exception | None = None
         self.draining = False
         self.started = time.time()
         self.history: list[dict[str, Any]] = []
+        self.rebuilding = False
+        self.refreshes = Counter(published=0, unchanged=0, held=0, planned=0, failed=0, unusable=0)
+        self._supervisor = Supervisor(app.config.serve.engine_restarts)
+        self.restarts = self._supervisor.outcomes
+        self.deep_look = DeepLook(app.config.serve.deep_health_timeout)
         self._load = load or partial(load_pipeline, app)
         self._pipeline: Pipeline | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,19 +88,27 @@ class Deployment:
         """The deployed setups, the default first."""
         return [SETUPS[name] for name in self.app.config.serve.setups]
 
-    async def status(self) -> str:
-        """`ready`, or why not: `loading`, `failed`, `draining` or `engine dead`."""
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """What was loaded; None while loading. Questions go to `ready()`."""
+        return self._pipeline
+
+    @property
+    def state(self) -> str:
+        """`ready`, or why not: `loading`, `failed`, `draining`, `engine dead` or `engine restarting`, as known here."""
         if self.failure is not None:
             return "engine dead" if isinstance(self.failure, EngineDead) else "failed"
         if self.draining:
             return "draining"
         if self._pipeline is None:
             return "loading"
-        try:
-            await _check_health(self._pipeline)
-        except EngineDead:
+        return "engine restarting" if self.rebuilding else "ready"
+
+    async def status(self) -> str:
+        """As `state`, after asking the engines."""
+        if self._pipeline is not None and self.state == "ready" and await dead(self._pipeline.engines.values()):
             return "engine dead"
-        return "ready"
+        return self.state
 
     def ready(self) -> Pipeline:
         """What answers questions.
@@ -127,14 +148,19 @@ class Deployment:
         self.on_ready()
 
     async def _watch(self, pipeline: Pipeline) -> None:
-        """Ends the server when an engine has died, so that its supervisor starts a new one."""
+        """Rebuilds an engine that has died; if that fails, ends the server, whose own supervisor may start it anew."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            try:
-                await _check_health(pipeline)
-            except EngineDead as error:
-                self._fail("an engine died", error)
-                return
+            for engine, death in await dead(pipeline.engines.values()):
+                self.rebuilding = True
+                try:
+                    await self._supervisor.rebuild(engine, death)
+                except EngineDead as error:
+                    self._fail("an engine died", error)
+                    return
+                finally:
+                    self.rebuilding = False
+                self.on_ready()
 
     def _fail(self, what: str, error: Exception) -> None:
         log.error("%s: %s", what, error)
@@ -179,11 +205,17 @@ class Deployment:
                 raise
             raise ApiError(507, "The disk of the index is full; the old snapshot serves on.") from error
 
-    async def _refresh(self, work: Callable[[], RefreshReport], retriever: Retriever) -> RefreshReport:
+    async def _refresh(self, work: partial[RefreshReport], retriever: Retriever) -> RefreshReport:
         try:
             report = await asyncio.to_thread(work)
             await self._flip(retriever)
+            self.refreshes[_outcome(report, work.keywords["dry_run"])] += 1
             return report
+        except IndexBusy:
+            raise
+        except Exception:
+            self.refreshes["failed"] += 1
+            raise
         finally:
             self._refreshing = False
 
@@ -200,8 +232,10 @@ class Deployment:
                 try:
                     await self._flip(retriever)
                 except IndexFault as error:
+                    self.refreshes["unusable"] += 1
                     log.error("the new snapshot is not served, the old one is: %s", error)
                 except Exception:
+                    self.refreshes["unusable"] += 1
                     log.exception("the new snapshot is not served, the old one is")
 
     async def _flip(self, retriever: Retriever) -> None:
@@ -221,9 +255,10 @@ Deployed = NamedDependency[SkipValidation[Deployment]]
 Ready = NamedDependency[SkipValidation[Pipeline]]
 
 
-async def _check_health(pipeline: Pipeline) -> None:
-    for engine in pipeline.engines.values():
-        await engine.check_health()
+def _outcome(report: RefreshReport, dry_run: bool) -> str:
+    if dry_run:
+        return "planned"
+    return "held" if report.held else "published" if report.published else "unchanged"
 
 
 async def _close(engines: Any) -> None:

@@ -29,7 +29,7 @@ from ragft.errors import UsageError
 from serving.errors import ApiError, send_error
 from serving.limits import is_http
 
-SCOPES = frozenset({"chat", "retrieve", "admin"})
+SCOPES = frozenset({"chat", "retrieve", "metrics", "admin"})
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 KEY_VARIABLE = "RAGFT_API_KEY"
 
@@ -189,7 +189,9 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
     needed = handler.opt.get("scope")
     if needed == "open" and connection.scope["path"] in OPEN_PATHS:
         return
-    if needed not in _caller_of(connection).scopes:
+    scopes = _caller_of(connection).scopes
+    # Whoever may change what is served may see how it is.
+    if needed not in scopes and not (needed == "metrics" and "admin" in scopes):
         raise ApiError(403, f"This API key does not have the scope {needed!r}.")
 
 

@@ -37,6 +37,28 @@ class ServeSection(Section):
         description="With `serve.grounding: refuse`, questions whose best passage scores less are refused. "
         "`ragft evaluate --suite abstention` recommends one.",
     )
+    engine_restarts: int = Field(
+        3, ge=0, description="Attempts in a row to rebuild an engine that died, before the process ends with status 1."
+    )
+    deep_health_timeout: float = Field(
+        30.0, gt=0, description="Seconds that an engine has for a token, and the index for a search, in /health/deep."
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535,
+        description="Port of loopback that answers /metrics without a key. Unset: only the endpoint's own, with a key.",
+    )  # fmt: skip
+    log_format: Literal["text", "json"] = Field("text", description="Form of the server's log, which goes to stderr.")
+    request_log: Literal["none", "summary", "contents"] = Field(
+        "summary",
+        description="What is logged of each request. summary: route, status, times, versions; contents: question and "
+        "answer, too.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Where traces go: a collector's URL for OTLP over HTTP, as in http://127.0.0.1:4318/v1/traces. "
+        "Unset: nothing is traced. Needs ragft[otel].",
+    )
 
     @model_validator(mode="after")
     def _knows_where_to_refuse(self) -> ServeSection:

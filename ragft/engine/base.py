@@ -22,10 +22,12 @@ class ChatRequest:
     Attributes:
         messages: the conversation, as `ragft.prompts.conversation` assembles it.
         options: further fields of OpenAI's request: `max_tokens`, `temperature`, `n`, `stop` and so on.
+        trace_headers: `traceparent` and `tracestate` of the span that the engine's own spans belong to; may be empty.
     """
 
     messages: Sequence[Message]
     options: Mapping[str, Any] = field(default_factory=dict)
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Completion:
         finish_reason: why the first choice ended: `stop`, `length`, `tool_calls` or `abort`.
         ttft_ms: milliseconds from the request to the first token; None where the engine does not tell.
         total_ms: milliseconds from the request to the whole answer.
+        queue_ms: milliseconds of them before the engine began; None where it does not tell.
     """
 
     body: dict[str, Any]
@@ -49,6 +52,7 @@ class Completion:
     finish_reason: str
     ttft_ms: float | None
     total_ms: float
+    queue_ms: float | None = None
 
     @property
     def prompt_tokens(self) -> int | None:
@@ -117,7 +121,7 @@ class Engine(Protocol):
         """Begin to load the model in the background; `start` then waits for the rest."""
 
     async def start(self) -> None:
-        """Load the model; returns when it can answer."""
+        """Load the model; returns when it can answer. After `close`, or a death and `close`, it starts anew."""
 
     async def close(self) -> None:
         """Free the model. Answers in progress are aborted. Closing twice is harmless."""

@@ -105,7 +105,8 @@ class RemoteEngine:
         client = self._started()
         body = {**request.options, "stream": True, "messages": list(request.messages), "model": self.model}
         with self._errors():
-            async with client.stream("POST", f"{self.url}/chat/completions", json=body) as response:
+            address, headers = f"{self.url}/chat/completions", dict(request.trace_headers)
+            async with client.stream("POST", address, json=body, headers=headers) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise self._refusal(response)
@@ -126,7 +127,8 @@ class RemoteEngine:
             pause = min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE)
             try:
                 with self._errors():
-                    response = await client.post(f"{self.url}/chat/completions", json=body)
+                    headers = dict(request.trace_headers)
+                    response = await client.post(f"{self.url}/chat/completions", json=body, headers=headers)
                     if response.status_code == 200:
                         found: dict[str, Any] = response.json()
                         return found

@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from index.encoders.precision import native_format
@@ -93,8 +94,9 @@ class VllmEngine:
             return
         await asyncio.to_thread(lambda: self.version)
         try:
-            self._llm = await asyncio.wrap_future(self._begin())
-            self._chat = await _chat_completions(self._llm, self.folder, eager=self._settings.enforce_eager)
+            llm = await asyncio.wrap_future(self._begin())
+            self._chat = await _chat_completions(llm, self.folder, eager=self._settings.enforce_eager)
+            self._llm = llm
             # Now, so that the first question does not wait for it.
             await asyncio.to_thread(self.prompt_length, [turn("user", "")])
         except BaseException:
@@ -155,6 +157,7 @@ class VllmEngine:
             # vLLM tells the time from the first token to the last; what came before is what a user waits for.
             ttft_ms=total_ms - (metrics.get("generation_time_ms") or 0.0),
             total_ms=total_ms,
+            queue_ms=metrics.get("queue_time_ms"),
         )
 
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
@@ -208,7 +211,11 @@ class VllmEngine:
         if template.stop is not None and not request.options.get("ignore_eos"):
             fixed["stop_token_ids"] = [*(request.options.get("stop_token_ids") or ()), template.stop]
         body = {**request.options, **limits, **fixed}
-        answer = await self._chat.create_chat_completion(ChatCompletionRequest.model_validate(body), None)
+        # vLLM reads trace headers, and no others, off the HTTP request that it takes this for.
+        traced = (
+            SimpleNamespace(headers=request.trace_headers, state=SimpleNamespace()) if request.trace_headers else None
+        )
+        answer = await self._chat.create_chat_completion(ChatCompletionRequest.model_validate(body), traced)
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError  # which vLLM has answered with an error
         if isinstance(answer, ErrorResponse):
@@ -249,6 +256,7 @@ class VllmEngine:
                     load_format="safetensors",
                     # The model's own sampling defaults would make served answers differ from evaluated ones.
                     generation_config="vllm",
+                    otlp_traces_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
                     **where,
                 )
                 return AsyncLLM.from_engine_args(arguments)

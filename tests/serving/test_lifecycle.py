@@ -65,7 +65,7 @@ def test_a_server_whose_engine_died_ends_so_that_its_supervisor_starts_another(
     make_app: Callable[..., Litestar], fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployment_module, "WATCH_SECONDS", 0.05)
-    app = make_app()
+    app = make_app(engine_restarts=0)
     ended = threading.Event()
     app.state.deployment.on_failure = ended.set
     with running(app):

@@ -12,10 +12,12 @@ import pytest
 from support.domains import application
 from support.engines import SETTINGS, EngineThread
 from support.fakes import FakeRetriever
+from support.promql import expressions, series, told
 from support.serving import until
 
 from ragft.config import Config
-from ragft.engine.base import PromptTooLong
+from ragft.engine.base import ChatRequest, PromptTooLong
+from ragft.messages import turn
 from ragft.pipeline import Answer, Pipeline
 from ragft.setups import SETUPS
 from serving.app import create_app, listen, make_server
@@ -227,3 +229,35 @@ def test_an_evaluated_prompt_that_is_too_long_gets_the_same_refusal_from_the_end
     with pytest.raises(openai.BadRequestError) as served:
         client.chat.completions.create(model=setup, messages=messages(question), stream=stream)  # type: ignore[call-overload]
     assert served.value.body["message"] == str(refused.value)  # type: ignore[index]
+
+
+def test_vllms_metrics_stand_beside_ours_and_a_stream_is_counted_in_tokens(url: str, client: openai.OpenAI) -> None:
+    bearer = {"authorization": "Bearer secret"}
+
+    def counted() -> tuple[float, float]:
+        page = httpx.get(url + "/metrics", headers=bearer).text
+        lines = [line for line in page.splitlines() if not line.startswith("#") and 'setup="rag-only"' in line]
+        tokens = sum(float(line.split()[-1]) for line in lines if line.startswith("ragft_answer_tokens_total"))
+        queued = sum(float(line.split()[-1]) for line in lines if line.startswith('ragft_stage_seconds_count{stage="q'))
+        return tokens, queued
+
+    before = counted()
+    chunks = list(client.chat.completions.create(model="rag-only", messages=messages(), stream=True))
+    assert all(chunk.usage is None and chunk.choices for chunk in chunks)
+    after = counted()
+    whole = client.chat.completions.create(model="rag-only", messages=messages())
+    assert whole.usage is not None
+    assert (after[0] - before[0], after[1] - before[1]) == (whole.usage.completion_tokens, 1)
+    names = {name for expression in expressions().values() for name in series(expression) if name.startswith("vllm:")}
+    assert names and names - told(httpx.get(url + "/metrics", headers=bearer).text) == set()
+
+
+def test_a_trace_reaches_vllm_and_a_deep_look_asks_it_for_a_token(url: str, vllm_engine: EngineThread) -> None:
+    engine = vllm_engine.engine
+    headers = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    request = ChatRequest([turn("user", "Say yes.")], {"max_tokens": 2, "temperature": 0}, headers)
+    plain = ChatRequest(request.messages, request.options)
+    # vLLM warns once and goes on where it was not told of a collector.
+    assert vllm_engine.call(engine.chat(request)).text == vllm_engine.call(engine.chat(plain)).text
+    deep = httpx.get(url + "/health/deep", headers={"authorization": "Bearer secret"})
+    assert (deep.status_code, deep.json()["engines"]["base"]["status"]) == (200, "ok")

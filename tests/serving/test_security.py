@@ -55,6 +55,19 @@ def test_every_route_needs_a_key_with_its_scope(keyed: Client, route: tuple[str,
     assert call(keyed, route, "master") not in (401, 403)
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/health/deep"])
+def test_how_the_server_is_can_be_seen_with_the_scope_metrics_and_with_admin(
+    path: str, make_app: Callable[..., Litestar], tmp_path: Path
+) -> None:
+    scopes = ("chat", "retrieve", "metrics", "admin")
+    (tmp_path / "keys").write_text("\n".join(f"{scope} {digest_of(scope.encode())}" for scope in scopes))
+    with TestClient(make_app(keys=Keys.load(tmp_path / "keys", {}))) as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        assert call(client, ("GET", path, "metrics", None), None) == 401
+        allowed = [scope for scope in scopes if call(client, ("GET", path, "metrics", None), scope) == 200]
+    assert allowed == ["metrics", "admin"]
+
+
 def test_health_needs_no_key_and_nothing_else_does(keyed: Client) -> None:
     assert keyed.get("/health/live").status_code == 200
     assert keyed.get("/health/ready").status_code == 200
@@ -69,8 +82,9 @@ def test_every_route_of_the_application_declares_a_scope(make_app: Callable[...,
         for handler in getattr(route, "route_handlers", [])
         if "OPTIONS" not in getattr(handler, "http_methods", ())
     ]
-    assert len(handlers) == len(ROUTES) + 2
-    assert all(handler.opt.get("scope") in ("chat", "retrieve", "admin", "open") for handler in handlers)
+    assert len(handlers) == len(ROUTES) + len(("live", "ready", "deep", "metrics"))
+    scopes = ("chat", "retrieve", "metrics", "admin", "open")
+    assert all(handler.opt.get("scope") in scopes for handler in handlers)
 
 
 def test_an_error_of_authentication_has_openais_body(keyed: Client) -> None:

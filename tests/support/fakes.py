@@ -159,7 +159,7 @@ class FakeEngine:
             text = "".join(self.tokens)
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-            return Completion(body, text, (1, 2, 3), (7, 8), "stop", 10.0, 20.0)
+            return Completion(body, text, (1, 2, 3), (7, 8), "stop", 10.0, 20.0, 5.0)
 
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
         """One token for each word."""
@@ -176,6 +176,14 @@ class FakeEngine:
                 for index in range(request.options.get("n", 1)):
                     choice = {"index": index, "delta": {"content": token}, "finish_reason": end}
                     yield {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+            if (request.options.get("stream_options") or {}).get("include_usage"):
+                usage = {
+                    "prompt_tokens": 2,
+                    "completion_tokens": len(self.tokens),
+                    "total_tokens": 2 + len(self.tokens),
+                }
+                chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": []}
+                yield {**chunk, "usage": usage, "metrics": {"queue_time_ms": 5.0}}
 
     def _accept(self, request: ChatRequest) -> None:
         self.requests.append(request)
