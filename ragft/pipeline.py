@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -193,12 +193,12 @@ class Pipeline:
     """The setups of one application over at most two engines and one retriever.
 
     Attributes:
-        engines: by `Setup.model`: `"base"`, `"tuned"` or both.
+        engines: by `Setup.model`: `"base"`, `"tuned"` or both; another engine may take the place of one.
         retriever: None where no setup retrieves.
     """
 
     config: Config
-    engines: Mapping[str, Engine]
+    engines: MutableMapping[str, Engine]
     retriever: Retriever | None
 
     def engine_of(self, setup: Setup) -> Engine:

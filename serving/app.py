@@ -22,7 +22,7 @@ from litestar.di import Provide
 
 from ragft.errors import UsageError
 from ragft.stages.application import Application
-from serving.api.admin import refresh_index, versions
+from serving.api.admin import deploy_model, refresh_index, roll_back_index, roll_back_model, versions
 from serving.api.chat import chat_completions
 from serving.api.health import deep, live, metrics, ready
 from serving.api.models import model, models
@@ -37,7 +37,10 @@ from serving.telemetry.metrics import on_own_port
 
 # Seconds that an idle connection is kept.
 _KEEP_ALIVE = 5
-_ROUTES = [chat_completions, models, model, retrieve, refresh_index, versions, live, ready, deep, metrics]
+_ROUTES = [
+    chat_completions, models, model, retrieve, refresh_index, roll_back_index, deploy_model, roll_back_model, versions,
+    live, ready, deep, metrics,
+]  # fmt: skip
 
 
 def create_app(application: Application, *, load: Load | None = None, keys: Keys | None = None) -> Litestar:

@@ -14,14 +14,16 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from index.errors import IndexBusy, IndexFault, TooManyRemovals
+from index.errors import IndexBusy, IndexFault, NoSnapshot, TooManyRemovals
 from index.refresh.refresh import RefreshReport
 from index.store.folder import CURRENT, current_id
+from index.store.maintenance import rollback
 from index.store.snapshot import Snapshot
 from ragft.console import Silent
 from ragft.engine.base import Engine, EngineDead
@@ -33,10 +35,10 @@ from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from serving.errors import ApiError
 from serving.supervision import DeepLook, Supervisor, dead
+from serving.switching import TUNED, ModelSwitch, changes
 
 log = logging.getLogger("ragft.serving")
 
-POLL_SECONDS = 1.0  # between two looks whether another process has made another snapshot live
 WATCH_SECONDS = 1.0  # between two looks whether the engines live; a question that meets a dead one learns it at once
 GPU_MEMORY_SHARE = 0.9  # of a GPU, for all engines together
 
@@ -56,6 +58,7 @@ class Deployment:
         refreshes: how many refreshes through this server ended how: `published`, `unchanged`, `held`, `planned` (a dry
             run) or `failed`; `unusable` are snapshots of whatever origin that were not served.
         deep_look: see `DeepLook`.
+        models: exchanges the tuned model.
         restarts: how many attempts to rebuild an engine ended how; see `Supervisor`.
     """
 
@@ -78,6 +81,7 @@ class Deployment:
         self._supervisor = Supervisor(app.config.serve.engine_restarts)
         self.restarts = self._supervisor.outcomes
         self.deep_look = DeepLook(app.config.serve.deep_health_timeout)
+        self.models = ModelSwitch(app.registry, self._open_engine, app.config.serve.drain_seconds)
         self._load = load or partial(load_pipeline, app)
         self._pipeline: Pipeline | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -144,6 +148,9 @@ class Deployment:
         if pipeline.retriever is not None:
             self._note(pipeline.retriever.snapshot)
             self._tasks.append(asyncio.create_task(self._follow(pipeline.retriever)))
+        if TUNED in pipeline.engines:
+            self.models.note(pipeline.engines[TUNED])
+            self._tasks.append(asyncio.create_task(self.models.follow(pipeline)))
         self._tasks.append(asyncio.create_task(self._watch(pipeline)))
         self.on_ready()
 
@@ -221,22 +228,41 @@ class Deployment:
 
     async def _follow(self, retriever: Retriever) -> None:
         """Serves the snapshot that `CURRENT` names, whoever wrote it; keeps the old one if the new is unusable."""
-        seen: tuple[int, int] | None = None
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            with contextlib.suppress(OSError):
-                stat = (self.app.index_root / CURRENT).stat()
-                if (signature := (stat.st_mtime_ns, stat.st_ino)) == seen:
-                    continue
-                seen = signature
-                try:
-                    await self._flip(retriever)
-                except IndexFault as error:
-                    self.refreshes["unusable"] += 1
-                    log.error("the new snapshot is not served, the old one is: %s", error)
-                except Exception:
-                    self.refreshes["unusable"] += 1
-                    log.exception("the new snapshot is not served, the old one is")
+        async for _ in changes(self.app.index_root / CURRENT):
+            try:
+                await self._flip(retriever)
+            except IndexFault as error:
+                self.refreshes["unusable"] += 1
+                log.error("the new snapshot is not served, the old one is: %s", error)
+            except Exception:
+                self.refreshes["unusable"] += 1
+                log.exception("the new snapshot is not served, the old one is")
+
+    async def roll_back_index(self, snapshot: str | None) -> tuple[str, str]:
+        """Serves an earlier snapshot, by default the one before the live one; returns the ids that served and serves.
+
+        Raises:
+            ApiError: 404: there is no such snapshot, or nothing to go back to; 409: another process writes the index;
+                422: the snapshot is damaged.
+        """
+        retriever = self.ready().retriever
+        if retriever is None:
+            raise ApiError(404, "No deployed setup retrieves, so there is no index to roll back.")
+        before = retriever.index_version
+        try:
+            await asyncio.to_thread(rollback, self.app.index_root, snapshot)
+            await self._flip(retriever)
+        except NoSnapshot as error:
+            raise ApiError(404, "There is no such snapshot to go back to; GET /admin/versions lists them.") from error
+        except IndexBusy as error:
+            raise ApiError(409, "Another process is writing the index: wait until it is done.") from error
+        except IndexFault as error:
+            log.error("the snapshot is not served: %s", error)
+            raise ApiError(422, "The snapshot is damaged; the live one serves on, and the log says why.") from error
+        return before, retriever.index_version
+
+    def _open_engine(self, folder: Path) -> Engine:
+        return open_engine(self.app, folder, len({setup.model for setup in self.setups}))
 
     async def _flip(self, retriever: Retriever) -> None:
         """Opens the snapshot that `CURRENT` names, tries it, and serves it from then on."""
@@ -297,14 +323,18 @@ async def load_pipeline(app: Application) -> Pipeline:
     engines: dict[str, Engine] = {}
     try:
         for model, folder in folders.items():
-            engines[model] = app.engine(
-                folder, max_queued=app.config.serve.max_queued, gpu_memory_share=GPU_MEMORY_SHARE / len(folders)
-            )
+            engines[model] = open_engine(app, folder, len(folders))
             await engines[model].start()
     except BaseException:
         await _close(engines.values())
         raise
     return Pipeline(app.config, engines, retriever)
+
+
+def open_engine(app: Application, folder: Path, count: int) -> Engine:
+    """The engine over one of `count` models that serve side by side, not started yet."""
+    share = GPU_MEMORY_SHARE / count
+    return app.engine(folder, max_queued=app.config.serve.max_queued, gpu_memory_share=share)
 
 
 def open_retriever(app: Application) -> Retriever:

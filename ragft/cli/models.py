@@ -63,7 +63,7 @@ def card(
 
 @command(commands)
 def deploy(app: Application, model: Model) -> None:
-    """Deploy a model; a running server takes it when it is restarted."""
+    """Deploy a model; a running server goes over to it within seconds, without failing a request."""
     found = app.registry.named(model)
     _show_deployed(app, found, app.registry.deploy(found))
 

@@ -136,6 +136,9 @@ class Engine(Protocol):
             EngineDead: its weights could not be loaded, and the old ones are gone.
         """
 
+    async def drain(self) -> None:
+        """Wait until no answer is in progress."""
+
     async def check_health(self) -> None:
         """Raise `EngineDead` if the engine cannot answer any more."""
 

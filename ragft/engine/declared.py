@@ -33,6 +33,8 @@ class DeclaredAnswer:
 
     async def close(self) -> None: ...
 
+    async def drain(self) -> None: ...
+
     async def replace(self, folder: Path) -> None:
         raise NotInPlace("A declared answer has no model.")
 

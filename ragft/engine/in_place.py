@@ -102,3 +102,7 @@ class Turnstile:
             yield
         finally:
             self._open.set()
+
+    async def empty(self) -> None:
+        """Waits until nobody is inside."""
+        await self._empty.wait()

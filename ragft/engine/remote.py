@@ -74,6 +74,9 @@ class RemoteEngine:
         if client is not None:
             await client.aclose()
 
+    async def drain(self) -> None:
+        """Answers of a server that others use, too, are theirs to wait for."""
+
     async def replace(self, folder: Path) -> None:
         raise NotInPlace(f"What {self.url} serves is not for ragft to replace.")
 

@@ -132,6 +132,9 @@ class VllmEngine:
                 raise EngineDead(f"The engine must be restarted: {folder.name} could not be loaded: {error}") from error
             self.folder, self._version = folder, version
 
+    async def drain(self) -> None:
+        await self._turnstile.empty()
+
     async def check_health(self) -> None:
         with self._errors():
             await self._started().check_health()

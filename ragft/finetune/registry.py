@@ -65,9 +65,14 @@ class Registry:
             )
         return artifact
 
+    @property
+    def current_path(self) -> Path:
+        """The file that names the deployed model; it is replaced when another one is deployed."""
+        return self.root / _CURRENT
+
     def current(self) -> str | None:
         """The fingerprint of the deployed model; None where none is."""
-        path = self.root / _CURRENT
+        path = self.current_path
         return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
     def previous(self) -> str | None:
@@ -78,7 +83,7 @@ class Registry:
         return next((name for name in since_current if name != current), None)
 
     def deploy(self, model: Artifact) -> str | None:
-        """Deploys a model; a running server takes it when it is restarted.
+        """Deploys a model; a running server serves it within seconds.
 
         Returns:
             The fingerprint of the model that this one replaces; None if there was none, or if it is the same.
@@ -93,11 +98,16 @@ class Registry:
                 history.append({"model": before})
             now = datetime.now(UTC).isoformat(timespec="seconds")
             write_file(self.root / _HISTORY, to_lines([*history, {"model": model.fingerprint, "deployed": now}]))
-            write_file(self.root / _CURRENT, model.fingerprint.encode())
+            write_file(self.current_path, model.fingerprint.encode())
         return before
 
     def rollback(self) -> tuple[Artifact, str | None]:
-        """Deploys the model that served before; returns it, and what `deploy` returns.
+        """Deploys the model that served before; returns it, and what `deploy` returns; raises as `before`."""
+        model = self.before()
+        return model, self.deploy(model)
+
+    def before(self) -> Artifact:
+        """The model that served before the deployed one.
 
         Raises:
             RagftError: no other model has served, or it was deleted.
@@ -107,7 +117,7 @@ class Registry:
         if model is None:
             gone = f"model {previous}, which served before, was deleted" if previous else "no other model has served"
             raise RagftError(f"There is no model to go back to in {self.root}: {gone}; see `ragft models list`.")
-        return model, self.deploy(model)
+        return model
 
     def gc(self, keep: int, *, dry_run: bool = False) -> Removed:
         """Deletes old models, except the newest `keep`, the deployed one and the one that served before it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
 from typing import Any
 
@@ -9,7 +10,9 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from index.documents.document import Skipped
-from ragft.artifacts import package_versions
+from index.errors import NoSnapshot
+from index.store.snapshot import list_snapshots
+from ragft.artifacts import model_version, package_versions
 from ragft.stages.refresh_report import counts_of, held_sentence, outcome_of
 from serving.api.bodies import read_body
 from serving.deployment import Deployed, Ready
@@ -68,14 +71,64 @@ def _reason(item: Skipped) -> dict[str, str]:
     return {"path": item.path, "reason": item.reason}
 
 
+class DeployRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Which model to deploy: its fingerprint, or the beginning of it."""
+
+    model: str
+
+
+class RollbackRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Which snapshot to go back to; None: the one before the live one."""
+
+    snapshot: str | None = None
+
+
+@post("/admin/models/deploy", opt={"scope": "admin"}, status_code=200)
+async def deploy_model(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
+    """Serves a model of the workspace from now on; no request fails of it."""
+    asked, registry = await read_body(request, DeployRequest), deployment.app.registry
+    return await deployment.models.deploy(pipeline, lambda: registry.named(asked.model))
+
+
+@post("/admin/models/rollback", opt={"scope": "admin"}, status_code=200)
+async def roll_back_model(deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
+    """Serves the model that served before."""
+    return await deployment.models.deploy(pipeline, deployment.app.registry.before)
+
+
+@post("/admin/index/rollback", opt={"scope": "admin"}, status_code=200)
+async def roll_back_index(request: Request[Any, Any, Any], deployment: Deployed) -> dict[str, Any]:
+    """Serves an earlier snapshot of the index."""
+    asked = await read_body(request, RollbackRequest, empty=b"{}")
+    before, now = await deployment.roll_back_index(asked.snapshot)
+    return {"index_version": now, "before": before}
+
+
 @get("/admin/versions", opt={"scope": "admin"})
 async def versions(deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
-    """What serves now: setups, models, and the snapshots that were live since the start, the last one live."""
+    """What serves now, what served since the start (the last one serves), and what there is to deploy."""
+    models = await asyncio.to_thread(deployment.app.registry.models)
+    try:
+        snapshots = await asyncio.to_thread(list_snapshots, deployment.app.index_root)
+    except NoSnapshot:
+        snapshots = []
     return {
         "setups": [setup.name for setup in deployment.setups],
         "models": {name: engine.version for name, engine in pipeline.engines.items()},
         "index_version": pipeline.retriever.index_version if pipeline.retriever is not None else None,
         "index_history": deployment.history,
+        "model_history": deployment.models.history,
+        "available": {
+            "models": [
+                {
+                    "model": model.fingerprint,
+                    "created": model.manifest["created"],
+                    "version": model_version(model.folder),
+                }
+                for model in models
+            ],
+            "snapshots": [{"id": one.id, "created": one.created} for one in snapshots],
+        },
         "started": deployment.started,
         "ragft": package_versions(["ragft"]).get("ragft"),
     }

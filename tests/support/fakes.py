@@ -140,11 +140,14 @@ class FakeEngine:
     async def close(self) -> None:
         self.started, self.closed = False, True
 
+    async def drain(self) -> None:
+        while self.running:
+            await asyncio.sleep(0.01)
+
     async def replace(self, folder: Path) -> None:
         if self.not_in_place:
             raise NotInPlace(self.not_in_place)
-        while self.running:
-            await asyncio.sleep(0.01)
+        await self.drain()
         self.version = model_version(folder)
 
     async def check_health(self) -> None:
