@@ -7,6 +7,7 @@ right or not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,8 @@ from ragft.evaluate.metrics.reading import plain, read, sentences_of
 from ragft.evaluate.metrics.refusals import is_refusal
 from ragft.evaluate.records import Record
 from ragft.tokens import contains_tokens
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 Grounded = Literal["true", "false", "unsure"]
 
@@ -62,9 +65,9 @@ def ground(answer: str, question: str, passages: Sequence[str], rules: Rules) ->
         return Grounding("false", f"It cites {', '.join(f'[{number}]' for number in numbers)}, which there is not.")
     said = _Said.of(answer, question, rules)
     place = _best(said, cited, passages)
-    held = frozenset[str]().union(*(text_of(passages[number - 1]).words for number in cited))
+    held = _with_parts(passages[number - 1] for number in cited)
     if missing := [figure for figure in said.figures if figure not in held]:
-        others = [number for number in _all(passages) if set(missing) <= text_of(passages[number - 1]).words]
+        others = [number for number in _all(passages) if set(missing) <= _with_parts([passages[number - 1]])]
         if others:
             reason = f"{missing[0]} is not in what it cites, but in [{others[0]}]."
             return Grounding("unsure", reason, *_best(said, others, passages))
@@ -108,7 +111,7 @@ class _Said:
     def of(cls, answer: str, question: str, rules: Rules) -> _Said:
         reading = read(answer, rules)
         everything, asked = run_of(without_citations(plain(answer))), run_of(question)
-        known = {*asked, *run_of(rules.refusal)}
+        known = {*_with_parts([question]), *run_of(rules.refusal)}
         told = dict.fromkeys(word for word in everything if word not in known)
         figures = tuple(word for word in told if is_figure(word))
         value = run_of(reading.value) if reading.found else ()
@@ -118,6 +121,12 @@ class _Said:
     def is_conclusion(self) -> bool:
         """Whether the value is a yes or no, or one of the things that the question names: drawn, not read."""
         return is_short(self.value) or (bool(self.value) and contains_tokens(self.asked, self.value))
+
+
+def _with_parts(texts: Iterable[str]) -> frozenset[str]:
+    """The words of texts, and year, month and day of their dates: who compares dates writes them one by one."""
+    words = frozenset[str]().union(*(text_of(text).words for text in texts))
+    return words | {part for word in words if _DATE.fullmatch(word) for part in word.split("-")}
 
 
 def _by_words(said: _Said, cited: Sequence[str]) -> tuple[Grounded, str]:

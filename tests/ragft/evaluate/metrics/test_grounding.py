@@ -28,6 +28,8 @@ QUESTION = "When does Files 4.2 end?"
         ("Source: [1]\nAnswer: 2024-05-30", "false", 1, "2024-05-30 is in no passage that it cites."),
         ("Source: [7]\nAnswer: 2024-04-30", "false", None, "It cites [7], which there is not."),
         ("Source: [1] 4.2 end of life: 2024-04-30\nAnswer: yes", "unsure", 1, "yes is a conclusion; its figures"),
+        ("[1] 2024-04-30, months 04 and 10\nAnswer: yes", "unsure", 1, "yes is a conclusion; its figures"),
+        ("[1] end of life: 2024-04-30, year 2025\nAnswer: yes", "false", 1, "2025 is in no passage"),
         ("Source: [1]\nAnswer: yes", "unsure", 1, "yes is a conclusion; no figure"),
         ("Source: [1]\nAnswer: Files", "unsure", 1, "files is a conclusion"),
         ("Source: [1]\nAnswer: a purple elephant", "false", 1, "What it cites says other words."),
