@@ -34,7 +34,7 @@ from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from serving.errors import ApiError
-from serving.supervision import DeepLook, Supervisor, dead
+from serving.supervision import DeepLook, Supervisor, first_dead
 from serving.switching import TUNED, ModelSwitch, changes
 
 log = logging.getLogger("ragft.serving")
@@ -110,7 +110,7 @@ class Deployment:
 
     async def status(self) -> str:
         """As `state`, after asking the engines."""
-        if self._pipeline is not None and self.state == "ready" and await dead(self._pipeline.engines.values()):
+        if self._pipeline is not None and self.state == "ready" and await first_dead(self._pipeline.engines.values()):
             return "engine dead"
         return self.state
 
@@ -158,16 +158,18 @@ class Deployment:
         """Rebuilds an engine that has died; if that fails, ends the server, whose own supervisor may start it anew."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            for engine, death in await dead(pipeline.engines.values()):
-                self.rebuilding = True
-                try:
-                    await self._supervisor.rebuild(engine, death)
-                except EngineDead as error:
-                    self._fail("an engine died", error)
-                    return
-                finally:
-                    self.rebuilding = False
-                self.on_ready()
+            found = await first_dead(pipeline.engines.values())
+            if found is None:
+                continue
+            self.rebuilding = True
+            try:
+                await self._supervisor.rebuild(*found)
+            except EngineDead as error:
+                self._fail("an engine died", error)
+                return
+            finally:
+                self.rebuilding = False
+            self.on_ready()
 
     def _fail(self, what: str, error: Exception) -> None:
         log.error("%s: %s", what, error)

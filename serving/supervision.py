@@ -72,15 +72,14 @@ class Supervisor:
         raise EngineDead(f"The engine died, and {self._attempts} attempts to rebuild it failed: {reason}") from reason
 
 
-async def dead(engines: Iterable[Engine]) -> list[tuple[Engine, EngineDead]]:
-    """The engines that cannot answer any more, each with how it says so."""
-    found = []
+async def first_dead(engines: Iterable[Engine]) -> tuple[Engine, EngineDead] | None:
+    """The first engine that cannot answer any more, and how it says so; None: all live."""
     for engine in engines:
         try:
             await engine.check_health()
         except EngineDead as error:
-            found.append((engine, error))
-    return found
+            return engine, error
+    return None
 
 
 class DeepLook:

@@ -72,6 +72,7 @@ class RemoteEngine:
             raise MissingDependency("A remote model needs httpx: install ragft[remote].") from error
         headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
         self._client = httpx.AsyncClient(headers=headers, timeout=self._timeout)
+        self._failures = 0
 
     async def close(self) -> None:
         client, self._client = self._client, None

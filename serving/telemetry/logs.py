@@ -73,12 +73,12 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if (request := current()) is not None:
-            line["request_id"] = request.request_id
+        if request_id := current().request_id:
+            line["request_id"] = request_id
         line |= getattr(record, "values", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, default=str)  # in ASCII, which no terminal and no broken file name spoils
 
 
 class TextLines(logging.Formatter):
@@ -93,10 +93,21 @@ class TextLines(logging.Formatter):
         return "\n".join([super().format(record), *contents])
 
 
+class _Stderr(logging.Handler):
+    """Writes to whatever stderr is at the moment: while an engine loads, its processes have the usual one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
+
+
 @contextmanager
 def logging_to_stderr(form: Literal["text", "json"], requests: RequestLog) -> Iterator[None]:
     """Everything that is logged goes to stderr in this form, until the end."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     root, level = logging.getLogger(), log.level
     root.addHandler(handler)

@@ -41,7 +41,7 @@ class Metrics:
         # vLLM writes, is a part of it.
         self.registry = own = CollectorRegistry()
         own.register(DeploymentCollector(deployment))
-        own.register(REGISTRY)  # type: ignore[arg-type]
+        own.register(REGISTRY)
         self._requests = Counter(
             "ragft_requests", "Requests that ended, by what they were answered.", ["route", "setup", "status"],
             registry=own,

@@ -29,9 +29,7 @@ class ObservedPipeline(Pipeline):
 
     async def retrieve(self, setup: Setup, question: str, *arguments: Any, **options: Any) -> Retrieved | None:
         record = current()
-        if record is None:
-            return await super().retrieve(setup, question, *arguments, **options)
-        record.setup, record.question = setup.name, question
+        record.setup = setup.name
         if not setup.retrieval:
             return await super().retrieve(setup, question, *arguments, **options)
         with record.stage("search") as span:
@@ -51,14 +49,13 @@ class ObservedPipeline(Pipeline):
 
     def render(self, setup: Setup, question: str, *arguments: Any, **options: Any) -> Prompt:
         record = current()
-        if record is None:
-            return super().render(setup, question, *arguments, **options)
         with record.stage("prompt"):
             prompt = super().render(setup, question, *arguments, **options)
-        record.setup, record.question, record.passages = setup.name, question, len(prompt.hits)
+        record.question, record.passages = question, len(prompt.hits)
         return prompt
 
     def engine_of(self, setup: Setup) -> Engine:
+        current().setup = setup.name
         return cast(Engine, ObservedEngine(super().engine_of(setup)))
 
 
@@ -73,8 +70,6 @@ class ObservedEngine:
 
     async def chat(self, request: ChatRequest) -> Completion:
         record = current()
-        if record is None:
-            return await self.engine.chat(request)
         called = time.perf_counter()
         with _generation(record, self.engine) as span:
             completion = await self.engine.chat(_traced(request, record, span))
@@ -86,16 +81,11 @@ class ObservedEngine:
                 record, span, completion.prompt_tokens, usage.get("completion_tokens") or completion.answer_tokens
             )
             choices = completion.body.get("choices") or ()
-            record.answer = "\n".join((choice.get("message") or {}).get("content") or "" for choice in choices)
+            record.answer = "\n".join(_text_of(choice) for choice in choices)
         return completion
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
         record = current()
-        if record is None:
-            async with contextlib.aclosing(self.engine.stream(request)) as plain:
-                async for chunk in plain:
-                    yield chunk
-            return
         request, asked_usage = _with_usage(request)
         texts: dict[int, list[str]] = {}
         began = False
@@ -107,7 +97,7 @@ class ObservedEngine:
                             began = True
                             record.seconds["first_token"] = time.perf_counter() - record.begin
                         for choice in chunk["choices"]:
-                            texts.setdefault(choice["index"], []).append(choice["delta"].get("content") or "")
+                            texts.setdefault(choice["index"], []).append(_text_of(choice))
                         if not chunk["choices"] and (usage := chunk.get("usage")):
                             _note_queue(record, (chunk.pop("metrics", None) or {}).get("queue_time_ms"))
                             _note_tokens(record, span, usage.get("prompt_tokens"), usage.get("completion_tokens"))
@@ -153,6 +143,12 @@ def _with_usage(request: ChatRequest) -> tuple[ChatRequest, bool]:
     if given and given.get("include_usage"):
         return request, True
     return replace(request, options={**request.options, "stream_options": {"include_usage": True}}), False
+
+
+def _text_of(choice: Mapping[str, Any]) -> str:
+    """The text of a choice, or of a piece of one."""
+    part = choice.get("delta") or choice.get("message") or {}
+    return part.get("content") or choice.get("text") or ""
 
 
 def _note_queue(record: RequestRecord, milliseconds: Any) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ragft.citations import parse_citations
@@ -23,7 +24,7 @@ OTHER = "other"
 """The route of requests to none that there is, whatever they ask for."""
 
 
-@dataclass(slots=True)
+@dataclass
 class RequestRecord:
     """One request, from its arrival to its last byte.
 
@@ -58,9 +59,9 @@ class RequestRecord:
     context: Any = None
     tracing: Tracing | None = None
 
-    @property
+    @cached_property
     def citations(self) -> tuple[int, int]:
-        """How many passages the answer names, and how many of these there are not."""
+        """How many passages the answer names, and how many of these there are not. Ask when the request has ended."""
         numbers = parse_citations(self.answer) if self.answer else ()
         return len(numbers), sum(not 1 <= number <= self.passages for number in numbers)
 
@@ -84,9 +85,9 @@ class RequestRecord:
 _current: ContextVar[RequestRecord | None] = ContextVar("request_record", default=None)
 
 
-def current() -> RequestRecord | None:
-    """The record of the request that this code runs for; None outside of one."""
-    return _current.get()
+def current() -> RequestRecord:
+    """The record of the request that this code runs for; outside of one, a record that nobody reads, without an id."""
+    return _current.get() or RequestRecord("", "")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -66,6 +69,15 @@ def test_text_is_one_line_for_people(logged: Callable[..., list[str]]) -> None:
 
 def test_no_requests_are_logged_where_none_are_asked_for(logged: Callable[..., list[str]]) -> None:
     assert logged(ask, requests="none") == []
+
+
+def test_a_line_goes_to_what_stderr_is_now(capsys: pytest.CaptureFixture[str]) -> None:
+    """While an engine loads, the usual one belongs to its processes."""
+    with logging_to_stderr("json", "summary"):
+        with redirect_stderr(StringIO()) as other:
+            logging.getLogger("ragft.serving").error("broken: %s", "caf\udce9.md")
+        assert json.loads(other.getvalue())["message"] == "broken: caf\udce9.md"
+    assert capsys.readouterr().err == ""
 
 
 def test_a_monitor_that_is_answered_leaves_no_line(logged: Callable[..., list[str]]) -> None:

@@ -115,7 +115,8 @@ def test_a_client_that_went_away_is_counted_as_gone(
 def test_no_metric_ever_says_what_a_request_said(make_app: Callable[..., Litestar]) -> None:
     keys = Keys.load(None, {"RAGFT_API_KEY": SECRET})
     bearer = {"authorization": f"Bearer {SECRET}", "x-request-id": SECRET, "x-other": SECRET}
-    with TestClient(make_app(keys=keys), headers=bearer) as client:
+    with TestClient(make_app(keys=keys)) as client:
+        client.headers.update(bearer)
         until(lambda: client.get("/health/ready").status_code == 200)
         for path in (f"/{SECRET}", f"/v1/models/{SECRET}", f"/v1/models?{SECRET}={SECRET}", "/v1/models/%2e%2e"):
             client.get(path)
