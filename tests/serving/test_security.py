@@ -23,6 +23,9 @@ ROUTES = [
     ("POST", "/v1/retrieve", "retrieve", {"query": "tickets"}),
     ("GET", "/admin/versions", "admin", None),
     ("POST", "/admin/index/refresh", "admin", {"folder": "/etc"}),
+    ("POST", "/admin/index/rollback", "admin", {"folder": "/etc"}),
+    ("POST", "/admin/models/deploy", "admin", {"model": "ffff"}),
+    ("POST", "/admin/models/rollback", "admin", {}),
 ]
 
 
