@@ -88,9 +88,12 @@ class Issuer:
             key = await self._keys.named(header.get("kid"))
             if key is None:
                 raise _refused("its key is not one of the issuer's")
+            accepted = [name for name in settings.algorithms if key.fits(name)]
+            if header["alg"] not in accepted:
+                raise jwt.InvalidAlgorithmError
             claims: dict[str, Any] = jwt.decode(
-                token, key.key, algorithms=[name for name in settings.algorithms if key.fits(name)],
-                audience=settings.audience, issuer=settings.issuer, leeway=settings.leeway,
+                token, key.key, algorithms=accepted, audience=settings.audience, issuer=settings.issuer,
+                leeway=settings.leeway,
                 options={"require": _REQUIRED, "enforce_minimum_key_length": True},
             )  # fmt: skip
         except ApiError:

@@ -66,9 +66,10 @@ def test_a_line_may_have_a_name_an_end_and_limits_in_any_order() -> None:
     [
         "expire=2030-01-31", "expires=tomorrow", "expires=2030-02-30", "expires=2030-01-31T10:00", "expires=",
         "expires=20300131", "expires=2030-W01", "requests=0", "requests=-1", "requests=6e9", "requests=60/h", "tokens=",
-        "tokens=\N{ARABIC-INDIC DIGIT FIVE}", "EXPIRES=2030-01-31", "labels=a expires = 2030-01-31", "name=", "name=a=b",
-        "labels=staff expires 2030-01-31", "labels=staff expires: 2030-01-31", "name=web requests 5", "setups=hybrid",
-        "labels=a labels=b", "requests=5 requests=9", "staff", "labels=a\x0bexpires=2030-01-31", "expires=2030-01-31, ",
+        "tokens=\N{ARABIC-INDIC DIGIT FIVE}", "EXPIRES=2030-01-31", "labels=a expires = 2030-01-31", "name=",
+        "name=a=b", "labels=staff expires 2030-01-31", "labels=staff expires: 2030-01-31", "name=web requests 5",
+        "setups=hybrid", "labels=a labels=b", "requests=5 requests=9", "staff",
+        "labels=a\x0bexpires=2030-01-31", "expires=2030-01-31, ",
     ],
 )  # fmt: skip
 def test_a_line_with_what_is_not_understood_grants_nothing_and_closes_its_key(fields: str) -> None:
