@@ -139,7 +139,10 @@ def configuration(folder: Path) -> dict[str, Any]:
         },
         "finetune": {"start_from": folder / "adapter"},
         "evaluate": {"metrics_file": folder / "metrics.py"},
-        "serve": {"keys": folder / "keys"},
+        "serve": {
+            "keys": folder / "keys",
+            "jwt": {"issuer": "https://id.example.org", "audience": "ragft", "jwks": str(folder / "jwks.json")},
+        },
     }
 
 
@@ -195,6 +198,12 @@ OTHER_VALUES: dict[str, Any] = {
     "tune.search.dense_weights": [3.0],
     "tune.search.chunk_tokens": [64],
     "serve.setups": ["rag-only"],
+    "serve.cors": ["https://app.example.org"],
+    "serve.audit_log": "audit.jsonl",
+    "serve.jwt.algorithms": ["RS256"],
+    "serve.jwt.scopes": {"chat": ["chat"]},
+    "serve.jwt.labels_claim": "groups",
+    "serve.jwt.labels": {"team": ["staff"]},
 }  # fmt: skip
 
 
