@@ -149,14 +149,16 @@ class Metered:
         else:
             asked = {"include_usage": True, "continuous_usage_stats": True}  # what is not valid the engine refuses
         chunks: AsyncGenerator[dict[str, Any], None] = self._engine.stream(request)
-        charged, answers = 0, dict[int, int]()
+        charged, prompt, answers = 0, 0, dict[int, int]()
         try:
             async for chunk in chunks:
                 usage, choices = chunk.get("usage") or {}, chunk["choices"]
+                # An engine that does not tell writes a token at a time.
+                prompt = usage.get("prompt_tokens") or prompt or self._length(request)
                 for choice in choices:
                     index = choice["index"]
                     answers[index] = usage.get("completion_tokens", answers.get(index, 0) + 1)
-                spent = usage.get("prompt_tokens", 0) + sum(answers.values()) if choices else _total(chunk, charged)
+                spent = prompt + sum(answers.values()) if choices else _total(chunk, charged)
                 self._charge(max(0, spent - charged))
                 charged = max(charged, spent)
                 if not choices and not asked.get("include_usage"):

@@ -37,7 +37,7 @@ KEY_VARIABLE = "RAGFT_API_KEY"
 
 # Seconds between two looks whether the file of keys has changed, and for which a new one may still be half written.
 LOOK_SECONDS = 1.0
-_SETTLED_SECONDS = 2.0
+SETTLED_SECONDS = 2.0
 
 log = logging.getLogger("ragft.serving")
 
@@ -101,7 +101,7 @@ class Keys:
             self._seen = None
             self._grant(Granted(faults=[str(error)]))
             return
-        if state is None or abs(time.time() - state[0] / 1e9) < _SETTLED_SECONDS:
+        if state is None or abs(time.time() - state[0] / 1e9) < SETTLED_SECONDS:
             # It may still be written: its last line counts when it has an end, and it is looked at once more.
             text, state = text[: text.rfind("\n") + 1], None
         self._seen = state
@@ -122,7 +122,7 @@ def _state_of(file: Path) -> tuple[int, int, int] | None:
         stat = file.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    return stat.st_ctime_ns, stat.st_size, stat.st_ino
 
 
 def is_loopback(host: str) -> bool:

@@ -171,14 +171,18 @@ def test_a_key_beyond_its_tokens_is_told_429(limited: Callable[..., Litestar], f
         assert fakes.engine.running == 0
 
 
-def test_malformed_options_reach_the_engine_as_they_are() -> None:
+def test_malformed_options_reach_the_engine_as_they_are_and_evade_nothing() -> None:
     engine = FakeEngine()
+    paid: list[int] = []
 
     async def ask(options: Any) -> None:
-        async for _ in Metered(engine, lambda _: None).stream(ChatRequest([{"role": "user", "content": "a"}], options)):
+        request = ChatRequest([{"role": "user", "content": "one two three"}], options)
+        async for _ in Metered(engine, paid.append).stream(request):
             pass
 
-    for wrong in ("text", [1], {"include_usage": "yes"}, 7):
+    for wrong in ("text", [1], {"include_usage": 0}, 7):
+        paid.clear()
         with suppress(AttributeError):  # the stand-in does not check what it is asked
             asyncio.run(ask({"stream_options": wrong}))
         assert engine.requests[-1].options["stream_options"] == wrong
+        assert sum(paid) == 3 + 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,19 +125,17 @@ def test_labels_that_no_document_can_have_are_refused_in_the_file_of_keys(tmp_pa
 
 
 class Watch:
-    """A file of keys and the server's view of it, a second after each change."""
+    """A file of keys and the server's view of it, as if seconds had passed since each change."""
 
     def __init__(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.file, self.age = file, 60.0
+        self.file = file
         monkeypatch.setattr(security, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(security, "SETTLED_SECONDS", 0.0)
         self.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'two')}\n")
         self.keys = Keys.load(file, {"RAGFT_API_KEY": "master"})
 
-    def write(self, text: str | bytes, age: float = 60.0) -> None:
-        """Writes the file, `age` seconds ago; each time another one."""
+    def write(self, text: str | bytes) -> None:
         self.file.write_bytes(text.encode() if isinstance(text, str) else text)
-        self.age += 1
-        os.utime(self.file, (time.time() - age - self.age,) * 2)
 
     def known(self) -> set[str]:
         assert self.keys
@@ -186,10 +183,14 @@ def test_a_file_that_grants_nothing_any_more_closes_and_never_opens(
         assert watch.known() == {"one", "master"}
 
 
-def test_a_last_line_that_is_being_written_waits_for_its_end(watch: Watch) -> None:
-    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'three')}", age=-watch.age)
+def test_a_last_line_that_is_being_written_waits_for_its_end(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "SETTLED_SECONDS", 60.0)
+    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'three')}")
     assert watch.known() == {"one", "master"}
-    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'three')} expires=2001-01-01\n", age=-watch.age)
+    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'three')} expires=2001-01-01\n")
+    assert watch.known() == {"one", "three", "master"}
+    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'three')}")
+    monkeypatch.setattr(security, "SETTLED_SECONDS", 0.0)
     assert watch.known() == {"one", "three", "master"}
 
 
