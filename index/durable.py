@@ -52,8 +52,11 @@ def _acquire(path: Path, wait: bool) -> int:
         os.close(descriptor)  # the previous holder removed the file, so that its lock guards nothing
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
     """Replace the file at `path` by `data`, atomically and durably.
+
+    Args:
+        private: only its owner may read and write it; who owned the file before goes on to own it.
 
     Raises:
         OSError: the disk is full or the folder not writable; `path` is then as it was before.
@@ -61,6 +64,11 @@ def write_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
         with temporary.open("wb") as file:
+            if private:
+                os.fchmod(file.fileno(), 0o600)
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    before = path.stat()
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

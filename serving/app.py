@@ -16,20 +16,26 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.types import ASGIApp
 
 from ragft.errors import UsageError
+from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
 from serving.api.admin import deploy_model, refresh_index, roll_back_index, roll_back_model, versions
 from serving.api.chat import chat_completions
 from serving.api.health import deep, live, metrics, ready
 from serving.api.models import model, models
 from serving.api.retrieve import retrieve
+from serving.audit import Audit
+from serving.cors import Cors
 from serving.deployment import Deployment, Load, check_deployable
 from serving.errors import EXCEPTION_HANDLERS
 from serving.limits import Limits, RequestIds
+from serving.oidc import Issuer
+from serving.rates import metered
 from serving.security import Keys, Security, check_exposure, labels_of, require_scope
 from serving.telemetry import Telemetry
 from serving.telemetry.logs import logging_to_stderr
@@ -51,20 +57,26 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         keys: the accepted API keys; None: those of the environment and of `serve.keys`.
 
     Raises:
-        UsageError: no key, and the configured address is reachable from other machines.
+        UsageError: no key, and the configured address is reachable from other machines; or the issuer's public keys or
+            the audit log are not usable.
     """
     settings = application.config.serve
     if keys is None:
         keys = Keys.load(settings.keys)
-    check_exposure(settings.host, keys)
+    issuer = Issuer(settings.jwt) if settings.jwt.issuer is not None else None
+    check_exposure(settings.host, is_closed=bool(keys) or issuer is not None)
     deployment = Deployment(application, load)
     telemetry = Telemetry(deployment)
+
+    def pipeline_of(request: Request[Any, Any, Any]) -> Pipeline:
+        return metered(telemetry.pipeline(), request)
+
     app = Litestar(
         route_handlers=list(_ROUTES),
         guards=[require_scope],
         dependencies={
             "deployment": Provide(lambda: deployment, sync_to_thread=False),
-            "pipeline": Provide(telemetry.pipeline, sync_to_thread=False),
+            "pipeline": Provide(pipeline_of, sync_to_thread=False),
             "labels": Provide(labels_of, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
@@ -78,12 +90,15 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
     )
     # Around the whole application and not among its middleware, which unknown routes never pass.
     limits = Limits(
-        app.asgi_handler,
+        Audit(app.asgi_handler, settings.audit_log) if settings.audit_log is not None else app.asgi_handler,
         max_body_bytes=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
         max_requests=application.config.engine.max_num_seqs + settings.max_queued,
     )
-    app.asgi_handler = RequestIds(telemetry.around(Security(limits, keys), {route.path for route in app.routes}))
+    secured: ASGIApp = Security(limits, keys, issuer)
+    if settings.cors:
+        secured = Cors(secured, settings.cors)
+    app.asgi_handler = RequestIds(telemetry.around(secured, {route.path for route in app.routes}))
     return app
 
 

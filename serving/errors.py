@@ -25,7 +25,8 @@ RETRY_AFTER = 1
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "method_not_allowed_error", 408: "timeout_error", 409: "conflict_error", 413: "request_too_large_error",
-    415: "unsupported_media_type_error", 422: "unprocessable_entity_error", 431: "request_too_large_error",
+    415: "unsupported_media_type_error", 422: "unprocessable_entity_error", 429: "rate_limit_error",
+    431: "request_too_large_error",
     503: "service_unavailable_error", 507: "insufficient_storage_error",
 }  # fmt: skip
 
@@ -37,13 +38,17 @@ class ApiError(Exception):
         status: HTTP status.
         message: one sentence for the client.
         param: the field of the request that is at fault, if one is.
+        retry_after: seconds after which a client that was told 429 or 503 may try again.
     """
 
-    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, param: str | None = None, *, retry_after: int = RETRY_AFTER
+    ) -> None:  # fmt: skip
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
+        self.retry_after = retry_after
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error body."""
@@ -54,7 +59,7 @@ class ApiError(Exception):
     def headers(self) -> dict[str, str]:
         """The headers that belong to the status."""
         if self.status in (429, 503):
-            return {"retry-after": str(RETRY_AFTER)}
+            return {"retry-after": str(self.retry_after)}
         if self.status == 401:
             return {"www-authenticate": "Bearer"}
         if self.status == 408:

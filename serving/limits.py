@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeGuard, TypeVar
 
 from litestar import Request
@@ -26,6 +26,17 @@ def is_http(scope: Scope) -> TypeGuard[HTTPScope]:
     return scope["type"] == ScopeType.HTTP
 
 
+def with_headers(send: Send, headers: Iterable[tuple[bytes, bytes]]) -> Send:
+    """A `send` that adds headers to the answer."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *headers]
+        await send(message)
+
+    return sending
+
+
 class RequestIds:
     """Gives every request an id, the client's own if it is a sane one, and every answer the header X-Request-Id."""
 
@@ -40,12 +51,7 @@ class RequestIds:
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope["state"]["request_id"] = request_id
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
+        await self._app(scope, receive, with_headers(send, [(b"x-request-id", request_id.encode())]))
 
 
 class Limits:
@@ -66,7 +72,7 @@ class Limits:
         try:
             _check_headers(scope)
             if scope["method"] in ("POST", "PUT", "PATCH"):
-                receive = _replay(await self._body(scope, receive), receive)
+                receive = replay(await self._body(scope, receive), receive)
         except ApiError as error:
             await send_error(send, error)
             return
@@ -123,7 +129,7 @@ def _check_headers(scope: HTTPScope) -> None:
         raise ApiError(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives the body that was read already, and then what comes after it."""
     replayed = False
 

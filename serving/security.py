@@ -1,19 +1,19 @@
 """Who may call what: deny by default.
 
-Every route needs a key whose scopes include the route's, but for the two health checks. A key opens the documents
-without labels, and those that share one of its own. Without any key the endpoint answers to loopback alone, and there
-to requests that were addressed to loopback by name, so that a web page cannot reach it by pointing its own name here.
+Every route needs a key (or a token of `serving.oidc`) whose scopes include the route's, but for the two health checks.
+A key opens the documents without labels, and those that share one of its own. Where neither is configured, the endpoint
+answers to loopback alone, and there to requests that were addressed to loopback by name, so that a web page cannot
+reach it by pointing its own name here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
+import logging
 import os
-import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,103 +24,105 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from index.store.filters import FilterError, Labels, parse_labels
+from index.store.filters import Labels
 from ragft.errors import UsageError
+from ragft.keys import SCOPES, Caller, Granted, digest_of, parse_keys, read_keys
 from serving.errors import ApiError, send_error
-from serving.limits import is_http
+from serving.limits import is_http, with_headers
+from serving.oidc import Issuer
+from serving.rates import Rates
 
-SCOPES = frozenset({"chat", "retrieve", "metrics", "admin"})
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 KEY_VARIABLE = "RAGFT_API_KEY"
 
+# Seconds between two looks whether the file of keys has changed, and for which a new one may still be half written.
+LOOK_SECONDS = 1.0
+SETTLED_SECONDS = 2.0
 
-@dataclass(frozen=True)
-class Caller:
-    """What a caller may do.
+log = logging.getLogger("ragft.serving")
 
-    Attributes:
-        scopes: routes that it may call.
-        labels: documents with any of these are open to it beside those without labels; None: all documents.
-    """
-
-    scopes: frozenset[str]
-    labels: Labels = frozenset()
-
-    def joined(self, other: Caller) -> Caller:
-        """What two lines for one key grant together."""
-        labels = None if self.labels is None or other.labels is None else self.labels | other.labels
-        return Caller(self.scopes | other.scopes, labels)
+UNRESTRICTED = Caller(SCOPES, None, id="local")
+"""Whoever asks from this machine where there is no key."""
 
 
-UNRESTRICTED = Caller(SCOPES, None)
-"""Whoever holds the key of the environment, or asks from this machine where there is no key."""
-
-
-@dataclass(frozen=True)
 class Keys:
-    """The keys that are accepted, as digests, each with what it grants."""
+    """The keys that are accepted: that of the environment, and those of a file, which is read again when it changes."""
 
-    callers: Mapping[str, Caller]
+    def __init__(self, fixed: Mapping[str, Caller], file: Path | None = None) -> None:
+        """
+        Args:
+            fixed: callers by the digests of their keys.
+            file: of further keys; see `ragft.keys`.
+        """
+        self._fixed = fixed
+        self._file = file
+        self._seen: tuple[int, int, int] | None = None
+        self._next_look = 0.0
+        self._granted = Granted()
+        self.callers: Mapping[str, Caller] = fixed
 
     @classmethod
     def load(cls, file: Path | None, environment: Mapping[str, str] = os.environ) -> Keys:
-        """Reads `RAGFT_API_KEY` (all scopes, all labels) and a file of `scope[,scope] sha256-hex [labels=...]` lines.
+        """Reads `RAGFT_API_KEY` (all scopes, all labels) and a file of keys.
 
         Raises:
-            UsageError: the file is missing, or a line of it is not of that form.
+            UsageError: the file is not readable, or no line of it grants anything.
         """
-        callers: dict[str, Caller] = {}
+        key = environment.get(KEY_VARIABLE, "").encode()
+        keys = cls({digest_of(key): replace(UNRESTRICTED, id=KEY_VARIABLE)} if key else {}, file)
         if file is not None:
-            try:
-                lines = file.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"The file of API keys {file} (serve.keys) is not readable: {error}.") from None
-            for number, line in enumerate(lines, start=1):
-                if line.strip() and not line.lstrip().startswith("#"):
-                    digest, caller = _parse_line(line, f"{file}, line {number}")
-                    callers[digest] = callers[digest].joined(caller) if digest in callers else caller
-            if not callers:
-                raise UsageError(f"The file of API keys {file} (serve.keys) holds no key.")
-        key = environment.get(KEY_VARIABLE, "")
-        if key:
-            callers[digest_of(key.encode())] = UNRESTRICTED
-        return cls(callers)
+            keys._seen = _state_of(file)
+            granted = parse_keys(read_keys(file), file)
+            if not granted.callers:
+                raise UsageError(next(iter(granted.faults), f"The file of API keys {file} (serve.keys) holds no key."))
+            keys._grant(granted)
+        return keys
 
     def __bool__(self) -> bool:
-        return bool(self.callers)
+        """Whether a key is needed. That never changes, whatever becomes of the file."""
+        return self._file is not None or bool(self._fixed)
 
     def caller(self, key: bytes) -> Caller | None:
-        """Who holds a key; None for an unknown one. Takes the same time whichever key matches."""
-        digest = digest_of(key)
-        found: Caller | None = None
-        for known, caller in self.callers.items():
-            if hmac.compare_digest(known, digest):
-                found = caller
-        return found
+        """Who holds a key; None for an unknown one."""
+        if self._file is not None and time.monotonic() >= self._next_look:
+            self._look(self._file)
+        # A digest is looked up, not a key: how long that takes says nothing of any key.
+        return self.callers.get(digest_of(key))
+
+    def _look(self, file: Path) -> None:
+        """Reads the file if it has changed. While it cannot be read, it grants nothing."""
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        state = _state_of(file)
+        if state is not None and state == self._seen:
+            return
+        try:
+            text = read_keys(file)
+        except UsageError as error:
+            self._seen = None
+            self._grant(Granted(faults=[str(error)]))
+            return
+        if state is None or abs(time.time() - state[0] / 1e9) < SETTLED_SECONDS:
+            # It may still be written: its last line counts when it has an end, and it is looked at once more.
+            text, state = text[: text.rfind("\n") + 1], None
+        self._seen = state
+        self._grant(parse_keys(text, file))
+
+    def _grant(self, granted: Granted) -> None:
+        if granted != self._granted:
+            log.info("%s grants %d keys", self._file, len(granted.callers))
+            for fault in granted.faults:
+                log.error("%s", fault)
+        self._granted = granted
+        self.callers = {**granted.callers, **self._fixed}
 
 
-def digest_of(key: bytes) -> str:
-    """The SHA-256 of a key as hex digits, as it stands in the file of keys."""
-    return hashlib.sha256(key).hexdigest()
-
-
-def _parse_line(line: str, where: str) -> tuple[str, Caller]:
-    parts = line.split(maxsplit=2)  # labels may hold spaces
-    labelled = len(parts) == 3 and parts[2].startswith("labels=")
-    if not (len(parts) == 2 or labelled) or not re.fullmatch(r"[0-9a-fA-F]{64}", parts[1]):
-        raise UsageError(
-            f"{where} is not `scope[,scope] sha256-hex [labels=label[,label]]` (make a digest with `sha256sum`)."
-        )
-    granted = frozenset(parts[0].split(","))
-    if not granted <= SCOPES:
-        raise UsageError(
-            f"{where} names the scope {', '.join(sorted(granted - SCOPES))}; there are {', '.join(sorted(SCOPES))}."
-        )
+def _state_of(file: Path) -> tuple[int, int, int] | None:
+    """What changes whenever a file does; None for one that is not there."""
     try:
-        labels = parse_labels(parts[2].removeprefix("labels=")) if labelled else frozenset()
-    except FilterError as error:
-        raise UsageError(f"{where}: {error}") from None
-    return parts[1].lower(), Caller(granted, labels)
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_ctime_ns, stat.st_size, stat.st_ino
 
 
 def is_loopback(host: str) -> bool:
@@ -133,51 +135,66 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_exposure(host: str, keys: Keys) -> None:
-    """Refuses to listen beyond loopback without a key.
+def check_exposure(host: str, *, is_closed: bool) -> None:
+    """Refuses to listen beyond loopback where anybody could call.
+
+    Args:
+        is_closed: whether callers need a key or a token.
 
     Raises:
         UsageError: with what to do.
     """
-    if not keys and not is_loopback(host):
+    if not is_closed and not is_loopback(host):
         raise UsageError(
             f"serve.host {host!r} is reachable from other machines and no API key is set: set {KEY_VARIABLE}, or "
-            "name a file of keys in serve.keys, or listen on 127.0.0.1."
+            "name a file of keys in serve.keys, or set serve.jwt, or listen on 127.0.0.1."
         )
 
 
 class Security:
-    """The ASGI layer that finds out who calls; what the caller may do is checked per route by `require_scope`."""
+    """The ASGI layer that finds out who calls, and how much; what the caller may do is checked per route by
+    `require_scope`.
+    """
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, issuer: Issuer | None = None) -> None:
+        """`issuer` of tokens that are accepted beside keys."""
         self._app = app
-        self._keys = keys
+        self._keys, self._issuer = keys, issuer
+        self._rates = Rates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not is_http(scope) or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         try:
-            scope["state"]["caller"] = self._caller(scope)
+            caller = await self._caller(scope)
+            if caller.requests is not None or caller.tokens is not None:
+                send = with_headers(send, self._rates.admit(caller))
+                scope["state"]["charge"] = self._rates.charge_of(caller)
         except ApiError as error:
             await send_error(send, error)
             return
+        scope["state"]["caller"] = caller
         await self._app(scope, receive, send)
 
-    def _caller(self, scope: HTTPScope) -> Caller:
+    async def _caller(self, scope: HTTPScope) -> Caller:
         headers = dict(scope["headers"])
-        if not self._keys:
+        if not self._keys and self._issuer is None:
             host = headers.get(b"host", b"").decode("latin-1")
             name = host.partition("]")[0] if host.startswith("[") else host.partition(":")[0]
             if not is_loopback(name):
                 raise ApiError(403, "Without an API key this endpoint answers to localhost only.")
             return UNRESTRICTED
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
-        if kind.lower() != b"bearer" or not key:
+        if kind.lower() != b"bearer" or not (key := key.strip()):
             raise ApiError(401, "An API key is needed: send it as `Authorization: Bearer KEY`.")
-        caller = self._keys.caller(key.strip())
+        caller = self._keys.caller(key)
+        if caller is None and self._issuer is not None and key.count(b".") == 2:
+            return await self._issuer.caller(key)
         if caller is None:
             raise ApiError(401, "This API key is not known here.")
+        if caller.has_expired(time.time()):
+            raise ApiError(401, "This API key has expired.")
         return caller
 
 

@@ -1,24 +1,95 @@
-"""`serve`: the endpoint."""
+"""`serve`: the endpoint, and who may use it."""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from ragft.config.section import FilePath, Section, SetupName
+from ragft.config.section import FilePath, MarkedPath, Section, SetupName
+
+Scope = Literal["chat", "retrieve", "metrics", "admin"]
+"""A group of routes that a caller may call."""
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Signatures with a public key. None that needs a shared secret: the public key would do as one."""
+
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
+_ON_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?/")
+
+
+def _origin(text: str) -> str:
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError("should be an origin such as https://app.example.org, in lower case and without a path or `*`")
+    return text
+
+
+def _safe_address(text: str) -> str:
+    if text.startswith("http://") and not _ON_LOOPBACK.match(text):
+        raise ValueError("should begin with https://, because whoever answers it decides which tokens are valid")
+    return text
+
+
+class JwtSection(Section):
+    """Tokens of an identity provider (OIDC), accepted beside API keys."""
+
+    issuer: str | None = Field(None, description="Exactly the claim `iss`. Unset: no token is accepted.")
+    audience: str | None = Field(None, description="Required in the claim `aud`: tokens for others are refused.")
+    jwks: Annotated[str, MarkedPath(), AfterValidator(_safe_address)] | None = Field(
+        None,
+        description="Address (https://...) or file of the issuer's public keys, a JWK set; read again when a token "
+        "names an unknown key, at most once a minute.",
+    )
+    algorithms: tuple[Algorithm, ...] = Field(("RS256", "ES256"), min_length=1, description="Signatures accepted.")
+    leeway: float = Field(30.0, ge=0, le=300, description="Seconds by which the issuer's clock may differ.")
+    scopes_claim: str = Field(
+        "scope", description="Claim that decides the scopes: a list, or words; `realm_access.roles` is nested."
+    )
+    scopes: dict[str, tuple[Scope, ...]] = Field(
+        {"ragft:chat": ("chat",), "ragft:retrieve": ("retrieve",), "ragft:admin": ("admin",)},
+        description="What each value of that claim grants; other values grant nothing.",
+    )
+    labels_claim: str | None = Field(
+        None, description="Claim that decides the access labels, as in `groups`. Unset: open documents alone."
+    )
+    labels: dict[str, tuple[str, ...]] | None = Field(
+        None,
+        description="Access labels for each value of that claim; others give none. Unset: each value is a label.",
+    )
+    requests: int | None = Field(None, ge=1, description="Requests a minute of each subject. Unset: any number.")
+    tokens: int | None = Field(
+        None, ge=1, description="Tokens of prompts and answers a minute of each subject. Unset: any number."
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> JwtSection:
+        needed = {"issuer": self.issuer, "audience": self.audience, "jwks": self.jwks}
+        missing = [name for name, value in needed.items() if not value]
+        if 0 < len(missing) < len(needed):
+            raise ValueError(f"has no {' and no '.join(missing)}: tokens are accepted with all three or not at all")
+        return self
 
 
 class ServeSection(Section):
     """The endpoint."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback an API key is required.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; beyond loopback an API key or serve.jwt is required."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0: any free one.")
     setups: tuple[SetupName, ...] = Field(("hybrid", "fine-tuned"), description="Setups to deploy, the default first.")
     keys: FilePath | None = Field(
         None,
-        description="File of API keys as `scope[,scope] sha256-hex [labels=label[,label]]` lines; RAGFT_API_KEY works "
-        "without one.",
+        description="File of API keys, a `scope[,scope] sha256-hex [field=value]` line each (`ragft keys`); read again "
+        "when it changes. RAGFT_API_KEY works without one.",
+    )
+    jwt: JwtSection = JwtSection()
+    cors: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+        (), description="Origins whose web pages may call the endpoint, as in https://app.example.org. Empty: none."
+    )
+    audit_log: FilePath | None = Field(
+        None, description="File to which every call of /admin/ is appended, as lines of JSON. Unset: none is written."
     )
     max_body_bytes: int = Field(2_000_000, ge=1024, description="Largest request body.")
     body_timeout: float = Field(10.0, gt=0, description="Seconds within which a request's body must arrive.")

@@ -84,16 +84,16 @@ class RollbackRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @post("/admin/models/deploy", opt={"scope": "admin"}, status_code=200)
-async def deploy_model(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
+async def deploy_model(request: Request[Any, Any, Any], deployment: Deployed) -> dict[str, Any]:
     """Serves a model of the workspace from now on; no request fails of it."""
     asked, registry = await read_body(request, DeployRequest), deployment.app.registry
-    return await deployment.models.deploy(pipeline, lambda: registry.named(asked.model))
+    return await deployment.models.deploy(deployment.ready(), lambda: registry.named(asked.model))
 
 
 @post("/admin/models/rollback", opt={"scope": "admin"}, status_code=200)
-async def roll_back_model(deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
+async def roll_back_model(deployment: Deployed) -> dict[str, Any]:
     """Serves the model that served before."""
-    return await deployment.models.deploy(pipeline, deployment.app.registry.before)
+    return await deployment.models.deploy(deployment.ready(), deployment.app.registry.before)
 
 
 @post("/admin/index/rollback", opt={"scope": "admin"}, status_code=200)

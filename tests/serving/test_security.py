@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from litestar.testing import TestClient
 from support.serving import Fakes, make_application, until
 
 from ragft.errors import UsageError
+from ragft.keys import Caller, add_key
+from serving import security
 from serving.app import create_app, serve
 from serving.security import Keys, digest_of
 
@@ -130,12 +133,97 @@ def test_a_key_can_hold_every_label_that_a_document_can_have(tmp_path: Path) -> 
     assert keys.callers[digest].labels == {"human resources", "board", "R&D/a.b"} and keys.callers[other].labels is None
 
 
-@pytest.mark.parametrize("labels", ["a,,b", "[board]", "-board", "board # all", "board labels=staff", "bo\u200bard"])
+@pytest.mark.parametrize("labels", ["a,,b", "[board]", "-board", "board # all", "bo\u200bard"])
 def test_labels_that_no_document_can_have_are_refused_in_the_file_of_keys(tmp_path: Path, labels: str) -> None:
     file = tmp_path / "keys"
     file.write_text(f"chat {'a' * 64} labels={labels}", encoding="utf-8")
     with pytest.raises(UsageError, match=r"keys, line 1: The labels"):
         Keys.load(file, {})
+
+
+class Watch:
+    """A file of keys and the server's view of it, as if seconds had passed since each change."""
+
+    def __init__(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file = file
+        monkeypatch.setattr(security, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(security, "SETTLED_SECONDS", 0.0)
+        self.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'two')}\n")
+        self.keys = Keys.load(file, {"RAGFT_API_KEY": "master"})
+
+    def write(self, text: str | bytes) -> None:
+        self.file.write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def known(self) -> set[str]:
+        assert self.keys
+        return {key for key in ("one", "two", "three", "master") if self.keys.caller(key.encode())}
+
+
+@pytest.fixture
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    return Watch(tmp_path / "keys", monkeypatch)
+
+
+def test_a_file_of_keys_is_read_again_when_it_changes(watch: Watch) -> None:
+    assert watch.known() == {"one", "two", "master"}
+    watch.write(f"chat {digest_of(b'two')}\nadmin {digest_of(b'three')}")
+    assert watch.known() == {"two", "three", "master"}
+    add_key(watch.file, "one", Caller(frozenset({"chat"})))
+    assert watch.known() == {"one", "two", "three", "master"}
+
+
+def test_a_line_that_is_damaged_later_closes_its_key_alone_and_is_named_once(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'two')} expires=soon\n")
+    assert watch.known() == watch.known() == {"one", "master"}
+    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'two')} expires=soon\n")
+    assert watch.known() == {"one", "master"}
+    assert [
+        record.message for record in caplog.records if "keys, line 2: " in record.message and "date" in record.message
+    ]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"# nothing\n", None])
+def test_a_file_that_grants_nothing_any_more_closes_and_never_opens(
+    watch: Watch, damage: bytes | None, make_app: Callable[..., Litestar]
+) -> None:
+    with TestClient(make_app(keys=watch.keys), base_url="http://localhost") as client:
+        if damage is None:
+            watch.file.unlink()
+        else:
+            watch.write(damage)
+        assert watch.known() == {"master"}
+        assert client.get("/v1/models").status_code == 401
+        watch.write(f"chat {digest_of(b'one')}\n")
+        assert watch.known() == {"one", "master"}
+
+
+def test_a_last_line_that_is_being_written_waits_for_its_end(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "SETTLED_SECONDS", 60.0)
+    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'three')}")
+    assert watch.known() == {"one", "master"}
+    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'three')} expires=2001-01-01\n")
+    assert watch.known() == {"one", "three", "master"}
+    watch.write(f"chat {digest_of(b'one')}\nchat {digest_of(b'three')}")
+    monkeypatch.setattr(security, "SETTLED_SECONDS", 0.0)
+    assert watch.known() == {"one", "three", "master"}
+
+
+def test_a_key_that_has_expired_is_told_so(make_app: Callable[..., Litestar]) -> None:
+    callers = {digest_of(b"old"): Caller(frozenset({"chat"}), expires=time.time() - 1)}
+    with TestClient(make_app(keys=Keys(callers)), base_url="http://localhost") as client:
+        answer = client.get("/v1/models", headers={"authorization": "Bearer old"})
+        assert answer.status_code == 401 and "expired" in answer.json()["error"]["message"]
+
+
+def test_a_server_starts_with_the_lines_that_it_understands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"chat {digest_of(b'one')}\nroot {digest_of(b'two')}\n")
+    keys = Keys.load(file, {})
+    assert keys.caller(b"one") is not None and keys.caller(b"two") is None
+    assert "keys, line 2: There is no scope root" in caplog.text
 
 
 def test_a_setup_without_its_model_is_refused_before_anything_is_loaded(tmp_path: Path, fakes: Fakes) -> None:

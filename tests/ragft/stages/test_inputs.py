@@ -138,7 +138,10 @@ def configuration(folder: Path) -> dict[str, Any]:
         },
         "finetune": {"start_from": folder / "adapter"},
         "evaluate": {"metrics_file": folder / "metrics.py"},
-        "serve": {"keys": folder / "keys"},
+        "serve": {
+            "keys": folder / "keys",
+            "jwt": {"issuer": "https://id.example.org", "audience": "ragft", "jwks": str(folder / "jwks.json")},
+        },
     }
 
 
@@ -196,6 +199,12 @@ OTHER_VALUES: dict[str, Any] = {
     "tune.search.chunk_tokens": [64],
     "serve.setups": ["rag-only"],
     "serve.otlp_endpoint": "http://127.0.0.1:4318/v1/traces",
+    "serve.cors": ["https://app.example.org"],
+    "serve.audit_log": "audit.jsonl",
+    "serve.jwt.algorithms": ["RS256"],
+    "serve.jwt.scopes": {"chat": ["chat"]},
+    "serve.jwt.labels_claim": "groups",
+    "serve.jwt.labels": {"team": ["staff"]},
 }  # fmt: skip
 
 
