@@ -22,10 +22,15 @@ from litestar.di import Provide
 
 from ragft.errors import UsageError
 from ragft.stages.application import Application
+from serving.api import documents
 from serving.api.admin import refresh_index, versions
 from serving.api.chat import chat_completions
+from serving.api.completions import completions
+from serving.api.embeddings import embeddings
 from serving.api.health import live, ready
 from serving.api.models import model, models
+from serving.api.openapi import openapi, page
+from serving.api.responses import responses
 from serving.api.retrieve import retrieve
 from serving.deployment import Deployment, Load, check_deployable
 from serving.errors import EXCEPTION_HANDLERS
@@ -34,7 +39,10 @@ from serving.security import Keys, Security, check_exposure, labels_of, require_
 
 # Seconds that an idle connection is kept.
 _KEEP_ALIVE = 5
-_ROUTES = [chat_completions, models, model, retrieve, refresh_index, versions, live, ready]
+_ROUTES = [
+    chat_completions, completions, responses, embeddings, models, model, retrieve, refresh_index, versions, openapi,
+    page, live, ready,
+]  # fmt: skip
 
 
 def create_app(application: Application, *, load: Load | None = None, keys: Keys | None = None) -> Litestar:
@@ -53,7 +61,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
     check_exposure(settings.host, keys)
     deployment = Deployment(application, load)
     app = Litestar(
-        route_handlers=list(_ROUTES),
+        route_handlers=[*_ROUTES, *(documents.ROUTES if settings.documents else ())],
         guards=[require_scope],
         dependencies={
             "deployment": Provide(lambda: deployment, sync_to_thread=False),
@@ -63,7 +71,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[deployment.lifespan],
         state=State({"deployment": deployment}),
-        # Bodies are bounded by `Limits`, and a description of the routes would be one more open route.
+        # Bodies are bounded by `Limits`; Litestar's own description of the routes would be open to everybody.
         request_max_body_size=None,
         openapi_config=None,
         # How to log is the program's business: Litestar would turn on every library's information.

@@ -22,3 +22,6 @@ class ServeSection(Section):
     body_timeout: float = Field(10.0, gt=0, description="Seconds within which a request's body must arrive.")
     drain_seconds: float = Field(20.0, ge=0, description="Seconds that answers in progress are given after SIGTERM.")
     max_queued: int = Field(64, ge=1, description="Requests that may wait before new ones are refused with 503.")
+    documents: bool = Field(
+        False, description="Let admins put and delete documents over HTTP, in the folder `uploads` of the documents."
+    )

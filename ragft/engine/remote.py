@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, RequestRefused
+from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, RequestRefused, TextRequest
 from ragft.errors import MissingDependency, RagftError
 from ragft.messages import Message
 
@@ -96,12 +96,17 @@ class RemoteEngine:
         self._failures = 0
         return Completion(body, text or "", (), (), str(reason or "stop"), None, total_ms)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def complete(self, request: TextRequest) -> dict[str, Any]:
+        body = await self._answered(request)
+        self._failures = 0
+        return body
+
+    async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
         """As `Engine.stream`; a stream that began is not tried again."""
         client = self._started()
-        body = {**request.options, "stream": True, "messages": list(request.messages), "model": self.model}
+        path, body = self._asked(request)
         with self._errors():
-            async with client.stream("POST", f"{self.url}/chat/completions", json=body) as response:
+            async with client.stream("POST", path, json={**body, "stream": True}) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise self._refusal(response)
@@ -113,16 +118,23 @@ class RemoteEngine:
                         chunk: dict[str, Any] = json.loads(content)
                         yield chunk
 
-    async def _answered(self, request: ChatRequest) -> dict[str, Any]:
+    def _asked(self, request: ChatRequest | TextRequest) -> tuple[str, dict[str, Any]]:
+        """Address and body of a request."""
+        common = {**request.options, "model": self.model}
+        if isinstance(request, ChatRequest):
+            return f"{self.url}/chat/completions", {**common, "messages": list(request.messages)}
+        return f"{self.url}/completions", {**common, "prompt": request.prompt}
+
+    async def _answered(self, request: ChatRequest | TextRequest) -> dict[str, Any]:
         """The body of the answer, after as many tries as it takes and is allowed."""
         client = self._started()
-        body = {**request.options, "messages": list(request.messages), "model": self.model}
+        path, body = self._asked(request)
         await self.check_health()
         for number in range(1, TRIES + 1):
             pause = min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE)
             try:
                 with self._errors():
-                    response = await client.post(f"{self.url}/chat/completions", json=body)
+                    response = await client.post(path, json=body)
                     if response.status_code == 200:
                         found: dict[str, Any] = response.json()
                         return found

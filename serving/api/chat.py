@@ -7,7 +7,6 @@ passages it cites, and which versions of model and index it came from.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
@@ -15,20 +14,18 @@ from typing import Any
 
 import msgspec
 from litestar import MediaType, Request, Response, post
-from litestar.response import Stream
 
-from ragft.engine.base import Completion
-from ragft.pipeline import Prompt, all_cited, citations_of
+from index.store.filters import Labels
+from ragft.engine.base import ChatRequest, Completion, Engine
+from ragft.pipeline import Pipeline, Prompt, all_cited, citations_of
 from serving.api.bodies import decode_object
 from serving.api.chat_request import Asked, read_request
+from serving.api.schemas import ChatBody
+from serving.api.streams import Chunks, as_stream, first_of, relay
 from serving.deployment import Deployed, Ready
-from serving.errors import ApiError, as_api_error, request_id_of
+from serving.errors import request_id_of
 from serving.limits import until_disconnect
 from serving.security import CallerLabels
-
-Chunks = AsyncGenerator[dict[str, Any], None]
-
-_DONE = "data: [DONE]\n\n"
 
 
 @dataclass
@@ -77,7 +74,7 @@ class Exchange:
         return field
 
 
-@post("/v1/chat/completions", opt={"scope": "chat"}, status_code=200)
+@post("/v1/chat/completions", opt={"scope": "chat", "body": ChatBody}, status_code=200)
 async def chat_completions(
     request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
 ) -> Response[Any]:
@@ -86,28 +83,36 @@ async def chat_completions(
     asked = read_request(decode_object(await request.body()), deployment.setups)
 
     async def answer() -> Response[Any]:
-        retrieved = await pipeline.retrieve(
-            asked.setup, asked.question, asked.ragft.top_k, filter=asked.filter, labels=labels
-        )
-        # Off the event loop, too: counting its tokens takes milliseconds.
-        prompt = await asyncio.to_thread(
-            pipeline.render, asked.setup, asked.question, retrieved,
-            history=asked.history, following=asked.following, tools=asked.options.get("tools"),
-        )  # fmt: skip
-        engine = pipeline.engine_of(asked.setup)
-        exchange = Exchange(asked, prompt, engine.version, request_id_of(request), begin)
-        engine_request = pipeline.request(prompt, asked.options)
+        exchange, engine, engine_request = await prepare(pipeline, asked, labels, request_id_of(request), begin)
         if asked.options.get("stream") is not True:
             return _whole(exchange, await engine.chat(engine_request))
         chunks = engine.stream(engine_request)
         # Until the first chunk has come, an error is a status of its own.
-        first = await _first(chunks)
+        first = await first_of(chunks)
         exchange.first_token = time.perf_counter()
-        headers = {**exchange.headers(), "cache-control": "no-cache", "x-accel-buffering": "no"}
-        events = _events(exchange, first, chunks)
-        return Stream(events, media_type="text/event-stream", headers=headers, status_code=200)
+        return as_stream(_events(exchange, first, chunks), exchange.headers())
 
     return await until_disconnect(request, answer)
+
+
+async def prepare(
+    pipeline: Pipeline, asked: Asked, labels: Labels, request_id: str, begin: float
+) -> tuple[Exchange, Engine, ChatRequest]:
+    """Retrieves and renders: who is to be asked what.
+
+    Args:
+        begin: see `Exchange`.
+    """
+    retrieved = await pipeline.retrieve(
+        asked.setup, asked.question, asked.ragft.top_k, filter=asked.filter, labels=labels
+    )
+    # Off the event loop, too: counting its tokens takes milliseconds.
+    prompt = await asyncio.to_thread(
+        pipeline.render, asked.setup, asked.question, retrieved,
+        history=asked.history, following=asked.following, tools=asked.options.get("tools"),
+    )  # fmt: skip
+    engine = pipeline.engine_of(asked.setup)
+    return Exchange(asked, prompt, engine.version, request_id, begin), engine, pipeline.request(prompt, asked.options)
 
 
 def _whole(exchange: Exchange, completion: Completion) -> Response[bytes]:
@@ -118,22 +123,12 @@ def _whole(exchange: Exchange, completion: Completion) -> Response[bytes]:
     return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=exchange.headers(), status_code=200)
 
 
-async def _first(chunks: Chunks) -> dict[str, Any]:
-    try:
-        return await anext(chunks)
-    except StopAsyncIteration:
-        raise ApiError(500, "The engine ended the stream before it began.") from None
-    except BaseException:
-        await _close(chunks)
-        raise
-
-
-async def _events(exchange: Exchange, first: dict[str, Any], rest: Chunks) -> AsyncGenerator[str, None]:
+def _events(exchange: Exchange, first: dict[str, Any], rest: Chunks) -> AsyncGenerator[str, None]:
     """The chunks as server-sent events under the setup's name; the one that ends the last choice carries `ragft`."""
     texts: dict[int, list[str]] = {}
     unfinished = exchange.asked.choices
 
-    def event(chunk: dict[str, Any]) -> str:
+    def named(chunk: dict[str, Any]) -> dict[str, Any]:
         nonlocal unfinished
         chunk["model"] = exchange.asked.setup.name
         for choice in chunk["choices"]:
@@ -144,25 +139,6 @@ async def _events(exchange: Exchange, first: dict[str, Any], rest: Chunks) -> As
             # In a chunk that has choices: many clients read choices[0] of every chunk that they get.
             text = "\n".join("".join(texts[index]) for index in sorted(texts))
             chunk["ragft"] = exchange.provenance(text)
-        return _event(chunk)
+        return chunk
 
-    try:
-        yield event(first)
-        async for chunk in rest:
-            yield event(chunk)
-    except Exception as error:
-        # The status has been sent long ago: the error is an event, and the stream ends as clients expect.
-        yield _event(as_api_error(error, exchange.request_id).body())
-    finally:
-        await _close(rest)
-    yield _DONE
-
-
-def _event(content: dict[str, Any]) -> str:
-    return f"data: {msgspec.json.encode(content).decode()}\n\n"
-
-
-async def _close(chunks: Chunks) -> None:
-    """Frees the engine's slot."""
-    with contextlib.suppress(Exception):
-        await chunks.aclose()
+    return relay(first, rest, named, exchange.request_id)
