@@ -1,4 +1,5 @@
-"""`ragft serve --mcp`: the index and the setups as two tools of the Model Context Protocol, over standard input and output.
+"""`ragft serve --mcp`: the index and the setups as two tools of the Model Context Protocol, over standard input and
+output.
 
 Both only read. The client starts this process and is the only one that it talks to; whoever starts it could read the
 documents as well, so that no key is asked for and every document is found, as by `ragft ask`.

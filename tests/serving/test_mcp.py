@@ -49,8 +49,8 @@ def test_search_finds_passages_and_ask_answers_with_citations(tmp_path: Path, fa
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [
-        ("ask", {"question": "Why?", "setup": "rag-only"}), ("search", {"query": ""}), ("search", {"query": "a", "top_k": 0}),
-        ("search", {"query": 7}), ("ask", {}),
+        ("ask", {"question": "Why?", "setup": "rag-only"}), ("ask", {}), ("search", {"query": ""}),
+        ("search", {"query": "a", "top_k": 0}), ("search", {"query": 7}),
     ],
 )  # fmt: skip
 def test_a_call_that_is_not_valid_is_an_error_and_the_server_lives(

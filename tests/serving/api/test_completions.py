@@ -48,7 +48,7 @@ def test_a_text_is_continued_as_it_stands_and_nothing_is_searched(client: Client
     assert answer.headers["x-ragft-model-version"] == MODEL_VERSION
     (asked,) = fakes.engine.texts
     assert asked.prompt == "A ticket" and fakes.retriever.asked == []
-    assert asked.options == {"temperature": 0, "max_tokens": 256, "stop": ["."], "echo": True}
+    assert asked.options == {"temperature": 0, "max_tokens": 96, "stop": ["."], "echo": True}
 
 
 def test_a_stream_of_completions_ends_as_clients_expect(client: Client) -> None:
@@ -120,7 +120,7 @@ def test_a_response_has_the_answer_its_usage_and_its_provenance(client: Client, 
 
 def test_a_conversation_of_items_is_the_same_as_one_of_messages(client: Client, fakes: Fakes) -> None:
     turns = [
-        {"role": "developer", "content": [{"type": "input_text", "text": "Be "}, {"type": "input_text", "text": "kind."}]},
+        {"role": "developer", "content": [{"type": "input_text", "text": text} for text in ("Be ", "kind.")]},
         {"role": "user", "content": "Hello"},
         {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
          "content": [{"type": "output_text", "text": "Hello.", "annotations": []}]},
@@ -148,7 +148,7 @@ def test_a_schema_of_the_responses_api_is_that_of_chat_completions(client: Clien
         ({"store": True}, "store"),
         ({"background": True}, "background"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.role"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.type"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content.0.type"),
         ({"input": " "}, "input"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format"),
@@ -197,10 +197,8 @@ def test_a_client_that_goes_away_frees_the_engine(
     fakes.engine.tokens, fakes.engine.pause = ["word "] * 200, 0.05
     body = {"model": "hybrid", ("prompt" if path.endswith("completions") else "input"): "Why?", "stream": stream}
     with running(make_app()) as served:
-        with (
-            pytest.raises(httpx.ReadTimeout),
-            httpx.stream("POST", served.url + path, json=body, timeout=0.4) as answer,
-        ):
+        asked = httpx.stream("POST", served.url + path, json=body, timeout=0.4)
+        with pytest.raises(httpx.ReadTimeout), asked as answer:
             next(answer.iter_raw())
             raise httpx.ReadTimeout("a stream that began is left")
         until(lambda: fakes.engine.running == 0)

@@ -38,7 +38,7 @@ ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embed
 
 
 @pytest.mark.parametrize("api", READERS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_value_of_any_field_is_taken_or_refused_by_the_fields_name(api: str, data: st.DataObject) -> None:
     kind, body, read = READERS[api]
