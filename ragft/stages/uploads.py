@@ -175,7 +175,10 @@ def _folder(app: Application) -> Path:
 @contextmanager
 def _writing(app: Application) -> Iterator[Path]:
     """The folder, in which nobody else writes meanwhile."""
+    from index.documents.folder import refuse_missing
+
     folder = _folder(app)
+    refuse_missing(folder.parent)
     folder.mkdir(exist_ok=True)
     with locked(folder / _LOCK, wait=True):
         yield folder
