@@ -48,6 +48,7 @@ class Deployment:
         draining: whether answers in progress are finished and new ones refused.
         started: when this process began, in seconds since the epoch.
         history: the snapshots that were live since then, the last one live.
+        embedding_turn: held while texts are embedded for a client: one at a time, so that searches find a free thread.
     """
 
     def __init__(self, app: Application, load: Load | None = None) -> None:
@@ -62,6 +63,7 @@ class Deployment:
         self.draining = False
         self.started = time.time()
         self.history: list[dict[str, Any]] = []
+        self.embedding_turn = asyncio.Lock()
         self._load = load or partial(load_pipeline, app)
         self._pipeline: Pipeline | None = None
         self._tasks: list[asyncio.Task[None]] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +22,7 @@ from serving.limits import until_disconnect
 
 MAX_INPUTS = 2048
 _AT_ONCE = 32
-"""Texts between two looks whether the client is still there: a thread cannot be stopped."""
+"""Texts until the next client has its turn, and until it is seen that one has gone: a thread cannot be stopped."""
 
 Text = Annotated[str, Meta(min_length=1)]
 
@@ -65,7 +64,8 @@ async def embeddings(request: Request[Any, Any, Any], deployment: Deployed, pipe
         found, tokens = [], 0
         for first in range(0, len(texts), _AT_ONCE):
             some = texts[first : first + _AT_ONCE]
-            vectors, count = await asyncio.to_thread(partial(_embed, encoder, some, first, asked.input_type))
+            async with deployment.embedding_turn:
+                vectors, count = await asyncio.to_thread(_embed, encoder, some, first, asked.input_type)
             found.append(vectors)
             tokens += count
         return found, tokens

@@ -19,7 +19,7 @@ from ragft.setups import Setup
 from serving.api.bodies import decode_object
 from serving.api.chat import Exchange, prepare
 from serving.api.chat_request import Asked, given, read_request, refuse_unknown
-from serving.api.schemas import MAX_MESSAGES, Chat, Options, check
+from serving.api.schemas import MAX_MESSAGES, Options, Sampling, check
 from serving.api.streams import Chunks, as_stream, close, event, first_of
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError, as_api_error, request_id_of
@@ -64,7 +64,7 @@ class TextSettings(msgspec.Struct, forbid_unknown_fields=True):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class ResponseBody(msgspec.Struct, kw_only=True):
+class ResponseBody(Sampling, kw_only=True):
     """A request to `/v1/responses`; `model` names a deployed setup.
 
     Attributes:
@@ -87,17 +87,14 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     ragft: Options | None = None
 
 
-_FORWARDED = frozenset(Chat.__struct_fields__) - {
-    "max_tokens", "max_completion_tokens", "n", "stream", "stream_options", "response_format", "tools", "tool_choice",
-    "logprobs", "top_logprobs", "return_token_ids", "return_tokens_as_token_ids",
-}  # fmt: skip
+# Sent by clients, without a meaning here.
 _IGNORED = frozenset(
     [
-        "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "include", "reasoning",
-        "stream_options",
+        "include", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "reasoning",
+        "safety_identifier", "service_tier", "stream_options",
     ]
 )  # fmt: skip
-_KNOWN = _FORWARDED | _IGNORED | frozenset(ResponseBody.__struct_fields__)
+_KNOWN = _IGNORED | frozenset(ResponseBody.__struct_fields__)
 
 
 def read_response_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> tuple[ResponseBody, Asked]:
@@ -123,7 +120,7 @@ def read_response_request(body: Mapping[str, Any], deployed: Sequence[Setup]) ->
         messages.append({"role": "user", "content": asked.input})
     if asked.instructions is not None:
         messages.insert(0, {"role": "system", "content": asked.instructions})
-    chat: dict[str, Any] = {**given(body, _FORWARDED), "model": asked.model, "messages": messages}
+    chat: dict[str, Any] = {**given(body, Sampling.__struct_fields__), "model": asked.model, "messages": messages}
     if asked.max_output_tokens is not None:
         chat["max_completion_tokens"] = asked.max_output_tokens
     if asked.text is not None and asked.text.format is not None:
@@ -170,7 +167,7 @@ class _Answer:
             "metadata": asked.metadata or {},
             "model": exchange.asked.setup.name,
             "output": [],
-            "parallel_tool_calls": options.get("parallel_tool_calls", True),
+            "parallel_tool_calls": False,
             "previous_response_id": None,
             "store": False,
             "temperature": options.get("temperature", 0),

@@ -165,7 +165,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Sampling(msgspec.Struct, kw_only=True):
-    """How an answer is generated: OpenAI's fields, and those that vLLM adds. All of them reach the engine."""
+    """How a text is generated: OpenAI's fields, and those that vLLM adds. All of them reach the engine."""
 
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
@@ -175,29 +175,34 @@ class Sampling(msgspec.Struct, kw_only=True):
     top_k: Annotated[int, Meta(ge=-1, le=_INT32)] | None = None
     min_p: Share | None = None
     seed: Annotated[int, Meta(ge=-_INT64 - 1, le=_INT64)] | None = None
-    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=_INT32)] | None = None
     stop: Stop | Annotated[list[Stop], Meta(max_length=MAX_STOPS)] | None = None
     stop_token_ids: list[TokenId] | None = None
     include_stop_str_in_output: bool | None = None
     ignore_eos: bool | None = None
     logit_bias: dict[TokenIdText, Annotated[float, Meta(ge=-100, le=100)]] | None = None
-    logprob_token_ids: Annotated[list[TokenId], Meta(max_length=128)] | None = None
     allowed_token_ids: list[TokenId] | None = None
     bad_words: list[Stop] | None = None
-    response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     repetition_detection: RepetitionDetection | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
+    user: str | None = None
+
+
+class Generation(Sampling, kw_only=True):
+    """What else chat completions and completions share."""
+
+    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    response_format: ResponseFormat | None = None
+    logprob_token_ids: Annotated[list[TokenId], Meta(max_length=128)] | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None
 
 
-class Chat(Sampling, kw_only=True):
+class Chat(Generation, kw_only=True):
     """The fields of a chat completion that reach the engine, but for the messages."""
 
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
@@ -217,7 +222,7 @@ class ChatBody(Chat, kw_only=True):
     ragft: Options | None = None
 
 
-class Completion(Sampling, kw_only=True):
+class Completion(Generation, kw_only=True):
     """The fields of a completion that reach the engine, but for the prompt."""
 
     max_tokens: Annotated[int, Meta(ge=0)] | None = None

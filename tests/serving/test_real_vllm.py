@@ -239,7 +239,7 @@ def test_an_evaluated_prompt_that_is_too_long_gets_the_same_refusal_from_the_end
 def test_a_text_is_continued_alike_as_text_as_token_ids_and_as_a_stream(client: openai.OpenAI) -> None:
     def complete(**fields: object) -> openai.types.Completion:
         return client.completions.create(  # type: ignore[no-any-return, call-overload]
-            model="prompt-only", max_tokens=8, extra_body={"return_token_ids": True}, **fields
+            model="prompt-only", max_tokens=8, extra_body={"return_token_ids": not fields.get("echo")}, **fields
         )
 
     whole = complete(prompt="The train to Paris leaves at")
@@ -268,9 +268,9 @@ def test_a_response_says_what_a_chat_completion_says(client: openai.OpenAI) -> N
 
 
 def test_an_answer_longer_than_the_room_is_clamped_and_not_refused(client: openai.OpenAI) -> None:
-    for limit in (SETTINGS.max_model_len - 1, SETTINGS.max_model_len, 10**30):
+    for limit in (SETTINGS.max_model_len - 1, 10**30):
         answer = client.chat.completions.create(
-            model="prompt-only", messages=messages("w " * 980), max_tokens=limit, extra_body={"ignore_eos": True}
+            model="prompt-only", messages=messages("w " * 1000), max_tokens=limit, extra_body={"ignore_eos": True}
         )
         assert answer.usage is not None and answer.usage.total_tokens == SETTINGS.max_model_len
 
