@@ -98,6 +98,9 @@ class RemoteEngine:
 
     async def complete(self, request: TextRequest) -> dict[str, Any]:
         body = await self._answered(request)
+        if not isinstance(body, dict) or not body.get("choices"):
+            self._failures += 1
+            raise RagftError(f"{self.url} answered something that is no completion.")
         self._failures = 0
         return body
 

@@ -190,13 +190,13 @@ class _Answer:
         self.body |= {
             "status": status,
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-            "output": [self.message(status, [part(text)])],
+            "output": [self.message(status, [_part(text)])],
             "usage": _usage(usage) if usage else None,
             "ragft": self._exchange.provenance(text),
         }
 
 
-def part(text: str) -> dict[str, Any]:
+def _part(text: str) -> dict[str, Any]:
     """A content of one text."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
@@ -264,7 +264,7 @@ async def _events(answer: _Answer, request_id: str, first: dict[str, Any], rest:
         yield told("response.created", response=answer.body)
         yield told("response.in_progress", response=answer.body)
         yield told("response.output_item.added", output_index=0, item=answer.message("in_progress", []))
-        yield told("response.content_part.added", **place, part=part(""))
+        yield told("response.content_part.added", **place, part=_part(""))
         for piece in deltas(first):
             yield piece
         async for chunk in rest:
@@ -274,7 +274,7 @@ async def _events(answer: _Answer, request_id: str, first: dict[str, Any], rest:
         answer.finish(text, reason, usage)
         (item,) = answer.body["output"]
         yield told("response.output_text.done", **place, text=text, logprobs=[])
-        yield told("response.content_part.done", **place, part=part(text))
+        yield told("response.content_part.done", **place, part=_part(text))
         yield told("response.output_item.done", output_index=0, item=item)
         yield told(f"response.{answer.body['status']}", response=answer.body)
     except Exception as error:
