@@ -24,10 +24,15 @@ from litestar.types import ASGIApp
 from ragft.errors import UsageError
 from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
+from serving.api import documents
 from serving.api.admin import deploy_model, refresh_index, roll_back_index, roll_back_model, versions
 from serving.api.chat import chat_completions
+from serving.api.completions import completions
+from serving.api.embeddings import embeddings
 from serving.api.health import deep, live, metrics, ready
 from serving.api.models import model, models
+from serving.api.openapi import openapi, page
+from serving.api.responses import responses
 from serving.api.retrieve import retrieve
 from serving.audit import Audit
 from serving.cors import Cors
@@ -44,8 +49,8 @@ from serving.telemetry.metrics import on_own_port
 # Seconds that an idle connection is kept.
 _KEEP_ALIVE = 5
 _ROUTES = [
-    chat_completions, models, model, retrieve, refresh_index, roll_back_index, deploy_model, roll_back_model, versions,
-    live, ready, deep, metrics,
+    chat_completions, completions, responses, embeddings, models, model, retrieve, refresh_index, roll_back_index,
+    deploy_model, roll_back_model, versions, openapi, page, live, ready, deep, metrics,
 ]  # fmt: skip
 
 
@@ -72,7 +77,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         return metered(telemetry.pipeline(), request)
 
     app = Litestar(
-        route_handlers=list(_ROUTES),
+        route_handlers=[*_ROUTES, *(documents.ROUTES if settings.documents else ())],
         guards=[require_scope],
         dependencies={
             "deployment": Provide(lambda: deployment, sync_to_thread=False),
@@ -82,7 +87,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[deployment.lifespan, telemetry.lifespan],
         state=State({"deployment": deployment, "telemetry": telemetry}),
-        # Bodies are bounded by `Limits`, and a description of the routes would be one more open route.
+        # Bodies are bounded by `Limits`; Litestar's own description of the routes would be open to everybody.
         request_max_body_size=None,
         openapi_config=None,
         # How to log is the program's business: Litestar would turn on every library's information.

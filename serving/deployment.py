@@ -60,6 +60,7 @@ class Deployment:
         deep_look: see `DeepLook`.
         models: exchanges the tuned model.
         restarts: how many attempts to rebuild an engine ended how; see `Supervisor`.
+        embedding_turn: held while texts are embedded for a client: one at a time, so that searches find a free thread.
     """
 
     def __init__(self, app: Application, load: Load | None = None) -> None:
@@ -82,6 +83,7 @@ class Deployment:
         self.restarts = self._supervisor.outcomes
         self.deep_look = DeepLook(app.config.serve.deep_health_timeout)
         self.models = ModelSwitch(app.registry, self._open_engine, app.config.serve.drain_seconds)
+        self.embedding_turn = asyncio.Lock()
         self._load = load or partial(load_pipeline, app)
         self._pipeline: Pipeline | None = None
         self._tasks: list[asyncio.Task[None]] = []

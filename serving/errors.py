@@ -22,7 +22,7 @@ log = logging.getLogger("ragft.serving")
 # Seconds after which a refused request may be sent again; the official clients wait so long by themselves.
 RETRY_AFTER = 1
 
-_TYPES = {
+STATUS_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "method_not_allowed_error", 408: "timeout_error", 409: "conflict_error", 413: "request_too_large_error",
     415: "unsupported_media_type_error", 422: "unprocessable_entity_error", 429: "rate_limit_error",
@@ -52,7 +52,7 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error body."""
-        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        kind = STATUS_TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.status}
         return {"error": error}
 

@@ -43,6 +43,9 @@ def serve(
     app: Application,
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: serve.host.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; default: serve.port.")] = None,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Serve one client of the Model Context Protocol on standard input and output.")
+    ] = False,
 ) -> None:
     """Serve the deployed setups: an OpenAI-compatible endpoint, on loopback unless told otherwise."""
     from ragft.setups import SETUPS
@@ -53,7 +56,7 @@ def serve(
     if any(SETUPS[name].retrieval for name in setups):
         live_snapshot(app)
     # By name, because imports go one way: index <- ragft <- serving.
-    importlib.import_module("serving.app").serve(app)
+    importlib.import_module("serving.mcp" if mcp else "serving.app").serve(app)
 
 
 @command(commands)

@@ -130,6 +130,9 @@ class ServeSection(Section):
         description="Where traces go: a collector's URL for OTLP over HTTP, as in http://127.0.0.1:4318/v1/traces. "
         "Unset: nothing is traced. Needs ragft[otel].",
     )
+    documents: bool = Field(
+        False, description="Let admins put and delete documents over HTTP, in the folder `uploads` of the documents."
+    )
 
     @model_validator(mode="after")
     def _knows_where_to_refuse(self) -> ServeSection:

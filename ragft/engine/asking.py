@@ -19,17 +19,20 @@ def template_of(folder: Path, options: TemplateOptions) -> Template:
 
 def body_of(request: ChatRequest, template: Template, max_model_len: int) -> dict[str, Any]:
     """The body of OpenAI's chat completion request, without the model's name."""
-    options: Mapping[str, Any] = request.options
+    body = {**within(request.options, max_model_len), "messages": template.arranged(request.messages)}
+    if template.arguments:
+        body["chat_template_kwargs"] = template.arguments
+    # A turn may end with another token than texts do, which the model's own settings need not name.
+    if template.stop is not None and not request.options.get("ignore_eos"):
+        body["stop_token_ids"] = [*(request.options.get("stop_token_ids") or ()), template.stop]
+    return body
+
+
+def within(options: Mapping[str, Any], max_model_len: int) -> dict[str, Any]:
+    """Options of a request, its limits within the window: vLLM refuses more, and here the window is the limit."""
     limits = {
-        # vLLM refuses more than the whole window; here the window is the limit.
         name: min(value, max_model_len)
         for name in ("max_tokens", "max_completion_tokens")
         if isinstance(value := options.get(name), int)
     }
-    body = {**options, **limits, "messages": template.arranged(request.messages)}
-    if template.arguments:
-        body["chat_template_kwargs"] = template.arguments
-    # A turn may end with another token than texts do, which the model's own settings need not name.
-    if template.stop is not None and not options.get("ignore_eos"):
-        body["stop_token_ids"] = [*(options.get("stop_token_ids") or ()), template.stop]
-    return body
+    return {**options, **limits}

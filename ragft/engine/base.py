@@ -31,6 +31,21 @@ class ChatRequest:
 
 
 @dataclass(frozen=True)
+class TextRequest:
+    """Texts to continue as they stand, without any template around them.
+
+    Attributes:
+        prompt: a text, its token ids, or a list of either.
+        options: further fields of OpenAI's completion request: `max_tokens`, `echo`, `logprobs` and so on.
+        trace_headers: see `ChatRequest`.
+    """
+
+    prompt: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Completion:
     """A whole answer.
 
@@ -94,12 +109,13 @@ class RequestRefused(UsageError):
 class PromptTooLong(RequestRefused):
     """The prompt leaves no room for an answer within `engine.max_model_len`."""
 
-    def __init__(self, length: str, limit: int) -> None:
+    def __init__(self, length: str, limit: int, param: str = "messages") -> None:
         """`length` of the prompt, with its unit, and the `limit` in tokens."""
+        shorter = "shorten the question, lower index.search.top_k," if param == "messages" else "shorten it,"
         super().__init__(
             f"The prompt has {length}, which leaves no room for an answer within engine.max_model_len = {limit}: "
-            "shorten the question, lower index.search.top_k, or raise engine.max_model_len.",
-            param="messages",
+            f"{shorter} or raise engine.max_model_len.",
+            param=param,
         )
 
 
@@ -162,8 +178,11 @@ class Engine(Protocol):
             tools: the field of that name of OpenAI's request; templates write it into the prompt.
         """
 
-    def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
-        """Answer a conversation piece by piece, as OpenAI's chat completion chunks in JSON values.
+    async def complete(self, request: TextRequest) -> dict[str, Any]:
+        """Continue texts; OpenAI's completion object, as JSON values. Bounds, cancelling and errors as of `chat`."""
+
+    def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
+        """Answer piece by piece, as OpenAI's chunks of chat completions or of completions, in JSON values.
 
         The first chunks of the choices come with their first tokens. Token ids are among them where the options ask for
         `return_token_ids`. Closing the iterator frees the engine's slot. Raises as `chat`, at any time.

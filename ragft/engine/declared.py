@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragft.engine.base import ChatRequest, Completion, NotInPlace
+from ragft.engine.base import ChatRequest, Completion, NotInPlace, RequestRefused, TextRequest
 from ragft.messages import Message
 
 _NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -52,7 +52,10 @@ class DeclaredAnswer:
         body = {**_head("chat.completion"), "choices": choices, "usage": _NO_TOKENS}
         return Completion(body, self.text, (), (), "stop", 0.0, 0.0)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def complete(self, request: TextRequest) -> dict[str, Any]:
+        raise RequestRefused("A declared answer continues no text.")
+
+    async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
         head = _head("chat.completion.chunk")
         for index in range(request.options.get("n") or 1):
             delta = {"role": "assistant", "content": self.text}

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from ragft.artifacts import model_version
-from ragft.engine.asking import body_of, template_of
-from ragft.engine.base import ChatRequest, Completion, EngineBusy, NotInPlace, RequestRefused
+from ragft.engine.asking import body_of, template_of, within
+from ragft.engine.base import ChatRequest, Completion, EngineBusy, NotInPlace, RequestRefused, TextRequest
 from ragft.engine.remote import RemoteEngine
 from ragft.errors import RagftError, UsageError
 from ragft.messages import Message, turn
@@ -146,10 +146,19 @@ class PoolEngine:
                 return completion
         raise self._nobody(failures)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def complete(self, request: TextRequest) -> dict[str, Any]:
+        """As `Engine.complete`, with `chat`'s way of taking over."""
+        asked = self._texts(request)
+        failures: list[RagftError] = []
+        for member in self._order(request):
+            with self._running(member, failures):
+                return await member.engine.complete(asked)
+        raise self._nobody(failures)
+
+    async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
         """As `Engine.stream`; until the first chunk another server may take over, afterwards none can."""
         failures: list[RagftError] = []
-        asked = self._request(request)
+        asked = self._request(request) if isinstance(request, ChatRequest) else self._texts(request)
         for member in self._order(request):
             begun = False
             with self._running(member, failures):
@@ -172,10 +181,14 @@ class PoolEngine:
         body = {**body_of(request, self._template, self._settings.max_model_len), **more}
         return ChatRequest(body.pop("messages"), body, request.trace_headers)
 
-    def _order(self, request: ChatRequest) -> list[Member]:
+    def _texts(self, request: TextRequest) -> TextRequest:
+        return TextRequest(request.prompt, within(request.options, self._settings.max_model_len), request.trace_headers)
+
+    def _order(self, request: ChatRequest | TextRequest) -> list[Member]:
         """Those that are up, the one to ask first; all of them where none is, because one may be back."""
         up = [member for member in self.members if not member.down] or self.members
-        beginning = "\0".join(str(message.get("content")) for message in request.messages[:-1])
+        turns = request.messages[:-1] if isinstance(request, ChatRequest) else ()
+        beginning = "\0".join(str(message.get("content")) for message in turns)
         # Rendezvous hashing (Thaler and Ravishankar, 1998): who is away moves nobody else's conversations.
         ranked = sorted(up, key=lambda member: blake3(f"{member.url}\0{beginning}".encode()).digest())
         idle = min(ranked, key=lambda member: member.running)

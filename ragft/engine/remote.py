@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, NotInPlace, RequestRefused
+from ragft.engine.base import (
+    ChatRequest,
+    Completion,
+    EngineBusy,
+    EngineDead,
+    NotInPlace,
+    RequestRefused,
+    TextRequest,
+)
 from ragft.errors import MissingDependency, RagftError
 from ragft.messages import Message
 
@@ -127,14 +135,22 @@ class RemoteEngine:
             raise RagftError(f"{self.url} has {len(names)} models: name one of {', '.join(names[:9]) or 'them'}.")
         return names[0]
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def complete(self, request: TextRequest) -> dict[str, Any]:
+        body = await self._answered(request)
+        if not isinstance(body, dict) or not body.get("choices"):
+            self._failures += 1
+            raise RagftError(f"{self.url} answered something that is no completion.")
+        self._failures = 0
+        return body
+
+    async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
         """As `Engine.stream`; a stream that began is not tried again."""
         client = self._started()
-        body = {**request.options, "stream": True, "messages": list(request.messages), "model": self.model}
-        unfinished = max(1, request.options.get("n") or 1)
+        path, body = self._asked(request)
+        unfinished = _choices(request)
         with self._errors():
-            address, headers = f"{self.url}/chat/completions", dict(request.trace_headers)
-            async with client.stream("POST", address, json=body, headers=headers) as response:
+            headers = dict(request.trace_headers)
+            async with client.stream("POST", path, json={**body, "stream": True}, headers=headers) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise self._refusal(response)
@@ -150,17 +166,23 @@ class RemoteEngine:
             # A connection that was cut looks like one that ended.
             raise RagftError(f"{self.url} ended the stream amid the answer.")
 
-    async def _answered(self, request: ChatRequest) -> dict[str, Any]:
+    def _asked(self, request: ChatRequest | TextRequest) -> tuple[str, dict[str, Any]]:
+        """Address and body of a request."""
+        common = {**request.options, "model": self.model}
+        if isinstance(request, ChatRequest):
+            return f"{self.url}/chat/completions", {**common, "messages": list(request.messages)}
+        return f"{self.url}/completions", {**common, "prompt": request.prompt}
+
+    async def _answered(self, request: ChatRequest | TextRequest) -> dict[str, Any]:
         """The body of the answer, after as many tries as it takes and is allowed."""
         client = self._started()
-        body = {**request.options, "messages": list(request.messages), "model": self.model}
+        path, body = self._asked(request)
         await self.check_health()
         for number in range(1, self._tries + 1):
             pause = min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE)
             try:
                 with self._errors():
-                    headers = dict(request.trace_headers)
-                    response = await client.post(f"{self.url}/chat/completions", json=body, headers=headers)
+                    response = await client.post(path, json=body, headers=dict(request.trace_headers))
                     if response.status_code == 200:
                         found: dict[str, Any] = response.json()
                         return found
@@ -222,3 +244,10 @@ def _asked_for(headers: Mapping[str, str], pause: float) -> float:
         return min(max(float(headers.get("retry-after", pause)), 0.0), _LONGEST_PAUSE)
     except ValueError:
         return pause
+
+
+def _choices(request: ChatRequest | TextRequest) -> int:
+    """How many answers a stream consists of."""
+    prompt = [] if isinstance(request, ChatRequest) else request.prompt
+    prompts = len(prompt) if not isinstance(prompt, str) and prompt and not isinstance(prompt[0], int) else 1
+    return prompts * (request.options.get("n") or 1)

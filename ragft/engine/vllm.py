@@ -1,6 +1,6 @@
-"""The engine over vLLM's `AsyncLLM`, in this process; the only module that imports vLLM.
+"""The engine over vLLM's `AsyncLLM`, in this process; with `vllm_requests`, all that imports vLLM.
 
-Requests are answered by vLLM's own implementation of chat completions, so that every option behaves as in its server.
+Requests are answered by vLLM's own implementation of OpenAI's API, so that every option behaves as in its server.
 vLLM keeps the model in child processes of its own: a crash there is an error here and not the end of the program. They
 are spawned: a script that uses this module needs the `if __name__ == "__main__":` guard. vLLM itself is imported when
 an engine starts, because that takes many seconds.
@@ -25,10 +25,20 @@ from typing import TYPE_CHECKING, Any
 
 from index.encoders.precision import native_format
 from ragft.artifacts import model_version
-from ragft.engine.asking import body_of, template_of
-from ragft.engine.base import ChatRequest, Completion, EngineBusy, EngineDead, NotInPlace, PromptTooLong, RequestRefused
+from ragft.engine.asking import body_of, template_of, within
+from ragft.engine.base import (
+    ChatRequest,
+    Completion,
+    EngineBusy,
+    EngineDead,
+    NotInPlace,
+    PromptTooLong,
+    RequestRefused,
+    TextRequest,
+)
 from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
 from ragft.engine.in_place import Turnstile, why_not_in_place
+from ragft.engine.vllm_requests import first_fault, read_request
 from ragft.errors import MissingDependency, RagftError
 from ragft.messages import Message, turn
 from ragft.templates import Template, TemplateOptions
@@ -55,6 +65,7 @@ class VllmEngine:
         self._seed, self._max_queued, self._gpu_memory_share = seed, max_queued, gpu_memory_share
         self._llm: Any = None
         self._chat: Any = None
+        self._texts: Any = None
         self._loading: Future[Any] | None = None
         self._log: Path | None = None
         self._version: str | None = None
@@ -96,7 +107,7 @@ class VllmEngine:
         await asyncio.to_thread(lambda: self.version)
         try:
             llm = await asyncio.wrap_future(self._begin())
-            self._chat = await _chat_completions(llm, self.folder, eager=self._settings.enforce_eager)
+            self._chat, self._texts = await _servings(llm, self.folder, eager=self._settings.enforce_eager)
             self._llm = llm
             # Now, so that the first question does not wait for it.
             await asyncio.to_thread(self.prompt_length, [turn("user", "")])
@@ -176,7 +187,15 @@ class VllmEngine:
         """The tokenizer and template that vLLM renders with, too."""
         return template_of(self.folder, self._options)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def complete(self, request: TextRequest) -> dict[str, Any]:
+        async with self._turnstile.passing():
+            with self._errors(request):
+                answer = await self._ask(request, stream=False)
+        body: dict[str, Any] = answer.model_dump(mode="json")
+        body["metrics"] = None
+        return body
+
+    async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
         async with self._turnstile.passing():
             with self._errors(request):
                 # aclosing aborts the request in vLLM as soon as the caller stops reading or is cancelled.
@@ -189,22 +208,28 @@ class VllmEngine:
                                 raise self._refused(chunk.get("error") or {})
                             yield chunk
 
-    async def _ask(self, request: ChatRequest, **fixed: Any) -> Any:
+    async def _ask(self, request: ChatRequest | TextRequest, **fixed: Any) -> Any:
         """vLLM's response object, or its generator of server-sent events.
 
         Raises:
             RagftError: as `_refused`; vLLM's own exceptions are translated by `_errors`.
         """
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+        from vllm.entrypoints.openai.completion.protocol import CompletionRequest
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
         self._started()
-        body = {**body_of(request, self._template, self._settings.max_model_len), **fixed, "model": _NAME}
         # vLLM reads trace headers, and no others, off the HTTP request that it takes this for.
         traced = (
             SimpleNamespace(headers=request.trace_headers, state=SimpleNamespace()) if request.trace_headers else None
         )
-        answer = await self._chat.create_chat_completion(ChatCompletionRequest.model_validate(body), traced)
+        fixed, room = {**fixed, "model": _NAME}, self._settings.max_model_len
+        if isinstance(request, ChatRequest):
+            body = {**body_of(request, self._template, room), **fixed}
+            answer = await self._chat.create_chat_completion(read_request(ChatCompletionRequest, body), traced)
+        else:
+            body = {**within(request.options, room), "prompt": request.prompt, **fixed}
+            answer = await self._texts.create_completion(read_request(CompletionRequest, body), traced)
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError  # which vLLM has answered with an error
         if isinstance(answer, ErrorResponse):
@@ -265,7 +290,7 @@ class VllmEngine:
         return self._llm
 
     @contextlib.contextmanager
-    def _errors(self, request: ChatRequest | None = None) -> Iterator[None]:
+    def _errors(self, request: ChatRequest | TextRequest | None = None) -> Iterator[None]:
         """Translates vLLM's exceptions."""
         try:
             yield
@@ -280,12 +305,15 @@ class VllmEngine:
             if isinstance(error, EngineDeadError):
                 raise EngineDead(f"The engine died and must be restarted: {cause(self._log, error)}") from error
             if isinstance(error, ValidationError):
-                raise _first_fault(error) from error
+                raise first_fault(error) from error
+            if isinstance(error, RecursionError):
+                raise RequestRefused("The request is nested too deeply.") from error
             if isinstance(error, VLLMValidationError) and (length := self._excess(error, request)):
-                raise PromptTooLong(length, self._settings.max_model_len) from error
+                param = "prompt" if isinstance(request, TextRequest) else "messages"
+                raise PromptTooLong(length, self._settings.max_model_len, param) from error
             raise self._refused(create_error_response(error).error.model_dump()) from error
 
-    def _excess(self, error: Any, request: ChatRequest | None) -> str:
+    def _excess(self, error: Any, request: ChatRequest | TextRequest | None) -> str:
         """How long the prompt is that an error of vLLM's refuses; empty where it is about something else."""
         if error.parameter in ("input_text", "input_tokens"):
             return f"at least {error.value} {'characters' if error.parameter == 'input_text' else 'tokens'}"
@@ -311,8 +339,8 @@ class VllmEngine:
         return RagftError(f"vLLM failed to generate an answer: {message}")
 
 
-async def _chat_completions(llm: Any, folder: Path, *, eager: bool) -> Any:
-    """The object that answers chat completions in vLLM's own server, over this engine."""
+async def _servings(llm: Any, folder: Path, *, eager: bool) -> tuple[Any, Any]:
+    """What answers chat completions, and completions, in vLLM's own server, over this engine."""
     from starlette.datastructures import State
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -323,7 +351,7 @@ async def _chat_completions(llm: Any, folder: Path, *, eager: bool) -> Any:
     parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
     state = State()
     await init_app_state(llm, state, parsed, await llm.get_supported_tasks())
-    return state.openai_serving_chat
+    return state.openai_serving_chat, state.openai_serving_completion
 
 
 async def _stop(llm: Any) -> None:
@@ -338,14 +366,6 @@ async def _stop(llm: Any) -> None:
     # AsyncLLM shuts down once more when it is collected; at interpreter exit that would fail noisily.
     llm.shutdown = lambda timeout=None: None
     gc.collect()
-
-
-def _first_fault(error: Any) -> RequestRefused:
-    """The first fault that pydantic found in a request, in a bounded sentence: nothing is echoed back."""
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    message = f"{where}: {fault['msg']}" if where else fault["msg"]
-    return RequestRefused(message[:300], param=where[:80] or None)
 
 
 def _prepare_environment(folder: Path) -> None:

@@ -33,7 +33,7 @@ class RefreshRequest(msgspec.Struct, forbid_unknown_fields=True):
     allow_removal: bool = False
 
 
-@post("/admin/index/refresh", opt={"scope": "admin"}, status_code=200)
+@post("/admin/index/refresh", opt={"scope": "admin", "body": RefreshRequest, "may_be_empty": True}, status_code=200)
 async def refresh_index(request: Request[Any, Any, Any], deployment: Deployed) -> Response[dict[str, Any]]:
     """Refreshes the index from the configured documents and serves it; answers what was done, or would be.
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from litestar import Request
 
 from index.store.filters import Filter, FilterError, parse_filter
+from serving.api.schemas import T, check
 from serving.errors import ApiError
 
-MAX_TOP_K = 100
-T = TypeVar("T", bound=msgspec.Struct)
+MAX_DEPTH = 100
+"""Brackets within brackets; far fewer than what the recursion of a template, a schema or a grammar withstands."""
 
 
 def decode_object(body: bytes) -> dict[str, Any]:
@@ -26,9 +27,20 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise ApiError(400, "The body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise ApiError(400, f"The body is not JSON: {str(error)[:200]}.") from None
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ApiError(400, "The body is nested too deeply.")
     if not isinstance(value, dict):
         raise ApiError(400, "The body is not a JSON object.")
     return value
+
+
+def _depth(value: Any) -> int:
+    """How many lists and objects stand in each other."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, list | dict)]:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
 
 
 async def read_body(request: Request[Any, Any, Any], kind: type[T], *, empty: bytes = b"") -> T:
@@ -37,20 +49,7 @@ async def read_body(request: Request[Any, Any, Any], kind: type[T], *, empty: by
     Raises:
         ApiError: 400: it is no JSON object, or not one of this kind.
     """
-    try:
-        return msgspec.convert(decode_object(await request.body() or empty), kind)
-    except msgspec.ValidationError as error:
-        raise ApiError(400, f"The body is not valid: {str(error)[:200]}.") from None
-
-
-def check_top_k(top_k: int | None, field: str) -> None:
-    """Refuses a number of passages that is out of range.
-
-    Raises:
-        ApiError: 400.
-    """
-    if top_k is not None and not 1 <= top_k <= MAX_TOP_K:
-        raise ApiError(400, f"{field} must be from 1 to {MAX_TOP_K}.", field)
+    return check(decode_object(await request.body() or empty), kind)
 
 
 def read_filter(value: Any, field: str) -> Filter | None:

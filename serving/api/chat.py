@@ -7,7 +7,6 @@ passages it cites, and which versions of model and index it came from.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
@@ -15,21 +14,19 @@ from typing import Any
 
 import msgspec
 from litestar import MediaType, Request, Response, post
-from litestar.response import Stream
 
-from ragft.engine.base import Completion
+from index.store.filters import Labels
+from ragft.engine.base import ChatRequest, Completion, Engine
 from ragft.grounding import Grounder
-from ragft.pipeline import Prompt, all_cited, citations_of
+from ragft.pipeline import Pipeline, Prompt, all_cited, citations_of
 from serving.api.bodies import decode_object
 from serving.api.chat_request import Asked, read_request
+from serving.api.schemas import ChatBody
+from serving.api.streams import Chunks, as_stream, first_of, relay
 from serving.deployment import Deployed, Ready
-from serving.errors import ApiError, as_api_error, request_id_of
+from serving.errors import request_id_of
 from serving.limits import until_disconnect
 from serving.security import CallerLabels
-
-Chunks = AsyncGenerator[dict[str, Any], None]
-
-_DONE = "data: [DONE]\n\n"
 
 
 @dataclass
@@ -51,6 +48,14 @@ class Exchange:
     refused: str | None = None
     model_version: str = ""
     first_token: float | None = None
+
+    def begun(self, engine: Engine, *, streamed: bool = False) -> None:
+        """Notes that an answer has begun to come, before anything else is awaited: as soon as none is in progress,
+        another model may take the place of the one that answers.
+        """
+        self.model_version = engine.version
+        if streamed:
+            self.first_token = time.perf_counter()
 
     def headers(self) -> dict[str, str]:
         """The versions that the answer came from."""
@@ -84,43 +89,53 @@ class Exchange:
         return field
 
 
-@post("/v1/chat/completions", opt={"scope": "chat"}, status_code=200)
+@post("/v1/chat/completions", opt={"scope": "chat", "body": ChatBody}, status_code=200)
 async def chat_completions(
     request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
 ) -> Response[Any]:
     """Answers a conversation with a deployed setup, at once or as server-sent events."""
-    begin, grounder = time.perf_counter(), deployment.grounder
+    begin = time.perf_counter()
     asked = read_request(decode_object(await request.body()), deployment.setups)
 
     async def answer() -> Response[Any]:
-        retrieved = await pipeline.retrieve(
-            asked.setup, asked.question, asked.ragft.top_k, filter=asked.filter, labels=labels
+        exchange, engine, engine_request = await prepare(
+            pipeline, asked, labels, deployment.grounder, request_id_of(request), begin
         )
-        # Off the event loop, too: counting its tokens takes milliseconds.
-        prompt = await asyncio.to_thread(
-            pipeline.render, asked.setup, asked.question, retrieved,
-            history=asked.history, following=asked.following, tools=asked.options.get("tools"),
-        )  # fmt: skip
-        engine = pipeline.engine_of(asked.setup)
-        refused = grounder.why_refuse(retrieved, asked.options)
-        if refused is not None:
-            engine = grounder.refusing(engine)
-        exchange = Exchange(asked, prompt, request_id_of(request), begin, grounder, refused)
-        engine_request = pipeline.request(prompt, asked.options)
         if asked.options.get("stream") is not True:
             completion = await engine.chat(engine_request)
-            # Before anything else is awaited: another model may take this one's place as soon as no answer is running.
-            exchange.model_version = engine.version
+            exchange.begun(engine)
             return _whole(exchange, completion)
         chunks = engine.stream(engine_request)
         # Until the first chunk has come, an error is a status of its own.
-        first = await _first(chunks)
-        exchange.first_token, exchange.model_version = time.perf_counter(), engine.version
-        headers = {**exchange.headers(), "cache-control": "no-cache", "x-accel-buffering": "no"}
-        events = _events(exchange, first, chunks)
-        return Stream(events, media_type="text/event-stream", headers=headers, status_code=200)
+        first = await first_of(chunks)
+        exchange.begun(engine, streamed=True)
+        return as_stream(_events(exchange, first, chunks), exchange.headers())
 
     return await until_disconnect(request, answer)
+
+
+async def prepare(
+    pipeline: Pipeline, asked: Asked, labels: Labels, grounder: Grounder, request_id: str, begin: float
+) -> tuple[Exchange, Engine, ChatRequest]:
+    """Retrieves and renders: who is to be asked what. Where too little was found, a declared refusal answers.
+
+    Args:
+        begin: see `Exchange`.
+    """
+    retrieved = await pipeline.retrieve(
+        asked.setup, asked.question, asked.ragft.top_k, filter=asked.filter, labels=labels
+    )
+    # Off the event loop, too: counting its tokens takes milliseconds.
+    prompt = await asyncio.to_thread(
+        pipeline.render, asked.setup, asked.question, retrieved,
+        history=asked.history, following=asked.following, tools=asked.options.get("tools"),
+    )  # fmt: skip
+    engine = pipeline.engine_of(asked.setup)
+    refused = grounder.why_refuse(retrieved, asked.options)
+    if refused is not None:
+        engine = grounder.refusing(engine)
+    exchange = Exchange(asked, prompt, request_id, begin, grounder, refused)
+    return exchange, engine, pipeline.request(prompt, asked.options)
 
 
 def _whole(exchange: Exchange, completion: Completion) -> Response[bytes]:
@@ -131,22 +146,12 @@ def _whole(exchange: Exchange, completion: Completion) -> Response[bytes]:
     return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=exchange.headers(), status_code=200)
 
 
-async def _first(chunks: Chunks) -> dict[str, Any]:
-    try:
-        return await anext(chunks)
-    except StopAsyncIteration:
-        raise ApiError(500, "The engine ended the stream before it began.") from None
-    except BaseException:
-        await _close(chunks)
-        raise
-
-
-async def _events(exchange: Exchange, first: dict[str, Any], rest: Chunks) -> AsyncGenerator[str, None]:
+def _events(exchange: Exchange, first: dict[str, Any], rest: Chunks) -> AsyncGenerator[str, None]:
     """The chunks as server-sent events under the setup's name; the one that ends the last choice carries `ragft`."""
     texts: dict[int, list[str]] = {}
     unfinished = exchange.asked.choices
 
-    def event(chunk: dict[str, Any]) -> str:
+    def named(chunk: dict[str, Any]) -> dict[str, Any]:
         nonlocal unfinished
         chunk["model"] = exchange.asked.setup.name
         for choice in chunk["choices"]:
@@ -157,25 +162,6 @@ async def _events(exchange: Exchange, first: dict[str, Any], rest: Chunks) -> As
             # In a chunk that has choices: many clients read choices[0] of every chunk that they get.
             text = "\n".join("".join(texts[index]) for index in sorted(texts))
             chunk["ragft"] = exchange.provenance(text)
-        return _event(chunk)
+        return chunk
 
-    try:
-        yield event(first)
-        async for chunk in rest:
-            yield event(chunk)
-    except Exception as error:
-        # The status has been sent long ago: the error is an event, and the stream ends as clients expect.
-        yield _event(as_api_error(error, exchange.request_id).body())
-    finally:
-        await _close(rest)
-    yield _DONE
-
-
-def _event(content: dict[str, Any]) -> str:
-    return f"data: {msgspec.json.encode(content).decode()}\n\n"
-
-
-async def _close(chunks: Chunks) -> None:
-    """Frees the engine's slot."""
-    with contextlib.suppress(Exception):
-        await chunks.aclose()
+    return relay(first, rest, named, exchange.request_id)

@@ -10,7 +10,8 @@ import msgspec
 from litestar import Request, post
 
 from ragft.pipeline import all_cited
-from serving.api.bodies import check_top_k, read_body, read_filter
+from serving.api.bodies import read_body, read_filter
+from serving.api.schemas import TopK
 from serving.deployment import Ready
 from serving.errors import ApiError
 from serving.security import CallerLabels
@@ -25,15 +26,14 @@ class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     query: str
-    top_k: int | None = None
+    top_k: TopK | None = None
     filter: Any = None
 
 
-@post("/v1/retrieve", opt={"scope": "retrieve"}, status_code=200)
+@post("/v1/retrieve", opt={"scope": "retrieve", "body": RetrieveRequest}, status_code=200)
 async def retrieve(request: Request[Any, Any, Any], pipeline: Ready, labels: CallerLabels) -> dict[str, Any]:
     """The best passages for a query that the caller may see, and the version of the index that they come from."""
     asked = await read_body(request, RetrieveRequest)
-    check_top_k(asked.top_k, "top_k")
     if not asked.query.strip():
         raise ApiError(400, "The query is empty.", "query")
     if pipeline.retriever is None:

@@ -10,13 +10,15 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from index.errors import IndexFault
-from ragft.engine.base import ChatRequest, Completion, Engine, EngineDead
+from ragft.engine.base import ChatRequest, Completion, Engine, EngineDead, TextRequest
 from ragft.pipeline import Pipeline, Prompt, Retrieved
 from ragft.setups import Setup
 from serving.telemetry.record import RequestRecord, current
+
+Request = TypeVar("Request", ChatRequest, TextRequest, ChatRequest | TextRequest)
 
 
 def observed(pipeline: Pipeline) -> Pipeline:
@@ -84,7 +86,15 @@ class ObservedEngine:
             record.answer = "\n".join(_text_of(choice) for choice in choices)
         return completion
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def complete(self, request: TextRequest) -> dict[str, Any]:
+        record = current()
+        with _generation(record, self.engine) as span:
+            body = await self.engine.complete(_traced(request, record, span))
+            usage = body.get("usage") or {}
+            _note_tokens(record, span, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        return body
+
+    async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
         record = current()
         request, asked_usage = _with_usage(request)
         texts: dict[int, list[str]] = {}
@@ -128,14 +138,14 @@ def _generation(record: RequestRecord, engine: Engine) -> Any:
             raise
 
 
-def _traced(request: ChatRequest, record: RequestRecord, span: Any) -> ChatRequest:
+def _traced(request: Request, record: RequestRecord, span: Any) -> Request:
     """The request with the headers by which the engine's own spans belong to this one."""
     if span is None or record.tracing is None:
         return request
     return replace(request, trace_headers=record.tracing.headers(span))
 
 
-def _with_usage(request: ChatRequest) -> tuple[ChatRequest, bool]:
+def _with_usage(request: Request) -> tuple[Request, bool]:
     """The request of a stream that ends with a count of its tokens, and whether it asked for that itself."""
     given = request.options.get("stream_options")
     if given is not None and not isinstance(given, Mapping):

@@ -9,17 +9,21 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.domains import application
 from support.engines import SETTINGS, EngineThread
 from support.fakes import FakeRetriever
+from support.garbage import VALUES
 from support.promql import expressions, series, told
 from support.serving import until
 
 from ragft.config import Config
-from ragft.engine.base import ChatRequest, PromptTooLong
+from ragft.engine.base import ChatRequest, PromptTooLong, RequestRefused, TextRequest
 from ragft.messages import turn
 from ragft.pipeline import Answer, Pipeline
 from ragft.setups import SETUPS
+from serving.api.schemas import Chat, Completion
 from serving.app import create_app, listen, make_server
 from serving.security import KEY_VARIABLE, Keys
 
@@ -261,3 +265,66 @@ def test_a_trace_reaches_vllm_and_a_deep_look_asks_it_for_a_token(url: str, vllm
     assert vllm_engine.call(engine.chat(request)).text == vllm_engine.call(engine.chat(plain)).text
     deep = httpx.get(url + "/health/deep", headers={"authorization": "Bearer secret"})
     assert (deep.status_code, deep.json()["engines"]["base"]["status"]) == (200, "ok")
+
+
+# --- OpenAI's other APIs, and requests that none of them has
+
+
+def test_a_text_is_continued_alike_as_text_as_token_ids_and_as_a_stream(client: openai.OpenAI) -> None:
+    def complete(**fields: object) -> openai.types.Completion:
+        return client.completions.create(  # type: ignore[no-any-return, call-overload]
+            model="prompt-only", max_tokens=8, extra_body={"return_token_ids": not fields.get("echo")}, **fields
+        )
+
+    whole = complete(prompt="The train to Paris leaves at")
+    assert whole.model == "prompt-only" and whole.usage is not None and whole.usage.completion_tokens == 8
+    ids = whole.choices[0].model_extra["prompt_token_ids"]  # type: ignore[index]
+    assert complete(prompt=ids).choices[0].text == whole.choices[0].text
+    parts = list(complete(prompt="The train to Paris leaves at", stream=True))  # type: ignore[call-overload]
+    assert "".join(part.choices[0].text for part in parts) == whole.choices[0].text
+    scored = complete(prompt=["Paris is", "Rome is"], logprobs=1, echo=True)
+    assert [choice.text.split()[0] for choice in scored.choices] == ["Paris", "Rome"]
+    for wrong in ("", [], [10**6], "word " * 3000):
+        with pytest.raises(openai.BadRequestError) as refused:
+            complete(prompt=wrong)
+        assert refused.value.param == "prompt", wrong
+
+
+def test_a_response_says_what_a_chat_completion_says(client: openai.OpenAI) -> None:
+    chat = client.chat.completions.create(model="rag-only", messages=messages())
+    whole = client.responses.create(model="rag-only", input=QUESTION)
+    with client.responses.stream(model="rag-only", input=QUESTION) as stream:
+        streamed = stream.get_final_response()
+    assert whole.output_text == streamed.output_text == chat.choices[0].message.content
+    assert whole.usage is not None and streamed.usage == whole.usage and chat.usage is not None
+    assert whole.usage.input_tokens == chat.usage.prompt_tokens
+    assert whole.model_extra["ragft"]["citations"] == chat.model_extra["ragft"]["citations"]  # type: ignore[index]
+
+
+def test_an_answer_longer_than_the_room_is_clamped_and_not_refused(client: openai.OpenAI) -> None:
+    for limit in (SETTINGS.max_model_len - 1, 10**30):
+        answer = client.chat.completions.create(
+            model="prompt-only", messages=messages("w " * 1000), max_tokens=limit, extra_body={"ignore_eos": True}
+        )
+        assert answer.usage is not None and answer.usage.total_tokens == SETTINGS.max_model_len
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_value_of_any_field_is_an_error_of_the_engines(vllm_engine: EngineThread, data: st.DataObject) -> None:
+    """Past the endpoint's own checks, which would stop nearly all of these."""
+    kind = data.draw(st.sampled_from([Chat, Completion]))
+    field = data.draw(st.sampled_from(sorted({*kind.__struct_fields__, *_OTHERS} - {"stream"})))
+    options = {"max_tokens": 1, "temperature": 0, field: data.draw(VALUES)}
+    engine = vllm_engine.engine
+    try:
+        if kind is Chat:
+            vllm_engine.call(engine.chat(ChatRequest([{"role": "user", "content": "Why?"}], options)))
+        else:
+            vllm_engine.call(engine.complete(TextRequest("Why", options)))
+    except RequestRefused as refused:
+        assert refused.status == 400 and len(str(refused)) < 2_000
+    vllm_engine.call(engine.check_health())
+
+
+_OTHERS = ("prompt_logprobs", "logprob_token_ids", "cache_salt", "priority", "tool_choice", "documents")

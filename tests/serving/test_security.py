@@ -21,6 +21,11 @@ Client = TestClient[Litestar]
 ASK = {"model": "hybrid", "messages": [{"role": "user", "content": "What does a ticket cost?"}]}
 ROUTES = [
     ("POST", "/v1/chat/completions", "chat", ASK),
+    ("POST", "/v1/completions", "chat", {"model": "hybrid", "prompt": "A ticket"}),
+    ("POST", "/v1/responses", "chat", {"model": "hybrid", "input": "Why?"}),
+    ("POST", "/v1/embeddings", "retrieve", {"model": "all-minilm-l6-v2", "input": "a"}),
+    ("GET", "/openapi.json", "chat", None),
+    ("GET", "/docs", "chat", None),
     ("GET", "/v1/models", "chat", None),
     ("GET", "/v1/models/hybrid", "chat", None),
     ("POST", "/v1/retrieve", "retrieve", {"query": "tickets"}),
@@ -84,11 +89,13 @@ def test_health_needs_no_key_and_nothing_else_does(keyed: Client) -> None:
 def test_every_route_of_the_application_declares_a_scope(make_app: Callable[..., Litestar]) -> None:
     handlers = [
         handler
-        for route in make_app().routes
+        for route in make_app(documents=True).routes
         for handler in getattr(route, "route_handlers", [])
         if "OPTIONS" not in getattr(handler, "http_methods", ())
     ]
-    assert len(handlers) == len(ROUTES) + len(("live", "ready", "deep", "metrics"))
+    documents = [handler for handler in handlers if "document" in handler.fn.__name__]
+    assert len(handlers) == len(ROUTES) + len(("live", "ready", "deep", "metrics")) + len(documents)
+    assert len(documents) == 4 and {handler.opt["scope"] for handler in documents} == {"admin"}
     scopes = ("chat", "retrieve", "metrics", "admin", "open")
     assert all(handler.opt.get("scope") in scopes for handler in handlers)
 

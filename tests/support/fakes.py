@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from index.documents.chunking import Chunk
+from index.encoders.encoder import Progress, Vectors
 from index.search.search import Hit
 from index.store.filters import Filter, Labels
 from ragft.artifacts import model_version
-from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace
+from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace, TextRequest
 from ragft.pipeline import Retrieved
 from ragft.prompts import Message
 
 MODEL_VERSION = "0123456789abcdef"
 INDEX_VERSION = "fedcba9876543210"
+USAGE = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
 
 
 def hit(document: str, heading: str, text: str, score: float = 0.5) -> Hit:
@@ -72,6 +76,28 @@ class FakeSnapshot:
 HITS = (hit("tickets.md", "Prices", "A ticket costs 12 euros."), hit("dogs.md", "Prices", "Dogs travel free."))
 
 
+class FakeEncoder:
+    """Vectors of a text's first letters and length; a token for each word."""
+
+    source, fingerprint, dimension, max_tokens = "fake", "fake", 8, 32
+    query_prefix = "query: "
+
+    @staticmethod
+    def tokenizer(texts: str | list[str], **_: Any) -> dict[str, Any]:
+        if isinstance(texts, str):
+            return {"input_ids": texts.split()}
+        return {"input_ids": [text.split() for text in texts]}
+
+    def encode_passages(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
+        rows = [[len(text), *(ord(letter) for letter in text[:7].ljust(7))] for text in texts]
+        vectors = np.array(rows, dtype=np.float32)
+        unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self.encode_passages([self.query_prefix + text for text in texts])
+
+
 @dataclass
 class FakeRetriever:
     """Finds the same passages for every question; `asked` holds each question with the `k` that came with it."""
@@ -80,6 +106,7 @@ class FakeRetriever:
     index_version: str = INDEX_VERSION
     asked: list[tuple[str, int | None]] = field(default_factory=list)
     restrictions: list[tuple[Filter | None, Labels]] = field(default_factory=list)
+    encoder: FakeEncoder = field(default_factory=FakeEncoder)
 
     @property
     def snapshot(self) -> FakeSnapshot:
@@ -124,6 +151,7 @@ class FakeEngine:
     started: bool = False
     closed: bool = False
     requests: list[ChatRequest] = field(default_factory=list)
+    texts: list[TextRequest] = field(default_factory=list)
     running: int = 0
     cancelled: int = 0
 
@@ -161,14 +189,25 @@ class FakeEngine:
                 await asyncio.sleep(self.pause)
             text = "".join(self.tokens)
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-            body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+            body = {
+                "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice],
+                "usage": USAGE,
+            }  # fmt: skip
             return Completion(body, text, (1, 2, 3), (7, 8), "stop", 10.0, 20.0, 5.0)
 
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
         """One token for each word."""
         return sum(len(turn["content"].split()) for turn in messages) + len(str(tools or "").split())
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def complete(self, request: TextRequest) -> dict[str, Any]:
+        self._accept(request)
+        async with self._slot():
+            for _ in self.tokens:
+                await asyncio.sleep(self.pause)
+            choice = {"index": 0, "text": "".join(self.tokens), "logprobs": None, "finish_reason": "stop"}
+            return {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m", "choices": [choice]}
+
+    async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
         self._accept(request)
         async with self._slot():
             for place, token in enumerate(self.tokens):
@@ -177,22 +216,21 @@ class FakeEngine:
                     raise self.error
                 end = "stop" if place == len(self.tokens) - 1 else None
                 for index in range(request.options.get("n", 1)):
-                    choice = {"index": index, "delta": {"content": token}, "finish_reason": end}
+                    what = {"delta": {"content": token}} if isinstance(request, ChatRequest) else {"text": token}
+                    choice = {"index": index, **what, "finish_reason": end}
                     yield {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
             if (request.options.get("stream_options") or {}).get("include_usage"):
-                usage = {
-                    "prompt_tokens": 2,
-                    "completion_tokens": len(self.tokens),
-                    "total_tokens": 2 + len(self.tokens),
-                }
                 chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": []}
-                yield {**chunk, "usage": usage, "metrics": {"queue_time_ms": 5.0}}
+                yield {**chunk, "usage": USAGE, "metrics": {"queue_time_ms": 5.0}}
 
-    def _accept(self, request: ChatRequest) -> None:
-        self.requests.append(request)
-        question = self.asked[-1].rpartition("Question: ")[2]
-        if question in self.failures:
-            raise self.failures[question]
+    def _accept(self, request: ChatRequest | TextRequest) -> None:
+        if isinstance(request, TextRequest):
+            self.texts.append(request)
+        else:
+            self.requests.append(request)
+            question = self.asked[-1].rpartition("Question: ")[2]
+            if question in self.failures:
+                raise self.failures[question]
         if self.error is not None and self.fails_after is None:
             raise self.error
 

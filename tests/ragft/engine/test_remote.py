@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ragft.engine.base import ChatRequest, EngineBusy, EngineDead, RequestRefused
+from ragft.engine.base import ChatRequest, EngineBusy, EngineDead, RequestRefused, TextRequest
 from ragft.engine.remote import GIVE_UP, TRIES, RemoteEngine
 from ragft.errors import RagftError
 
@@ -94,6 +94,25 @@ def test_a_conversation_is_answered(serve: Callable[..., Server]) -> None:
     assert (found.prompt_tokens, found.answer_tokens) == (7, 2) and found.total_ms > 0
     assert server.asked == [{"messages": REQUEST.messages, "model": "large", "max_tokens": 5, "temperature": 0}]
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_text_is_continued_whole_and_as_a_stream(serve: Callable[..., Server]) -> None:
+    body = {"choices": [{"index": 0, "text": " Paris", "finish_reason": "stop"}]}
+    server = serve((200, body), (200, f"data: {json.dumps(body)}\n\ndata: [DONE]\n\n".encode()), (200, {}))
+
+    async def work() -> tuple[Any, list[Any]]:
+        engine = RemoteEngine(server.url, "large", KEY, pause=0.0)
+        await engine.start()
+        request = TextRequest([1, 2], {"max_tokens": 5})
+        found = await engine.complete(request), [chunk async for chunk in engine.stream(request)]
+        with pytest.raises(RagftError, match="no completion"):
+            await engine.complete(request)
+        await engine.close()
+        return found
+
+    assert asyncio.run(work()) == (body, [body])
+    assert server.asked[0] == {"max_tokens": 5, "model": "large", "prompt": [1, 2]}
+    assert server.asked[1]["stream"] is True
 
 
 def test_without_counts_the_tokens_are_not_known(serve: Callable[..., Server]) -> None:

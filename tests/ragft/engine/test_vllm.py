@@ -335,10 +335,11 @@ def test_a_start_that_failed_can_be_tried_again(tmp_path: Path, monkeypatch: pyt
             raise result
         return result
 
-    async def chat_completions(*_: object, **__: object) -> None: ...
+    async def servings(*_: object, **__: object) -> tuple[None, None]:
+        return None, None
 
     monkeypatch.setattr(VllmEngine, "_load", load)
-    monkeypatch.setattr("ragft.engine.vllm._chat_completions", chat_completions)
+    monkeypatch.setattr("ragft.engine.vllm._servings", servings)
     engine = VllmEngine(tmp_path, SETTINGS)
 
     async def twice() -> None:

@@ -167,7 +167,14 @@ def test_an_unknown_model_is_404_and_names_the_deployed_ones(client: Client) -> 
         ({"continue_final_message": True}, "continue_final_message"),
         ({"n": 100_000}, "n"),
         ({"n": "two"}, "n"),
-        ({"ragft": {"topk": 3}}, "ragft"),
+        ({"messages": [{"role": "tool", "content": "12", "tool_calls": True}]}, "messages.0.tool_calls"),
+        ({"structured_outputs": True}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "structured_outputs"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function"),
+        ({"tool_choice": {"function": 7}}, "tool_choice.function"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"ragft": {"topk": 3}}, "ragft.topk"),
         ({"ragft": {"top_k": 0}}, "ragft.top_k"),
         ({"ragft": 7}, "ragft"),
         ({"model": 7}, "model"),
@@ -178,9 +185,22 @@ def test_what_is_not_valid_is_400_and_never_reaches_the_engine(
 ) -> None:
     answer = ask(client, **fields)
     assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == param
+    assert answer.json()["error"]["param"].startswith(param)
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert fakes.engine.requests == []
+
+
+def test_a_message_keeps_only_what_a_template_may_read(client: Client, fakes: Fakes) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "price", "arguments": "{}"}}
+    turns = [
+        {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None, "reasoning": {"a": 1}},
+        {"role": "tool", "tool_call_id": "1", "content": "12"},
+    ]
+    assert ask(client, messages=[QUESTION, *turns]).status_code == 200
+    assert fakes.engine.requests[0].messages[2:] == [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "12"},
+    ]
 
 
 def test_text_parts_are_one_question(client: Client, fakes: Fakes) -> None:

@@ -1,0 +1,110 @@
+"""`/openapi.json` and `/docs`: the routes and their requests, as the handlers and structs say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+from ragft.artifacts import package_versions
+from serving.errors import STATUS_TYPES
+
+_TEMPLATE = Path(__file__).with_name("openapi.html.j2")
+_SCHEMAS = "#/components/schemas/"
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "integer"},
+            },
+        }
+    },
+}
+
+
+@get("/openapi.json", opt={"scope": "chat"})
+async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """This description, as an OpenAPI 3.1 document."""
+    return describe(request.app)
+
+
+@get("/docs", opt={"scope": "chat"}, media_type=MediaType.HTML)
+async def page(request: Request[Any, Any, Any]) -> Response[str]:
+    """This description as a page, which loads nothing and runs no script."""
+    from ragft.page import render_page
+
+    text = render_page(_TEMPLATE, {"written": _written}, document=describe(request.app))
+    return Response(text, media_type=MediaType.HTML)
+
+
+def _written(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def describe(app: Litestar) -> dict[str, Any]:
+    """The OpenAPI document of an application.
+
+    Routes are described by their docstrings and by what their `opt` holds: `scope`; `body`, the struct that their
+    request is read into; `may_be_empty`, whether it may be left out; and `query`, the types of query parameters.
+    """
+    handlers = [
+        (route.path_format, handler)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if "scope" in handler.opt
+    ]
+    bodies = list(dict.fromkeys(handler.opt["body"] for _, handler in handlers if "body" in handler.opt))
+    _, schemas = msgspec.json.schema_components(bodies, ref_template=_SCHEMAS + "{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for path, handler in handlers:
+        for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
+            paths.setdefault(path, {})[method.lower()] = _operation(path, handler)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "ragft", "version": package_versions(["ragft"]).get("ragft") or "0"},
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": {**schemas, "Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
+    scope = handler.opt["scope"]
+    error = {"application/json": {"schema": {"$ref": _SCHEMAS + "Error"}}}
+    described: dict[str, Any] = {
+        "operationId": handler.fn.__name__,
+        "summary": " ".join((handler.fn.__doc__ or "").split()),
+        "security": [] if scope == "open" else [{"key": [scope]}],
+        "responses": {
+            "200": {"description": "OK"},
+            **{str(status): {"description": kind, "content": error} for status, kind in STATUS_TYPES.items()},
+        },
+    }
+    parameters = [_parameter(name, "path", "string") for name in re.findall(r"\{(\w+)\}", path)]
+    parameters += [_parameter(name, "query", kind) for name, kind in handler.opt.get("query", {}).items()]
+    if parameters:
+        described["parameters"] = parameters
+    if (body := handler.opt.get("body")) is not None:
+        schema = {"$ref": _SCHEMAS + body.__name__}
+        needed = not handler.opt.get("may_be_empty", False)
+        described["requestBody"] = {"required": needed, "content": {"application/json": {"schema": schema}}}
+    return described
+
+
+def _parameter(name: str, place: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path", "schema": {"type": kind}}
