@@ -115,7 +115,7 @@ class Metered:
 
     def __init__(self, engine: Any, charge: Charge) -> None:
         self._engine, self._charge = engine, charge
-        for name in ("preload", "start", "close", "check_health", "prompt_length"):
+        for name in ("preload", "start", "close", "drain", "replace", "check_health", "prompt_length"):
             setattr(self, name, getattr(engine, name))
 
     @property
