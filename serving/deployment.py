@@ -26,9 +26,10 @@ from ragft.console import Silent
 from ragft.engine.base import Engine, EngineDead
 from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline, Retriever
-from ragft.setups import SETUPS, Setup
+from ragft.setups import SETUPS
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
+from ragft.stages.prompt_choice import served
 from serving.errors import ApiError
 
 log = logging.getLogger("ragft.serving")
@@ -44,6 +45,7 @@ class Deployment:
     """The deployed setups of one application, from loading to closing.
 
     Attributes:
+        setups: the deployed ones as they are asked, the default first.
         failure: why nothing is served any more; None while all is well.
         draining: whether answers in progress are finished and new ones refused.
         started: when this process began, in seconds since the epoch.
@@ -56,6 +58,7 @@ class Deployment:
             load: makes what answers questions, its engines started; None: `load_pipeline`.
         """
         self.app = app
+        self.setups = [served(app, name) for name in app.config.serve.setups]
         self.on_ready: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self.failure: Exception | None = None
@@ -66,11 +69,6 @@ class Deployment:
         self._pipeline: Pipeline | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing = False
-
-    @property
-    def setups(self) -> list[Setup]:
-        """The deployed setups, the default first."""
-        return [SETUPS[name] for name in self.app.config.serve.setups]
 
     async def status(self) -> str:
         """`ready`, or why not: `loading`, `failed`, `draining` or `engine dead`."""

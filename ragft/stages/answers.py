@@ -74,14 +74,14 @@ def existing_answers(app: Application, records_file: Path | None, questions_file
     if records_file is None:
         if questions_file is not None:
             raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
-        paths = [artifact.folder / "records.jsonl" for artifact in existing(app).values()]
+        paths = [asked.records.folder / "records.jsonl" for asked in existing(app).values()]
         found = tuple(record for path in paths for record in read_records(path))
         questions = app.questions
     else:
         found = read_records(records_file)
         if not found:
             raise UsageError(f"{records_file} holds no records: write one JSON object per line.")
-        questions = read_questions(questions_file) if questions_file else app.questions
+        questions = read_questions(questions_file) if questions_file else app.all_questions
         known = {question.id for question in questions}
         if stray := list(dict.fromkeys(record.question_id for record in found if record.question_id not in known)):
             raise UsageError(

@@ -13,6 +13,7 @@ from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
+from ragft.stages.evaluation import existing
 
 
 class Told(Protocol):
@@ -29,7 +30,7 @@ T = TypeVar("T", bound=Told)
 
 
 def setups_with_passages(app: Application, verb: str) -> list[Setup]:
-    """The setups of the configuration that retrieve.
+    """The setups of the configuration that retrieve, as they were asked when they were compared.
 
     Args:
         verb: what is done with their passages.
@@ -37,7 +38,8 @@ def setups_with_passages(app: Application, verb: str) -> list[Setup]:
     Raises:
         UsageError: none does.
     """
-    setups: list[Setup] = [SETUPS[name] for name in app.config.evaluate.setups if SETUPS[name].retrieval]
+    asked = existing(app)
+    setups = [asked[name].setup for name in app.config.evaluate.setups if SETUPS[name].retrieval]
     if not setups:
         raise UsageError(f"No setup of evaluate.setups retrieves, so there are no passages to {verb}: add hybrid.")
     return setups
