@@ -218,7 +218,7 @@ def test_questions_about_one_document_cannot_be_parted(run: Evaluated, limit: in
         path = run.folder / "questions.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps({**row, "sources": ["node.md"]}) + "\n" for row in rows))
-    with pytest.raises(UsageError, match="No question can be held out .* about one document"):
+    with pytest.raises(UsageError, match=r"No question can be held out .* about one document"):
         run(evaluate={**CHOOSING, "limit": limit})
     assert run.engines == []
 
