@@ -22,7 +22,7 @@ from ragft.stages.arms import shots
 def served(app: Application, name: str) -> Setup:
     """A setup as `ragft serve` and `ragft ask` ask it; says so where an evaluation may have chosen otherwise."""
     setup, config = SETUPS[name], app.config
-    if not setup.tuned and config.evaluate.prompts and setup.name not in config.prompt.untuned:
+    if not setup.tuned and config.evaluate.prompts and name not in config.prompt.untuned:
         app.reporter.say(
             f"{name} is asked with the prompt {PromptVariant().title}, whichever of evaluate.prompts was best: set "
             "prompt.untuned to the one that the report names."
