@@ -34,7 +34,7 @@ def abstention(app: Application) -> Artifact:
     setups = [name for name in config.evaluate.setups if SETUPS[name].retrieval]
     if not setups:
         raise UsageError("No setup of evaluate.setups retrieves, so there is no score to refuse by: add hybrid.")
-    records = {name: asked.records for name, asked in existing(app).items()}
+    records = existing(app)
     inputs = {
         "version": ABSTENTION_VERSION, "statistics": STATISTICS_VERSION, "questions": hash_file(config.data.questions),
         "records": {name: records[name].fingerprint for name in setups},

@@ -74,7 +74,7 @@ def existing_answers(app: Application, records_file: Path | None, questions_file
     if records_file is None:
         if questions_file is not None:
             raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
-        paths = [asked.records.folder / "records.jsonl" for asked in existing(app).values()]
+        paths = [artifact.folder / "records.jsonl" for artifact in existing(app).values()]
         found = tuple(record for path in paths for record in read_records(path))
         questions = app.questions
     else:

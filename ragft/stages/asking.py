@@ -13,7 +13,7 @@ from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
-from ragft.stages.evaluation import existing
+from ragft.stages.evaluation import asked_before
 
 
 class Told(Protocol):
@@ -38,7 +38,7 @@ def setups_with_passages(app: Application, verb: str) -> list[Setup]:
     Raises:
         UsageError: none does.
     """
-    asked = existing(app)
+    asked = asked_before(app)
     setups = [asked[name].setup for name in app.config.evaluate.setups if SETUPS[name].retrieval]
     if not setups:
         raise UsageError(f"No setup of evaluate.setups retrieves, so there are no passages to {verb}: add hybrid.")

@@ -99,10 +99,15 @@ def score(app: Application) -> Artifact:
     Raises:
         RagftError: there are none for this configuration.
     """
-    return _scored(app, existing(app))
+    return _scored(app, asked_before(app))
 
 
-def existing(app: Application) -> dict[str, Asked]:
+def existing(app: Application) -> dict[str, Artifact]:
+    """The records of each setup that exist already, by its name; raises as `asked_before`."""
+    return {name: asked.records for name, asked in asked_before(app).items()}
+
+
+def asked_before(app: Application) -> dict[str, Asked]:
     """The setups and arms whose records exist already, by name.
 
     Raises:
