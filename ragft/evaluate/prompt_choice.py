@@ -79,7 +79,7 @@ def _merit(figures: Row) -> list[float]:
 
 
 def told(setup: str, choice: Mapping[str, Any]) -> str:
-    """How a setup is asked, and why, in a sentence.
+    """How a setup is asked, why, and how it is served so, in words.
 
     Args:
         choice: a `PromptChoice`, as `comparison.json` holds it.
@@ -89,10 +89,11 @@ def told(setup: str, choice: Mapping[str, Any]) -> str:
     exact: dict[str, Row] = {name: figures["exact_match"] for name, figures in choice["variants"].items()}
     best = exact.pop(choice["chosen"])
     others = sorted(exact.items(), key=lambda item: -(item[1]["mean"] or 0.0))
-    against = ", ".join(f"{percent(row['mean'])} with {name}" for name, row in others)
+    against = ", ".join(f"{percent(row['mean'])} with {name}" for name, row in others) or "nothing else"
     return (
         f"The prompt of {setup} was chosen on {counted(choice['n'], 'held-out question')}, which are in no other "
-        f"figure: {choice['chosen']}, with an exact match of {percent(best['mean'])} against {against}."
+        f"figure: {choice['chosen']}, with an exact match of {percent(best['mean'])} against {against}. It is served so "
+        f"with prompt.untuned = {as_configured(setup, choice)}."
     )
 
 
