@@ -92,8 +92,8 @@ def told(setup: str, choice: Mapping[str, Any]) -> str:
     against = ", ".join(f"{percent(row['mean'])} with {name}" for name, row in others) or "nothing else"
     return (
         f"The prompt of {setup} was chosen on {counted(choice['n'], 'held-out question')}, which are in no other "
-        f"figure: {choice['chosen']}, with an exact match of {percent(best['mean'])} against {against}. It is served so "
-        f"with prompt.untuned = {as_configured(setup, choice)}."
+        f"figure: {choice['chosen']}, with an exact match of {percent(best['mean'])} against {against}. "
+        f"It is served so with prompt.untuned = {as_configured(setup, choice)}."
     )
 
 
