@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ragft.console import counted
 from ragft.data.questions import Question
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.records import Record
@@ -86,6 +85,8 @@ def told(setup: str, choice: Mapping[str, Any]) -> str:
     """
     if not choice["variants"]:
         return f"{setup} is asked as prompt.untuned says: {choice['chosen']}."
+    from ragft.console import counted
+
     exact: dict[str, Row] = {name: figures["exact_match"] for name, figures in choice["variants"].items()}
     best = exact.pop(choice["chosen"])
     others = sorted(exact.items(), key=lambda item: -(item[1]["mean"] or 0.0))
