@@ -205,6 +205,12 @@ class Pipeline:
         """The engine that answers for a setup."""
         return self.engines[setup.model]
 
+    @property
+    def room(self) -> int:
+        """Tokens that a prompt may take beside an answer, which gets half the window at most."""
+        settings = self.config.engine
+        return settings.max_model_len - min(settings.max_tokens, settings.max_model_len // 2)
+
     def render(
         self, setup: Setup, question: str, retrieved: Retrieved | None, *,
         history: Sequence[Message] = (), following: Sequence[Message] = (), tools: Any = None,
@@ -220,7 +226,7 @@ class Pipeline:
         """
         turns = partial(
             conversation, self.config.prompt.system, question,
-            history=history, following=following, arrangement=setup.arrangement,
+            history=history, following=following, arrangement=setup.arrangement, shots=setup.shots,
         )  # fmt: skip
         if not setup.retrieval:
             return Prompt(setup, turns(), None)
@@ -235,12 +241,11 @@ class Pipeline:
     def _room(
         self, setup: Setup, assemble: Callable[[Sequence[Hit]], Sequence[Message]], tools: Any
     ) -> Callable[[Sequence[Hit]], bool]:
-        """Whether passages leave room for an answer, of half the window where that is short.
+        """Whether passages leave room for an answer.
 
         They do if the engine is not there to be asked. None may be too many still: the engine then refuses.
         """
-        engine, settings = self.engines.get(setup.model), self.config.engine
-        room = settings.max_model_len - min(settings.max_tokens, settings.max_model_len // 2)
+        engine, room = self.engines.get(setup.model), self.room
         return lambda hits: engine is None or engine.prompt_length(assemble(hits), tools) <= room
 
     async def retrieve(

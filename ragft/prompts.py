@@ -8,6 +8,7 @@ template, never from a copy of it, and together with the mask of trained positio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from ragft.messages import Borders, Message, Rendered, Role, turn
 from ragft.setups import Arrangement
@@ -50,6 +51,7 @@ def conversation(
     history: Sequence[Message] = (),
     following: Sequence[Message] = (),
     arrangement: Arrangement = "passages-first",
+    shots: Sequence[Message] = (),
 ) -> list[Message]:
     """A conversation around one question.
 
@@ -60,7 +62,9 @@ def conversation(
         history: the turns before the question, oldest first.
         following: what follows the question: the answer to train on, or tool calls with their results.
         arrangement: what stands where in the user's turn.
+        shots: the examples of a few-shot prompt, which stand before the conversation.
     """
-    opening: list[Message] = [] if history and history[0]["role"] == "system" else [turn("system", system)]
-    asked = user_turn(question, passages, arrangement, system)
-    return [*opening, *history, turn("user", asked), *following]
+    own = list(takewhile(lambda one: one["role"] == "system", history))
+    told = own or [turn("system", system)]
+    asked = user_turn(question, passages, arrangement, "\n\n".join(one["content"] for one in told))
+    return [*told, *shots, *history[len(own) :], turn("user", asked), *following]

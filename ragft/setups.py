@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ragft.errors import UsageError
+from ragft.messages import Message
 
 Arrangement = Literal["passages-first", "question-first", "format-last"]
 """Where things stand in a prompt: passages above the question, as in training; below it; or above it, with the system
@@ -20,21 +21,23 @@ prompt repeated at the end of the turn."""
 
 @dataclass(frozen=True)
 class Setup:
-    """One cell of the table: which model answers, and whether it sees retrieved passages."""
+    """One cell of the table: which model answers, and whether it sees retrieved passages.
+
+    Attributes:
+        arrangement: how its prompts are arranged. Tuned models are trained with the first one.
+        shots: turns that stand before every conversation, as the examples of a few-shot prompt.
+    """
 
     name: str
     tuned: bool
     retrieval: bool
+    arrangement: Arrangement = "passages-first"
+    shots: tuple[Message, ...] = field(default=(), hash=False)
 
     @property
     def model(self) -> str:
         """Which of the two models answers: `"tuned"` or `"base"`."""
         return "tuned" if self.tuned else "base"
-
-    @property
-    def arrangement(self) -> Arrangement:
-        """How its prompts are arranged: that of the four is the one that is trained."""
-        return "passages-first"
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,13 @@ class Arm(Setup):
 
     Attributes:
         engine: which engine answers, by its name in a pipeline: `base`, `tuned`, or one of its own.
-        prompt: how its prompts are arranged.
     """
 
     engine: str = ""
-    prompt: Arrangement = "passages-first"
 
     @property
     def model(self) -> str:
         return self.engine
-
-    @property
-    def arrangement(self) -> Arrangement:
-        return self.prompt
 
 
 PROMPT_ONLY = Setup("prompt-only", tuned=False, retrieval=False)

@@ -30,9 +30,10 @@ from ragft.engine.base import Engine, EngineDead
 from ragft.errors import RagftError, UsageError
 from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline, Retriever
-from ragft.setups import SETUPS, Setup
+from ragft.setups import SETUPS
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
+from ragft.stages.prompt_choice import served
 from serving.errors import ApiError
 from serving.supervision import DeepLook, Supervisor, first_dead
 from serving.switching import TUNED, ModelSwitch, changes
@@ -50,6 +51,7 @@ class Deployment:
 
     Attributes:
         grounder: refuses, or says whether answers stand on their passages, as `serve.grounding` says.
+        setups: the deployed ones as they are asked, the default first.
         failure: why nothing is served any more; None while all is well.
         draining: whether answers in progress are finished and new ones refused.
         started: when this process began, in seconds since the epoch.
@@ -69,6 +71,7 @@ class Deployment:
             load: makes what answers questions, its engines started; None: `load_pipeline`.
         """
         self.app = app
+        self.setups = [served(app, name) for name in app.config.serve.setups]
         self.grounder = Grounder(app.config)
         # When questions are answered: after loading, and again when an engine was rebuilt.
         self.on_ready: Callable[[], None] = lambda: None
@@ -88,11 +91,6 @@ class Deployment:
         self._pipeline: Pipeline | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing = False
-
-    @property
-    def setups(self) -> list[Setup]:
-        """The deployed setups, the default first."""
-        return [SETUPS[name] for name in self.app.config.serve.setups]
 
     @property
     def pipeline(self) -> Pipeline | None:

@@ -11,7 +11,7 @@ from ragft.console import counted
 from ragft.errors import RagftError, UsageError
 from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline
-from ragft.setups import Setup, setup_named
+from ragft.setups import setup_named
 
 if TYPE_CHECKING:
     from index.store.filters import Filter, Labels
@@ -40,7 +40,7 @@ def ask_once(
     values = (
         _ask_server(question, setup.name, server, only)
         if server
-        else asyncio.run(_ask_here(app, question, setup, only, labels))
+        else asyncio.run(_ask_here(app, question, setup.name, only, labels))
     )
     cited = [
         f"[{c['number']}] {c['document_id']}{_page(c.get('page'))} characters {c['start']}-{c['end']}, {c['heading']}"
@@ -61,10 +61,12 @@ def _page(page: int | None) -> str:
 
 
 async def _ask_here(
-    app: Application, question: str, setup: Setup, only: Filter | None, labels: Labels
+    app: Application, question: str, setup_name: str, only: Filter | None, labels: Labels
 ) -> dict[str, Any]:  # fmt: skip
     from ragft.stages.index import live_snapshot
+    from ragft.stages.prompt_choice import served
 
+    setup = served(app, setup_name)
     folder = app.model_folders([setup.name])[setup.model]
     retriever = app.retriever(live_snapshot(app)) if setup.retrieval else None
     engine = app.engine(folder)

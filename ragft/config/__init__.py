@@ -15,6 +15,7 @@ from ragft.config.finetune import FinetuneSection, RewardsSection
 from ragft.config.index import IndexSection, SearchSection
 from ragft.config.loading import load_config
 from ragft.config.merge import MergeSection
+from ragft.config.prompt import PromptVariant
 from ragft.config.section import Section, SetupName
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "IndexSection",
     "MergeSection",
     "MixSection",
+    "PromptVariant",
     "RewardsSection",
     "SearchSection",
     "Section",

@@ -9,14 +9,15 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ragft.config.cost import CostSection
 from ragft.config.judge import JudgeSection
+from ragft.config.prompt import PromptVariant
 from ragft.config.section import FilePath, Section, SetupName, Share
-from ragft.setups import SETUPS, Arrangement
+from ragft.setups import SETUPS
 
 OWN_MODELS = ("base", "tuned")
 _LOCAL = re.compile(r"http://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?(?:/|\Z)")
 
 
-class ArmSection(Section):
+class ArmSection(PromptVariant):
     """A setup beside the four."""
 
     model: str = Field(
@@ -34,12 +35,6 @@ class ArmSection(Section):
     passages: Literal["none", "retrieved", "gold"] = Field(
         "none", description="What the model sees: nothing, what retrieval finds, or the sources of the question."
     )
-    prompt: Arrangement = Field(
-        "passages-first",
-        description="What stands where in a prompt: `passages-first`, as in the four setups; `question-first`; or "
-        "`format-last`, which repeats `prompt.system` behind the question.",
-    )
-    shots: int = Field(0, ge=0, description="Training examples that stand before each question, as turns.")
 
     @model_validator(mode="after")
     def _keeps_its_key(self) -> ArmSection:
@@ -59,6 +54,14 @@ def _beside_the_four(arms: dict[str, ArmSection]) -> dict[str, ArmSection]:
         if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) is None:
             raise ValueError(f"{name!r} is no name of an arm: use lower case letters, digits, - _ .")
     return arms
+
+
+def _to_choose_from(variants: tuple[PromptVariant, ...]) -> tuple[PromptVariant, ...]:
+    if len(variants) == 1:
+        raise ValueError("names one prompt, which is no choice: name several, or set prompt.untuned")
+    if repeated := [variant.title for place, variant in enumerate(variants) if variant in variants[:place]]:
+        raise ValueError(f"names {repeated[0]} twice")
+    return variants
 
 
 class GeneralSection(Section):
@@ -83,6 +86,14 @@ class EvaluateSection(Section):
         {},
         description="Further setups to compare with those, by name; each has the keys `model`, `url`, `key_variable`, "
         "`passages`, `prompt` and `shots`.",
+    )
+    prompts: Annotated[tuple[PromptVariant, ...], AfterValidator(_to_choose_from)] = Field(
+        (),
+        description="Prompts that setups without tuning choose from, each with `prompt` and `shots`, on questions that "
+        "are then not compared on. Empty: no choice, `prompt.untuned` holds.",
+    )
+    choose_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="Share of the questions that prompts are chosen on; none of their documents is in the rest."
     )
     limit: int | None = Field(
         None, ge=1, description="Evaluates a seeded sample of so many questions. Unset: all of them."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date as Date  # noqa: N812
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
 from ragft.config.section import Section
+from ragft.setups import Arrangement
 from ragft.template_texts import RESERVED
 from ragft.templates import PINNED_DATE, TemplateOptions
 
@@ -17,6 +18,23 @@ def _not_reserved(arguments: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]
     if taken := sorted(RESERVED & arguments.keys()):
         raise ValueError(f"may not set {', '.join(taken)}, which ragft sets itself")
     return arguments
+
+
+class PromptVariant(Section):
+    """One way to ask: what stands where, and how many examples come before."""
+
+    prompt: Arrangement = Field(
+        "passages-first",
+        description="What stands where in a prompt: `passages-first`, as a tuned model is trained; `question-first`; "
+        "or `format-last`, which repeats `prompt.system` behind the question.",
+    )
+    shots: int = Field(0, ge=0, description="Training examples that stand before each question, as turns.")
+
+    @property
+    def title(self) -> str:
+        """In words for people: `format-last`, `passages-first with 2 examples`."""
+        examples = f" with {self.shots} example{'s' if self.shots > 1 else ''}" if self.shots else ""
+        return f"{self.prompt}{examples}"
 
 
 class PromptSection(Section):
@@ -34,6 +52,12 @@ class PromptSection(Section):
     date: Date = Field(
         PINNED_DATE,
         description="The day that a chat template which writes the date is told, in training, evaluation and serving.",
+    )
+
+    untuned: dict[Literal["prompt-only", "rag-only"], PromptVariant] = Field(
+        {},
+        description="How setups without tuning are asked, by name: `prompt` and `shots`, as `evaluate.prompts` has "
+        "them. Unset: as the tuned ones are.",
     )
 
     @property

@@ -18,7 +18,6 @@ from ragft.data.questions import Question
 from ragft.engine.base import EngineDead
 from ragft.errors import RagftError
 from ragft.evaluate.records import PassageRef, Record, append_records, read_records
-from ragft.messages import Message
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
 
@@ -30,7 +29,6 @@ async def generate(
     retrieved: Sequence[Retrieved] | None,
     folder: Path,
     answered: Callable[[int], None],
-    history: Sequence[Message] = (),
 ) -> int:
     """Writes `records.jsonl` of one setup, and `retrieval.jsonl` if it retrieves; returns how many answers failed now.
 
@@ -39,7 +37,6 @@ async def generate(
         retrieved: the passages of every question; None for a setup without retrieval.
         folder: records of an interrupted run in it are kept.
         answered: called with the number of questions answered so far.
-        history: turns before every question, as the examples of a few-shot prompt.
 
     Raises:
         EngineDead: the engine died; the batches before are written.
@@ -60,9 +57,7 @@ async def generate(
     size = pipeline.config.engine.max_num_seqs
     failed = 0
     for start in range(0, len(todo), size):
-        records = await asyncio.gather(
-            *(_record(pipeline, setup, *asked, history) for asked in todo[start : start + size])
-        )
+        records = await asyncio.gather(*(_record(pipeline, setup, *asked) for asked in todo[start : start + size]))
         append_records(path, records)
         failed += sum(record.error is not None for record in records)
         answered(len(done) + min(start + size, len(todo)))
@@ -80,11 +75,9 @@ def _answered_before(path: Path) -> list[Record]:
     return answered
 
 
-async def _record(
-    pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None, history: Sequence[Message]
-) -> Record:
+async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None) -> Record:
     """One answer as a record. A question that fails becomes a failed record; a dead engine ends the run."""
-    prompt = pipeline.render(setup, question.question, retrieved, history=history)
+    prompt = pipeline.render(setup, question.question, retrieved)
     found = prompt.retrieved
     asked = Record(
         question_id=question.id,

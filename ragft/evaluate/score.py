@@ -59,6 +59,7 @@ class Comparison:
         verdict: `{facts, lenient, form, interaction, effects, failures, clusters, best_facts, best_form, text}`.
         causes: setup -> why its wrong answers are wrong, as `ragft.evaluate.attribution.summary` says; empty: not told.
         arms: what was compared beside the setups, as `ragft.evaluate.arms.arms_beside` returns it; empty: nothing.
+        prompts: setup -> how it was asked where that was chosen or configured, as a `PromptChoice` holds it.
         costs: what answers and training cost, as `ragft.evaluate.costs.costs` returns it; empty: no rates are given.
         failed: number of records that at least one metric could not score, or that hold no answer.
         fingerprints: what identifies the inputs, as the caller gives it.
@@ -90,6 +91,7 @@ class Comparison:
     causes: dict[str, list[Row]] = field(default_factory=dict)
     arms: dict[str, Any] = field(default_factory=dict)
     costs: dict[str, Any] = field(default_factory=dict)
+    prompts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:

@@ -151,11 +151,7 @@ def chosen_and_held_out(clusters: Clusters, share: float, seed: int) -> tuple[ND
             "All questions with sources are about one document or of one group, so no part of them is independent of "
             "the rest: ragft tune search needs questions about several."
         )
-    order = np.random.default_rng(seed).permutation(clusters.count)
-    before = np.cumsum(clusters.sizes[order]) - clusters.sizes[order]
-    count = min(max(int((before < share * len(clusters.labels)).sum()), 1), clusters.count - 1)
-    chosen = np.isin(clusters.labels, order[:count])
-    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
+    return clusters.parted(share, seed)
 
 
 def compared(

@@ -81,7 +81,7 @@ def existing_answers(app: Application, records_file: Path | None, questions_file
         found = read_records(records_file)
         if not found:
             raise UsageError(f"{records_file} holds no records: write one JSON object per line.")
-        questions = read_questions(questions_file) if questions_file else app.questions
+        questions = read_questions(questions_file) if questions_file else app.all_questions
         known = {question.id for question in questions}
         if stray := list(dict.fromkeys(record.question_id for record in found if record.question_id not in known)):
             raise UsageError(

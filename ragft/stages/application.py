@@ -178,10 +178,37 @@ class Application:
         return read_examples(self.config.data.examples, told=self.reporter.say)
 
     @cached_property
-    def questions(self) -> tuple[Question, ...]:
+    def all_questions(self) -> tuple[Question, ...]:
         """The evaluation questions that are asked: all of them, or a seeded sample."""
         questions = read_questions(self.config.data.questions)
         return sample(questions, self.config.evaluate.limit, self.config.seed)
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """Those that setups are compared on: all but what prompts are chosen on."""
+        return self._parted_questions[1]
+
+    @property
+    def held_out(self) -> tuple[Question, ...]:
+        """Those that `evaluate.prompts` are chosen on; none where there is nothing to choose."""
+        return self._parted_questions[0]
+
+    @cached_property
+    def _parted_questions(self) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+        settings, questions = self.config.evaluate, self.all_questions
+        if not settings.prompts:
+            return (), questions
+        from ragft.evaluate.statistics import cluster_questions
+
+        clusters = cluster_questions(questions)
+        if clusters.count < 2:
+            limit = "" if settings.limit is None else f", with evaluate.limit = {settings.limit}"
+            raise UsageError(
+                f"No question can be held out to choose one of evaluate.prompts on, because all {len(questions)} are "
+                f"about one document or of one group{limit}: ask about several, or leave evaluate.prompts out."
+            )
+        held_out, compared = clusters.parted(settings.choose_share, self.config.seed)
+        return tuple(questions[place] for place in held_out), tuple(questions[place] for place in compared)
 
     @property
     def labels(self) -> Labels:

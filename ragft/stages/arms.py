@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -46,7 +47,13 @@ def _arm(name: str, section: ArmSection) -> Arm:
         )
     is_own = section.url is None and section.model in OWN_MODELS
     engine = section.model if is_own else f"arm {name}"
-    return Arm(name, engine == "tuned", section.passages != "none", engine, section.prompt)
+    return Arm(name, engine == "tuned", section.passages != "none", section.prompt, engine=engine)
+
+
+def with_shots(app: Application, arm: Arm) -> Arm:
+    """An arm with the turns of its few-shot prompt, see `shots`."""
+    count = app.config.evaluate.arms[arm.name].shots
+    return replace(arm, shots=shots(app, count, passages=arm.retrieval, key=f"evaluate.arms.{arm.name}.shots"))
 
 
 def engine(app: Application, arm: Arm) -> Engine:
@@ -61,6 +68,7 @@ def inputs(app: Application, arm: Arm, questions: str, index_version: str | None
     """What decides the records of an arm.
 
     Args:
+        arm: with its shots.
         questions: hash of what is asked.
     """
     section = app.config.evaluate.arms[arm.name]
@@ -73,8 +81,8 @@ def inputs(app: Application, arm: Arm, questions: str, index_version: str | None
     # The name of the variable, and the key in it, decide nothing.
     values: dict[str, Any] = {"setup": arm.name, "questions": questions, "passages": section.passages, **parents}
     values["prompt"] = section.prompt
-    if section.shots:
-        values["shots"] = _hash([dict(turn) for turn in shots(app, arm)])
+    if arm.shots:
+        values["shots"] = hash_shots(arm.shots)
     if section.passages == "gold":
         values["sources"] = _hash([{"id": one.id, "sources": list(one.sources)} for one in app.questions])
     if arm.retrieval and index_version is not None:
@@ -87,18 +95,26 @@ def _hash(values: Sequence[dict[str, Any]]) -> str:
     return blake3(to_lines(values)).hexdigest()[:16]
 
 
-def shots(app: Application, arm: Arm) -> tuple[Message, ...]:
+def hash_shots(shots: Sequence[Message]) -> str:
+    """16 hex digits over the turns of a few-shot prompt."""
+    return _hash([dict(turn) for turn in shots])
+
+
+def shots(app: Application, count: int, *, passages: bool, key: str) -> tuple[Message, ...]:
     """The turns of a few-shot prompt: rows that a model would be trained on, of different examples, drawn by `seed`.
 
-    They show passages where the arm does; of four such, one is a refusal, if the mix has any.
+    Args:
+        count: number of examples.
+        passages: whether they show passages, as prompts with retrieval do; of four such, one is a refusal, if the mix
+            has any.
+        key: of the configuration that says so, for messages.
 
     Raises:
         UsageError: the mix has too few rows of that kind.
     """
-    count = app.config.evaluate.arms[arm.name].shots
     if count == 0:
         return ()
-    kinds = ["gold", "gold", "gold", "refusal"] if arm.retrieval else ["closed-book"]
+    kinds = ["gold", "gold", "gold", "refusal"] if passages else ["closed-book"]
     mix(app)
     by_kind: dict[str, list[tuple[Message, ...]]] = {kind: [] for kind in kinds}
     seen: set[str] = set()
@@ -116,7 +132,7 @@ def shots(app: Application, arm: Arm) -> tuple[Message, ...]:
         of_kind = by_kind[kind] or by_kind[kinds[0]]
         if not of_kind:
             raise UsageError(
-                f"evaluate.arms.{arm.name}.shots is {count}, and the mix has only {place} rows of the kind "
+                f"{key} is {count}, and the mix has only {place} rows of the kind "
                 f"{kinds[0]!r} to show: lower shots, or raise their share in data.mix."
             )
         found.append(of_kind.pop())

@@ -13,6 +13,8 @@ from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
+from ragft.stages.evaluation import asked_before
+from ragft.stages.prompt_choice import configured
 
 
 class Told(Protocol):
@@ -29,7 +31,7 @@ T = TypeVar("T", bound=Told)
 
 
 def setups_with_passages(app: Application, verb: str) -> list[Setup]:
-    """The setups of the configuration that retrieve.
+    """The setups of the configuration that retrieve, as they were asked when they were compared.
 
     Args:
         verb: what is done with their passages.
@@ -37,10 +39,13 @@ def setups_with_passages(app: Application, verb: str) -> list[Setup]:
     Raises:
         UsageError: none does.
     """
-    setups: list[Setup] = [SETUPS[name] for name in app.config.evaluate.setups if SETUPS[name].retrieval]
+    setups = [SETUPS[name] for name in app.config.evaluate.setups if SETUPS[name].retrieval]
     if not setups:
         raise UsageError(f"No setup of evaluate.setups retrieves, so there are no passages to {verb}: add hybrid.")
-    return setups
+    if app.config.evaluate.prompts:
+        asked = asked_before(app)
+        return [asked[setup.name].setup for setup in setups]
+    return [configured(app, setup)[0] for setup in setups]
 
 
 def what_is_asked(

@@ -12,9 +12,11 @@ from ragft.console import duration
 from ragft.errors import RagftError
 from ragft.finetune.methods import METHODS
 from ragft.prompts import conversation, turn
+from ragft.setups import SETUPS
 from ragft.stages.application import Application
 from ragft.stages.data import PARTS, mix, parted, rendered
 from ragft.stages.machine import memory_gib
+from ragft.stages.prompt_choice import tried
 
 if TYPE_CHECKING:
     from ragft.messages import Message, Rendered
@@ -168,7 +170,10 @@ def _evaluation(app: Application) -> Part:
             each.setdefault(made.manifest["inputs"]["setup"], made.manifest["seconds"] / made.figures["questions"])
     if not set(app.config.evaluate.setups) <= set(each):
         return Part("evaluation", None, "unknown")
-    total = sum(each[name] * len(app.questions) for name in app.config.evaluate.setups)
+    total = sum(
+        each[name] * (len(app.questions) + len(tried(app, SETUPS[name])) * len(app.held_out))
+        for name in app.config.evaluate.setups
+    )
     return Part("evaluation", total, "earlier")
 
 

@@ -29,35 +29,41 @@ from ragft.evaluate.score import score as score_records
 from ragft.evaluate.score import write_comparison
 from ragft.evaluate.statistics import STATISTICS_VERSION, Plan, cluster_questions, plan
 from ragft.setups import SETUPS
+from ragft.stages import records
 from ragft.stages.application import Application, Inputs
-from ragft.stages.arms import arms
 from ragft.stages.inputs import ADAPTER, EVALUATION
-from ragft.stages.records import inputs, records
+from ragft.stages.records import Asked, setups_and_arms
 
 
 def refuse_unmeasurable(app: Application) -> None:
-    """Refuses metrics that there are not, questions that are asked twice, and where a tuned setup is to be measured
-    those that are also examples.
+    """Refuses what would fail or mislead after hours.
 
     Raises:
-        UsageError: there are such metrics or questions, or a file of them cannot be read.
+        UsageError: metrics are named that there are not; questions are asked twice, are also examples where a tuned
+            setup is to be measured, or cannot be parted to choose a prompt; or a file of either cannot be read.
     """
     with _metrics(app):
         pass
-    refuse_repeated(app.questions)
-    asked = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
+    questions = (*app.held_out, *app.questions)
+    refuse_repeated(questions)
+    tuned, config = any(setup.tuned for setup in setups_and_arms(app)), app.config
     # What stands in a prompt is as well known as what was trained.
-    shown = any(arm.shots for arm in app.config.evaluate.arms.values())
-    tuned = shown or any(setup.tuned for setup in asked)
-    if tuned and app.config.data.examples.is_file():
-        for remark in refuse_overlap(app.examples, app.questions):
+    prompts = [*config.evaluate.arms.values(), *config.evaluate.prompts, *config.prompt.untuned.values()]
+    shown, examples = any(prompt.shots for prompt in prompts), config.data.examples
+    if shown and not examples.is_file():
+        raise UsageError(
+            f"A prompt is to show examples (`shots`), and there is no file {str(examples)!r}: set data.examples to "
+            "one, or leave shots out."
+        )
+    if (shown or tuned) and examples.is_file():
+        for remark in refuse_overlap(app.examples, questions):
             app.reporter.say(remark)
 
 
 def evaluate(app: Application) -> Artifact:
     """The comparison of the setups over the live index and the deployed model; missing answers are generated."""
     refuse_unmeasurable(app)
-    return _scored(app, records(app))
+    return _scored(app, records.records(app))
 
 
 def planned(app: Application, points: float) -> list[Plan]:
@@ -93,29 +99,31 @@ def score(app: Application) -> Artifact:
     Raises:
         RagftError: there are none for this configuration.
     """
-    return _scored(app, existing(app))
+    return _scored(app, asked_before(app))
 
 
 def existing(app: Application) -> dict[str, Artifact]:
-    """The records of each setup that exist already, by its name.
+    """The records of each setup that exist already, by its name; raises as `asked_before`."""
+    return {name: asked.records for name, asked in asked_before(app).items()}
+
+
+def asked_before(app: Application) -> dict[str, Asked]:
+    """The setups and arms whose records exist already, by name.
 
     Raises:
         RagftError: there are none of a setup for this configuration.
     """
     try:
-        asked = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
-        retrieves = any(setup.retrieval for setup in asked)
-        decided = inputs(app, current_id(app.index_root) if retrieves else None)
+        retrieves = any(setup.retrieval for setup in setups_and_arms(app))
+        found = records.existing(app, current_id(app.index_root) if retrieves else None)
     except NoSnapshot as error:
         raise RagftError(f"There are no answers to score yet: {error}") from None
-    found = {name: app.find(of) for name, of in decided.items()}
-    missing = [name for name, artifact in found.items() if artifact is None and name in SETUPS]
-    if missing:
+    if missing := [name for name in app.config.evaluate.setups if name not in found]:
         raise RagftError(
             f"There are no answers of {', '.join(missing)} to these questions, by this model and over this index: run "
             "`ragft evaluate` to generate them, or name a file of answers with --records."
         )
-    return {name: artifact for name, artifact in found.items() if artifact is not None}
+    return found
 
 
 def score_file(app: Application, records_file: Path, questions_file: Path | None) -> Artifact:
@@ -127,7 +135,7 @@ def score_file(app: Application, records_file: Path, questions_file: Path | None
     """
     found = read_records(records_file)
     path = questions_file or app.config.data.questions
-    questions = read_questions(path) if questions_file else app.questions
+    questions = read_questions(path) if questions_file else app.all_questions
     setups = list(dict.fromkeys(record.setup for record in found))
     if not setups:
         raise UsageError(f"{records_file} holds no records: write one JSON object per line.")
@@ -137,7 +145,8 @@ def score_file(app: Application, records_file: Path, questions_file: Path | None
     return _comparison(app, questions, found, [*known, *(name for name in setups if name not in SETUPS)], values)
 
 
-def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
+def _scored(app: Application, asked: Mapping[str, Asked]) -> Artifact:
+    artifacts = {name: one.records for name, one in asked.items()}
     parts = {name: artifact.fingerprint for name, artifact in artifacts.items()}
     values: dict[str, Any] = {"records": parts, "questions": hash_file(app.config.data.questions)}
     tuned = (
@@ -148,6 +157,8 @@ def _scored(app: Application, artifacts: dict[str, Artifact]) -> Artifact:
         values["recipe"] = recipe
     if app.config.evaluate.cost.prices_something:
         values["cost"] = _measured_costs(app, artifacts, tuned=tuned)
+    if prompts := {name: asdict(one.choice) for name, one in asked.items() if one.choice is not None}:
+        values["prompts"] = prompts
     found = [record for artifact in artifacts.values() for record in read_answers(artifact.folder)]
     return _comparison(app, app.questions, found, list(artifacts), values)
 
@@ -198,7 +209,7 @@ def _compared(
 
         rules = replace(Rules.of(config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
         where = looked_up(app, questions, answers)
-        identified = {key: value for key, value in values.items() if key != "cost"}
+        identified = {key: value for key, value in values.items() if key not in ("cost", "prompts")}
         scored = partial(
             score_records, where.questions, answers, rules, seed=config.seed, resamples=config.evaluate.resamples,
             max_failed=config.evaluate.max_failed, fingerprints=identified,
@@ -210,7 +221,7 @@ def _compared(
             scores, beside = scored(setups=setups)
             comparison = replace(comparison, arms=arms_beside(beside, four))
         findings = attribute(where, answers, scores, rules)
-        comparison = replace(comparison, causes=summary(findings, scores))
+        comparison = replace(comparison, causes=summary(findings, scores), prompts=values.get("prompts", {}))
         rates = config.evaluate.cost
         told = costs(answers, comparison.setups, comparison.pairs, rates, **values.get("cost", {}))
         comparison = replace(comparison, costs=told)

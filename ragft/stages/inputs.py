@@ -102,7 +102,10 @@ MODEL = Stage(
 RECORDS = Stage(
     "records", "records",
     keys=("prompt", "engine"), without=_HOW_ENGINES_RUN,
-    content=("data.questions", "evaluate.limit", "evaluate.arms", "model.base"),
+    content=(
+        "data.questions", "evaluate.limit", "evaluate.arms", "evaluate.prompts", "evaluate.choose_share",
+        "prompt.untuned", "model.base",
+    ),
     packages=(*_TORCH, *_VLLM), after=("model",),
 )  # fmt: skip
 
@@ -186,7 +189,7 @@ def stale(key: str) -> list[str]:
     return found
 
 
-_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space", "evaluate.arms")
+_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space", "evaluate.arms", "prompt.untuned")
 
 
 def _leaves(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

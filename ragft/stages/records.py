@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,69 +16,138 @@ from index.store.snapshot import Snapshot
 from ragft.artifacts import Artifact, model_version
 from ragft.config.evaluate import OWN_MODELS
 from ragft.console import Advance
+from ragft.data.questions import Question
 from ragft.engine.base import Engine
 from ragft.errors import RagftError, UsageError
+from ragft.evaluate.prompt_choice import PromptChoice
 from ragft.evaluate.run import generate
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import SETUPS, Arm, Setup
 from ragft.stages.application import Application, Inputs
-from ragft.stages.arms import arms, gold, shots
+from ragft.stages.arms import arms, gold, hash_shots, with_shots
 from ragft.stages.arms import engine as arm_engine
 from ragft.stages.arms import inputs as arm_inputs
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import RECORDS, RETRIEVAL
+from ragft.stages.prompt_choice import asked_with, best_prompt, configured, tried
+
+Questions = tuple[Question, ...]
+Get = Callable[[Setup, Questions], Artifact | None]
+"""Gives the records of a setup for some questions; None where there are none."""
 
 
-def inputs(app: Application, index_version: str | None) -> dict[str, Inputs]:
-    """What decides the records of each setup and arm, by its name.
+@dataclass(frozen=True)
+class Asked:
+    """A setup as it was asked.
 
-    Args:
-        index_version: the snapshot that is searched, if any.
+    Attributes:
+        records: over the questions that are compared.
+        choice: why it was asked like that; None: as a tuned model is trained.
     """
-    # Only what is asked decides the answers; the rest of a question decides their scores.
-    asked = "\n".join(f"{question.id}\0{question.question}" for question in app.questions)
-    questions = blake3(asked.encode()).hexdigest()[:16]
-    folders = app.model_folders(app.config.evaluate.setups)
-    versions = {model: model_version(folder) for model, folder in folders.items()}
-    found: dict[str, Inputs] = {}
-    for name in app.config.evaluate.setups:
-        setup = SETUPS[name]
-        parents = {"model": versions[setup.model]}
-        values: dict[str, Any] = {"setup": name, "questions": questions, **parents}
-        if setup.retrieval and index_version is not None:
-            parents["index"] = index_version
-            values |= {"index": index_version, "reranker": app.encoder_hashes()["reranker"]}
-        found[name] = Inputs((RECORDS, RETRIEVAL) if setup.retrieval else (RECORDS,), values, parents)
-    for arm in arms(app):
-        found[arm.name] = arm_inputs(app, arm, questions, index_version)
-    return found
+
+    setup: Setup
+    records: Artifact
+    choice: PromptChoice | None
 
 
-def records(app: Application) -> dict[str, Artifact]:
-    """The records of every setup by its name, over the live index and the deployed model, and of the arms behind them.
+class Decided:
+    """What decides the records of setups and arms, over one index and the models as they are now."""
+
+    def __init__(self, app: Application, index_version: str | None) -> None:
+        """
+        Args:
+            index_version: the snapshot that is searched, if any.
+        """
+        self._app, self._index = app, index_version
+        folders = app.model_folders(app.config.evaluate.setups)
+        self._versions = {model: model_version(folder) for model, folder in folders.items()}
+
+    def inputs(self, setup: Setup, questions: Questions) -> Inputs:
+        """What decides the records of a setup, as it is asked."""
+        # Only what is asked decides the answers; the rest of a question decides their scores.
+        asked = "\n".join(f"{question.id}\0{question.question}" for question in questions)
+        hashed = blake3(asked.encode()).hexdigest()[:16]
+        if isinstance(setup, Arm):
+            return arm_inputs(self._app, setup, hashed, self._index)
+        parents = {"model": self._versions[setup.model]}
+        values: dict[str, Any] = {"setup": setup.name, "questions": hashed, **parents}
+        if setup.arrangement != SETUPS[setup.name].arrangement:
+            values["prompt"] = setup.arrangement
+        if setup.shots:
+            values["shots"] = hash_shots(setup.shots)
+        if setup.retrieval and self._index is not None:
+            parents["index"] = self._index
+            values |= {"index": self._index, "reranker": self._app.encoder_hashes()["reranker"]}
+        return Inputs((RECORDS, RETRIEVAL) if setup.retrieval else (RECORDS,), values, parents)
+
+
+def setups_and_arms(app: Application) -> list[Setup]:
+    """What is compared: the setups, and the arms behind them."""
+    return [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
+
+
+def asked(app: Application, setup: Setup, get: Get) -> Asked | None:
+    """A setup as it is to be asked, with its records; None where some are missing.
+
+    Without tuning, and with `evaluate.prompts`, it is tried with each of them on the held-out questions first.
+    """
+    chosen = None
+    if isinstance(setup, Arm):
+        setup = with_shots(app, setup)
+    elif variants := tried(app, setup):
+        trials = {variant: get(asked_with(app, setup, variant), app.held_out) for variant in variants}
+        found = {variant: made for variant, made in trials.items() if made is not None}
+        if len(found) < len(trials):
+            return None
+        variant, chosen = best_prompt(app, setup, found)
+        setup = asked_with(app, setup, variant)
+    else:
+        setup, chosen = configured(app, setup)
+    records = get(setup, app.questions)
+    return None if records is None else Asked(setup, records, chosen)
+
+
+def existing(app: Application, index_version: str | None) -> dict[str, Asked]:
+    """The setups and arms whose records exist already, by name."""
+    decided = Decided(app, index_version)
+    found = {
+        setup.name: asked(app, setup, lambda setup, questions: app.find(decided.inputs(setup, questions)))
+        for setup in setups_and_arms(app)
+    }
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def records(app: Application) -> dict[str, Asked]:
+    """The setups with their records, by name, over the live index and the deployed model, and the arms behind them.
 
     An arm that cannot be answered is left out, which is said: a server that is down stops no comparison.
 
     Raises:
         RagftError: no model is deployed, or more answers of a setup failed than `evaluate.max_failed` allows.
     """
-    setups = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
+    setups = setups_and_arms(app)
     snapshot = live_snapshot(app) if any(setup.retrieval for setup in setups) else None
-    decided = inputs(app, snapshot.id if snapshot else None)
+    decided = Decided(app, snapshot.id if snapshot else None)
     made = {}
     with app.reporter.progress("Answering") as advance, _Answering(app, snapshot, advance) as answering:
+
+        def answered(setup: Setup, questions: Questions) -> Artifact:
+            artifact = app.build(decided.inputs(setup, questions), partial(answering.work, setup, questions))
+            answering.done += len(questions)
+            return artifact
+
         # One model after the other, so that only one is in memory at a time.
         for setup in sorted(setups, key=lambda setup: setup.model):
             try:
-                made[setup.name] = app.build(decided[setup.name], partial(answering.work, setup))
+                made[setup.name] = asked(app, setup, answered)
             except UsageError:
                 raise
             except RagftError as error:
                 if not isinstance(setup, Arm):
                     raise
                 app.reporter.say(f"The arm {setup.name} is left out of the comparison: {error}")
-            answering.done += len(app.questions)
-    return {setup.name: made[setup.name] for setup in setups if setup.name in made}
+                answering.done += len(app.questions)
+    return {setup.name: one for setup in setups if (one := made.get(setup.name)) is not None}
 
 
 class _Answering(contextlib.AbstractContextManager["_Answering"]):
@@ -89,9 +160,10 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
     def __init__(self, app: Application, snapshot: Snapshot | None, advance: Advance) -> None:
         self.done = 0
         self._app, self._snapshot, self._advance = app, snapshot, advance
-        self._total = len(app.questions) * (len(app.config.evaluate.setups) + len(app.config.evaluate.arms))
+        setups = setups_and_arms(app)
+        self._total = len(setups) * len(app.questions) + sum(len(tried(app, one)) for one in setups) * len(app.held_out)
         self._engines: dict[str, Engine] = {}
-        self._retrieved: list[Retrieved] | None = None
+        self._retrieved: dict[Questions, list[Retrieved]] = {}
         # vLLM's engine belongs to the event loop that started it.
         self._runner = asyncio.Runner()
 
@@ -101,18 +173,19 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         finally:
             self._runner.close()
 
-    def work(self, setup: Setup, folder: Path) -> dict[str, Any]:
+    def work(self, setup: Setup, questions: Questions, folder: Path) -> dict[str, Any]:
         """Generates the records of a setup into a folder."""
-        config, questions = self._app.config, self._app.questions
-        retrieved = self._passages(setup, self._snapshot) if setup.retrieval and self._snapshot else None
-        history = shots(self._app, setup) if isinstance(setup, Arm) else ()
+        config = self._app.config
+        retrieved = self._passages(setup, questions, self._snapshot) if setup.retrieval and self._snapshot else None
         self._advance(self.done, self._total, f"loading the {setup.model} model")
         pipeline = Pipeline(config, {setup.model: self._engine(setup)}, None)
+        if setup.shots and not isinstance(setup, Arm):
+            _refuse_too_long(pipeline, setup, questions)
 
         def advance(count: int) -> None:
             self._advance(self.done + count, self._total, setup.name)
 
-        failed = self._runner.run(generate(pipeline, setup, questions, retrieved, folder, advance, history))
+        failed = self._runner.run(generate(pipeline, setup, questions, retrieved, folder, advance))
         if failed > config.evaluate.max_failed * len(questions):
             raise RagftError(
                 f"{failed} of {len(questions)} answers of {setup.name} failed, more than evaluate.max_failed = "
@@ -121,17 +194,17 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
             )
         return {"questions": len(questions), "failed": failed, "at_once": config.engine.max_num_seqs}
 
-    def _passages(self, setup: Setup, snapshot: Snapshot) -> list[Retrieved]:
+    def _passages(self, setup: Setup, questions: Questions, snapshot: Snapshot) -> list[Retrieved]:
         if isinstance(setup, Arm) and self._app.config.evaluate.arms[setup.name].passages == "gold":
             return gold(self._app, snapshot)
-        return self._search(snapshot)
+        return self._search(questions, snapshot)
 
-    def _search(self, snapshot: Snapshot) -> list[Retrieved]:
+    def _search(self, questions: Questions, snapshot: Snapshot) -> list[Retrieved]:
         """The passages of every question, the same for all setups, as the caller sees them that is stood for."""
-        if self._retrieved is None:
-            questions = [question.question for question in self._app.questions]
-            self._retrieved = self._app.retriever(snapshot).search(questions, labels=self._app.labels)
-        return self._retrieved
+        if questions not in self._retrieved:
+            texts = [question.question for question in questions]
+            self._retrieved[questions] = self._app.retriever(snapshot).search(texts, labels=self._app.labels)
+        return self._retrieved[questions]
 
     def _engine(self, setup: Setup) -> Engine:
         model = setup.model
@@ -149,3 +222,15 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         for engine in self._engines.values():
             self._runner.run(engine.close())
         self._engines.clear()
+
+
+def _refuse_too_long(pipeline: Pipeline, setup: Setup, questions: Questions) -> None:
+    """Refuses a few-shot prompt that has no room for the longest question, before any is asked."""
+    longest = max((question.question for question in questions), key=len)
+    prompt = pipeline.render(setup, longest, Retrieved((), "", 0.0) if setup.retrieval else None)
+    if (tokens := pipeline.engine_of(setup).prompt_length(prompt.messages)) > pipeline.room:
+        raise UsageError(
+            f"The {len(setup.shots) // 2} examples in the prompt of {setup.name} do not fit: with a question and no "
+            f"passage, it takes {tokens} tokens, and engine.max_model_len = {pipeline.config.engine.max_model_len} "
+            f"has room for {pipeline.room} beside an answer; lower shots in evaluate.prompts or prompt.untuned."
+        )

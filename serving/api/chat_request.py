@@ -14,7 +14,7 @@ import msgspec
 
 from index.store.filters import Filter
 from ragft.messages import Message
-from ragft.setups import SETUPS, Setup
+from ragft.setups import Setup
 from serving.api.bodies import read_filter
 from serving.api.schemas import Chat, ChatBody, ChatTurn, Options, check
 from serving.errors import ApiError
@@ -97,12 +97,12 @@ def deployed_setup(model: Any, deployed: Sequence[Setup]) -> Setup:
     Raises:
         ApiError: 400: it names none; 404: that one is not deployed.
     """
-    names = [setup.name for setup in deployed]
+    named = {setup.name: setup for setup in deployed}
     if not isinstance(model, str):
-        raise ApiError(400, f"The field 'model' must name a setup: {', '.join(names)}.", "model")
-    if model not in names:
-        raise ApiError(404, f"The model {model[:80]!r} is not deployed; deployed: {', '.join(names)}.", "model")
-    return SETUPS[model]
+        raise ApiError(400, f"The field 'model' must name a setup: {', '.join(named)}.", "model")
+    if model not in named:
+        raise ApiError(404, f"The model {model[:80]!r} is not deployed; deployed: {', '.join(named)}.", "model")
+    return named[model]
 
 
 def _split(messages: Sequence[ChatTurn]) -> tuple[list[Message], list[Message]]:

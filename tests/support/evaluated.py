@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -37,12 +37,14 @@ class Evaluated:
     """An evaluation in a folder; remembers which questions each model was asked.
 
     Attributes:
+        new_engine: the stand-in for an engine.
         failures: what a question is answered with instead, by its text.
         index: id of the live snapshot; None: there is no index.
         reranker: content of the reranker's folder.
         searched: the questions that were searched for, with the labels of the caller.
     """
 
+    new_engine: ClassVar[type[FakeEngine]] = FakeEngine
     folder: Path
     failures: dict[str, Exception] = field(default_factory=dict)
     index: str | None = "snapshot-1"
@@ -91,7 +93,7 @@ class Evaluated:
 
     def engine(self, _: Application, folder: Path, **__: Any) -> FakeEngine:
         assert not any(engine.started for engine in self.engines), "two models in memory"
-        self.engines.append(FakeEngine(["2027-04-30 ", "[1]"], model_version(folder), failures=self.failures))
+        self.engines.append(self.new_engine(["2027-04-30 ", "[1]"], model_version(folder), failures=self.failures))
         return self.engines[-1]
 
     def snapshot(self, _: Application) -> Any:

@@ -45,6 +45,15 @@ def render_markdown(
     for floor in tables.floors(shown):
         rows = [[plain(row["title"]), *row["cells"]] for row in floor["rows"]]
         parts += ["## What answers score that know nothing", table(["Answerer", *floor["titles"]], rows)]
+    if tried := tables.prompts(shown):
+        rows = [
+            [
+                plain(f"{row['setup']}: {row['title']}{', chosen' if row['is_chosen'] else ''}"),
+                *map(_estimate, row["cells"]),
+            ]
+            for row in tried
+        ]
+        parts += ["## Prompts of the setups without tuning", table(["Prompt", "Exact match", "Format validity"], rows)]
     for forest in tables.forests(shown):
         heading = f"## Differences in {plain(forest['title'])}, in {forest['unit']}"
         parts += [heading, _contrasts("First − second", forest["rows"])]

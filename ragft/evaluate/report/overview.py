@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ragft.evaluate.metrics import METRICS
+from ragft.evaluate.prompt_choice import as_configured, told
 from ragft.evaluate.records import Record
 from ragft.evaluate.report.numbers import milliseconds, number, span
 from ragft.evaluate.score import Comparison, Row
@@ -123,6 +124,7 @@ def pair_of(comparison: Comparison, metric: str, a: str, b: str) -> Row | None:
 def _sure(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
     said = [verdict[key] for key in ("facts", "lenient", "failures", "clusters") if verdict.get(key)]
+    said += [told(setup, choice) for setup, choice in comparison.prompts.items()]
     if any(name in SETUPS and SETUPS[name].tuned for name in comparison.setups) and not _seeds(comparison):
         said.append("It stands on one training: another training seed would move it, too.")
     return said
@@ -214,7 +216,9 @@ def _next(comparison: Comparison, setup: str, state: State) -> list[str]:
         said += _questions_needed(comparison)
     said += _form(comparison, setup)
     if state == "decided":
-        said.append(f"Serve it: ragft serve --set 'serve.setups=[{setup}]'")
+        asked = comparison.prompts.get(setup)
+        prompt = f" --set 'prompt.untuned={as_configured(setup, asked)}'" if asked else ""
+        said.append(f"Serve it: ragft serve --set 'serve.setups=[{setup}]'{prompt}")
     return said or ["Read the wrong answers below, those first where the source was found."]
 
 

@@ -56,6 +56,7 @@ def render_report(
         square=tables.square(comparison),
         sections=tables.sections(shown),
         floors=tables.floors(shown),
+        prompts=tables.prompts(shown),
         forests=tables.forests(shown),
         tags=tables.tags(shown, questions),
         freshness=tables.freshness(shown),

@@ -95,6 +95,18 @@ def floors(comparison: Comparison) -> list[dict[str, Any]]:
     return [{"titles": [title(METRICS[name]) for name in shown], "rows": rows, "best": [best[name] for name in shown]}]
 
 
+def prompts(comparison: Comparison) -> list[dict[str, Any]]:
+    """What the prompts scored that a setup chose from; empty where none did."""
+    return [
+        {
+            "setup": setup, "title": name, "is_chosen": name == choice["chosen"],
+            "cells": [cell(METRICS[metric], figures[metric]) for metric in ("exact_match", "format_validity")],
+        }
+        for setup, choice in comparison.prompts.items()
+        for name, figures in choice["variants"].items()
+    ]  # fmt: skip
+
+
 def _best_of(comparison: Comparison, metric: str) -> str:
     means = {setup: row[metric]["mean"] for setup, row in comparison.setups.items() if row[metric]["mean"] is not None}
     leader = max(means, key=lambda setup: means[setup], default=None)

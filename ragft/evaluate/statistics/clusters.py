@@ -50,6 +50,20 @@ class Clusters:
         order, starts = self._sorted
         return np.add.reduceat(columns[order], starts, axis=0)
 
+    def parted(self, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The places of at least this share of the questions, drawn by cluster, and of the others; neither is empty.
+
+        Raises:
+            ValueError: there are fewer than two clusters.
+        """
+        if self.count < 2:
+            raise ValueError("one cluster cannot be parted")
+        order = np.random.default_rng(seed).permutation(self.count)
+        before = np.cumsum(self.sizes[order]) - self.sizes[order]
+        count = min(max(int((before < share * len(self.labels)).sum()), 1), self.count - 1)
+        drawn = np.isin(self.labels, order[:count])
+        return np.flatnonzero(drawn), np.flatnonzero(~drawn)
+
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return np.argsort(self.labels, kind="stable"), np.concatenate([[0], np.cumsum(self.sizes)[:-1]])

@@ -129,7 +129,7 @@ def test_an_arm_may_arrange_its_prompt_otherwise(run: Evaluated) -> None:
     (engine,) = run.engines
     own, last = engine.asked[:COUNT], engine.asked[COUNT:]
     assert last == [f"{turn}\n\n{app.config.prompt.system}" for turn in own]
-    assert made["last"].fingerprint != made["rag-only"].fingerprint
+    assert made["last"].records.fingerprint != made["rag-only"].records.fingerprint
 
 
 def test_the_oracle_sees_the_sources(run: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from ragft.config.loading import leaves
 from ragft.finetune import proof
 from ragft.finetune.lineage import ADAPTER_FILES
 from ragft.stages import application as module
+from ragft.stages import prompt_choice
 from ragft.stages.application import Application
 from ragft.stages.encoder import train_encoder
 from ragft.stages.evaluation import evaluate
@@ -152,6 +153,7 @@ OTHER_VALUES: dict[str, Any] = {
     "prompt.system": "Another style.",
     "prompt.template_arguments": {"template": True},
     "prompt.date": "2026-11-27",
+    "prompt.untuned": {"prompt-only": {"prompt": "format-last"}, "rag-only": {"prompt": "format-last"}},
     "answer.format": ".*",
     "answer.value": "(.*)",
     "answer.refusal": "No.",
@@ -175,6 +177,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.setups": ["hybrid"],
     "evaluate.arms": {"closed": {"model": "base"}, "oracle": {"model": "tuned", "passages": "gold"}},
     "evaluate.labels": ["staff"],
+    "evaluate.prompts": [{"prompt": "format-last"}, {"prompt": "question-first"}],
+    "evaluate.choose_share": 0.5,
     "evaluate.metrics": ["chrf"],
     "evaluate.limit": 2,
     "evaluate.general.files": ["general.jsonl"],
@@ -277,6 +281,8 @@ def fingerprints(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setattr(Application, "reranker", None)
         patch.setattr(Application, "tokenizer", ChatWords())
         patch.setattr(proof.Proof, "read", lambda model: SimpleNamespace(figures=lambda rules: {}))
+        # Without work there are no answers to choose by.
+        patch.setattr(prompt_choice, "measured", lambda questions, answers, rules, **_: (next(iter(answers)), 2, {}))
         patch.setattr(proof, "check_proof", lambda figures, limits: None)
         yield made
 
@@ -298,6 +304,9 @@ def test_a_key_makes_exactly_the_stages_stale_that_the_table_names(
     for part in key.split("."):
         now = getattr(now, part)
     change = {key: other_value(key, KEYS[key], desk, now)}
+    if key == "evaluate.choose_share":  # where there is something to choose
+        choosing = {"evaluate.prompts": OTHER_VALUES["evaluate.prompts"]}
+        before, change = fingerprints(choosing), {**choosing, **change}
     found = changed(before, fingerprints(change))
     if key == "index.documents.folder":
         # Where the examples were written from the live documents, the encoder is trained on those.

@@ -23,7 +23,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
 
 
 def made(run: Evaluated, **sections: Any) -> dict[str, Artifact]:
-    return records(run.application(**sections))
+    return {name: asked.records for name, asked in records(run.application(**sections)).items()}
 
 
 def fingerprints(run: Evaluated, **sections: Any) -> dict[str, str]:
@@ -32,7 +32,7 @@ def fingerprints(run: Evaluated, **sections: Any) -> dict[str, str]:
 
 def test_every_question_is_answered_in_every_setup(run: Evaluated) -> None:
     app = run.application()
-    artifacts = records(app)
+    artifacts = {name: asked.records for name, asked in records(app).items()}
     assert list(artifacts) == list(SETUPS)
     made = {"questions": COUNT, "failed": 0, "at_once": 2}
     assert all(artifact.figures == made for artifact in artifacts.values())

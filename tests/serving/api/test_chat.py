@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
+from support.domains import application
 from support.fakes import HITS, INDEX_VERSION, MODEL_VERSION, hit
-from support.serving import Fakes
+from support.serving import Fakes, make_application, until
 
+from ragft.config import Config
 from ragft.engine.base import EngineBusy, EngineDead, RequestRefused
+from serving.app import create_app
+from serving.security import Keys
 
 Client = TestClient[Litestar]
 QUESTION = {"role": "user", "content": "What does a ticket cost?"}
@@ -63,6 +68,18 @@ def test_a_request_with_a_system_message_replaces_the_configured_one(client: Cli
     messages = fakes.engine.requests[0].messages
     assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[0]["content"] == "Be brief."
+
+
+def test_a_setup_without_tuning_is_asked_as_the_configuration_says(tmp_path: Path, fakes: Fakes) -> None:
+    config = make_application(tmp_path, setups=["rag-only", "hybrid"]).config
+    told = {"prompt": {**config.prompt.model_dump(), "untuned": {"rag-only": {"prompt": "format-last"}}}}
+    app = application(Config.model_validate({**config.model_dump(), **told}))
+    with TestClient(create_app(app, load=fakes.load, keys=Keys({})), base_url="http://localhost") as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        ask(client, model="rag-only")
+        ask(client, model="hybrid")
+    untuned, tuned = (request.messages[-1]["content"] for request in fakes.engine.requests)
+    assert untuned == f"{tuned}\n\nHouse style."
 
 
 def test_a_setup_without_retrieval_searches_nothing_and_names_no_index(client: Client, fakes: Fakes) -> None:
