@@ -136,9 +136,9 @@ class Wrong:
 
 
 def retrieves(record: Record) -> bool:
-    """Whether a setup sees passages, whatever the search found for this question."""
-    setup = SETUPS.get(record.setup)
-    return setup.retrieval if setup else record.index_version is not None or bool(record.passages)
+    """Whether a setup sees passages, whatever the search found for this question; not where the record does not say."""
+    known = record.index_version is not None or bool(record.passages)
+    return known and (SETUPS[record.setup].retrieval if record.setup in SETUPS else True)
 
 
 def choices_of(questions: Sequence[Question]) -> frozenset[tuple[str, ...]]:

@@ -8,18 +8,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ragft.errors import UsageError
-from ragft.evaluate.metrics.base import METRICS, OPTIONAL
+from ragft.evaluate.metrics.base import METRICS, OPTIONAL, Metric
 
 
 @contextlib.contextmanager
-def selected(names: Sequence[str], file: Path | None = None) -> Iterator[None]:
+def selected(names: Sequence[str], file: Path | None = None, *, decides: str = "exact_match") -> Iterator[None]:
     """Has the named optional metrics, and all of a file, computed beside the usual ones.
 
     Args:
         file: Python that registers metrics with `@metric`; it is executed.
+        decides: the metric that decides on facts, which is computed, too.
 
     Raises:
-        UsageError: a name is unknown, or the file is missing, does not run, or registers nothing.
+        UsageError: a name is unknown, the file is missing, does not run, or registers nothing, or a metric cannot
+            decide on facts.
     """
     usual, optional = dict(METRICS), dict(OPTIONAL)
     try:
@@ -34,11 +36,26 @@ def selected(names: Sequence[str], file: Path | None = None) -> Iterator[None]:
                 raise UsageError(
                     f"evaluate.metrics: there is no metric {name!r}; beside the usual ones there are {known}."
                 )
+        METRICS[decides] = _decisive(decides)
         yield
     finally:
         for table, before in ((METRICS, usual), (OPTIONAL, optional)):
             table.clear()
             table.update(before)
+
+
+def _decisive(name: str) -> Metric:
+    """The metric that decides on facts: a share of them with a direction, whose differences are points."""
+    known = {**METRICS, **OPTIONAL}
+    found = known.get(name)
+    if found is not None and (found.axis, found.unit) == ("facts", "share") and found.better is not None:
+        return found
+    fault = f"there is no metric {name!r}"
+    if found is not None:
+        measures = f"measures {found.axis} in {found.unit}" if found.unit != "share" else f"is about {found.axis}"
+        fault = f"{name} {measures}" if found.better else f"{name} says neither that more is better nor that less is"
+    fit = ", ".join(one.name for one in known.values() if (one.axis, one.unit) == ("facts", "share") and one.better)
+    raise UsageError(f"evaluate.decides: {fault}; what decides on facts is a share of them: choose among {fit}.")
 
 
 def _load(file: Path) -> None:

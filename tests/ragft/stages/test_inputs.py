@@ -25,6 +25,7 @@ from ragft.config.loading import leaves
 from ragft.finetune import proof
 from ragft.finetune.lineage import ADAPTER_FILES
 from ragft.stages import application as module
+from ragft.stages import tracking
 from ragft.stages.application import Application
 from ragft.stages.encoder import train_encoder
 from ragft.stages.evaluation import evaluate
@@ -174,6 +175,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.arms": {"closed": {"model": "base"}, "oracle": {"model": "tuned", "passages": "gold"}},
     "evaluate.labels": ["staff"],
     "evaluate.metrics": ["chrf"],
+    "evaluate.decides": "token_f1",
+    "evaluate.tracker": "tensorboard",
     "evaluate.limit": 2,
     "evaluate.general.files": ["general.jsonl"],
     "evaluate.judge.model": "judge",
@@ -265,6 +268,7 @@ def fingerprints(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setattr(Application, "encoder_folder", property(lambda app: Path(app.config.index.encoder.model)))
         patch.setattr(Application, "reranker_folder", property(lambda app: Path(app.config.index.search.reranker)))
         patch.setattr(Application, "reranker", None)
+        patch.setattr(tracking, "track", lambda *_: None)  # there are no figures to tell
         patch.setattr(Application, "tokenizer", ChatWords())
         patch.setattr(proof.Proof, "read", lambda model: SimpleNamespace(figures=lambda rules: {}))
         patch.setattr(proof, "check_proof", lambda figures, limits: None)

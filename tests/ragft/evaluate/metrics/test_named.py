@@ -15,7 +15,8 @@ from ragft.evaluate.metrics import METRICS, OPTIONAL, Rules, tried
 from ragft.evaluate.metrics.choices import UNREADABLE, choice_of, classification
 from ragft.evaluate.metrics.floors import floors
 from ragft.evaluate.metrics.selection import selected
-from ragft.evaluate.score import score, score_rows
+from ragft.evaluate.rows import score_rows
+from ragft.evaluate.score import score
 from ragft.patterns import Bounded, SlowPattern
 
 CHOICES = Rules(choices=("yes", "no", "maybe"))
