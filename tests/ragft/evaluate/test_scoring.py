@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.evaluation import RULES, SETUPS, passage, question, record
 
+from ragft.data.gold import Located
 from ragft.data.questions import Question
 from ragft.errors import RagftError
+from ragft.evaluate.attribution import attribute
 from ragft.evaluate.metrics import METRICS, Metric, Score
 from ragft.evaluate.records import Record
 from ragft.evaluate.report import render_markdown
@@ -277,6 +279,10 @@ def test_what_was_found_is_not_scored_where_records_do_not_say_it() -> None:
     elsewhere = [replace(one, index_version=None, passages=(), citations=()) for one in answers()]
     _, found = scored(elsewhere)
     assert found.setups["hybrid"]["retrieval_hit"]["n"] == 0
+    wrong = [replace(one, answer="x") if one.setup == "hybrid" else one for one in elsewhere]
+    rows, _ = scored(wrong)
+    causes = {(one.setup, one.cause) for one in attribute(Located(QUESTIONS), wrong, rows, RULES)}
+    assert ("hybrid", "unrecorded") in causes and ("prompt-only", "unknown") in causes
     assert found.setups["hybrid"]["exact_match"]["mean"] == 1.0
 
 
