@@ -81,8 +81,8 @@ def planned(app: Application, points: float) -> list[Plan]:
     size = 1.0
     with _metrics(app):
         decides = METRICS[app.config.evaluate.decides]
-    if app.config.data.questions.is_file() and (counted_in := _applying(decides, app.questions)):
-        sizes = cluster_questions(counted_in).sizes
+    if app.config.data.questions.is_file() and (asked := _applying(decides, app.questions)):
+        sizes = cluster_questions(asked).sizes
         size = float((sizes**2).sum() / sizes.sum())
     setups = len(app.config.evaluate.setups)
     return [

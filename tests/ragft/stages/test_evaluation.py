@@ -209,6 +209,12 @@ def test_a_plan_counts_with_as_many_questions_a_document_as_there_are(run: Evalu
     assert run.engines == [], "nothing is asked"
     with pytest.raises(UsageError, match="between 0 and 100 points, not 0"):
         planned(run.application(), 0)
+    with (run.folder / "questions.jsonl").open("a") as file:
+        rows = ({"id": f"n{n}", "question": f"No answer {n}?", "answerable": False, "group": "none"} for n in range(9))
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {name: planned(run.application(evaluate={"decides": name}), 5)[0].questions_per_document
+             for name in ("token_f1", "rouge_l")}  # fmt: skip
+    assert sizes["token_f1"] > sizes["rouge_l"] == 1, "rouge_l does not apply to those without an answer"
 
 
 @pytest.mark.parametrize(
