@@ -61,7 +61,7 @@ def conditions_of(app: Application, fail_if: Sequence[str] | None, *, elsewhere:
     config = app.config.evaluate
     setups = None if elsewhere else [*config.setups, *config.arms]
     metrics = None if config.metrics_file else [*METRICS, *OPTIONAL]
-    return [parse_condition(text, setups, metrics) for text in fail_if or ()]
+    return [parse_condition(text, setups, metrics, config.decides) for text in fail_if or ()]
 
 
 def finish(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from index.refresh.refresh import RefreshReport
     from ragft.artifacts import Artifact
+    from ragft.evaluate.score import Comparison
     from ragft.evaluate.statistics import Plan
     from ragft.stages.application import Application
 
@@ -42,17 +43,34 @@ def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[Any] =
     first = [f"{setup}: {causes[0]['text']}" for setup, causes in comparison.causes.items() if causes]
     app.reporter.result(
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **artifact.figures, **values},
-        comparison_table(comparison), *_arm_lines(comparison.arms),
+        comparison_table(comparison), *_arm_lines(comparison),
         *(["Wrong answers, by their most frequent cause:", *first] if first else []),
-        *cost_lines(comparison.costs), *lines, f"Report: {artifact.folder / 'report.html'}",
+        *_unscored_lines(comparison), *cost_lines(comparison.costs, comparison.measure), *lines,
+        f"Report: {artifact.folder / 'report.html'}",
     )  # fmt: skip
 
 
-def _arm_lines(arms: Mapping[str, Any]) -> list[str]:
-    """A line for each arm: its exact match with its interval."""
-    found = {name: metrics["exact_match"] for name, metrics in arms.get("setups", {}).items()}
+def _unscored_lines(comparison: Comparison) -> list[str]:
+    """Answers that a metric could not score, which are left out of it for every setup."""
+    from ragft.console import counted
+
+    counts: dict[str, int] = {}
+    for failed in comparison.failures.values():
+        for metric, count in failed["metrics"].items():
+            counts[metric] = counts.get(metric, 0) + count
     return [
-        f"Arm {name}: exact match {one['mean']:.1%} ({one['low']:.1%} to {one['high']:.1%}, n = {one['n']})"
+        f"{metric} could not score {counted(count, 'answer')}, and leaves out the questions for every setup: see "
+        "scores.jsonl"
+        for metric, count in counts.items()
+    ]
+
+
+def _arm_lines(comparison: Comparison) -> list[str]:
+    """A line for each arm: what decides, with its interval."""
+    decides = comparison.measure
+    found = {name: metrics[decides.name] for name, metrics in comparison.arms.get("setups", {}).items()}
+    return [
+        f"Arm {name}: {decides.title} {one['mean']:.1%} ({one['low']:.1%} to {one['high']:.1%}, n = {one['n']})"
         for name, one in found.items()
         if one["mean"] is not None
     ]
@@ -117,7 +135,8 @@ def show_plans(app: Application, plans: Sequence[Plan]) -> None:
         "what questions of a document have in common", box=box.SIMPLE_HEAD, caption_justify="left",
         caption=f"To detect a difference of {100 * first.difference:g} points at 5 % with 80 % power, over "
         f"{first.tests} pairs, at {first.questions_per_document:.1f} questions a document, where two setups disagree "
-        f"on {100 * first.disagreement:g} % of the questions.",
+        f"on {100 * first.disagreement:g} % of the questions, or differ by that much on average. Questions are those "
+        f"that {app.config.evaluate.decides} applies to.",
     )  # fmt: skip
     for name in ("questions", "documents"):
         table.add_column(name, justify="right")

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 from ragft.config.cost import CostSection
 from ragft.config.judge import JudgeSection
 from ragft.config.prompt import PromptVariant
-from ragft.config.section import FilePath, Section, SetupName, Share
+from ragft.config.section import FilePath, Section, SetupName, Share, one_of
+from ragft.finetune.track import TRACKERS
 from ragft.setups import SETUPS
 
 OWN_MODELS = ("base", "tuned")
@@ -102,12 +103,28 @@ class EvaluateSection(Section):
     max_failed: Share = Field(
         0.01, description="Largest share of the answers of a setup that may fail before the run is refused."
     )
+    decides: str = Field(
+        "exact_match",
+        min_length=1,
+        description="The metric that decides on facts, such as `token_f1` for free text: a share with a direction, "
+        "also one of your own.",
+    )
     metrics: tuple[str, ...] = Field((), description="Metrics to compute beside the usual ones, by name.")
     metrics_file: FilePath | None = Field(
         None, description="Python file that registers metrics of your own with `@metric`; it is executed."
     )
     labels: tuple[str, ...] | None = Field(
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
+    )
+    tracker: Annotated[str, one_of(TRACKERS)] = Field(
+        "none",
+        description="Where figures and verdict go besides the report, in the folder tracking/ of the workspace. "
+        f"{'; '.join(f'{name}: {one.title}' for name, one in TRACKERS.items())}.",
+    )
+    track_answers: bool = Field(
+        False,
+        description="Give the tracker the whole report, which quotes questions, answers and passages, instead of one "
+        "without them.",
     )
     general: GeneralSection = GeneralSection()
     judge: JudgeSection = JudgeSection()

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from ragft.citations import without_citations
 from ragft.data.examples import Example
+from ragft.patterns import Bounded
 from ragft.tokens import contains_tokens, tokens
 
 ANSWERS_VERSION = 2
@@ -101,13 +102,13 @@ class Answer:
     form: Text
 
     @classmethod
-    def of_example(cls, example: Example, value: re.Pattern[str] | None, refusal: str) -> Answer:
+    def of_example(cls, example: Example, value: re.Pattern[str] | Bounded | None, refusal: str) -> Answer:
         """Reads the answer of an example, to which earlier questions belong; see `of`."""
         asked = [turn["content"] for turn in example.history if turn["role"] == "user"]
         return cls.of("\n".join([*asked, example.question]), example.answer, value, refusal)
 
     @classmethod
-    def of(cls, question: str, answer: str, value: re.Pattern[str] | None, refusal: str) -> Answer:
+    def of(cls, question: str, answer: str, value: re.Pattern[str] | Bounded | None, refusal: str) -> Answer:
         """Reads an answer.
 
         Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from ragft.data.gold import ambiguous
 from ragft.data.questions import Question, read_questions
 from ragft.data.sources import Source
 from ragft.errors import UsageError
+from ragft.patterns import Bounded
 
 Reading = tuple[list[Document], list[Skipped]]
 """Documents, and what could not be read."""
@@ -158,20 +158,20 @@ def _duplicates(findings: Findings, examples: Sequence[Example]) -> None:
 
 
 def _form(findings: Findings, config: Config, examples: Sequence[Example]) -> None:
-    pattern = config.answer.format
-    if pattern is None or not examples:
+    if config.answer.format is None or not examples:
         if examples:
             findings.add("note", "form", "answer.format is not set, so form is not scored")
         return
     # As the metric does: the whole answer, or the refusal word for word.
     refusal = config.answer.refusal.strip()
     answers = {example.id: example.answer.strip() for example in examples}
-    wrong = [name for name, text in answers.items() if text != refusal and re.fullmatch(pattern, text) is None]
+    pattern = Bounded(config.answer.format, "answer.format")
+    wrong = [name for name, text in answers.items() if text != refusal and pattern.fullmatch(text) is None]
     if wrong:
         findings.add("error", "form", f"{len(wrong)} answers are not in the house format: {some(wrong)}")
     else:
         findings.add("ok", "form", "every answer is in the house format")
-    if re.fullmatch(pattern, refusal) is None:
+    if pattern.fullmatch(refusal) is None:
         findings.add("error", "refusal", "answer.refusal is not in the house format itself")
 
 

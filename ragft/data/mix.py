@@ -11,7 +11,6 @@ Which passages hold an answer is told by what they say (`ragft.data.answers`), n
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from ragft.data.examples import Example
 from ragft.data.gold import Gold, gold_passages
 from ragft.errors import UsageError
 from ragft.fitting import expanded_to_fit
+from ragft.patterns import Bounded
 from ragft.prompts import Message, conversation, turn
 
 MIX_VERSION = 3
@@ -136,12 +136,13 @@ def mix(
         value: `answer.value`, which finds the value in an answer; None: there is no such rule.
 
     Raises:
+        SlowPattern: `value` does not come to an end.
         UsageError: an example names a source that the index does not hold, or that may mean several sections, or more
             sources than a row has passages; or no example is left.
     """
     _refuse_too_many_sources(examples, settings.passages)
     gold = gold_passages(examples, snapshot, expansion.around if expansion else lambda _: ())
-    rule = re.compile(value) if value else None
+    rule = Bounded(value, "answer.value") if value else None
     found = {
         example.id: _Sourced.of(Answer.of_example(example, rule, refusal), gold[example.id]) for example in examples
     }

@@ -67,7 +67,7 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
     Raises:
         UsageError: the file is missing or empty, or a line is no JSON object, lacks a field, repeats an id,
-            or is answerable without answers; the message names file and line.
+            or is answerable without answers, or not and has some; the message names file and line.
     """
     questions, ids = list[Question](), Ids()
     for where, values in read_objects(path, "questions", "data.questions"):
@@ -88,6 +88,8 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
     answers = texts_in(values, "answers", where)
     if answerable and not answers:
         raise UsageError(f"{where}: answerable but without `answers`: add some, or set `answerable: false`.")
+    if answers and not answerable:
+        raise UsageError(f"{where}: `answerable` is false, but it has `answers`: leave one of the two out.")
     rule = values.get("format")
     if rule is not None and rule not in FORMATS:
         raise UsageError(f"{where}: there is no format {rule!r}: choose one of {', '.join(FORMATS)}.")

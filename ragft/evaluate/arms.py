@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ragft.evaluate.score import Comparison
+if TYPE_CHECKING:
+    from ragft.evaluate.score import Comparison
 
 
 def arms_beside(comparison: Comparison, setups: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ragft.data.answers import SHORT, holds, is_figure, run_of
 from ragft.evaluate.metrics.citations import sources_among
 from ragft.evaluate.records import Record
-from ragft.evaluate.wrong import Wrong, retrieves
+from ragft.evaluate.wrong import Wrong, is_unrecorded, retrieves
 from ragft.setups import SETUPS
 from ragft.tokens import contains_tokens
 
@@ -158,7 +158,8 @@ def _memory(wrong: Wrong) -> str | None:
     if any(run_of(stale) == claim for stale in wrong.question.stale_answers):
         return f'"{" ".join(claim)}" was right before the documents changed, and no passage says so.'
     for setup, said in asked.said.items():
-        if not retrieves(said.record) and _same_model(said.record, wrong.record) and asked.claim(said) == claim:
+        without = not retrieves(said.record) and not is_unrecorded(said.record)
+        if without and _same_model(said.record, wrong.record) and asked.claim(said) == claim:
             return f'{setup} says "{" ".join(claim)}" without any passage, and no passage says so.'
     return None
 
@@ -206,6 +207,10 @@ def _ignored(wrong: Wrong) -> str | None:
         return None
     unread = "" if len(wrong.shown) == len(wrong.record.passages) else " (The records lack the text of passages.)"
     return f"The answer was among the passages, and what it says stands in none of them.{unread}"
+
+
+def _unrecorded(wrong: Wrong) -> str | None:
+    return "The record does not say which passages it saw." if is_unrecorded(wrong.record) else None
 
 
 def _unknown(wrong: Wrong) -> str | None:
@@ -256,6 +261,10 @@ _TABLE = (
     Cause(
         "ignored", "retrieved but ignored",
         "train on more rows with passages (data.mix.repeats), or take a larger model", _ignored, TUNE,
+    ),
+    Cause(
+        "unrecorded", "passages not recorded", "write into the records which passages were shown (`passages`)",
+        _unrecorded,
     ),
     Cause("unknown", "not known, without passages", "answer with retrieval, as rag-only and hybrid do", _unknown),
 )  # fmt: skip

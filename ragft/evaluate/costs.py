@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ragft.config.cost import CostSection
+from ragft.evaluate.metrics import METRICS, Measure
 from ragft.evaluate.records import Record
 from ragft.setups import SETUPS
 
-QUALITY = "exact_match"
+if TYPE_CHECKING:
+    from ragft.config.cost import CostSection
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Payback:
 
     Attributes:
         saving: of a thousand answers: what they cost less, and what fewer wrong answers save.
-        gain: how much larger its share of right answers is, 0 where that may be chance; `saving` counts it where the
-            rates have a price of a wrong answer.
+        gain: how much better it is by what decides, 0 where that may be chance; `saving` counts it where the rates have
+            a price of a wrong answer.
         volume: answers from which on training is paid for; None where it is never, or cannot be said.
         reason: why there is no volume; empty where there is one.
     """
@@ -75,9 +76,29 @@ class Payback:
     reason: str
 
 
+@dataclass(frozen=True)
+class Upkeep:
+    """How often documents must change for a setup with retrieval to be cheaper than training without it anew.
+
+    Attributes:
+        retrieves, trained: the two setups.
+        surcharge: what a thousand answers of the former cost more.
+        every: answers between two changes of the documents, up to which it is cheaper; None where that is whatever
+            their number, or cannot be said.
+        reason: why there is no number; empty where there is one.
+    """
+
+    retrieves: str
+    trained: str
+    surcharge: float | None
+    every: int | None
+    reason: str
+
+
 def costs(
     records: Sequence[Record], setups: Mapping[str, Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]],
     rates: CostSection, *, training_seconds: float | None = None, at_once: Mapping[str, int] | None = None,
+    decides: Measure = METRICS["exact_match"],
 ) -> dict[str, Any]:  # fmt: skip
     """What `Comparison.costs` holds; empty where no rates are configured.
 
@@ -86,14 +107,15 @@ def costs(
         setups, pairs: as in `Comparison`.
         training_seconds: of the adapter; None: not known.
         at_once: by setup, how many questions were answered at the same time.
+        decides: the metric that is the quality.
 
     Returns:
-        `{currency, setups, standing, training, payback}`: by setup an `AnswerCost` and a `Standing`; training as
-        `{hours, price}`; and a list of `Payback`.
+        `{currency, setups, standing, training, payback, upkeep}`: by setup an `AnswerCost` and a `Standing`; training
+        as `{hours, price}`; and lists of `Payback` and `Upkeep`.
     """
     if not rates.prices_something:
         return {}
-    quality = {name: metrics[QUALITY]["mean"] for name, metrics in setups.items()}
+    quality = {name: metrics[decides.name]["mean"] for name, metrics in setups.items()}
     own = {name: [record for record in records if record.setup == name] for name in quality}
     priced = {
         name: answer_cost(of_setup, rates, rates.at_once or (at_once or {}).get(name)) for name, of_setup in own.items()
@@ -106,12 +128,17 @@ def costs(
     return {
         "currency": rates.currency,
         "setups": {name: asdict(one) for name, one in priced.items()},
-        "standing": {name: asdict(one) for name, one in standings(quality, prices, latency).items()},
+        "standing": {name: asdict(one) for name, one in standings(quality, prices, latency, sign=decides.sign).items()},
         "training": {"hours": hours, "price": training},
         "payback": [
             asdict(payback(tuned, base, prices, training, gain=gain, wrong_answer=rates.wrong_answer))
             for tuned, base in _matches(quality)
-            for gain in (gain_beyond_chance(pairs, tuned, base),)
+            for gain in (gain_beyond_chance(pairs, tuned, base, decides),)
+        ],
+        "upkeep": [
+            asdict(upkeep(name, "fine-tuned", prices, training))
+            for name in ("hybrid", "rag-only")
+            if {name, "fine-tuned"} <= quality.keys()
         ],
     }
 
@@ -162,11 +189,16 @@ def _machine_seconds(records: Sequence[Record], at_once: int | None) -> float | 
 
 
 def standings(
-    quality: Mapping[str, float | None], prices: Mapping[str, float | None], latency: Mapping[str, float | None]
-) -> dict[str, Standing]:
-    """Each setup's place; those that none dominates are the frontier. A setup that lacks a figure takes no part."""
+    quality: Mapping[str, float | None], prices: Mapping[str, float | None], latency: Mapping[str, float | None], *,
+    sign: int = 1,
+) -> dict[str, Standing]:  # fmt: skip
+    """Each setup's place; those that none dominates are the frontier. A setup that lacks a figure takes no part.
+
+    Args:
+        sign: -1 where less quality is better.
+    """
     known = {
-        name: (-right, price, time)
+        name: (-sign * right, price, time)
         for name in quality
         if (right := quality[name]) is not None
         and (price := prices.get(name)) is not None
@@ -191,16 +223,19 @@ def _matches(quality: Mapping[str, float | None]) -> list[tuple[str, str]]:
     return [(tuned, base) for tuned in four if SETUPS[tuned].tuned for base in four if not SETUPS[base].tuned]
 
 
-def gain_beyond_chance(pairs: Sequence[Mapping[str, Any]], tuned: str, base: str) -> float:
-    """How much larger the share of right answers is, tuned minus base; 0 where its interval does not exclude 0.
+def gain_beyond_chance(
+    pairs: Sequence[Mapping[str, Any]], tuned: str, base: str, decides: Measure = METRICS["exact_match"]
+) -> float:
+    """How much better the tuned setup is by what decides; 0 where the interval does not exclude 0.
 
     Args:
         pairs: as in `Comparison.pairs`.
     """
     for pair in pairs:
-        if pair["metric"] == QUALITY and {pair["a"], pair["b"]} == {tuned, base}:
+        if pair["metric"] == decides.name and {pair["a"], pair["b"]} == {tuned, base}:
             certain = pair["low"] is not None and (pair["low"] > 0 or pair["high"] < 0)
-            return float(pair["difference"] if pair["a"] == tuned else -pair["difference"]) if certain else 0.0
+            ahead = pair["difference"] if pair["a"] == tuned else -pair["difference"]
+            return float(decides.sign * ahead) if certain else 0.0
     return 0.0
 
 
@@ -213,7 +248,7 @@ def payback(
     Args:
         prices: of a thousand answers, by setup.
         training: price of the training.
-        gain: how much larger the share of right answers is.
+        gain: how much better it is by what decides.
         wrong_answer: what one costs; None: better answers save nothing.
     """
     dear, cheap = prices.get(base), prices.get(tuned)
@@ -229,35 +264,69 @@ def payback(
     return Payback(tuned, base, saving, gain, math.ceil(round(1000 * training / saving, 6)), "")
 
 
-def cost_lines(told: Mapping[str, Any]) -> list[str]:
-    """What `costs` returned, for people: a line for each setup and for each comparison of tuned and base setups."""
+def upkeep(retrieves: str, trained: str, prices: Mapping[str, float | None], training: float | None) -> Upkeep:
+    """How often documents must change for retrieval, whose index is refreshed, to be cheaper than another training.
+
+    What a refresh of the index costs is left out.
+    """
+    dear, cheap = prices.get(retrieves), prices.get(trained)
+    if dear is None or cheap is None:
+        return Upkeep(retrieves, trained, None, None, "the price of answers is not known")
+    surcharge = dear - cheap
+    if surcharge <= 0:
+        return Upkeep(retrieves, trained, surcharge, None, "its answers cost no more")
+    if training is None:
+        return Upkeep(retrieves, trained, surcharge, None, "the price of the training is not known")
+    return Upkeep(retrieves, trained, surcharge, math.floor(round(1000 * training / surcharge, 6)), "")
+
+
+def cost_lines(told: Mapping[str, Any], decides: Measure = METRICS["exact_match"]) -> list[str]:
+    """What `costs` returned, for people: a line for each setup, and what `pay_lines` says."""
     if not told:
         return []
     currency = told["currency"]
     lines = []
     for name, one in told["setups"].items():
-        said = f"cannot be said: {one['reason']}" if one["price"] is None else f"{_money(one['price'])} {currency}"
+        said = f"cannot be said: {one['reason']}" if one["price"] is None else f"{money(one['price'])} {currency}"
         energy = "" if one["kwh"] is None else f", {one['kwh']:.3g} kWh"
-        beaten = told["standing"][name]["dominated_by"]
-        rank = ""
-        if beaten:
-            rank = f"; no better, cheaper or faster than {' or '.join(beaten)}"
-        elif beaten is not None:
-            rank = "; on the frontier of quality, price and latency"
-        lines.append(f"A thousand answers of {name}: {said}{energy}{rank}")
-    training = told["training"]
+        rank = standing_line(told["standing"][name])
+        lines.append(f"A thousand answers of {name}: {said}{energy}{rank and f'; {rank}'}")
+    return lines + pay_lines(told, decides)
+
+
+def standing_line(standing: Mapping[str, Any]) -> str:
+    """Whether a setup is on the frontier, or what beats it; empty where that cannot be said."""
+    beaten = standing["dominated_by"]
+    if beaten:
+        return f"no better, cheaper or faster than {' or '.join(beaten)}"
+    return "" if beaten is None else "on the frontier of quality, price and latency"
+
+
+def pay_lines(told: Mapping[str, Any], decides: Measure = METRICS["exact_match"]) -> list[str]:
+    """From which volume training pays, and from which rate of changes retrieval does, a line for each comparison."""
+    training, lines = told["training"], []
     if training["hours"] is not None:
-        price = "price cannot be said" if training["price"] is None else f"{_money(training['price'])} {currency}"
+        known = training["price"] is not None
+        price = f"{money(training['price'])} {told['currency']}" if known else "price cannot be said"
         lines.append(f"Training: {training['hours']:.2g} hours, {price}")
     for one in told["payback"]:
         paid = f"cannot be said: {one['reason']}" if one["volume"] is None else f"from {one['volume']:,} answers on"
         if one["volume"] is None and one["saving"] is not None and one["saving"] <= 0:
             paid = f"never: {one['reason']}"
         elif one["volume"] is not None and one["gain"] < 0:
-            paid += f", with {-100 * one['gain']:.1f} points fewer right answers"
+            paid += f", with {-100 * one['gain']:.1f} points less quality, by {decides.title}"
         lines.append(f"{one['tuned']} pays for its training against {one['base']}: {paid}")
+    for one in told.get("upkeep", ()):
+        if one["every"] is not None:
+            often = f"where documents change at least once in {one['every']:,} answers"
+        elif one["surcharge"] is not None and one["surcharge"] <= 0:
+            often = f"however seldom documents change: {one['reason']}"
+        else:
+            often = f"cannot be said: {one['reason']}"
+        lines.append(f"{one['retrieves']} costs less than training {one['trained']} anew: {often}")
     return lines
 
 
-def _money(amount: float) -> str:
+def money(amount: float) -> str:
+    """An amount: cents above one, else three digits."""
     return f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"

@@ -1,8 +1,8 @@
 """Conditions on a comparison that a release must meet, as in `hybrid.exact_match - rag-only.exact_match < 0.02`.
 
-A condition names what must not be. It is judged by the end of the 95 % interval that comes nearest to it: below a bound
-by the lower end, above it by the upper. So a gate passes where the questions show that the condition does not hold, and
-too few questions do not pass it.
+A condition names what must not be; one without a metric is about the one that decides. It is judged by the end of the
+95 % interval that comes nearest to it: below a bound by the lower end, above it by the upper. So a gate passes where
+the questions show that the condition does not hold, and too few questions do not pass it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from ragft.console import some
 from ragft.errors import UsageError
-from ragft.evaluate.score import Comparison, Row
+from ragft.evaluate.rows import Row
+from ragft.evaluate.score import Comparison
 
-_SHARE = r"(?P<{0}>[\w-]+)\.(?P<{0}_metric>\w+)"
+_SHARE = r"(?P<{0}>[\w-]+)(?:\.(?P<{0}_metric>\w+))?"
 _CONDITION = re.compile(
     rf"\s*{_SHARE.format('a')}(?:\s+-\s+{_SHARE.format('b')})?\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[+-]?\d+(?:\.\d+)?)\s*"
 )
@@ -48,11 +49,14 @@ class Judged:
     told: str
 
 
-def parse_condition(text: str, setups: Collection[str] | None, metrics: Collection[str] | None) -> Condition:
+def parse_condition(
+    text: str, setups: Collection[str] | None, metrics: Collection[str] | None, decides: str = "exact_match"
+) -> Condition:
     """The condition that a text states.
 
     Args:
         setups, metrics: the names that there are; None: not known yet.
+        decides: the metric of a condition that names none.
 
     Raises:
         UsageError: it is not of the form, or names a setup or metric that there is not.
@@ -63,18 +67,17 @@ def parse_condition(text: str, setups: Collection[str] | None, metrics: Collecti
     for setup in (found["a"], found["b"]):
         if setup is not None and setups is not None and setup not in setups:
             raise UsageError(f"--fail-if {text!r}: {setup!r} is not compared: choose among {', '.join(setups)}.")
+    of_a, of_b = found["a_metric"] or decides, found["b_metric"] or decides
     for metric in (found["a_metric"], found["b_metric"]):
         if metric is not None and metrics is not None and metric not in metrics:
             raise UsageError(
                 f"--fail-if {text!r}: there is no metric {metric!r}: choose among {some(sorted(metrics), 9)}."
             )
-    if found["b"] is not None and found["a_metric"] != found["b_metric"]:
-        raise UsageError(
-            f"--fail-if {text!r} subtracts {found['b_metric']} from {found['a_metric']}: name the same metric twice."
-        )
+    if found["b"] is not None and of_a != of_b:
+        raise UsageError(f"--fail-if {text!r} subtracts {of_b} from {of_a}: name the same metric twice.")
     if found["a"] == found["b"]:
         raise UsageError(f"--fail-if {text!r} subtracts {found['a']} from itself: name two setups.")
-    return Condition(text.strip(), found["a_metric"], found["a"], found["b"], found["sign"], float(found["bound"]))
+    return Condition(text.strip(), of_a, found["a"], found["b"], found["sign"], float(found["bound"]))
 
 
 def judge(condition: Condition, comparison: Comparison) -> Judged:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ragft.data.questions import Question
-from ragft.evaluate.metrics import Rules
+from ragft.evaluate.metrics import METRICS, Measure, Rules
 from ragft.evaluate.records import Record
-from ragft.evaluate.score import Row, score
+from ragft.evaluate.rows import Row
+from ragft.evaluate.score import score
 from ragft.evaluate.verdict import percent
 
 _RESAMPLES = 200  # none of the tests is shown
-_SHOWN = ("exact_match", "format_validity")
+_FORM = "format_validity"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class PromptChoice:
         prompt, shots: the same as in the configuration.
         n, clusters: questions that it was chosen on, and how many groups they form; 0: the configuration says so.
         variants: what was chosen from, in the order of declaration: name -> `{exact_match, format_validity, dropped}`,
-            estimates as in `Comparison.setups`, and the number of prompts that lost passages to fit the window.
+            where the first is the metric that decides; estimates as in `Comparison.setups`, and the number of prompts
+            that lost passages to fit the window.
     """
 
     chosen: str
@@ -47,12 +49,14 @@ def measured(
     *,
     seed: int,
     max_failed: float,
+    decides: str = "exact_match",
 ) -> tuple[str, int, dict[str, Row]]:
-    """The best prompt by exact match, of equals by format validity, and of equals the first.
+    """The best prompt by the metric that decides, of equals by format validity, and of equals the first.
 
     Args:
         questions: held out of the comparison.
         answers: records of one setup to them, by the name of the prompt.
+        decides: a registered metric.
 
     Returns:
         Its name, the number of clusters of the questions, and the `variants` of a `PromptChoice`.
@@ -62,38 +66,45 @@ def measured(
     """
     records = [replace(record, setup=name) for name, found in answers.items() for record in found]
     _, comparison = score(
-        questions, records, rules, setups=list(answers), seed=seed, resamples=_RESAMPLES, max_failed=max_failed
-    )
+        questions, records, rules, setups=list(answers), decides=decides, seed=seed, resamples=_RESAMPLES,
+        max_failed=max_failed,
+    )  # fmt: skip
     dropped = {name: sum(bool(record.passages_dropped) for record in found) for name, found in answers.items()}
     variants: dict[str, Row] = {
-        name: {**{metric: comparison.setups[name][metric] for metric in _SHOWN}, "dropped": dropped[name]}
+        name: {**{metric: comparison.setups[name][metric] for metric in (decides, _FORM)}, "dropped": dropped[name]}
         for name in answers
     }
-    return max(variants, key=lambda name: _merit(variants[name])), comparison.clusters["count"], variants
+    return (
+        max(variants, key=lambda name: _merit(variants[name], METRICS[decides])),
+        comparison.clusters["count"],
+        variants,
+    )
 
 
-def _merit(figures: Row) -> list[float]:
+def _merit(figures: Row, decides: Measure) -> list[float]:
     # Sums of floats in another order must not decide.
-    return [round(figures[metric]["mean"] or 0.0, 9) for metric in _SHOWN]
+    values = ((figures[decides.name]["mean"], decides.sign), (figures[_FORM]["mean"], 1))
+    return [round(sign * (mean or 0.0), 9) for mean, sign in values]
 
 
-def told(setup: str, choice: Mapping[str, Any]) -> str:
+def told(setup: str, choice: Mapping[str, Any], decides: Measure) -> str:
     """How a setup is asked, why, and how it is served so, in words.
 
     Args:
         choice: a `PromptChoice`, as `comparison.json` holds it.
+        decides: the metric that it was chosen by.
     """
     if not choice["variants"]:
         return f"{setup} is asked as prompt.untuned says: {choice['chosen']}."
     from ragft.console import counted
 
-    exact: dict[str, Row] = {name: figures["exact_match"] for name, figures in choice["variants"].items()}
-    best = exact.pop(choice["chosen"])
-    others = sorted(exact.items(), key=lambda item: -(item[1]["mean"] or 0.0))
+    scores: dict[str, Row] = {name: figures[decides.name] for name, figures in choice["variants"].items()}
+    best = scores.pop(choice["chosen"])
+    others = sorted(scores.items(), key=lambda item: -decides.sign * (item[1]["mean"] or 0.0))
     against = ", ".join(f"{percent(row['mean'])} with {name}" for name, row in others) or "nothing else"
     return (
         f"The prompt of {setup} was chosen on {counted(choice['n'], 'held-out question')}, which are in no other "
-        f"figure: {choice['chosen']}, with an exact match of {percent(best['mean'])} against {against}. "
+        f"figure: {choice['chosen']}, with {percent(best['mean'])} {decides.title} against {against}. "
         f"It is served so with prompt.untuned = {as_configured(setup, choice)}."
     )
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ragft.citations import parse_citations
 from ragft.data.jsonl import to_lines
-from ragft.errors import RagftError
+from ragft.errors import RagftError, UsageError
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,19 @@ class Record:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Record:
-        """The record in a line of JSON; one that another program wrote may have no more than the first three fields."""
+        """The record in a line of JSON; one that another program wrote may have no more than the first three fields.
+
+        Raises:
+            UsageError: a field is unknown, or one of the first three is missing or no text.
+        """
+        known = [one.name for one in fields(cls)]
+        if unknown := [key for key in values if key not in known]:
+            raise UsageError(f"there is no field {unknown[0]!r}; there are {', '.join(known)}")
+        for name in ("question_id", "setup", "answer"):
+            if not isinstance(values.get(name), str):
+                raise UsageError(f"field {name!r} should be a text, not {values.get(name)!r}")
+        if not values["setup"].strip():
+            raise UsageError("field 'setup' is empty")
         passages = tuple(
             PassageRef(**{**passage, **{key: tuple(passage.get(key, ())) for key in ("sections", "path")}})
             for passage in values.get("passages", ())
@@ -120,6 +132,8 @@ def read_records(path: Path) -> tuple[Record, ...]:
             continue
         try:
             records.append(Record.from_json(json.loads(line)))
+        except UsageError as error:
+            raise RagftError(f"{path}, line {number} is not a record: {error}.") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise RagftError(f"{path}, line {number} is not a record ({reason}): correct or delete it.") from None

@@ -13,11 +13,13 @@ import numpy as np
 from ragft.console import counted, some
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
-from ragft.evaluate.metrics import METRICS
-from ragft.evaluate.score import Comparison, Row
+from ragft.evaluate.metrics import METRICS, Measure
+from ragft.evaluate.rows import Row
+from ragft.evaluate.score import Comparison
 from ragft.evaluate.statistics import cluster_questions, pair_tests
 
 SHOWN = ("exact_match", "contains", "format_validity", "latency_ms")
+"""Metrics that are told to people, beside the one that decides."""
 _AFTER, _BEFORE = "after", "before"
 
 
@@ -40,6 +42,7 @@ class RunComparison:
             difference is after minus before, Holm's correction is over the setups.
         changed: `{question_id, question, setup, change}` where exact match changed: `"gained"` or `"lost"`.
         only_before, only_after: ids of questions that only one of the two asked.
+        decides: the metric that decides on facts in the later run, as `Measure.described` says it.
     """
 
     questions: int
@@ -48,6 +51,7 @@ class RunComparison:
     changed: list[dict[str, str]]
     only_before: list[str]
     only_after: list[str]
+    decides: dict[str, Any]
 
 
 def read_run(folder: Path) -> Run:
@@ -92,7 +96,7 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
     return RunComparison(
         len(common), setups, _tests(before, after, common, setups), _changed(before, after, common, setups),
         [name for name in before.questions if name not in after.questions],
-        [name for name in after.questions if name not in before.questions],
+        [name for name in after.questions if name not in before.questions], after.comparison.decides,
     )  # fmt: skip
 
 
@@ -102,7 +106,8 @@ def _asked(question: Question) -> tuple[Any, ...]:
 
 def _tests(before: Run, after: Run, common: Sequence[str], setups: Sequence[str]) -> list[dict[str, Any]]:
     """Both runs as columns of one table, a pair for each setup, so that the clusters and the correction are shared."""
-    metrics = [name for name in METRICS if all(name in run.comparison.setups[setups[0]] for run in (before, after))]
+    known = {**METRICS, after.comparison.measure.name: after.comparison.measure}
+    metrics = [name for name in known if all(name in run.comparison.setups[setups[0]] for run in (before, after))]
     columns = {
         f"{name} {setup}": _columns(run.rows, common, setup, metrics)
         for name, run in ((_BEFORE, before), (_AFTER, after))
@@ -111,8 +116,8 @@ def _tests(before: Run, after: Run, common: Sequence[str], setups: Sequence[str]
     pairs = [(f"{_AFTER} {setup}", f"{_BEFORE} {setup}") for setup in setups]
     tests = pair_tests(
         columns, pairs, metrics, cluster_questions([after.questions[name] for name in common]),
-        shares=frozenset(name for name in metrics if METRICS[name].unit == "share"),
-        lower_is_better=frozenset(name for name in metrics if METRICS[name].better == "lower"),
+        shares=frozenset(name for name in metrics if known[name].unit == "share"),
+        lower_is_better=frozenset(name for name in metrics if known[name].better == "lower"),
         seed=after.comparison.seed, resamples=after.comparison.resamples,
     )  # fmt: skip
     return [{"setup": test.a.removeprefix(f"{_AFTER} "), **_without_pair(asdict(test))} for test in tests]
@@ -155,8 +160,8 @@ def sentences(compared: RunComparison) -> list[str]:
 
     said = [f"Paired on {counted(compared.questions, 'question')} that both runs asked; after minus before:"]
     for test in compared.tests:
-        metric = METRICS[test["metric"]]
-        if metric.name not in SHOWN:
+        metric = METRICS.get(test["metric"]) or Measure(**compared.decides)
+        if metric.name not in (*SHOWN, compared.decides["name"]):
             continue
         low, high = difference(metric, test["low"]), difference(metric, test["high"])
         unit = "points" if metric.unit == "share" else metric.unit

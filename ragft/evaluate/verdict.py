@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ragft.evaluate.metrics import METRICS, Measure
 from ragft.evaluate.statistics import ALPHA, MIN_CLUSTERS, Clusters, Effect, Estimate, PairTest, decisive_clusters
 
 _NONE: Mapping[str, int] = MappingProxyType({})
@@ -49,42 +50,50 @@ class Verdict:
 def verdict(
     facts: Mapping[str, Estimate], form: Mapping[str, Estimate], lenient: Mapping[str, Estimate],
     tests: Sequence[PairTest], effects: Sequence[Effect] = (), *, unanswered: Mapping[str, int] = _NONE,
-    clusters: Clusters | None = None,
+    clusters: Clusters | None = None, decides: Measure = METRICS["exact_match"],
 ) -> Verdict:  # fmt: skip
     """Says which setup is best, and what remains open.
 
     Args:
-        facts, form, lenient: exact match, format validity, and containing the answer, by setup, of the questions that
-            all setups have.
-        effects: on exact match; empty where not all four setups were compared.
+        facts, form, lenient: what decides on facts, format validity, and containing the answer, by setup, of the
+            questions that all setups have. The last is the lenient reading of exact match, and empty where that does
+            not decide.
+        effects: on what decides; empty where not all four setups were compared.
         unanswered: number of questions without an answer, by setup.
         clusters: of the questions.
+        decides: the metric that facts are judged by.
     """
-    facts_text, best_facts = _axis_verdict("facts", "exact_match", facts, tests)
-    form_text, best_form = _axis_verdict("form", "format_validity", form, tests)
+    facts_text, best_facts = _axis_verdict(decides, facts, tests)
+    form_text, best_form = _axis_verdict(METRICS["format_validity"], form, tests)
     if not best_form:
         form_text = "Form was not scored: no house format is declared."
     found = {effect.name: effect for effect in effects}
     return Verdict(
-        facts_text, _lenient_verdict(lenient, tests), form_text, _interaction_verdict(found.get("interaction")),
-        best_facts, best_form, _effects_verdict(found), _failures_verdict(unanswered, facts),
+        facts_text,
+        _lenient_verdict(lenient, tests),
+        form_text,
+        _interaction_verdict(found.get("interaction"), decides),
+        best_facts,
+        best_form,
+        _effects_verdict(found, decides),
+        _failures_verdict(unanswered, facts),
         _clusters_verdict(clusters, len(facts)),
-    )  # fmt: skip
+    )
 
 
 def _axis_verdict(
-    axis: str, metric: str, estimates: Mapping[str, Estimate], tests: Sequence[PairTest]
+    metric: Measure, estimates: Mapping[str, Estimate], tests: Sequence[PairTest]
 ) -> tuple[str, tuple[str, ...]]:
     """The sentences about one axis; and its leader, followed by the setups that are not significantly worse."""
-    order = _best_first(estimates)
+    axis, order = metric.axis, _best_first(estimates, metric)
     if not order:
         return f"On {axis}, nothing could be scored.", ()
     leader, *others = order
-    reached = f"{percent(order[leader].mean)} {metric.replace('_', ' ')}"
+    reached = f"{percent(order[leader].mean)} {metric.title}"
     low, high = order[leader].low, order[leader].high
     if low is not None and high is not None:
         reached += f" ({100 * low:.1f} to {100 * high:.1f})"
-    against = {name: test for name in others if (test := _test_of(tests, metric, leader, name))}
+    against = {name: test for name in others if (test := _test_of(tests, metric.name, leader, name))}
     if not against:
         return f"On {axis}, {leader} reaches {reached}; there is no other setup to compare it with.", (leader,)
     tied = [name for name, test in against.items() if test.p_holm >= ALPHA]
@@ -101,9 +110,9 @@ def _axis_verdict(
     return text, (leader, *tied)
 
 
-def _best_first(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+def _best_first(estimates: Mapping[str, Estimate], metric: Measure) -> dict[str, Estimate]:
     scored = {name: estimate for name, estimate in estimates.items() if estimate.mean is not None}
-    return dict(sorted(scored.items(), key=lambda item: -(item[1].mean or 0.0)))
+    return dict(sorted(scored.items(), key=lambda item: -metric.sign * (item[1].mean or 0.0)))
 
 
 def _test_of(tests: Sequence[PairTest], metric: str, one: str, other: str) -> PairTest | None:
@@ -113,7 +122,7 @@ def _test_of(tests: Sequence[PairTest], metric: str, one: str, other: str) -> Pa
 
 
 def _lenient_verdict(estimates: Mapping[str, Estimate], tests: Sequence[PairTest]) -> str:
-    order = _best_first(estimates)
+    order = _best_first(estimates, METRICS["contains"])
     if len(order) < 2:
         return ""
     first, second = list(order)[:2]
@@ -127,23 +136,25 @@ def _lenient_verdict(estimates: Mapping[str, Estimate], tests: Sequence[PairTest
 
 def _noise(test: PairTest, leader: str, rival: str) -> str:
     """Why the leader's lead over a rival may be noise, and how many questions would detect it."""
+    from ragft.console import counted
+
     if test.needed is None:
-        return f"{leader} and {rival} are level on {test.n:,} questions"
+        return f"{leader} and {rival} are level on {counted(test.n, 'question')}"
     lead = f"{signed(test.difference)} points{_limits(test.low, test.high)}"
     correction = " after Holm's correction" if test.p < ALPHA else ""
     # The estimate is rough, so it is given to two digits; what was not detected here takes more questions than here.
     needed = max(test.needed, test.n + 1)
     unit = 10 ** max(0, len(str(needed)) - 2)
     return (
-        f"its lead over {rival}, {lead}, may be noise on {test.n:,} questions{correction}; "
+        f"its lead over {rival}, {lead}, may be noise on {counted(test.n, 'question')}{correction}; "
         f"it would take about {math.ceil(needed / unit) * unit:,} to detect it"
     )
 
 
-def _effects_verdict(effects: Mapping[str, Effect]) -> str:
+def _effects_verdict(effects: Mapping[str, Effect], metric: Measure) -> str:
     """What tuning and retrieval change, each on average with and without the other."""
     said = [
-        f"{name} changes exact match by {signed(effect.value)} points{_limits(effect.low, effect.high)}, "
+        f"{name} changes {metric.title} by {signed(effect.value)} points{_limits(effect.low, effect.high)}, "
         + (p_text(effect.p_holm) if effect.p_holm < ALPHA else "which may be noise")
         for name in ("tuning", "retrieval")
         if (effect := effects.get(name))
@@ -151,13 +162,13 @@ def _effects_verdict(effects: Mapping[str, Effect]) -> str:
     return f"On average with and without the other, {'; '.join(said)}." if said else ""
 
 
-def _interaction_verdict(interaction: Effect | None) -> str:
+def _interaction_verdict(interaction: Effect | None, metric: Measure) -> str:
     if interaction is None:
         return ""
     found = f"{signed(interaction.value)} points{_limits(interaction.low, interaction.high, ', ', '')}"
     if interaction.p_holm >= ALPHA:
         return f"These questions do not show whether tuning and retrieval reinforce each other on facts ({found})."
-    more = "more" if interaction.value > 0 else "less"
+    more = "more" if metric.sign * interaction.value > 0 else "less"
     return f"Tuning helps facts {more} with retrieval than without ({found}; {p_text(interaction.p_holm)})."
 
 
@@ -176,8 +187,9 @@ def _clusters_verdict(clusters: Clusters | None, setups: int) -> str:
         return ""
     questions, count, least = len(clusters.labels), clusters.count, decisive_clusters(setups * (setups - 1) // 2 or 1)
     if count < MIN_CLUSTERS:
+        asked = "The only question is" if questions == 1 else f"All {questions:,} questions are"
         return (
-            f"All {questions:,} questions are about {'one document' if count == 1 else 'two documents'} (or groups), "
+            f"{asked} about {'one document or group' if count == 1 else 'two documents or groups'}, "
             "which says nothing of others: no intervals are given and no difference can be significant; ask about "
             f"{least} or more."
         )

@@ -134,9 +134,14 @@ class Wrong:
 
 
 def retrieves(record: Record) -> bool:
-    """Whether a setup sees passages, whatever the search found for this question."""
-    setup = SETUPS.get(record.setup)
-    return setup.retrieval if setup else record.index_version is not None or bool(record.passages)
+    """Whether a setup saw passages, as far as the record says, whatever the search found for this question."""
+    known = record.index_version is not None or bool(record.passages)
+    return known and (SETUPS[record.setup].retrieval if record.setup in SETUPS else True)
+
+
+def is_unrecorded(record: Record) -> bool:
+    """Whether a setup sees passages of which the record says nothing, as that of another program may."""
+    return record.setup in SETUPS and SETUPS[record.setup].retrieval and not retrieves(record)
 
 
 def choices_of(questions: Sequence[Question]) -> frozenset[tuple[str, ...]]:

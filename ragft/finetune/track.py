@@ -1,4 +1,4 @@
-"""Trackers: programs that draw the curves of many trainings side by side.
+"""Trackers: programs that show many trainings, and evaluations, side by side.
 
 A tracker gets numbers and a few settings, by an allow-list: no paths, no keys, nothing of the environment, and files
 only where they are asked for. All write below a folder of the workspace; none needs a network. Each is opened by the
@@ -14,7 +14,7 @@ import importlib.util
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -38,7 +38,7 @@ VALUES = (
 
 
 class Tracker(Protocol):
-    """What is told of one training."""
+    """What is told of one training, or of one evaluation."""
 
     def start(self, about: Mapping[str, str | float]) -> None:
         """Begins the run, or goes on with it; called once, before anything else."""
@@ -117,7 +117,10 @@ class _MLflow:
             created = self._client.create_run(experiment, run_name=self._run, tags={"fingerprint": self._run})
             self._id = created.info.run_id
         for key, value in about.items():
-            self._client.log_param(self._id, key, value)
+            if key == "verdict":  # a text that people read first
+                self._client.set_tag(self._id, "mlflow.note.content", value)
+            else:
+                self._client.log_param(self._id, key, value)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for key, value in values.items():
@@ -146,8 +149,9 @@ class _WandB:
         )  # fmt: skip
         name = str(about.get("name", "ragft"))
         self._run: Any = wandb.init(
-            project=name, id=self._id, dir=str(self._folder), config=dict(about), settings=settings, reinit="create_new"
-        )
+            project=name, id=self._id, dir=str(self._folder), config=dict(about), settings=settings,
+            notes=str(about.get("verdict", "")) or None, reinit="create_new",
+        )  # fmt: skip
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
@@ -196,37 +200,57 @@ TRACKERS = {
 }
 
 
-def refuse_missing_tracker(name: str) -> None:
-    """Raises a MissingDependency if a tracker's package is not installed."""
+def refuse_missing_tracker(name: str, key: str = "finetune.tracker") -> None:
+    """Raises a MissingDependency if a tracker's package is not installed; `key` of the configuration names it."""
     module = TRACKERS[name].module
     if module and importlib.util.find_spec(module) is None:
         raise MissingDependency(
-            f"finetune.tracker is {name}, which needs a package that is not installed: pip install 'ragft[{name}]', or "
-            "set finetune.tracker to none."
+            f"{key} is {name}, which needs a package that is not installed: pip install 'ragft[{name}]', or set {key} "
+            "to none."
         )
 
 
-class Tracking:
-    """Tells a tracker what it may know of one training. If it fails, that is said once, and training goes on."""
+@dataclass(frozen=True)
+class Told:
+    """What a tracker may know of one kind of run.
 
-    def __init__(self, name: str, root: Path, run: str, say: Callable[[str], None]) -> None:
-        """`root` is the folder of all trackers, `run` the name under which a resumed training goes on.
+    Attributes:
+        about: what it may be told at the start.
+        values: whether a number may be told, by its name.
+        key: of the configuration, that names the tracker.
+        what: the kind of run, in words.
+    """
+
+    about: Collection[str]
+    values: Callable[[str], bool]
+    key: str
+    what: str
+
+
+TRAINING = Told(ABOUT, VALUES.__contains__, "finetune.tracker", "the training")
+
+
+class Tracking:
+    """Tells a tracker what it may know of one run. If it fails, that is said once, and the run goes on."""
+
+    def __init__(self, name: str, root: Path, run: str, say: Callable[[str], None], told: Told = TRAINING) -> None:
+        """`root` is the folder of all trackers, `run` the name under which a run that is told again goes on.
 
         Raises:
             MissingDependency: the tracker's package is not installed.
         """
-        refuse_missing_tracker(name)
-        self._name, self._say, self._started = name, say, False
+        refuse_missing_tracker(name, told.key)
+        self._name, self._say, self._allowed, self._started = name, say, told, False
         self._tracker: Tracker | None = TRACKERS[name].make(root / name, run)
 
     def start(self, about: Mapping[str, Any]) -> None:
-        allowed = {key: about[key] for key in ABOUT if about.get(key) is not None}
+        allowed = {key: about[key] for key in self._allowed.about if about.get(key) is not None}
         self._started = True
         self._told(lambda tracker: tracker.start(allowed))
 
     def log(self, step: int, values: Mapping[str, float | None]) -> None:
-        known = ((key, values.get(key)) for key in VALUES)
-        allowed = {key: float(value) for key, value in known if value is not None and math.isfinite(value)}
+        known = {key: value for key, value in values.items() if self._allowed.values(key)}
+        allowed = {key: float(value) for key, value in known.items() if value is not None and math.isfinite(value)}
         self._told(lambda tracker: tracker.log(step, allowed))
 
     def artefact(self, path: Path) -> None:
@@ -246,5 +270,6 @@ class Tracking:
             self._tracker = None
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self._say(
-                f"The tracker {self._name} failed and gets nothing more; the training goes on without it: {reason}"
+                f"The tracker {self._name} failed and gets nothing more; {self._allowed.what} goes on without it: "
+                f"{reason}"
             )

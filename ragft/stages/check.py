@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from index.errors import IndexFault, NoSnapshot
 from index.store.snapshot import Snapshot
-from ragft.console import Findings
+from ragft.console import Findings, counted, some
 from ragft.data.audit import audit_data
 from ragft.errors import RagftError
 from ragft.finetune.track import TRACKERS, refuse_missing_tracker
@@ -47,8 +47,11 @@ def check_all(app: Application) -> Findings:
         _tried(findings, "start", lambda: f"{start}, of content {'-'.join(beginning(app)['start_from'])}")
     if (tracker := config.finetune.tracker) != "none":
         _tried(findings, "tracker", lambda: _tracker(tracker))
+    if (told := config.evaluate.tracker) != "none":
+        _tried(findings, "tracker of evaluations", lambda: _tracker(told, "evaluate.tracker"))
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
+        _tried(findings, "accepted answers", lambda: _long_answers(app, findings))
         _tried(findings, "training", lambda: _training(app, findings))
     return findings
 
@@ -76,8 +79,8 @@ def _training_device(settings: FinetuneSection) -> str:
     return str(device)
 
 
-def _tracker(name: str) -> str:
-    refuse_missing_tracker(name)
+def _tracker(name: str, key: str = "finetune.tracker") -> str:
+    refuse_missing_tracker(name, key)
     return TRACKERS[name].title
 
 
@@ -150,6 +153,23 @@ def _five_questions(app: Application, findings: Findings) -> str:
             f"answer, less than engine.max_tokens = {answer}: raise it, or shorten prompt.system."
         )
     return f"{len(questions)} over {where}; prompts of {min(lengths)} to {max(lengths)} tokens, answers fit"
+
+
+def _long_answers(app: Application, findings: Findings) -> str:
+    """Questions none of whose accepted answers can be given in full."""
+    most = app.config.engine.max_tokens
+    answers = [(question.id, text) for question in app.questions for text in question.answers]
+    lengths = map(len, app.tokenizer([text for _, text in answers], add_special_tokens=False)["input_ids"])
+    shortest: dict[str, int] = {}
+    for (name, _), length in zip(answers, lengths, strict=True):
+        shortest[name] = min(length, shortest.get(name, length))
+    if too_long := [name for name, length in shortest.items() if length > most]:
+        findings.add(
+            "warning", "answers",
+            f"{counted(len(too_long), 'question')} ({some(too_long)}) cannot be answered within engine.max_tokens = "
+            f"{most}, so whatever is answered is cut off and wrong: raise it",
+        )  # fmt: skip
+    return f"the longest accepted answer has {max(shortest.values(), default=0)} tokens"
 
 
 def _some_documents(app: Application, target: Path) -> Path:

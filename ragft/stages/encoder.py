@@ -6,7 +6,6 @@ configuration.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from ragft.data.questions import read_questions
 from ragft.data.split import split
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.encoders import comparison, scores
+from ragft.patterns import Bounded
 from ragft.stages.application import Application, Inputs
 from ragft.stages.index import refresh, training_snapshot
 from ragft.stages.inputs import ENCODER
@@ -164,7 +164,7 @@ def _known(
 
 def _answered_by(example: Example, gold: Gold, config: Config) -> Callable[[str], bool]:
     """Whether a passage holds what one of the sources says of the answer; never, where that cannot be decided."""
-    rule = re.compile(config.answer.value) if config.answer.value else None
+    rule = Bounded(config.answer.value, "answer.value") if config.answer.value else None
     answer = Answer.of_example(example, rule, config.answer.refusal)
     evidence = answer.evidence([[passage.passage for passage in options] for options in gold])
     return lambda passage: any(one.is_in(passage) for one in evidence if one)

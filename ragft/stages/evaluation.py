@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,19 @@ from ragft.data.gold import Located, located
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, as_line, read_questions
 from ragft.errors import RagftError, UsageError
-from ragft.evaluate.arms import arms_beside
 from ragft.evaluate.attribution import ATTRIBUTION_VERSION, attribute, summary
 from ragft.evaluate.costs import costs
-from ragft.evaluate.metrics import METRICS, Rules
-from ragft.evaluate.metrics.selection import selected
+from ragft.evaluate.metrics import METRICS, Metric
 from ragft.evaluate.records import Record, read_answers, read_records
 from ragft.evaluate.score import score as score_records
 from ragft.evaluate.score import write_comparison
 from ragft.evaluate.statistics import STATISTICS_VERSION, Plan, cluster_questions, plan
+from ragft.evaluate.verdict import listed
+from ragft.finetune.track import refuse_missing_tracker
 from ragft.setups import SETUPS
-from ragft.stages import records
+from ragft.stages import records, tracking
 from ragft.stages.application import Application, Inputs
+from ragft.stages.chosen_metrics import metrics_of, rules_of
 from ragft.stages.inputs import ADAPTER, EVALUATION
 from ragft.stages.records import Asked, setups_and_arms
 
@@ -42,8 +42,9 @@ def refuse_unmeasurable(app: Application) -> None:
         UsageError: metrics are named that there are not; questions are asked twice, are also examples where a tuned
             setup is to be measured, or cannot be parted to choose a prompt; or a file of either cannot be read.
     """
-    with _metrics(app):
+    with metrics_of(app):
         pass
+    refuse_missing_tracker(app.config.evaluate.tracker, "evaluate.tracker")
     questions = (*app.held_out, *app.questions)
     refuse_repeated(questions)
     tuned, config = any(setup.tuned for setup in setups_and_arms(app)), app.config
@@ -70,19 +71,22 @@ def planned(app: Application, points: float) -> list[Plan]:
     """How many questions a difference between two setups takes, with as many a document as the present questions have.
 
     Args:
-        points: the difference, in percentage points.
+        points: the difference of the metric that decides, in percentage points.
 
     Returns:
-        A plan where the questions of a document have nothing, little and much in common.
+        A plan where the questions of a document have nothing, little and much in common. Its questions are those that
+        the metric applies to.
 
     Raises:
-        UsageError: the difference is not between 0 and 100.
+        UsageError: the difference is not between 0 and 100, or the metric cannot decide.
     """
     if not 0 < points <= 100:
         raise UsageError(f"--plan takes a difference between 0 and 100 points, not {points:g}.")
     size = 1.0
-    if app.config.data.questions.is_file():
-        sizes = cluster_questions(app.questions).sizes
+    with metrics_of(app):
+        decides = METRICS[app.config.evaluate.decides]
+    if app.config.data.questions.is_file() and (asked := _applying(decides, app.questions)):
+        sizes = cluster_questions(asked).sizes
         size = float((sizes**2).sum() / sizes.sum())
     setups = len(app.config.evaluate.setups)
     return [
@@ -93,13 +97,21 @@ def planned(app: Application, points: float) -> list[Plan]:
     ]
 
 
-def score(app: Application) -> Artifact:
+def _applying(metric: Metric, questions: Sequence[Question]) -> list[Question]:
+    """The questions that a metric applies to, whatever is answered."""
+    return [question for question in questions if metric.applies(question, Record(question.id, "", ""))]
+
+
+def score(app: Application, *, track: bool = True) -> Artifact:
     """The comparison of answers that exist already.
+
+    Args:
+        track: whether `evaluate.tracker` is told of it.
 
     Raises:
         RagftError: there are none for this configuration.
     """
-    return _scored(app, asked_before(app))
+    return _scored(app, asked_before(app), track=track)
 
 
 def existing(app: Application) -> dict[str, Artifact]:
@@ -136,6 +148,7 @@ def score_file(app: Application, records_file: Path, questions_file: Path | None
     found = read_records(records_file)
     path = questions_file or app.config.data.questions
     questions = read_questions(path) if questions_file else app.all_questions
+    refuse_repeated(questions)
     setups = list(dict.fromkeys(record.setup for record in found))
     if not setups:
         raise UsageError(f"{records_file} holds no records: write one JSON object per line.")
@@ -145,7 +158,7 @@ def score_file(app: Application, records_file: Path, questions_file: Path | None
     return _comparison(app, questions, found, [*known, *(name for name in setups if name not in SETUPS)], values)
 
 
-def _scored(app: Application, asked: Mapping[str, Asked]) -> Artifact:
+def _scored(app: Application, asked: Mapping[str, Asked], *, track: bool = True) -> Artifact:
     artifacts = {name: one.records for name, one in asked.items()}
     parts = {name: artifact.fingerprint for name, artifact in artifacts.items()}
     values: dict[str, Any] = {"records": parts, "questions": hash_file(app.config.data.questions)}
@@ -160,7 +173,7 @@ def _scored(app: Application, asked: Mapping[str, Asked]) -> Artifact:
     if prompts := {name: asdict(one.choice) for name, one in asked.items() if one.choice is not None}:
         values["prompts"] = prompts
     found = [record for artifact in artifacts.values() for record in read_answers(artifact.folder)]
-    return _comparison(app, app.questions, found, list(artifacts), values)
+    return _comparison(app, app.questions, found, list(artifacts), values, track=track)
 
 
 def _measured_costs(app: Application, artifacts: Mapping[str, Artifact], *, tuned: bool) -> dict[str, Any]:
@@ -175,19 +188,34 @@ def _measured_costs(app: Application, artifacts: Mapping[str, Artifact], *, tune
 
 def _comparison(
     app: Application, questions: Sequence[Question], answers: Sequence[Record], setups: Sequence[str],
-    values: dict[str, Any],
+    values: dict[str, Any], *, track: bool = True,
 ) -> Artifact:  # fmt: skip
     """Scores records, compares the setups and writes the report; `values` identify records and questions."""
-    with _metrics(app):
-        return _compared(app, questions, answers, setups, values)
+    for remark in _mixed(answers):
+        app.reporter.say(remark)
+    with metrics_of(app):
+        made = _compared(app, questions, answers, setups, values)
+        if track and app.config.evaluate.tracker != "none":
+            tracking.track(app, made, questions, answers)
+        return made
 
 
-def _metrics(app: Application) -> AbstractContextManager[None]:
-    """Has the metrics of the configuration computed, see `selected`."""
-    named = list(app.config.evaluate.metrics)
-    if app.config.answer.choices:
-        named.append("choice_accuracy")
-    return selected(named, app.config.evaluate.metrics_file)
+def _mixed(answers: Sequence[Record]) -> Iterator[str]:
+    """What tells that answers do not belong together: those of one setup by several models, or of several indexes."""
+    models = {setup: Counter[str]() for setup in dict.fromkeys(record.setup for record in answers)}
+    indexes: dict[str, list[str]] = {}
+    for record in answers:
+        if record.model_version:
+            models[record.setup][record.model_version] += 1
+        if record.index_version and record.setup not in indexes.setdefault(record.index_version, []):
+            indexes[record.index_version].append(record.setup)
+    for setup, found in models.items():
+        if len(found) > 1:
+            told = listed([f"{count:,} of {version}" for version, count in found.most_common()])
+            yield f"The answers of {setup} are by {len(found)} models, {told}, and are scored as those of one."
+    if len(indexes) > 1:
+        told = "; ".join(f"{version}: {listed(setups)}" for version, setups in indexes.items())
+        yield f"The setups searched different indexes, so they may differ by those alone ({told})."
 
 
 def _compared(
@@ -207,24 +235,22 @@ def _compared(
     def work(folder: Path) -> dict[str, Any]:
         from ragft.evaluate.report import render_markdown, render_report
 
-        rules = replace(Rules.of(config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
+        rules = rules_of(app)
         where = looked_up(app, questions, answers)
         identified = {key: value for key, value in values.items() if key not in ("cost", "prompts")}
-        scored = partial(
-            score_records, where.questions, answers, rules, seed=config.seed, resamples=config.evaluate.resamples,
-            max_failed=config.evaluate.max_failed, fingerprints=identified,
+        scores, comparison = score_records(
+            where.questions, answers, rules, setups=[name for name in setups if name not in config.evaluate.arms],
+            arms=[name for name in setups if name in config.evaluate.arms], decides=config.evaluate.decides,
+            seed=config.seed, resamples=config.evaluate.resamples, max_failed=config.evaluate.max_failed,
+            fingerprints=identified,
         )  # fmt: skip
-        four = [name for name in setups if name not in config.evaluate.arms]
-        scores, comparison = scored(setups=four)
-        if len(four) < len(setups):
-            # Apart, so that no arm takes part in the verdict, the interaction and the correction over the four.
-            scores, beside = scored(setups=setups)
-            comparison = replace(comparison, arms=arms_beside(beside, four))
         findings = attribute(where, answers, scores, rules)
         comparison = replace(comparison, causes=summary(findings, scores), prompts=values.get("prompts", {}))
         rates = config.evaluate.cost
-        told = costs(answers, comparison.setups, comparison.pairs, rates, **values.get("cost", {}))
-        comparison = replace(comparison, costs=told)
+        priced = costs(
+            answers, comparison.setups, comparison.pairs, rates, decides=comparison.measure, **values.get("cost", {})
+        )
+        comparison = replace(comparison, costs=priced)
         write_file(folder / "causes.jsonl", to_lines(asdict(finding) for finding in findings))
         write_comparison(folder, scores, comparison)
         recipe = f', trained by the recipe "{values["recipe"]}"' if "recipe" in values else ""
@@ -237,8 +263,9 @@ def _compared(
         write_file(folder / "report.html", page.encode())
         write_file(folder / "report.md", text.encode())
         write_file(folder / "questions.jsonl", to_lines(map(as_line, questions)))
+        told = (config.evaluate.decides, "exact_match", "format_validity")
         return {
-            setup: {metric: values[metric]["mean"] for metric in ("exact_match", "format_validity")}
+            setup: {metric: values[metric]["mean"] for metric in dict.fromkeys(told)}
             for setup, values in comparison.setups.items()
         }
 

@@ -30,7 +30,7 @@ def explanation(app: Application, question_id: str) -> dict[str, Any]:
     if question_id not in asked:
         near = difflib.get_close_matches(question_id, asked, n=3) or list(asked)[:3]
         raise UsageError(f"There is no question {question_id!r} in this evaluation; there are {', '.join(near)}.")
-    evaluation = score(app)
+    evaluation = score(app, track=False)
     folders = [app.workspace / "records" / name for name in evaluation.manifest["inputs"]["records"].values()]
     records = [one for folder in folders for one in read_answers(folder) if one.question_id == question_id]
     (question,) = looked_up(app, [asked[question_id]], records).questions

@@ -118,7 +118,10 @@ RETRIEVAL = Stage(
 
 EVALUATION = Stage(
     "evaluation", "evaluations",
-    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general", "evaluate.judge"),
+    keys=("name", "answer", "evaluate", "seed"),
+    without=(
+        "evaluate.labels", "evaluate.general", "evaluate.judge", "evaluate.tracker", "evaluate.track_answers",
+    ),
     content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
     after=("records", "records with retrieval"),
 )  # fmt: skip

@@ -11,12 +11,13 @@ from dataclasses import asdict, replace
 from ragft.artifacts import Artifact
 from ragft.config import PromptVariant
 from ragft.console import counted
-from ragft.evaluate.metrics import Rules
+from ragft.evaluate.metrics import METRICS
 from ragft.evaluate.prompt_choice import PromptChoice, measured, told
 from ragft.evaluate.records import read_answers
 from ragft.setups import SETUPS, Arm, Setup
 from ragft.stages.application import Application
 from ragft.stages.arms import shots
+from ragft.stages.chosen_metrics import metrics_of, rules_of
 
 
 def served(app: Application, name: str) -> Setup:
@@ -78,9 +79,17 @@ def _best_prompt(
 ) -> tuple[PromptVariant, PromptChoice]:
     config = app.config
     answers = {variant.title: read_answers(made.folder) for variant, made in trials.items()}
-    best, clusters, figures = measured(
-        app.held_out, answers, Rules.of(config.answer), seed=config.seed, max_failed=config.evaluate.max_failed
-    )
+    decides = config.evaluate.decides
+    with metrics_of(app):
+        best, clusters, figures = measured(
+            app.held_out,
+            answers,
+            rules_of(app),
+            decides=decides,
+            seed=config.seed,
+            max_failed=config.evaluate.max_failed,
+        )
+        measure = METRICS[decides]
     for title, figure in figures.items():
         if figure["dropped"]:
             app.reporter.say(
@@ -89,5 +98,5 @@ def _best_prompt(
             )
     chosen = next(variant for variant in trials if variant.title == best)
     found = PromptChoice(best, chosen.prompt, chosen.shots, len(app.held_out), clusters, figures)
-    app.reporter.say(told(setup.name, asdict(found)))
+    app.reporter.say(told(setup.name, asdict(found), measure))
     return chosen, found

@@ -5,12 +5,12 @@ report lists the metrics of an axis in the order in which they are registered. O
 where `evaluate.metrics` names it.
 """
 
-from ragft.evaluate.metrics.base import METRICS, OPTIONAL, Metric, Rules, Score, metric, tried
+from ragft.evaluate.metrics.base import METRICS, OPTIONAL, Measure, Metric, Rules, Score, metric, tried
 
 from ragft.evaluate.metrics import facts, citations, form, retrieval, cost  # isort: skip
 from ragft.evaluate.metrics import choices, grounding, overlap, quantities, similarity  # isort: skip
 
 __all__ = [
-    "METRICS", "OPTIONAL", "Metric", "Rules", "Score", "choices", "citations", "cost", "facts", "form", "grounding",
-    "metric", "overlap", "quantities", "retrieval", "similarity", "tried",
+    "METRICS", "OPTIONAL", "Measure", "Metric", "Rules", "Score", "choices", "citations", "cost", "facts", "form",
+    "grounding", "metric", "overlap", "quantities", "retrieval", "similarity", "tried",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragft.data.questions import Question
@@ -71,21 +71,19 @@ class Score:
 
 
 NOT_APPLICABLE = Score(None)
+_ROUNDING = 1e-9
 Scorer = Callable[[Question, Record, Rules], Score]
 Condition = Callable[[Question, Record], bool]
 Prepare = Callable[[Sequence[tuple[Question, Record]], Rules], None]
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A registered metric.
+class Measure:
+    """What figures of a metric say: enough to show and to compare them.
 
     Attributes:
         axis: what it is about; axes are never averaged with each other.
         better: None where it is reported, not judged.
-        applies: where not, the score is None.
-        version: raised whenever the same record would get another score.
-        prepare: called once with all records before they are scored, by a metric that works on many at once.
     """
 
     name: str
@@ -93,18 +91,51 @@ class Metric:
     axis: Axis
     unit: Unit
     better: Better | None
+
+    @property
+    def sign(self) -> int:
+        """What a value is multiplied by, so that more is better."""
+        return -1 if self.better == "lower" else 1
+
+    def described(self) -> dict[str, Any]:
+        """As JSON values, of which `Measure(**values)` makes it again."""
+        return {one.name: getattr(self, one.name) for one in fields(Measure)}
+
+
+@dataclass(frozen=True)
+class Metric(Measure):
+    """A registered metric.
+
+    Attributes:
+        applies: where not, the score is None.
+        version: raised whenever the same record would get another score.
+        prepare: called once with all records before they are scored, by a metric that works on many at once.
+    """
+
     applies: Condition
     scorer: Scorer
     version: int = 1
     prepare: Prepare | None = None
 
     def score(self, question: Question, record: Record, rules: Rules) -> Score:
-        """Scores one record; raises what the scorer raises, and a ValueError where its value is not finite."""
+        """Scores one record.
+
+        Raises:
+            ValueError: the scorer returned no score, or one that is not finite, or a share below 0 or above 1.
+            Exception: whatever the scorer raises.
+        """
         if not self.applies(question, record):
             return NOT_APPLICABLE
         score = self.scorer(question, record, rules)
-        if score.value is not None and not math.isfinite(score.value):
-            raise ValueError(f"{self.name} is {score.value}")
+        if not isinstance(score, Score):
+            raise ValueError(f"{self.name} returned {score!r}, which is no Score")
+        value = score.value
+        if value is None:
+            return score
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{self.name} is {value!r}, which is no finite number")
+        if self.unit == "share" and not -_ROUNDING <= value <= 1 + _ROUNDING:
+            raise ValueError(f"{self.name} is {value:g}, and a share lies between 0 and 1")
         return score
 
 

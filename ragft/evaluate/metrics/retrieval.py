@@ -14,12 +14,13 @@ from ragft.setups import SETUPS
 
 def searched(question: Question, record: Record) -> bool:
     """Applies to answerable questions with sources in setups with retrieval, even where no passage was found."""
-    setup = SETUPS.get(record.setup)
-    retrieves = setup.retrieval if setup else bool(record.passages)
+    # A record that another program wrote may not say what was found.
+    setup, known = SETUPS.get(record.setup), bool(record.index_version or record.passages)
+    retrieves = known and (setup.retrieval if setup else bool(record.passages))
     return retrieves and question.answerable and bool(question.sources)
 
 
-@metric("retrieval_hit", axis="retrieval", title="all sources found", applies=searched, version=2)
+@metric("retrieval_hit", axis="retrieval", title="all sources found", applies=searched, version=3)
 def retrieval_hit(question: Question, record: Record, rules: Rules) -> Score:
     """1 where every source is among the passages.
 
@@ -30,7 +31,7 @@ def retrieval_hit(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(not missing), f"missing: {', '.join(missing)}" if missing else "")
 
 
-@metric("retrieval_any", axis="retrieval", title="any source found", applies=searched, version=2)
+@metric("retrieval_any", axis="retrieval", title="any source found", applies=searched, version=3)
 def retrieval_any(question: Question, record: Record, rules: Rules) -> Score:
     """1 where at least one source is among the passages.
 
@@ -40,7 +41,7 @@ def retrieval_any(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(bool(sources_among(question, record.passages))))
 
 
-@metric("retrieval_ndcg", axis="retrieval", title="nDCG", applies=searched, version=2)
+@metric("retrieval_ndcg", axis="retrieval", title="nDCG", applies=searched, version=3)
 def retrieval_ndcg(question: Question, record: Record, rules: Rules) -> Score:
     """Binary nDCG (Järvelin and Kekäläinen, 2002) of all passages; see `ranking.ndcg`.
 
@@ -51,7 +52,7 @@ def retrieval_ndcg(question: Question, record: Record, rules: Rules) -> Score:
     return Score(ndcg(ranks, gold, k=max(len(ranks), 1)))
 
 
-@metric("retrieval_mrr", axis="retrieval", title="MRR", applies=searched, default=False)
+@metric("retrieval_mrr", axis="retrieval", title="MRR", applies=searched, default=False, version=2)
 def retrieval_mrr(question: Question, record: Record, rules: Rules) -> Score:
     """1 / rank of the first passage of a source, 0 where there is none; its mean is the mean reciprocal rank.
 
@@ -62,7 +63,14 @@ def retrieval_mrr(question: Question, record: Record, rules: Rules) -> Score:
     return Score(reciprocal_rank(ranks, gold, k=len(ranks)))
 
 
-@metric("retrieval_recall", axis="retrieval", title="recall at the passages shown", applies=searched, default=False)
+@metric(
+    "retrieval_recall",
+    axis="retrieval",
+    title="recall at the passages shown",
+    applies=searched,
+    default=False,
+    version=2,
+)
 def retrieval_recall(question: Question, record: Record, rules: Rules) -> Score:
     """Share of the sources that are among the passages of the prompt: recall@k, where k is `index.search.top_k`.
 

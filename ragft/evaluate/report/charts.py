@@ -18,10 +18,10 @@ LINE = 22.0
 
 
 def scatter(comparison: Comparison, records: Sequence[Record]) -> dict[str, Any] | None:
-    """Median latency against exact match, with the interval of the one and the 95th percentile of the other."""
+    """Median latency against what decides, with the interval of the one and the 95th percentile of the other."""
     points = []
     for setup, metrics in comparison.setups.items():
-        times, quality = latencies(records, setup), metrics["exact_match"]
+        times, quality = latencies(records, setup), metrics[comparison.measure.name]
         if times and quality["mean"] is not None:
             points.append({
                 "setup": setup, "median": quantile(times, 0.5), "late": quantile(times, 0.95), "mean": quality["mean"],

@@ -25,6 +25,7 @@ def measured(comparison: Comparison, records: Sequence[Record], questions: Seque
         ("Answers", _answers(comparison, records)),
         ("Intervals", "95 %, over clusters: Wilson's for shares, Bonett and Price's for differences, else Student's"),
         ("Tests", _tests(comparison)),
+        ("What decides", f"{comparison.measure.title}, on facts; form is judged apart (evaluate.decides)"),
         ("Best-marks", "A dot marks a setup that is significantly better than every other one, where more is better."),
         ("Seed", f"{comparison.seed}, for the permutations"),
         ("Training", _training(comparison)),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ragft.evaluate.metrics import Metric
+from ragft.evaluate.metrics import Measure
 from ragft.evaluate.verdict import percent, signed
 
 NONE = "–"
 
 
-def number(metric: Metric, value: float | None, *, unit: bool = False) -> str:
+def number(metric: Measure, value: float | None, *, unit: bool = False) -> str:
     """A value of a metric: shares in percent, milliseconds and counts with as many digits as matter.
 
     Args:
@@ -35,7 +35,7 @@ def milliseconds(value: float | None) -> str:
     return f"{value:,.0f}\u00a0ms" if value >= 100 else f"{value:.1f}\u00a0ms"
 
 
-def span(metric: Metric, row: Mapping[str, Any]) -> str:
+def span(metric: Measure, row: Mapping[str, Any]) -> str:
     """The interval of an estimate, `88.0 to 96.7`; empty where it has none."""
     low, high = row.get("low"), row.get("high")
     if low is None or high is None:
@@ -45,7 +45,7 @@ def span(metric: Metric, row: Mapping[str, Any]) -> str:
     return f"{number(metric, low)} to {number(metric, high)}"
 
 
-def difference(metric: Metric, value: float | None) -> str:
+def difference(metric: Measure, value: float | None) -> str:
     """A difference with its sign, in points for shares."""
     if value is None:
         return NONE
@@ -55,7 +55,7 @@ def difference(metric: Metric, value: float | None) -> str:
     return f"{value:+,.{digits}f}".replace("-", "−")
 
 
-def title(metric: Metric) -> str:
+def title(metric: Measure) -> str:
     """A metric's title as a heading: "Exact match", and "nDCG" as it is spelt."""
     return metric.title if metric.title[1:2].isupper() else metric.title[:1].upper() + metric.title[1:]
 

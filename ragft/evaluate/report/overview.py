@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ragft.evaluate.metrics import METRICS
+from ragft.evaluate.costs import money, standing_line
+from ragft.evaluate.metrics import METRICS, Measure
 from ragft.evaluate.prompt_choice import as_configured, told
 from ragft.evaluate.records import Record
 from ragft.evaluate.report.numbers import milliseconds, number, span
-from ragft.evaluate.score import Comparison, Row
+from ragft.evaluate.rows import Row
+from ragft.evaluate.score import Comparison
 from ragft.evaluate.statistics import ALPHA
 from ragft.evaluate.verdict import listed, p_text, percent, signed
 from ragft.setups import SETUPS
@@ -59,18 +61,19 @@ def overview(comparison: Comparison, records: Sequence[Record]) -> Overview:
 
 
 def _decided(comparison: Comparison) -> tuple[State, str | None, str]:
-    exact = {setup: metrics["exact_match"] for setup, metrics in comparison.setups.items()}
-    best = [setup for setup in comparison.verdict["best_facts"] if exact[setup]["mean"] is not None]
+    metric = comparison.measure
+    facts = {setup: metrics[metric.name] for setup, metrics in comparison.setups.items()}
+    best = [setup for setup in comparison.verdict["best_facts"] if facts[setup]["mean"] is not None]
     if not best:
         return "none", None, "Nothing to deploy: no answer could be scored on facts."
     leader = best[0]
-    if not exact[leader]["mean"]:
+    if metric.better == "higher" and not facts[leader]["mean"]:
         return "none", leader, "Deploy none of them: no setup answered a single question right."
     floor = floor_of(comparison)
-    if floor and (exact[leader]["low"] or 0.0) <= floor[1]:
+    if floor and not _beats(facts[leader], floor[1], metric):
         what = f"{floor_title(floor[0])}, which scores {percent(floor[1])}"
         return "none", leader, f"Deploy none of them yet: {leader} is not shown to be better than {what}."
-    if len(exact) == 1:
+    if len(facts) == 1:
         return "level", leader, f"Only {leader} was measured: there is nothing to compare it with."
     if len(best) == 1:
         return "decided", leader, f"Deploy {leader}."
@@ -81,14 +84,21 @@ def _decided(comparison: Comparison) -> tuple[State, str | None, str]:
     return "level", cheapest, f"On facts, these questions cannot tell {which} apart: take {cheapest}, {why}."
 
 
+def _beats(row: Row, floor: float, metric: Measure) -> bool:
+    """Whether the interval of a setup is on the better side of what answers score that know nothing."""
+    low, high = row["low"] or 0.0, 1.0 if row["high"] is None else row["high"]
+    return bool(low > floor if metric.better == "higher" else high < floor)
+
+
 _FLOORS = {"refusal": "always refusing", "question": "repeating the question", "first passage": "the first passage"}
 
 
 def floor_of(comparison: Comparison) -> tuple[str, float] | None:
-    """The trivial answerer that does best on facts, and its exact match; None where none was scored."""
+    """The trivial answerer that does best on facts, and what it scores; None where none was scored."""
     floors: Mapping[str, Mapping[str, Row]] = comparison.floors
-    found = {name: scores["exact_match"]["mean"] for name, scores in floors.items() if "exact_match" in scores}
-    return max(found.items(), key=lambda item: item[1]) if found else None
+    metric = comparison.measure
+    found = {name: scores[metric.name]["mean"] for name, scores in floors.items() if metric.name in scores}
+    return max(found.items(), key=lambda item: metric.sign * item[1]) if found else None
 
 
 def floor_title(name: str) -> str:
@@ -124,7 +134,7 @@ def pair_of(comparison: Comparison, metric: str, a: str, b: str) -> Row | None:
 def _sure(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
     said = [verdict[key] for key in ("facts", "lenient", "failures", "clusters") if verdict.get(key)]
-    said += [told(setup, choice) for setup, choice in comparison.prompts.items()]
+    said += [told(setup, choice, comparison.measure) for setup, choice in comparison.prompts.items()]
     if any(name in SETUPS and SETUPS[name].tuned for name in comparison.setups) and not _seeds(comparison):
         said.append("It stands on one training: another training seed would move it, too.")
     return said
@@ -163,6 +173,15 @@ def _cost(comparison: Comparison, setup: str, records: Sequence[Record]) -> list
     if times and fastest != setup and others[fastest] > 0:
         factor = quantile(times, 0.5) / others[fastest]
         said.append(f"The fastest, {fastest}, takes {milliseconds(others[fastest])}; {setup}, {factor:.1f} × that.")
+    if price := comparison.costs.get("setups", {}).get(setup):
+        rank = standing_line(comparison.costs["standing"][setup])
+        amount = price["price"]
+        stands = f"; it is {rank}" if rank else ""
+        said.append(
+            f"The price of its answers cannot be said: {price['reason']}."
+            if amount is None
+            else f"A thousand answers cost {money(amount)} {comparison.costs['currency']}{stands}."
+        )
     return said or ["The records say neither times nor tokens."]
 
 
@@ -188,6 +207,9 @@ def _fails(comparison: Comparison, setup: str, records: Sequence[Record]) -> lis
     right = span(METRICS["exact_match"], exact)
     interval = f" ({right} % right)" if right else ""
     said = [f"{wrong} of {exact['n']} answers of {setup} are wrong by exact match{interval}."]
+    metric = comparison.measure
+    if metric.name != "exact_match":
+        said[0] += f" Causes are told of these, although {metric.title} decides."
     errors = [record.error for record in records if record.setup == setup and record.error is not None]
     if errors:
         said.append(f"{counted(len(errors), 'question')} of them got no answer; the first: {errors[0]}")
@@ -207,7 +229,8 @@ def _next(comparison: Comparison, setup: str, state: State) -> list[str]:
         keys = set(_KEY.findall(mend := cause.get("mend") or ""))
         # The same setting in the other direction would mend fewer.
         if mend and not keys & named:
-            said.append(f"{mend[:1].upper()}{mend[1:]}: at most +{cause['gain']:.1f} points.")
+            of = "" if comparison.measure.name == "exact_match" else " of exact match"
+            said.append(f"{mend[:1].upper()}{mend[1:]}: at most +{cause['gain']:.1f} points{of}.")
         named |= keys
     hit = comparison.setups[setup].get("retrieval_hit", {}).get("mean")
     if not causes and hit is not None and hit < _GOOD_RETRIEVAL:
@@ -224,7 +247,7 @@ def _next(comparison: Comparison, setup: str, state: State) -> list[str]:
 
 def _questions_needed(comparison: Comparison) -> list[str]:
     leader, rival = comparison.verdict["best_facts"][:2]
-    test = pair_of(comparison, "exact_match", leader, rival)
+    test = pair_of(comparison, comparison.measure.name, leader, rival)
     if test is None:
         return []
     if test["needed"] is None or test["low"] is None:

@@ -12,10 +12,13 @@ from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import value_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.report import charts, tables
+from ragft.evaluate.report.confusions import confusions
 from ragft.evaluate.report.measured import measured
 from ragft.evaluate.report.overview import overview
+from ragft.evaluate.report.prices import prices
 from ragft.evaluate.report.questions import browser
-from ragft.evaluate.score import Comparison, Row
+from ragft.evaluate.rows import Row
+from ragft.evaluate.score import Comparison
 from ragft.evaluate.verdict import percent
 from ragft.page import render_page
 from ragft.setups import SETUPS
@@ -50,6 +53,7 @@ def render_report(
         subtitle=subtitle,
         overview=overview(comparison, records),
         verdict=comparison.verdict,
+        facts=comparison.measure.title,
         setups=list(shown.setups),
         setup_class={setup: setup if setup in SETUPS else "other" for setup in shown.setups},
         arms=list(comparison.arms.get("setups", {})),
@@ -62,6 +66,8 @@ def render_report(
         freshness=tables.freshness(shown),
         causes=tables.causes(shown),
         scatter=charts.scatter(shown, records),
+        prices=prices(comparison),
+        confusions=confusions(comparison),
         browser=browser(
             shown, records, questions, scores, findings, (lambda text: value_of(text, rules)) if rules else None
         ),

@@ -13,11 +13,14 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from ragft.data.questions import Question
+from ragft.evaluate.metrics import Measure
 from ragft.evaluate.metrics.citations import sources_among
 from ragft.evaluate.records import PassageRef, Record
 from ragft.evaluate.report.differences import lacking, marked
 from ragft.evaluate.report.numbers import milliseconds
-from ragft.evaluate.score import Comparison, Row
+from ragft.evaluate.rows import Row
+from ragft.evaluate.score import Comparison
+from ragft.evaluate.verdict import percent
 
 ANSWERS, PASSAGES = 800_000, 1_000_000
 """Characters of all answers and all passages on one page."""
@@ -65,7 +68,9 @@ def browser(
         asked = [
             (record_of[question.id, name], rows[question.id, name], why.get((question.id, name))) for name in setups
         ]
-        cards = [_card(question, record, row, finding, limit, value_of) for record, row, finding in asked]
+        cards = [
+            _card(question, record, row, finding, limit, value_of, comparison.measure) for record, row, finding in asked
+        ]
         keys = [f"t{tags.index(tag)}" for tag in dict.fromkeys(question.tags)]
         for number, card in enumerate(cards):
             keys.append(f"{'r' if card['kind'] == 'right' else 'w'}{number}")
@@ -191,14 +196,16 @@ def _passage_lists(question: Question, records: Sequence[Record], store: _Store)
 
 def _card(
     question: Question, record: Record, row: Row, finding: Finding | None, limit: int | None,
-    value_of: Callable[[str], str] | None,
+    value_of: Callable[[str], str] | None, decides: Measure,
 ) -> dict[str, Any]:  # fmt: skip
     kind = _kind(record, row)
     answer = record.answer if limit is None else record.answer[:limit]
     value = value_of(record.answer) if value_of and record.answer else None
     # A value that the rules rewrote stands nowhere in the answer, so all of it is compared.
     parts = marked(answer, question.answers, value if value and value in answer else None)
+    scored = row["scores"].get(decides.name)
     facts = [
+        f"{decides.title} {percent(scored)}" if decides.name != "exact_match" and scored is not None else "",
         f"{record.answer_tokens} tokens" if record.answer_tokens is not None else "",
         milliseconds(record.total_ms) if record.total_ms is not None else "",
         "cut off at the longest answer allowed" if record.finish_reason == "length" else "",

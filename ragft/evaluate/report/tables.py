@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ragft.data.questions import Question
-from ragft.evaluate.metrics import METRICS, Metric
+from ragft.evaluate.metrics import METRICS, Measure
 from ragft.evaluate.report.numbers import difference, number, position, span, title
 from ragft.evaluate.report.overview import floor_title, pair_of
-from ragft.evaluate.score import Comparison, Row
+from ragft.evaluate.rows import Row
+from ragft.evaluate.score import Comparison
 from ragft.evaluate.statistics import ALPHA
 from ragft.evaluate.verdict import p_text, percent
 from ragft.setups import SETUPS
@@ -23,7 +24,6 @@ AXES = {
 }
 WIDTH = 120.0
 """Of an interval bar, in the SVG's own units."""
-_COMPARED = ("exact_match", "contains", "format_validity", "latency_ms")
 
 
 def sections(comparison: Comparison) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def _of(metrics: Mapping[str, Row], metric: str) -> Row:
     return {**_NOTHING, **metrics.get(metric, {})}
 
 
-def _row(comparison: Comparison, metric: Metric) -> dict[str, Any]:
+def _row(comparison: Comparison, metric: Measure) -> dict[str, Any]:
     found = {setup: _of(metrics, metric.name) for setup, metrics in comparison.setups.items()}
     top = 1.0 if metric.unit == "share" else max(*(row["high"] or row["mean"] or 0.0 for row in found.values()), 1e-9)
     return {
@@ -55,7 +55,7 @@ def _row(comparison: Comparison, metric: Metric) -> dict[str, Any]:
     }
 
 
-def _is_best(comparison: Comparison, metric: Metric, setup: str) -> bool:
+def _is_best(comparison: Comparison, metric: Measure, setup: str) -> bool:
     """Whether a setup is significantly better than every other on a metric where more is better.
 
     Where less is better, a setup that knows nothing may be best: it says nothing outdated, and says it fast.
@@ -66,7 +66,7 @@ def _is_best(comparison: Comparison, metric: Metric, setup: str) -> bool:
     return all(test is not None and test["difference"] > 0 and test["p_holm"] < ALPHA for test in tests)
 
 
-def cell(metric: Metric, row: Row, top: float = 1.0, *, best: bool = False) -> dict[str, Any]:
+def cell(metric: Measure, row: Row, top: float = 1.0, *, best: bool = False) -> dict[str, Any]:
     """One estimate for a table: text, interval, number of questions, failures, and the places of its bar."""
     bar = None
     if row["mean"] is not None:
@@ -81,7 +81,7 @@ def cell(metric: Metric, row: Row, top: float = 1.0, *, best: bool = False) -> d
 def floors(comparison: Comparison) -> list[dict[str, Any]]:
     """What answers score that know nothing; empty where that was not scored."""
     found: Mapping[str, Mapping[str, Row]] = comparison.floors
-    shown = [name for name in ("exact_match", "contains", "format_validity") if _applied(comparison, name)]
+    shown = _shown(comparison, "exact_match", "contains", "format_validity")
     best = {name: _best_of(comparison, name) for name in shown}
     rows = [
         {
@@ -97,19 +97,25 @@ def floors(comparison: Comparison) -> list[dict[str, Any]]:
 
 def prompts(comparison: Comparison) -> list[dict[str, Any]]:
     """What the prompts scored that a setup chose from; empty where none did."""
+    shown = (comparison.measure, METRICS["format_validity"])
     return [
         {
             "setup": setup, "title": name, "is_chosen": name == choice["chosen"],
-            "cells": [cell(METRICS[metric], figures[metric]) for metric in ("exact_match", "format_validity")],
+            "cells": [cell(metric, figures[metric.name]) for metric in shown],
         }
         for setup, choice in comparison.prompts.items()
         for name, figures in choice["variants"].items()
     ]  # fmt: skip
 
 
+def _shown(comparison: Comparison, *names: str) -> list[str]:
+    """The metric that decides, and others beside it; of those the ones that applied."""
+    return [name for name in dict.fromkeys((comparison.measure.name, *names)) if _applied(comparison, name)]
+
+
 def _best_of(comparison: Comparison, metric: str) -> str:
     means = {setup: row[metric]["mean"] for setup, row in comparison.setups.items() if row[metric]["mean"] is not None}
-    leader = max(means, key=lambda setup: means[setup], default=None)
+    leader = max(means, key=lambda setup: METRICS[metric].sign * means[setup], default=None)
     return "–" if leader is None else f"{percent(means[leader])} ({leader})"
 
 
@@ -117,10 +123,17 @@ def square(comparison: Comparison) -> dict[str, Any] | None:
     """The four setups as two by two; None where not two of them were compared."""
     if sum(setup in comparison.setups for setup in SETUPS) < 2:
         return None
-    shown = ("exact_match", "contains", "format_validity")
+    metric = comparison.measure
+    lenient = {"contains": "contains the answer"} if metric.name == "exact_match" else {"exact_match": "exact match"}
+    beside = {**lenient, "format_validity": "in the house format"}
     cells = {
-        setup: {name: cell(METRICS[name], _of(comparison.setups[setup], name)) for name in shown}
-        if setup in comparison.setups
+        setup: {
+            "facts": cell(metric, _of(rows, metric.name)),
+            "beside": [
+                (text, number(METRICS[name], _of(rows, name)["mean"], unit=True)) for name, text in beside.items()
+            ],
+        }
+        if (rows := comparison.setups.get(setup))
         else None
         for setup in SETUPS
     }
@@ -140,8 +153,8 @@ _EFFECTS = {
 
 
 def effects(comparison: Comparison) -> list[dict[str, Any]]:
-    """What retrieval and tuning change in exact match, each alone, on average, and together."""
-    metric = METRICS["exact_match"]
+    """What retrieval and tuning change in what decides, each alone, on average, and together."""
+    metric = comparison.measure
     tests = [(name, pair_of(comparison, metric.name, a, b)) for name, a, b in _STEPS]
     rows = [contrast(metric, test, label=name) for name, test in tests if test is not None]
     stated: Mapping[str, Row] = comparison.effects.get(metric.name, {})
@@ -155,7 +168,7 @@ def effects(comparison: Comparison) -> list[dict[str, Any]]:
     return _on_one_scale(rows, reach_of(rows))
 
 
-def contrast(metric: Metric, test: Row, *, label: str = "") -> dict[str, Any]:
+def contrast(metric: Measure, test: Row, *, label: str = "") -> dict[str, Any]:
     """One difference for a table, with all that its test says as text."""
     low, high = test.get("low"), test.get("high")
     has_interval = low is not None and high is not None
@@ -195,7 +208,7 @@ def _on_one_scale(rows: Sequence[dict[str, Any]], reach: float) -> list[dict[str
 def forests(comparison: Comparison) -> list[dict[str, Any]]:
     """The differences of every pair, one scale for each metric."""
     made = []
-    for name in _COMPARED:
+    for name in _shown(comparison, "exact_match", "contains", "format_validity", "latency_ms"):
         metric = METRICS[name]
         tests = [row for row in comparison.pairs if row["metric"] == name]
         if not tests:
@@ -211,8 +224,8 @@ def forests(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def tags(comparison: Comparison, questions: Sequence[Question]) -> list[dict[str, Any]]:
-    """Exact match by tag, the most frequent tag first."""
-    metric = METRICS["exact_match"]
+    """What decides by tag, the most frequent tag first."""
+    metric = comparison.measure
     counts = {tag: sum(tag in question.tags for question in questions) for tag in comparison.by_tag}
     return [
         {

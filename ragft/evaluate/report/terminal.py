@@ -22,8 +22,10 @@ def comparison_table(comparison: Comparison) -> Table:
     table = Table("", box=box.SIMPLE_HEAD, caption=comparison.verdict["text"], caption_justify="left")
     for setup in comparison.setups:
         table.add_column(setup, justify="right", no_wrap=True)
-    for name in _SHOWN:
-        metric, found = METRICS[name], [metrics.get(name) for metrics in comparison.setups.values()]
+    decides = comparison.measure
+    for name in dict.fromkeys((decides.name, *_SHOWN)):
+        metric = METRICS.get(name, decides)
+        found = [metrics.get(name) for metrics in comparison.setups.values()]
         if not any(row and row["n"] for row in found):
             continue
         cells = []

@@ -28,7 +28,7 @@ from ragft.evaluate.statistics.pairs import PairTest, holm, pair_tests, sign_fli
 from ragft.evaluate.statistics.planning import POWER, Plan, decisive_clusters, plan
 from ragft.evaluate.statistics.repeats import Repeated, repeated
 
-STATISTICS_VERSION = 3
+STATISTICS_VERSION = 4
 """Raised whenever the same scores would give other intervals, tests or words."""
 
 __all__ = [

@@ -60,7 +60,7 @@ def test_a_gate_ends_with_status_1_and_the_figures_and_the_report_is_written(
 def test_a_wrong_condition_is_refused_before_anything_is_done(
     ragft: Callable[..., Any], config: Path, tmp_path: Path
 ) -> None:
-    ended = ragft("score", "-c", config, "--records", answers(tmp_path / "a.jsonl", 1), "--fail-if", "hybrid < 2")
+    ended = ragft("score", "-c", config, "--records", answers(tmp_path / "a.jsonl", 1), "--fail-if", "hybrid below 2")
     assert ended.status == 2
     assert "is no condition" in ended.err
 

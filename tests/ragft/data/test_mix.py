@@ -21,6 +21,7 @@ from ragft.data.gold import gold_passages
 from ragft.data.mix import Mixed, Row, mix
 from ragft.data.sources import Source
 from ragft.errors import UsageError
+from ragft.patterns import SlowPattern
 
 REFUSAL = "Source: none\nAnswer: unknown"
 SECTIONS = 40
@@ -373,3 +374,12 @@ def test_a_section_that_stands_twice_is_refused_with_the_candidates() -> None:
         gold_of("node.md#Support")
     for written in ("Node 22/Support", "node 22 > support", "22 / Support", "Node > Node 22 > Support"):
         assert gold_of(f"node.md#{written}") == ("2027",)
+
+
+def test_a_rule_for_values_that_does_not_end_is_refused_in_a_sentence() -> None:
+    slow = example(1, 1, answer=f"{'a' * 40} [1]")
+    with pytest.raises(SlowPattern, match=r"answer\.value takes more than 1 s .* simplify"):
+        mix(
+            [slow], [], SNAPSHOT, search, MixSection(passages=4),  # type: ignore[arg-type]
+            system="", refusal=REFUSAL, seed=0, value=r"(a|a)+$",
+        )  # fmt: skip

@@ -32,6 +32,10 @@ def test_questions_are_read_with_their_defaults(tmp_path: Path) -> None:
         ('{"question": "x", "answers": ["x"]}', "line 2: field 'id' is missing"),
         (GOOD, "line 2: duplicate id 'q1' (first on line 1)"),
         ('{"id": "q2", "question": "x"}', "line 2: answerable but without `answers`"),
+        (
+            '{"id": "q2", "question": "x", "answers": ["y"], "answerable": false}',
+            "line 2: `answerable` is false, but it has `answers`",
+        ),
         ('{"id": "q2", "question": "x", "answers": "x"}', "line 2: `answers` must be a list"),
         ('{"id": "q2", "question": "x", "answers": [" "]}', "line 2: `answers` must be a list"),
         (

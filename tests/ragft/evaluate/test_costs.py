@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragft.config.cost import CostSection
-from ragft.evaluate.costs import answer_cost, cost_lines, costs, gain_beyond_chance, payback, standings
+from ragft.evaluate.costs import answer_cost, cost_lines, costs, gain_beyond_chance, payback, standings, upkeep
+from ragft.evaluate.metrics import Measure
 from ragft.evaluate.records import Record
 
 HOUR = CostSection(hour=3.6, watts=100)
@@ -98,6 +99,30 @@ def test_training_is_paid_for_by_cheaper_answers() -> None:
         assert unknown.volume is None and unknown.reason.endswith("is not known")
 
 
+def test_retrieval_pays_where_documents_change_often_enough() -> None:
+    prices = {"hybrid": 3.0, "fine-tuned": 2.0}
+    found = upkeep("hybrid", "fine-tuned", prices, 10.0)
+    assert (found.surcharge, found.every) == (1.0, 10_000)  # 10 of another training, 0.001 more for each answer
+    cheaper = upkeep("hybrid", "fine-tuned", {"hybrid": 2.0, "fine-tuned": 2.0}, None)
+    assert cheaper.every is None and cheaper.reason == "its answers cost no more"
+    for unknown in (upkeep("hybrid", "fine-tuned", prices, None), upkeep("hybrid", "fine-tuned", {}, 10.0)):
+        assert unknown.every is None and unknown.reason.endswith("is not known")
+    records = [record("hybrid", prompt_tokens=600), record("fine-tuned", prompt_tokens=100)]
+    told = costs(records, setups(hybrid=0.9, fine_tuned=0.5), [], TOKENS, training_seconds=1800)
+    assert cost_lines(told)[-1] == (
+        "hybrid costs less than training fine-tuned anew: where documents change at least once in 3,000 answers"
+    )
+
+
+def test_quality_is_what_decides_also_where_less_is_better() -> None:
+    wrong = Measure("wrong", "wrong facts", "facts", "share", "lower")
+    quality = {name: {"wrong": {"mean": mean}} for name, mean in {"hybrid": 0.1, "rag-only": 0.3}.items()}
+    pairs = [{**pair("hybrid", "rag-only", -0.2, -0.3, -0.1), "metric": "wrong"}]
+    told = costs([record("hybrid"), record("rag-only")], quality, pairs, TOKENS, decides=wrong)
+    assert told["standing"]["rag-only"]["dominated_by"] == ("hybrid",)
+    assert told["payback"][0]["gain"] == 0.2
+
+
 def test_better_answers_count_only_beyond_chance() -> None:
     sure, unsure = pair("hybrid", "rag-only", 0.2, 0.1, 0.3), pair("hybrid", "rag-only", 0.2, -0.1, 0.5)
     assert gain_beyond_chance([sure], "hybrid", "rag-only") == 0.2
@@ -119,7 +144,7 @@ def test_lines_say_what_is_known_and_what_is_not() -> None:
         "hybrid pays for its training against rag-only: from 5,000 answers on",
     ]
     worse = costs(records, quality, [pair("hybrid", "rag-only", -0.2, -0.3, -0.1)], TOKENS, training_seconds=1800)
-    assert cost_lines(worse)[-1].endswith("from 5,000 answers on, with 20.0 points fewer right answers")
+    assert cost_lines(worse)[-1].endswith("from 5,000 answers on, with 20.0 points less quality, by exact match")
     unknown = cost_lines(costs(records, quality, [], HOUR))
     assert unknown[0].startswith("A thousand answers of hybrid: cannot be said: the records do not say how long")
     assert unknown[-1].endswith("cannot be said: the price of answers is not known")

@@ -42,6 +42,14 @@ def test_the_order_of_the_two_setups_does_not_matter() -> None:
     assert not judged("rag-only.exact_match - hybrid.exact_match > -0.5", comparison)
 
 
+def test_a_condition_without_a_metric_is_about_the_one_that_decides() -> None:
+    found = parse_condition("hybrid - rag-only < 0.02", PAIR, METRICS, "token_f1")
+    assert (found.a, found.b, found.metric) == ("hybrid", "rag-only", "token_f1")
+    assert parse_condition("hybrid < 0.8", PAIR, METRICS).metric == "exact_match"
+    with pytest.raises(UsageError, match="subtracts token_f1 from exact_match"):
+        parse_condition("hybrid.exact_match - rag-only < 0.02", PAIR, METRICS, "token_f1")
+
+
 def test_one_setup_is_judged_by_the_end_of_its_own_interval() -> None:
     comparison = compared(60, {"hybrid": 54, "rag-only": 0})
     low = comparison.setups["hybrid"]["exact_match"]["low"]
@@ -71,6 +79,7 @@ def test_the_refusal_says_the_figures() -> None:
     [
         ("hybrid.exact_match-rag-only.exact_match < 0.02", "is no condition"),
         ("hybrid.exact_match", "is no condition"),
+        ("hybrid. < 0.02", "is no condition"),
         ("hybrid.exact_match < 2 %", "is no condition"),
         ("hybrid.exact_match + rag-only.exact_match < 0.02", "is no condition"),
         ("hybrid.exact_match < 0.02 and 1 < 2", "is no condition"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.evaluation import RULES, SETUPS, passage, question, record
 
+from ragft.data.gold import Located
 from ragft.data.questions import Question
 from ragft.errors import RagftError
-from ragft.evaluate.metrics import METRICS, Metric
+from ragft.evaluate.attribution import attribute
+from ragft.evaluate.metrics import METRICS, Metric, Score
 from ragft.evaluate.records import Record
-from ragft.evaluate.score import Comparison, Row, score, write_comparison
+from ragft.evaluate.report import render_markdown
+from ragft.evaluate.report.overview import overview
+from ragft.evaluate.rows import Row
+from ragft.evaluate.score import Comparison, score, write_comparison
 
 QUESTIONS = (
     *(
@@ -171,6 +177,46 @@ def test_the_order_of_the_verdict_is_the_order_of_the_tests(outcomes: list[str],
             assert (row["p_holm"] >= 0.05) == ((b if leader == a else a) in tied)
 
 
+def free_text() -> tuple[tuple[Question, ...], list[Record]]:
+    """Rag-only knows a third of the sentences word for word and none of the others; hybrid says all in other words."""
+    gold = "support ends late in April of that year"
+    asked = tuple(question(gold, id=f"q{at:02}", group=str(at), tags=("all",)) for at in range(30))
+    told = {"hybrid": "support ends in April of that year", "rag-only": "who knows"}
+    return asked, [
+        record(f"Answer: {gold if setup == 'rag-only' and at < 10 else text} · Source: none", question_id=each.id,
+               setup=setup)
+        for at, each in enumerate(asked)
+        for setup, text in told.items()
+    ]  # fmt: skip
+
+
+def test_what_decides_is_what_the_configuration_says_in_verdict_tests_and_words() -> None:
+    asked, made = free_text()
+    by_words = scored(made, asked, setups=("rag-only", "hybrid"))[1]
+    assert by_words.verdict["best_facts"][0] == "rag-only" and by_words.measure.name == "exact_match"
+    _, found = scored(made, asked, setups=("rag-only", "hybrid"), decides="token_f1")
+    assert found.verdict["best_facts"] == ["hybrid"]
+    assert "hybrid is best: 93.3\u00a0% token F1" in found.verdict["facts"]
+    assert found.verdict["lenient"] == "", "it is the lenient reading of exact match"
+    assert found.verdict["form"] == by_words.verdict["form"], "the other axis stays apart"
+    assert set(found.by_tag["all"]["hybrid"]) == {"token_f1"}
+    found = replace(found, floors={"refusal": {"token_f1": {"mean": 0.1, "n": 30}}})
+    assert overview(found, made).headline == "Deploy hybrid."
+    text = render_markdown(found, made, asked, name="x", subtitle="x")
+    assert "## Token F1 by kind of question" in text and "## Differences in Token F1, in percentage points" in text
+
+
+def test_fewest_may_be_best_and_no_answer_is_then_worst() -> None:
+    asked, made = free_text()
+    failed = [replace(one, answer="", error="died") if one.setup == "hybrid" and at < 40 else one
+              for at, one in enumerate(made)]  # fmt: skip
+    _, found = scored(failed, asked, setups=("rag-only", "hybrid"), decides="wrong", max_failed=1.0)
+    assert {name: found.setups[name]["wrong"]["mean"] for name in found.setups} == {"rag-only": 20 / 30, "hybrid": 1.0}
+    assert found.verdict["best_facts"] == ["rag-only"]
+    floors = {"refusal": {"wrong": {"mean": 0.0, "n": 30}}, "question": {"wrong": {"mean": 1.0, "n": 30}}}
+    assert "not shown to be better than always refusing" in overview(replace(found, floors=floors), failed).headline
+
+
 def test_questions_about_one_document_get_no_interval_and_the_verdict_says_why() -> None:
     asked = tuple(question(f"4.{at}", id=f"q{at}") for at in range(40))
     made = [
@@ -202,6 +248,42 @@ def test_a_metric_that_raises_is_counted_as_failed(monkeypatch: pytest.MonkeyPat
     assert found.setups["rag-only"]["judge"]["failed"] == 0
     assert found.failures["hybrid"] == {"answers": 0, "metrics": {"judge": 1}}
     assert sum("judge" in row["failed"] for row in rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("returned", "reason"),
+    [
+        (lambda: 1.0, "own returned 1.0, which is no Score"),
+        (lambda: Score("yes"), "own is 'yes', which is no finite number"),
+        (lambda: Score(7.0), "own is 7, and a share lies between 0 and 1"),
+        (lambda: sys.exit(3), "SystemExit: 3"),
+    ],
+    ids=["a float", "a word", "seven", "an exit"],
+)
+def test_what_a_hook_returns_that_is_no_score_is_never_one(
+    monkeypatch: pytest.MonkeyPatch, returned: Any, reason: str
+) -> None:
+    own = Metric("own", "own", "facts", "share", "higher", lambda *_: True, lambda *_: returned())
+    monkeypatch.setitem(METRICS, "own", own)
+    with pytest.raises(RagftError, match=reason):
+        scored(answers())
+
+
+def test_records_of_another_index_are_counted_and_refused() -> None:
+    made = [replace(one, index_version="s2") if at in (3, 7) else one for at, one in enumerate(answers())]
+    with pytest.raises(RagftError, match=r"records of hybrid are of 2 indexes, 9 of s1 and 2 of s2"):
+        scored(made)
+
+
+def test_what_was_found_is_not_scored_where_records_do_not_say_it() -> None:
+    elsewhere = [replace(one, index_version=None, passages=(), citations=()) for one in answers()]
+    _, found = scored(elsewhere)
+    assert found.setups["hybrid"]["retrieval_hit"]["n"] == 0
+    wrong = [replace(one, answer="x") if one.setup == "hybrid" else one for one in elsewhere]
+    rows, _ = scored(wrong)
+    causes = {(one.setup, one.cause) for one in attribute(Located(QUESTIONS), wrong, rows, RULES)}
+    assert ("hybrid", "unrecorded") in causes and ("prompt-only", "unknown") in causes
+    assert found.setups["hybrid"]["exact_match"]["mean"] == 1.0
 
 
 def test_too_many_failures_refuse_the_run() -> None:

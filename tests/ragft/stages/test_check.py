@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,17 @@ def test_what_the_chat_template_takes_is_told_with_the_examples_that_it_cannot_t
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("loaded_encoder")
-def test_prompts_that_lose_passages_are_a_warning(ragft: Ragft, domain: Domain) -> None:
+def test_prompts_that_lose_passages_and_answers_without_room_are_warnings(ragft: Ragft, domain: Domain) -> None:
+    with (domain.folder / "questions.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "long", "question": "Why?", "answers": ["a cat " * 30, "a dog " * 40]}) + "\n")
     domain.page("dogs.md", "# Dogs\n\n" + "A dog barks and a kitten purrs. " * 40)
     domain.configure(engine={"max_model_len": 200, "max_tokens": 20}, index={"search": {"expand": "section"}})
     ended = ragft("check", "-c", domain.config, "--json")
     found = states(ended)
     assert found["prompt"][0] == "warning" and "prompts lose passages that do not fit" in found["prompt"][1]
     assert found["questions through retrieval and prompt"][0] == "ok"
+    assert found["answers"][0] == "warning"
+    assert "1 question (long) cannot be answered within engine.max_tokens = 20" in found["answers"][1]
 
 
 def test_model_that_is_not_there_is_an_error_beside_the_others(ragft: Ragft, domain: Domain) -> None:

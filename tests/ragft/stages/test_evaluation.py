@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.domains import Domain
-from support.evaluated import COUNT, Evaluated, evaluated
+from support.domains import Domain, Quiet
+from support.evaluated import COUNT, Evaluated, evaluated, snapshot_of_hits
+from support.evaluation import passage, question, record
 
 from ragft.artifacts import Artifact, build
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.metrics import METRICS, Score, metric
 from ragft.setups import SETUPS
-from ragft.stages.evaluation import evaluate, planned, score, score_file
+from ragft.stages.evaluation import evaluate, looked_up, planned, score, score_file
 
 
 @pytest.fixture
@@ -136,9 +138,59 @@ def test_answers_that_were_made_elsewhere_are_scored(run: Evaluated) -> None:
     assert [figures["exact_match"] for figures in artifact.figures.values()] == [0.0, 1.0]
     assert "another product" in (artifact.folder / "report.html").read_text()
     assert score_file(run.application(), records, None).figures == artifact.figures
-    with pytest.raises(RagftError, match="line 1 is not a record"):
-        records.write_text('{"question_id": "q1"}\n')
-        score_file(run.application(), records, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ({"answer": None}, "line 1 is not a record: field 'answer' should be a text, not None"),
+        ({"setup": " "}, "field 'setup' is empty"),
+        ({"anwser": "x"}, "there is no field 'anwser'; there are question_id, "),
+    ],
+    ids=str,
+)
+def test_a_line_that_is_no_record_is_refused_in_words(run: Evaluated, line: dict[str, Any], reason: str) -> None:
+    path = run.folder / "records.jsonl"
+    path.write_text(json.dumps({"question_id": "q1", "setup": "hybrid", "answer": "x", **line}) + "\n")
+    with pytest.raises(RagftError, match=reason):
+        score_file(run.application(), path, None)
+
+
+def test_answers_of_several_models_and_indexes_are_told_with_their_number(run: Evaluated) -> None:
+    rows = [
+        {
+            "question_id": f"q{number}", "setup": setup, "answer": "x", "index_version": index,
+            "model_version": "m2" if setup == "rag-only" and number < 2 else "m1",
+        }
+        for number in range(COUNT)
+        for setup, index in (("rag-only", "s1"), ("hybrid", "s2"))
+    ]  # fmt: skip
+    path = run.folder / "records.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    score_file(app := run.application(), path, None)
+    assert isinstance(app.reporter, Quiet)
+    said = " ".join(app.reporter.said)
+    assert "The answers of rag-only are by 2 models, 5 of m1 and 2 of m2" in said
+    assert "searched different indexes, so they may differ by those alone (s1: rag-only; s2: hybrid)" in said
+
+
+def test_sources_that_the_index_lacks_are_counted_and_named(run: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.store.snapshot.Snapshot.open", lambda *_: snapshot_of_hits())
+    asked = [question(id="q1", sources=("gone.md", "mysql.md")), question(id="q2", sources=("mysql.md",))]
+    made = [record("x", question_id=one.id, passages=(replace(passage("y"), path=("y",)),)) for one in asked]
+    where = looked_up(app := run.application(), asked, made)
+    assert list(where.absent) == ["q1"]
+    assert isinstance(app.reporter, Quiet)
+    assert app.reporter.said == ["The index lacks sources of 1 question: gone.md (q1)."]
+
+
+def test_one_question_under_two_ids_is_refused_in_files_too(run: Evaluated) -> None:
+    path = run.folder / "twice.jsonl"
+    path.write_text("".join(json.dumps({"id": n, "question": "When?", "answers": ["x"]}) + "\n" for n in "ab"))
+    records = run.folder / "records.jsonl"
+    records.write_text("".join(json.dumps({"question_id": n, "setup": "a", "answer": "x"}) + "\n" for n in "ab"))
+    with pytest.raises(UsageError, match="'b'"):
+        score_file(run.application(), records, path)
 
 
 def test_questions_that_were_trained_on_are_not_evaluated(domain: Domain) -> None:
@@ -157,9 +209,41 @@ def test_a_plan_counts_with_as_many_questions_a_document_as_there_are(run: Evalu
     assert run.engines == [], "nothing is asked"
     with pytest.raises(UsageError, match="between 0 and 100 points, not 0"):
         planned(run.application(), 0)
+    with (run.folder / "questions.jsonl").open("a") as file:
+        rows = ({"id": f"n{n}", "question": f"No answer {n}?", "answerable": False, "group": "none"} for n in range(9))
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {name: planned(run.application(evaluate={"decides": name}), 5)[0].questions_per_document
+             for name in ("token_f1", "rouge_l")}  # fmt: skip
+    assert sizes["token_f1"] > sizes["rouge_l"] == 1, "rouge_l does not apply to those without an answer"
 
 
-def test_a_metric_that_there_is_not_is_refused_before_anything_is_asked(run: Evaluated) -> None:
-    with pytest.raises(UsageError, match="there is no metric 'nonsense'"):
-        run(evaluate={"metrics": ["nonsense"]})
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"metrics": ["nonsense"]}, r"evaluate\.metrics: there is no metric 'nonsense'"),
+        ({"decides": "nonsense"}, r"evaluate\.decides: there is no metric 'nonsense'; .* choose among exact_match, "),
+        ({"decides": "latency_ms"}, r"evaluate\.decides: latency_ms measures cost in ms; what decides on facts is a"),
+        ({"decides": "format_validity"}, r"evaluate\.decides: format_validity is about form; "),
+        ({"decides": "choice_accuracy"}, r"choice_accuracy, which needs answer\.choices"),
+    ],
+    ids=str,
+)
+def test_a_metric_that_cannot_be_told_is_refused_before_anything_is_asked(
+    run: Evaluated, settings: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        run(evaluate=settings)
     assert not run.engines
+
+
+def test_a_metric_of_ones_own_decides(run: Evaluated) -> None:
+    own = run.folder / "own.py"
+    own.write_text(
+        "from ragft.evaluate.metrics import Score, metric\n"
+        "@metric('digits', axis='facts', title='digits in it')\n"
+        "def digits(question, record, rules): return Score(float(any(map(str.isdigit, record.answer))))\n"
+    )
+    made = run(evaluate={"metrics_file": own, "decides": "digits"})
+    assert comparison_of(made)["decides"]["title"] == "digits in it"
+    assert made.figures["hybrid"]["digits"] == 1.0
+    assert "digits in it" in (made.folder / "report.html").read_text()

@@ -25,7 +25,7 @@ from ragft.config.loading import leaves
 from ragft.finetune import proof
 from ragft.finetune.lineage import ADAPTER_FILES
 from ragft.stages import application as module
-from ragft.stages import prompt_choice
+from ragft.stages import prompt_choice, tracking
 from ragft.stages.application import Application
 from ragft.stages.encoder import train_encoder
 from ragft.stages.evaluation import evaluate
@@ -180,6 +180,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.prompts": [{"prompt": "format-last"}, {"prompt": "question-first"}],
     "evaluate.choose_share": 0.5,
     "evaluate.metrics": ["chrf"],
+    "evaluate.decides": "token_f1",
+    "evaluate.tracker": "tensorboard",
     "evaluate.limit": 2,
     "evaluate.general.files": ["general.jsonl"],
     "evaluate.judge.model": "judge",
@@ -279,6 +281,7 @@ def fingerprints(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setattr(Application, "encoder_folder", property(lambda app: Path(app.config.index.encoder.model)))
         patch.setattr(Application, "reranker_folder", property(lambda app: Path(app.config.index.search.reranker)))
         patch.setattr(Application, "reranker", None)
+        patch.setattr(tracking, "track", lambda *_: None)  # there are no figures to tell
         patch.setattr(Application, "tokenizer", ChatWords())
         patch.setattr(proof.Proof, "read", lambda model: SimpleNamespace(figures=lambda rules: {}))
         # Without work there are no answers to choose by.

@@ -15,7 +15,8 @@ from ragft.evaluate.metrics import METRICS, OPTIONAL, Rules, tried
 from ragft.evaluate.metrics.choices import UNREADABLE, choice_of, classification
 from ragft.evaluate.metrics.floors import floors
 from ragft.evaluate.metrics.selection import selected
-from ragft.evaluate.score import score, score_rows
+from ragft.evaluate.rows import score_rows
+from ragft.evaluate.score import score
 from ragft.patterns import Bounded, SlowPattern
 
 CHOICES = Rules(choices=("yes", "no", "maybe"))
@@ -55,6 +56,8 @@ def test_own_metrics_score_records_and_one_that_raises_is_counted_by_its_name(tm
     rows, found = scored("raise RuntimeError('no judge')")
     assert (found["mean"], found["n"], found["failed"]) == (None, 0, 2)
     assert rows[0]["failed"] == {"polite": "RuntimeError: no judge"}
+    means = [scored(f"return Score({value})")[1]["mean"] for value in (1.0, 0.5)]
+    assert means == [1.0, 0.5], "an edit of equal length in the same second counts"
     assert "polite" not in METRICS
 
 

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.evaluation import RULES, SETUPS, passage, question, record
 
+from ragft.config.cost import CostSection
+from ragft.evaluate.costs import costs
 from ragft.evaluate.report import render_markdown, render_report
 from ragft.evaluate.report.charts import LINE, apart, scatter
+from ragft.evaluate.report.confusions import confusions
 from ragft.evaluate.report.differences import lacking, marked
 from ragft.evaluate.report.overview import Overview, overview
 from ragft.evaluate.report.questions import fair_limit
@@ -168,6 +171,46 @@ def test_the_markdown_says_the_same_and_shows_no_markup_of_data() -> None:
     assert "<b>" not in text.replace("\\<b\\>", "")
     widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| Exact match")]
     assert widths == [2]
+
+
+def pages(comparison: Comparison) -> list[str]:
+    """The page and the Markdown of a comparison."""
+    html = render_report(comparison, [], [], name="x", subtitle="x")
+    return [html, render_markdown(comparison, [], [], name="x", subtitle="x")]
+
+
+def test_prices_are_shown_with_what_pays_when_and_only_where_there_are_rates() -> None:
+    comparison = compared({"rag-only": 10, "fine-tuned": 30, "hybrid": 55})
+    assert not any("What answers cost" in page for page in pages(comparison))
+    records = [
+        record("x", setup=setup, prompt_tokens=tokens)
+        for setup, tokens in {"rag-only": 700, "fine-tuned": 100, "hybrid": 600}.items()
+    ]
+    rates = CostSection(prompt_tokens=2.0, answer_tokens=10.0, training_hour=6.0)
+    told = costs(records, comparison.setups, comparison.pairs, rates, training_seconds=1800)
+    for page in pages(replace(comparison, costs=told)):
+        assert "What answers cost" in page and "1.30" in page
+        assert "no better, cheaper or faster than fine-tuned or hybrid" in page
+        assert "hybrid pays for its training against rag-only: from 15,000 answers on" in page
+        assert "hybrid costs less than training fine-tuned anew: where documents change at least once in 3,000" in page
+
+
+def test_confusions_are_shown_by_setup_and_only_where_choices_are_declared() -> None:
+    comparison = compared({"rag-only": 10, "hybrid": 55})
+    assert not any("Which choice was said for which" in page for page in pages(comparison))
+    asked = [question(answer, id=f"q{at}", group=str(at)) for at, answer in enumerate(("yes", "yes", "no", "no"))]
+    said = ("yes", "no", "no", "<b>perhaps</b>")
+    made = [
+        record(f"Answer: {one} · Source: none", question_id=each.id, setup="hybrid")
+        for each, one in zip(asked, said, strict=True)
+    ]
+    rules = replace(RULES, choices=("yes", "no"))
+    _, comparison = score(asked, made, rules, setups=["hybrid"], seed=0, resamples=200, max_failed=0)
+    (shown,) = confusions(comparison)
+    assert shown["said"] == ["no", "yes", "(none of them)"]
+    assert [[cell["count"] for cell in row["cells"]] for row in shown["rows"]] == [[1, 0, 1], [1, 1, 0]]
+    assert (shown["accuracy"], shown["n"]) == ("50.0\u00a0%", 4)
+    assert all("Which choice was said for which" in page and "macro F1" in page for page in pages(comparison))
 
 
 def colours() -> dict[str, dict[str, str]]:
