@@ -97,6 +97,40 @@ class Comparison:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Records scored by every metric, as the statistics take them.
+
+    Attributes:
+        questions: sorted by id, so that the same seed draws the same ones whatever the order of the file.
+        records: by question id and setup.
+        rows: of each setup by its name, in the order of the questions; see `score`.
+        columns: (questions, metrics) of each setup, the metrics being those of `METRICS`; NaN where there is no score,
+            and where a metric failed, for every setup.
+        clusters: of the questions.
+    """
+
+    questions: list[Question]
+    records: dict[tuple[str, str], Record]
+    rows: dict[str, list[Row]]
+    columns: dict[str, Columns]
+    clusters: Clusters
+
+
+def scored(
+    questions: Sequence[Question], records: Sequence[Record], rules: Rules, *, setups: Sequence[str], max_failed: float
+) -> Scored:
+    """Scores every record with every metric; arguments and errors are those of `score`."""
+    joined = _joined(questions, records, setups)
+    ordered = sorted(questions, key=lambda question: question.id)
+    rows = score_rows([(question, joined[question.id, name]) for question in ordered for name in setups], rules)
+    rows_of = {name: [row for row in rows if row["setup"] == name] for name in setups}
+    _refuse_too_many_failed(rows_of, max_failed)
+    documents = {passage.document_id for record in joined.values() for passage in record.passages}
+    clusters = cluster_questions(ordered, documents)
+    return Scored(ordered, joined, rows_of, _columns(rows_of, joined), clusters)
+
+
 def score(
     questions: Sequence[Question],
     records: Sequence[Record],
@@ -123,16 +157,12 @@ def score(
         RagftError: a setup answered a question not at all or twice, a record belongs to no question, or more records
             of a setup failed than allowed.
     """
-    joined = _joined(questions, records, setups)
-    # Sorted, so that the same seed draws the same questions whatever the order of the file.
-    ordered = sorted(questions, key=lambda question: question.id)
-    rows = score_rows([(question, joined[question.id, name]) for question in ordered for name in setups], rules)
-    rows_of = {name: [row for row in rows if row["setup"] == name] for name in setups}
+    found = scored(questions, records, rules, setups=setups, max_failed=max_failed)
+    ordered, joined, rows_of, columns, clusters = (
+        found.questions, found.records, found.rows, found.columns, found.clusters
+    )  # fmt: skip
+    rows = [row for of_question in zip(*rows_of.values(), strict=True) for row in of_question]
     failures = {name: _failures(of_setup, joined) for name, of_setup in rows_of.items()}
-    _refuse_too_many_failed(rows_of, max_failed)
-    documents = {passage.document_id for record in joined.values() for passage in record.passages}
-    clusters = cluster_questions(ordered, documents)
-    columns = _columns(rows_of, joined)
     means, by_tag = _means(columns, clusters), _by_tag(ordered, columns, clusters)
     pairs = [(setups[later], setups[earlier]) for later in range(len(setups)) for earlier in range(later)]
     lower = frozenset(name for name, metric in METRICS.items() if metric.better == "lower")
@@ -276,7 +306,7 @@ def _refuse_too_many_failed(rows_of: Mapping[str, Sequence[Row]], max_failed: fl
 
 
 def _columns(rows_of: Mapping[str, Sequence[Row]], joined: Mapping[tuple[str, str], Record]) -> dict[str, Columns]:
-    """(questions, metrics) of each setup; NaN where there is no score, and where a metric failed, for every setup."""
+    """The columns of `Scored`."""
     # numpy reads None as NaN when asked for floats.
     columns = {
         name: np.array([[row["scores"].get(metric) for metric in METRICS] for row in rows], dtype=np.float64)

@@ -42,7 +42,7 @@ def refuse_unmeasurable(app: Application) -> None:
     Raises:
         UsageError: there are such metrics or questions, or a file of them cannot be read.
     """
-    with _metrics(app):
+    with computed_metrics(app):
         pass
     refuse_repeated(app.questions)
     asked = [*(SETUPS[name] for name in app.config.evaluate.setups), *arms(app)]
@@ -167,16 +167,28 @@ def _comparison(
     values: dict[str, Any],
 ) -> Artifact:  # fmt: skip
     """Scores records, compares the setups and writes the report; `values` identify records and questions."""
-    with _metrics(app):
+    with computed_metrics(app):
         return _compared(app, questions, answers, setups, values)
 
 
-def _metrics(app: Application) -> AbstractContextManager[None]:
+def computed_metrics(app: Application) -> AbstractContextManager[None]:
     """Has the metrics of the configuration computed, see `selected`."""
     named = list(app.config.evaluate.metrics)
     if app.config.answer.choices:
         named.append("choice_accuracy")
     return selected(named, app.config.evaluate.metrics_file)
+
+
+def metric_inputs(app: Application) -> dict[str, Any]:
+    """What decides scores beside the versions of metrics: the content of files that some of them need."""
+    own = app.config.evaluate.metrics_file
+    found: dict[str, Any] = {} if own is None else {"metrics_file": hash_file(own)}
+    return {**found, "encoder": app.encoder_hashes()["encoder"]} if "similarity" in METRICS else found
+
+
+def rules_of(app: Application) -> Rules:
+    """The rules of scoring, with the index's encoder for metrics that compare meanings."""
+    return replace(Rules.of(app.config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
 
 
 def _compared(
@@ -185,10 +197,7 @@ def _compared(
 ) -> Artifact:  # fmt: skip
     """The same with the metrics that are registered now."""
     config = app.config
-    if config.evaluate.metrics_file is not None:
-        values = {**values, "metrics_file": hash_file(config.evaluate.metrics_file)}
-    if "similarity" in METRICS:
-        values = {**values, "encoder": app.encoder_hashes()["encoder"]}
+    values = {**values, **metric_inputs(app)}
     metrics = {name: metric.version for name, metric in METRICS.items()}
     versions = {"metrics": metrics, "statistics": STATISTICS_VERSION, "attribution": ATTRIBUTION_VERSION}
     decided = Inputs((EVALUATION,), {**values, **versions}, {})
@@ -196,7 +205,7 @@ def _compared(
     def work(folder: Path) -> dict[str, Any]:
         from ragft.evaluate.report import render_markdown, render_report
 
-        rules = replace(Rules.of(config.answer), encode=lambda texts: app.encoder.encode_passages(texts))
+        rules = rules_of(app)
         where = looked_up(app, questions, answers)
         identified = {key: value for key, value in values.items() if key != "cost"}
         scored = partial(

@@ -114,7 +114,8 @@ RETRIEVAL = Stage(
 
 EVALUATION = Stage(
     "evaluation", "evaluations",
-    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general", "evaluate.judge"),
+    keys=("name", "answer", "evaluate", "seed"),
+    without=("evaluate.labels", "evaluate.general", "evaluate.judge", "evaluate.seeds"),
     content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
     after=("records", "records with retrieval"),
 )  # fmt: skip
@@ -143,6 +144,12 @@ ROBUSTNESS = Stage(
 ABSTENTION = Stage(
     "abstention", "suites",
     keys=("answer", "seed"), content=("data.questions",), packages=("numpy", "scipy"), after=("records with retrieval",)
+)  # fmt: skip
+SEEDS = Stage(
+    "seeds", "suites",
+    keys=("answer", "seed", "evaluate.resamples", "evaluate.max_failed"),
+    content=("data.questions", "evaluate.seeds", "evaluate.setups", "evaluate.limit", "evaluate.metrics_file"),
+    packages=("numpy", "scipy"), after=("records", "records with retrieval"),
 )  # fmt: skip
 """Suites, made where they are asked for. No other stage needs them."""
 
