@@ -8,8 +8,9 @@ stays is the questions, the index and the split, so that no run is trained on ex
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file
@@ -31,6 +32,9 @@ from ragft.stages.inputs import SEEDS
 from ragft.stages.model import proven
 from ragft.stages.records import records
 
+if TYPE_CHECKING:
+    from index.encoders.encoder import Encoder
+
 _KEY = "evaluate.seeds"
 
 
@@ -41,11 +45,15 @@ class Repetition(Application):
         # Arms stand beside the comparison; here they would be asked again for nothing.
         evaluate = of.config.evaluate.model_copy(update={"arms": {}})
         super().__init__(of.config.model_copy(update={"seed": seed, "evaluate": evaluate}), of.reporter)
-        self._fixed_seed = of.fixed_seed
+        self._of = of
 
     @property
     def fixed_seed(self) -> int:
-        return self._fixed_seed
+        return self._of.fixed_seed
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return self._of.encoder  # which takes seconds to load
 
     def model_folder(self, model: str) -> Path:
         return self.base if model == "base" else self.once("own model", lambda: proven(self)).folder
@@ -94,7 +102,7 @@ def _tell_how_long(app: Application, runs: Mapping[int, Repetition]) -> None:
     seconds = len(missing) * sum(part.seconds or 0.0 for part in each.parts)
     named = listed([str(run.config.seed) for run in missing])
     app.reporter.say(
-        f"The suite takes {counted(len(runs), 'training')}, of which {len(missing)} (seed {named}) are missing: about "
+        f"The suite takes {counted(len(runs), 'training')}, of which {len(missing)} (seed {named}) are missing: "
         f"{duration(seconds)} together. One of them: {each.sentence()}."
     )
 
