@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "robustness", "seeds"]
+_WITHOUT_COMPARISON = ("abstention", "forgetting", "seeds")
 
 
 @command(commands, "evaluate")
@@ -53,6 +54,8 @@ def evaluate_(
     tuning costs more than evaluate.general.margin. With --suite seeds, train the recipe again with each of
     evaluate.seeds, and tell which differences are larger than those between two trainings.
     """
+    if suite in _WITHOUT_COMPARISON and (fail_if or against):
+        raise UsageError(f"--fail-if and --against are of a comparison, which --suite {suite} does not make.")
     if suite == "forgetting":
         from ragft.stages.forgetting import forgetting
 

@@ -210,6 +210,8 @@ def test_the_command_tells_machines_what_it_tells_people(desk: Desk, ragft: Call
     found = ragft("evaluate", "--suite", "seeds", "-c", desk.domain.config, "--json").values
     assert found["seeds"] == [0, 1, 2] and Path(found["folder"], "seeds.jsonl").is_file()
     assert found["text"][0].startswith("On facts, the verdict is the same on all 3 seeds: ")
+    gated = ragft("evaluate", "--suite", "seeds", "-c", desk.domain.config, "--fail-if", "hybrid.exact_match < 0.5")
+    assert gated.status == 2 and "--suite seeds does not make" in gated.sentence
 
 
 def said(app: Application) -> list[str]:
