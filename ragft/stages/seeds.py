@@ -135,10 +135,18 @@ def _compared(app: Application, made: Mapping[int, Mapping[str, Artifact]]) -> A
             for row in of_setup
         ]
         write_file(folder / "seeds.jsonl", to_lines(rows))
-        return result(
+        figures = result(
             {seed: run.columns for seed, run in found.items()}, next(iter(found.values())).clusters, seed=config.seed,
             resamples=config.evaluate.resamples,
         )  # fmt: skip
+        failed = {seed: {name: one.figures["failed"] for name, one in of_run.items()} for seed, of_run in made.items()}
+        figures["text"] += [
+            f"With seed {seed}, {counted(count, 'answer')} of {name} failed; failed answers count as wrong."
+            for seed, of_run in failed.items()
+            for name, count in of_run.items()
+            if count
+        ]
+        return {**figures, "failed": {str(seed): of_run for seed, of_run in failed.items()}}
 
     return app.build(Inputs((SEEDS,), inputs), work)
 

@@ -199,7 +199,7 @@ def _difference_text(
         return f"{on}, {higher} is above {lower} on {above} of {count} seeds only ({_listed(runs)} points)."
     ends = sorted({f"{100 * end:.1f}" for end in (min(runs), max(runs))}, key=float)
     text = f"{on}, {higher} is above {lower} on {_all(count)} seeds, by {' to '.join(ends)} points"
-    text += f", significantly on {'each' if significant == count else f'{significant} of them'}"
+    text += f", significantly on { {count: 'each', 0: 'none'}.get(significant, f'{significant} of them') }"
     if low is None or high is None:
         return f"{text}; there are too few documents to say how other questions would differ."
     low, high = sorted((sign * low, sign * high))

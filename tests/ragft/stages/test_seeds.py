@@ -18,6 +18,7 @@ from ragft.artifacts import Artifact, model_version
 from ragft.errors import RagftError, UsageError
 from ragft.finetune import proof
 from ragft.finetune.lineage import ADAPTER_FILES
+from ragft.setups import SETUPS
 from ragft.stages import application
 from ragft.stages import seeds as stage
 from ragft.stages.application import Application
@@ -40,6 +41,7 @@ class Desk:
         trained, merged: seeds of the adapters and models that were made.
         asked: turns that engines answered, by model.
         fails: the seed whose training is interrupted.
+        failures: what a question is answered with instead, by its text.
     """
 
     domain: Domain
@@ -47,6 +49,7 @@ class Desk:
     merged: list[int] = field(default_factory=list)
     asked: list[FakeEngine] = field(default_factory=list)
     fails: int | None = None
+    failures: dict[str, Exception] = field(default_factory=dict)
 
     def app(self, **sections: Any) -> Application:
         self.domain.configure(
@@ -86,7 +89,7 @@ def desk(domain: Domain, monkeypatch: pytest.MonkeyPatch, chat_tokenizer: Any) -
         return build(root, kind, inputs, {"adapter": trained, "model": merged}.get(kind, work), **more)
 
     def engine(_: Application, folder: Path, **__: Any) -> FakeEngine:
-        made.asked.append(FakeEngine(["2026-04-30 ", "[1]"], model_version(folder)))
+        made.asked.append(FakeEngine(["2026-04-30 ", "[1]"], model_version(folder), failures=made.failures))
         return made.asked[-1]
 
     monkeypatch.setattr(application, "build", without_training)
@@ -142,6 +145,14 @@ def test_an_interrupted_suite_goes_on(desk: Desk) -> None:
     assert seeds(app).figures["seeds"] == [0, 1, 2]
     assert (desk.trained, desk.answers) == ([0, 1, 2], 8 * QUESTIONS)
     assert any(line.startswith("The suite takes 3 trainings, of which 1 (seed 2) are missing: ") for line in said(app))
+
+
+def test_answers_that_fail_are_counted_and_wrong(desk: Desk) -> None:
+    desk.failures["Until when is MySQL 8.0 supported?"] = RagftError("no room")
+    found = seeds(desk.app(evaluate={"seeds": [1], "resamples": 200, "max_failed": 0.5})).figures
+    assert found["failed"] == {seed: dict.fromkeys(SETUPS, 1) for seed in ("0", "1")}
+    assert "With seed 1, 1 answer of hybrid failed; failed answers count as wrong." in found["text"]
+    assert found["setups"]["hybrid"]["exact_match"]["n"] == QUESTIONS
 
 
 def test_it_says_how_long_before_it_trains(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
