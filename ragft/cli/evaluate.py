@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "robustness"]
+Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "robustness", "seeds"]
+_WITHOUT_COMPARISON = ("abstention", "forgetting", "seeds")
 
 
 @command(commands, "evaluate")
@@ -27,8 +28,9 @@ def evaluate_(
         Suite,
         typer.Option(
             help="What to measure: the setups on the domain's questions; whether to refuse by the score of retrieval; "
-            "whether answers follow when values in passages are changed; general ability; or whether answers stay when "
-            "passages or questions are disturbed."
+            "whether answers follow when values in passages are changed; general ability; whether answers stay when "
+            "passages or questions are disturbed; or whether the comparison stands when the recipe is trained with "
+            "other seeds."
         ),
     ] = "comparison",
     plan: Annotated[
@@ -49,8 +51,11 @@ def evaluate_(
 
     With --suite abstention, ask nothing, and read the answers that exist: at which score of retrieval would it pay to
     refuse? With --suite forgetting, ask base and tuned model what has nothing to do with the domain, and tell whether
-    tuning costs more than evaluate.general.margin.
+    tuning costs more than evaluate.general.margin. With --suite seeds, train the recipe again with each of
+    evaluate.seeds, and tell which differences are larger than those between two trainings.
     """
+    if suite in _WITHOUT_COMPARISON and (fail_if or against):
+        raise UsageError(f"--fail-if and --against are of a comparison, which --suite {suite} does not make.")
     if suite == "forgetting":
         from ragft.stages.forgetting import forgetting
 
@@ -68,6 +73,13 @@ def evaluate_(
 
         made = abstention(app)
         show_artifact(app, made, *abstention_shown(made))
+        return
+    if suite == "seeds":
+        from ragft.evaluate.suites.seeds import seeds_tables
+        from ragft.stages.seeds import seeds
+
+        made = seeds(app)
+        show_artifact(app, made, *seeds_tables(made.figures))
         return
     conditions = conditions_of(app, fail_if)
     artifact = evaluate(app)

@@ -99,6 +99,11 @@ class EvaluateSection(Section):
     limit: int | None = Field(
         None, ge=1, description="Evaluates a seeded sample of so many questions. Unset: all of them."
     )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (),
+        description="Seeds that `ragft evaluate --suite seeds` trains the recipe anew with, beside `seed`: two or more "
+        "tell how far trainings differ.",
+    )
     resamples: int = Field(10_000, ge=200, description="Permutations of tests that are not exact.")
     max_failed: Share = Field(
         0.01, description="Largest share of the answers of a setup that may fail before the run is refused."

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,13 +21,54 @@ from ragft.errors import RagftError
 from ragft.evaluate.metrics import METRICS, Rules, Score
 from ragft.evaluate.metrics.facts import freshness
 from ragft.evaluate.records import Record
-from ragft.evaluate.statistics import Columns
+from ragft.evaluate.statistics import Clusters, Columns, cluster_questions
 from ragft.evaluate.verdict import listed
 from ragft.patterns import SlowPattern
 
 Row = dict[str, Any]
 Joined = Mapping[tuple[str, str], Record]
 """Records by (question id, setup)."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Records scored by every metric.
+
+    Attributes:
+        questions: sorted by id, so that the same seed draws the same ones whatever the order of the file.
+        records: by question id and setup.
+        rows: of each setup by its name, in the order of the questions; see `score`.
+    """
+
+    questions: list[Question]
+    records: Joined
+    rows: dict[str, list[Row]]
+
+    def of(self, setups: Sequence[str]) -> Scored:
+        """The same of some setups alone."""
+        return replace(self, rows={name: self.rows[name] for name in setups})
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """Of the questions, by their sources and by what the setups found."""
+        shown = (record.passages for (_, setup), record in self.records.items() if setup in self.rows)
+        return cluster_questions(self.questions, {passage.document_id for found in shown for passage in found})
+
+    def columns(self, decides: str = "exact_match") -> dict[str, Columns]:
+        """As the statistics take them; see `columns`."""
+        return columns(self.rows, self.records, decides)
+
+
+def scored(
+    questions: Sequence[Question], records: Sequence[Record], rules: Rules, *, setups: Sequence[str], max_failed: float
+) -> Scored:
+    """Scores every record with every metric; arguments and errors are those of `score`."""
+    found = joined(questions, records, setups)
+    ordered = sorted(questions, key=lambda question: question.id)
+    rows = score_rows([(question, found[question.id, name]) for question in ordered for name in setups], rules)
+    rows_of = {name: [row for row in rows if row["setup"] == name] for name in setups}
+    refuse_too_many_failed(rows_of, max_failed)
+    return Scored(ordered, found, rows_of)
 
 
 def joined(questions: Sequence[Question], records: Sequence[Record], setups: Sequence[str]) -> Joined:

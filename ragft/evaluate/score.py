@@ -22,14 +22,13 @@ from ragft.evaluate.metrics import METRICS, Measure, Rules
 from ragft.evaluate.metrics.choices import classification
 from ragft.evaluate.metrics.floors import floors
 from ragft.evaluate.records import PassageRef, Record
-from ragft.evaluate.rows import Joined, Row, columns, failures, joined, refuse_too_many_failed, score_rows
+from ragft.evaluate.rows import Joined, Row, Scored, failures, score_rows, scored
 from ragft.evaluate.statistics import (
     Bounds,
     Clusters,
     Columns,
     Effect,
     Estimate,
-    cluster_questions,
     estimates,
     factor_effects,
     pair_tests,
@@ -132,37 +131,30 @@ def score(
             of a setup failed than allowed.
     """
     everything = [*setups, *arms]
-    answers = joined(questions, records, everything)
-    # Sorted, so that the same seed draws the same questions whatever the order of the file.
-    ordered = sorted(questions, key=lambda question: question.id)
-    rows = score_rows([(question, answers[question.id, name]) for question in ordered for name in everything], rules)
-    rows_of = {name: [row for row in rows if row["setup"] == name] for name in everything}
-    refuse_too_many_failed(rows_of, max_failed)
+    found = scored(questions, records, rules, setups=everything, max_failed=max_failed)
+    ordered, answers = found.questions, found.records
     compared = partial(
-        _compared, ordered, answers, decides=METRICS[decides], seed=seed, resamples=resamples,
-        fingerprints=dict(fingerprints or {}),
-    )  # fmt: skip
-    comparison = compared({name: rows_of[name] for name in setups})
+        _compared, decides=METRICS[decides], seed=seed, resamples=resamples, fingerprints=dict(fingerprints or {})
+    )
+    comparison = compared(found.of(setups))
     told = {name: [answers[question.id, name] for question in ordered] for name in setups}
     comparison = replace(
         comparison,
         floors=floors(ordered, _passages(answers, setups), rules.refusal, partial(score_rows, rules=rules)),
         classification=classification(ordered, told, rules),
-        arms=arms_beside(compared(rows_of), setups) if arms else {},
+        arms=arms_beside(compared(found), setups) if arms else {},
     )
+    rows = [row for of_question in zip(*found.rows.values(), strict=True) for row in of_question]
     return rows, comparison
 
 
 def _compared(
-    questions: Sequence[Question], answers: Joined, rows_of: Mapping[str, Sequence[Row]], *, decides: Measure,
-    seed: int, resamples: int, fingerprints: dict[str, Any],
-) -> Comparison:  # fmt: skip
-    """The comparison of some setups by their rows of scores, each in the order of the questions."""
-    setups = list(rows_of)
-    unanswered = {name: failures(of_setup, answers) for name, of_setup in rows_of.items()}
-    documents = {passage.document_id for at, one in answers.items() if at[1] in rows_of for passage in one.passages}
-    clusters = cluster_questions(questions, documents)
-    scores = columns(rows_of, answers, decides.name)
+    found: Scored, *, decides: Measure, seed: int, resamples: int, fingerprints: dict[str, Any]
+) -> Comparison:
+    """The comparison of some setups by their scores."""
+    questions, rows_of, clusters, setups = found.questions, found.rows, found.clusters, list(found.rows)
+    unanswered = {name: failures(of_setup, found.records) for name, of_setup in rows_of.items()}
+    scores = found.columns(decides.name)
     means, by_tag = _means(scores, clusters), _by_tag(questions, scores, clusters, decides.name)
     pairs = [(setups[later], setups[earlier]) for later in range(len(setups)) for earlier in range(later)]
     lower = frozenset(name for name, metric in METRICS.items() if metric.better == "lower")

@@ -15,27 +15,15 @@ from numpy.typing import NDArray
 
 from ragft.data.questions import Question
 from ragft.evaluate import statistics
-from ragft.evaluate.statistics import CONFIDENCE, Clusters, cluster_questions
+from ragft.evaluate.statistics import CONFIDENCE, Clusters, Estimate, cluster_questions, estimates
 
 Values = NDArray[np.float64]
 _RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
-class Rate:
-    """A mean with its 95 % interval.
-
-    Attributes:
-        mean: None where there is no value.
-        low, high: None where there are fewer than two clusters, which tell nothing of others.
-        n, clusters: how many values and clusters it is from.
-    """
-
-    mean: float | None
-    low: float | None
-    high: float | None
-    n: int
-    clusters: int
+class Rate(Estimate):
+    """A mean of values from 0 to 1 with its 95 % interval, as a comparison has it."""
 
     def on_scale(self, lowest: float, width: float) -> Rate:
         """The same on a scale that begins at `lowest` and is `width` wide."""
@@ -57,19 +45,8 @@ def rate(values: Sequence[float] | Values, clusters: Sequence[Hashable]) -> Rate
     column = np.asarray(values, dtype=np.float64)
     if not len(column):
         return NO_RATE
-    mean, count = float(column.mean()), len(set(clusters))
-    # By chance, sums by cluster may seem less scattered than independent values; that is not to be relied upon.
-    variance = max(variance_of_mean(column - mean, clusters), float(column.var()) / len(column))
-    low, high = share_interval(mean, variance, count)
-    return Rate(mean, low, high, len(column), count)
-
-
-def variance_of_mean(deviations: Values, clusters: Sequence[Hashable]) -> float:
-    """Variance of a mean from the deviations of its values, summed by cluster; 0 for a single cluster."""
-    sums = sums_by_cluster(deviations, clusters)
-    if len(sums) < 2:
-        return 0.0
-    return float(len(sums) / (len(sums) - 1) * (sums**2).sum() / len(deviations) ** 2)
+    (found,) = estimates(column[:, None], Clusters.of(clusters), bounds=[(0.0, 1.0)])
+    return Rate(**vars(found))
 
 
 def sums_by_cluster(values: Values, clusters: Sequence[Hashable]) -> Values:

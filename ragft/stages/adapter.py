@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,17 +58,37 @@ def why_not_served(config: Config) -> str | None:
     )
 
 
+def trained(app: Application) -> Artifact | None:
+    """The adapter, if it is trained already."""
+    return app.find(_inputs(app))
+
+
+def _inputs(app: Application) -> Inputs:
+    """What decides the adapter; the mix is made for that.
+
+    Raises:
+        RagftError: training cannot begin as the configuration says.
+    """
+    lineage, start, rows = trained_on(app), beginning(app), mix(app)
+    values = {
+        "mix": rows.fingerprint, "base": lineage.base, "template": lineage.template, **start, **rules_of_selection(app)
+    }  # fmt: skip
+    parent = _parent(app)
+    return Inputs((ADAPTER,), values, {"mix": rows.fingerprint, **({"adapter": parent.fingerprint} if parent else {})})
+
+
+def _parent(app: Application) -> Artifact | None:
+    """The adapter that training begins from, where it is one of a workspace."""
+    start_from = app.config.finetune.start_from
+    return parent_of(start_from) if start_from else None
+
+
 def _finetune(app: Application) -> Artifact:
     from ragft.finetune.base import check_writes
 
     refuse_without_rejected(app)
     check_writes(app.base)
-    lineage, start = trained_on(app), beginning(app)
-    rows = mix(app)
-    inputs = {
-        "mix": rows.fingerprint, "base": lineage.base, "template": lineage.template, **start, **rules_of_selection(app)
-    }  # fmt: skip
-    parent = parent_of(app.config.finetune.start_from) if app.config.finetune.start_from else None
+    inputs = _inputs(app)
 
     def work(folder: Path) -> dict[str, Any]:
         from ragft.finetune import devices
@@ -77,7 +98,7 @@ def _finetune(app: Application) -> Artifact:
         settings = app.config.finetune
         if why := why_not_served(app.config):
             app.reporter.say(why)
-        _tell_shorter_ones(app, inputs)
+        _tell_shorter_ones(app, inputs.values)
         with Watching(app, folder) as watching:
             train_rows, validation = rendered(app, "train"), rendered(app, "validation")
             refuse_small_card(app.base, train_rows, settings)
@@ -94,8 +115,8 @@ def _finetune(app: Application) -> Artifact:
                     progress=progress, evaluate=watching.asked, say=app.reporter.say,
                 )  # fmt: skip
             figures = watching.finish({key: value for key, value in asdict(report).items() if key != "adapter"})
-        replace(lineage, backend=report.backend).write(report.adapter)
-        _tell_worse(app, parent, rows.fingerprint, report.best_loss)
+        replace(trained_on(app), backend=report.backend).write(report.adapter)
+        _tell_worse(app, _parent(app), mix(app).fingerprint, report.best_loss)
         for of_the_run in (*folder.glob("checkpoint*"), folder / "initial.safetensors"):
             of_the_run.unlink(missing_ok=True)
         # What comes next in this process is another model, in other processes.
@@ -103,8 +124,7 @@ def _finetune(app: Application) -> Artifact:
         devices.release()
         return figures
 
-    parents = {"mix": rows.fingerprint, **({"adapter": parent.fingerprint} if parent else {})}
-    return app.build(Inputs((ADAPTER,), inputs, parents), work)
+    return app.build(inputs, work)
 
 
 def beginning(app: Application) -> dict[str, Any]:
@@ -121,7 +141,7 @@ def beginning(app: Application) -> dict[str, Any]:
     return {"start_from": content_of(settings.start_from)}
 
 
-def _tell_shorter_ones(app: Application, inputs: dict[str, Any]) -> None:
+def _tell_shorter_ones(app: Application, inputs: Mapping[str, Any]) -> None:
     """Says why an adapter of other epochs, and nothing else, is not gone on from, which someone may have expected."""
     now = {**ADAPTER.values(app.config), **inputs}
     for made in artifacts_in(app.workspace / ADAPTER.folder):

@@ -63,6 +63,11 @@ class Application:
         self.registry = Registry(self.workspace / "models")
         self._made: dict[str, Any] = {}
 
+    @property
+    def fixed_seed(self) -> int:
+        """Seeds what stays where a training is repeated with another seed: the split, the questions, the index."""
+        return self.config.seed
+
     # --- models
 
     @cached_property
@@ -181,7 +186,7 @@ class Application:
     def all_questions(self) -> tuple[Question, ...]:
         """The evaluation questions that are asked: all of them, or a seeded sample."""
         questions = read_questions(self.config.data.questions)
-        return sample(questions, self.config.evaluate.limit, self.config.seed)
+        return sample(questions, self.config.evaluate.limit, self.fixed_seed)
 
     @property
     def questions(self) -> tuple[Question, ...]:

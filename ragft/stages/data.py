@@ -45,6 +45,7 @@ def split(app: Application) -> Artifact:
         "examples": app.hash_input(app.config.data.examples, "data.examples"),
         "validation": app.hash_input(app.config.data.validation, "data.validation"),
         "version": SPLIT_VERSION,
+        "seed": app.fixed_seed,
     }
     return app.once(SPLIT.name, lambda: app.build(Inputs((SPLIT,), inputs), work))
 
@@ -53,7 +54,7 @@ def parted(app: Application) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """What to train on and what to validate with: parts of the examples, or a file for each."""
     data = app.config.data
     if data.validation is None:
-        return split_examples(app.examples, data.split.validation_share, app.config.seed)
+        return split_examples(app.examples, data.split.validation_share, app.fixed_seed)
     validation = read_examples(data.validation, "data.validation", app.reporter.say)
     trained = {normal(example.question): example.id for example in app.examples}
     both = [(one.id, trained[text]) for one in validation if (text := normal(one.question)) in trained]
@@ -165,7 +166,7 @@ def _general(app: Application) -> dict[str, tuple[Example, ...]]:
     if data.mix.general is None or data.mix.general_share == 0:
         return dict.fromkeys(PARTS, ())
     general = read_examples(data.mix.general, "data.mix.general")
-    return dict(zip(PARTS, split_examples(general, data.split.validation_share, app.config.seed), strict=True))
+    return dict(zip(PARTS, split_examples(general, data.split.validation_share, app.fixed_seed), strict=True))
 
 
 def rows(app: Application, part: str) -> list[Row]:

@@ -218,16 +218,20 @@ def _mixed(answers: Sequence[Record]) -> Iterator[str]:
         yield f"The setups searched different indexes, so they may differ by those alone ({told})."
 
 
+def metric_inputs(app: Application) -> dict[str, Any]:
+    """What decides scores beside the versions of metrics: the content of files that some of them need."""
+    own = app.config.evaluate.metrics_file
+    found: dict[str, Any] = {} if own is None else {"metrics_file": hash_file(own)}
+    return {**found, "encoder": app.encoder_hashes()["encoder"]} if "similarity" in METRICS else found
+
+
 def _compared(
     app: Application, questions: Sequence[Question], answers: Sequence[Record], setups: Sequence[str],
     values: dict[str, Any],
 ) -> Artifact:  # fmt: skip
     """The same with the metrics that are registered now."""
     config = app.config
-    if config.evaluate.metrics_file is not None:
-        values = {**values, "metrics_file": hash_file(config.evaluate.metrics_file)}
-    if "similarity" in METRICS:
-        values = {**values, "encoder": app.encoder_hashes()["encoder"]}
+    values = {**values, **metric_inputs(app)}
     metrics = {name: metric.version for name, metric in METRICS.items()}
     versions = {"metrics": metrics, "statistics": STATISTICS_VERSION, "attribution": ATTRIBUTION_VERSION}
     decided = Inputs((EVALUATION,), {**values, **versions}, {})

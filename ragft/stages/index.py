@@ -54,7 +54,7 @@ def refresh(
     refuse_missing(folder)  # before the seconds that an encoder takes to load
     refuse_missing_recognition(config.index.documents.settings().ocr)
     settings = config.index.refresh_settings(
-        config.seed, allow_removal=1.0 if allow_removal or root is not None else None, model=app.model_tokenizer
+        app.fixed_seed, allow_removal=1.0 if allow_removal or root is not None else None, model=app.model_tokenizer
     )  # fmt: skip
     gate = gate_of(app) if ask_gate and root is None and not dry_run else None
     with reporter.phases() as phase:

@@ -121,6 +121,7 @@ EVALUATION = Stage(
     keys=("name", "answer", "evaluate", "seed"),
     without=(
         "evaluate.labels", "evaluate.general", "evaluate.judge", "evaluate.tracker", "evaluate.track_answers",
+        "evaluate.seeds",
     ),
     content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
     after=("records", "records with retrieval"),
@@ -150,6 +151,12 @@ ROBUSTNESS = Stage(
 ABSTENTION = Stage(
     "abstention", "suites",
     keys=("answer", "seed"), content=("data.questions",), packages=("numpy", "scipy"), after=("records with retrieval",)
+)  # fmt: skip
+SEEDS = Stage(
+    "seeds", "suites",
+    keys=("answer", "seed", "evaluate.resamples", "evaluate.max_failed", "evaluate.decides"),
+    content=("data.questions", "evaluate.seeds", "evaluate.setups", "evaluate.limit", "evaluate.metrics_file"),
+    packages=("numpy", "scipy"), after=("records", "records with retrieval"),
 )  # fmt: skip
 """Suites, made where they are asked for. No other stage needs them."""
 

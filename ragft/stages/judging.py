@@ -22,6 +22,7 @@ from ragft.evaluate.judges.plan import Plan, PreferenceRow, ScoreRow, plan
 from ragft.evaluate.judges.rubric import OVERALL, RUBRIC_VERSION, Ask, Criterion
 from ragft.evaluate.judges.summary import summarise
 from ragft.evaluate.shares import clusters_of
+from ragft.evaluate.statistics import STATISTICS_VERSION
 from ragft.stages.answers import Answers
 from ragft.stages.application import Application, Inputs
 from ragft.stages.inputs import JUDGEMENT
@@ -137,7 +138,7 @@ class Judging:
         labels = self.app.hash_input(self.settings.labels, "evaluate.judge.labels")
         return {
             "answers": self.answers.fingerprint, "labels": labels, "refusal": self.app.config.answer.refusal,
-            "rubric": RUBRIC_VERSION, "summary": SUMMARY_VERSION,
+            "rubric": RUBRIC_VERSION, "summary": SUMMARY_VERSION, "statistics": STATISTICS_VERSION,
         }  # fmt: skip
 
     def _work(self, folder: Path) -> dict[str, Any]:

@@ -30,7 +30,13 @@ ONTO: tuple[Onto, ...] = ("trained", "original")
 
 
 def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None = None) -> tuple[Artifact, str | None]:
-    """The merged model, with the proof that it answers like base and adapter; deploys it.
+    """Deploys the model of `proven`; returns it, and the fingerprint of another model that it replaced, if any."""
+    model = proven(app, adapters, wanted)
+    return model, app.registry.deploy(model)
+
+
+def proven(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None = None) -> Artifact:
+    """The merged model, with the proof that it answers like base and adapter; not deployed.
 
     The limits of the proof and the rules of its answers are those of the configuration now, also where the model
     exists.
@@ -40,11 +46,8 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
             configuration. Several are combined first.
         wanted: how several are combined; None: as by default.
 
-    Returns:
-        The model, and the fingerprint of the model that it replaced, if it replaced another one.
-
     Raises:
-        RagftError: the proof failed; the model is not deployed.
+        RagftError: the proof failed.
     """
     from ragft.finetune.proof import FORMAT, Proof, check_proof
 
@@ -105,7 +108,7 @@ def merge(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | None
     parents = {"adapter": folder.parent.name} if own or len(folders) > 1 else {}
     model = app.build(Inputs((MODEL,), inputs, parents), work)
     check_proof(Proof.read(model).figures(rules), limits)
-    return model, app.registry.deploy(model)
+    return model
 
 
 def stop_at(model: Path, end: int) -> None:

@@ -16,6 +16,7 @@ from ragft.evaluate.people.filled import read_sheets, sheet_named
 from ragft.evaluate.people.page import sheet_page
 from ragft.evaluate.people.sheets import KEY_VERSION, Key, make_sheet, sheet_csv
 from ragft.evaluate.people.summary import label_rows, opinion
+from ragft.evaluate.statistics import STATISTICS_VERSION
 from ragft.stages.answers import Answers
 from ragft.stages.application import Application, Inputs
 from ragft.stages.inputs import OPINION, SHEET
@@ -81,7 +82,7 @@ def import_sheets(app: Application, paths: Sequence[Path], key_file: Path | None
     sheets = read_sheets(paths, key, partial=partial)
     inputs = Inputs((OPINION,), {"key": key.seal, "sheets": sorted(map(hash_file, paths)), "names": [
         sheet.person for sheet in sheets
-    ]})  # fmt: skip
+    ], "statistics": STATISTICS_VERSION})  # fmt: skip
 
     def work(folder: Path) -> dict[str, Any]:
         found = opinion(key, sheets, seed=app.config.seed)

@@ -135,8 +135,10 @@ def _sure(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
     said = [verdict[key] for key in ("facts", "lenient", "failures", "clusters") if verdict.get(key)]
     said += [told(setup, choice, comparison.measure) for setup, choice in comparison.prompts.items()]
-    if any(name in SETUPS and SETUPS[name].tuned for name in comparison.setups) and not _seeds(comparison):
-        said.append("It stands on one training: another training seed would move it, too.")
+    if any(name in SETUPS and SETUPS[name].tuned for name in comparison.setups):
+        said.append(
+            "It stands on one training: another seed would move it, too; `ragft evaluate --suite seeds` tells how far."
+        )
     return said
 
 
@@ -144,11 +146,6 @@ def clusters_of(comparison: Comparison) -> tuple[int, int] | None:
     """How many clusters of related questions there are, and how many questions the largest has; None where unknown."""
     stated: Mapping[str, int] = comparison.clusters
     return (stated["count"], stated["largest"]) if stated else None
-
-
-def _seeds(comparison: Comparison) -> int:
-    seeds = getattr(comparison, "seeds", None)
-    return len(seeds) if isinstance(seeds, Sequence | Mapping) else 0
 
 
 def _cost(comparison: Comparison, setup: str, records: Sequence[Record]) -> list[str]:

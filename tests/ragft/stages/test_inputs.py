@@ -37,6 +37,7 @@ from ragft.stages.inputs import (
     RECORDS,
     RETRIEVAL,
     ROBUSTNESS,
+    SEEDS,
     SPLIT,
     STAGES,
     Stage,
@@ -183,6 +184,7 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.decides": "token_f1",
     "evaluate.tracker": "tensorboard",
     "evaluate.limit": 2,
+    "evaluate.seeds": [1, 2],
     "evaluate.general.files": ["general.jsonl"],
     "evaluate.judge.model": "judge",
     "evaluate.judge.base_url": "http://127.0.0.1:1/v1",
@@ -330,7 +332,7 @@ def test_stages_come_after_those_that_they_need() -> None:
 
 def test_a_stage_names_keys_that_exist() -> None:
     sections = {key[:end] for key in KEYS for end in range(len(key) + 1) if end == len(key) or key[end] == "."}
-    for stage in (*STAGES, ABSTENTION, COUNTERFACTUAL, ROBUSTNESS):
+    for stage in (*STAGES, ABSTENTION, COUNTERFACTUAL, ROBUSTNESS, SEEDS):
         assert {*stage.keys, *stage.without, *stage.content} <= sections, stage.name
 
 
