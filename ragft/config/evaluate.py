@@ -98,6 +98,11 @@ class EvaluateSection(Section):
     labels: tuple[str, ...] | None = Field(
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
     )
+    conversations: FilePath | None = Field(
+        None,
+        description="JSONL of follow-ups, questions with a `history`, for `ragft evaluate --suite conversation`. "
+        "Unset: those among `data.questions`.",
+    )
     general: GeneralSection = GeneralSection()
     judge: JudgeSection = JudgeSection()
     cost: CostSection = CostSection()

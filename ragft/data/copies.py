@@ -64,7 +64,7 @@ class _Asked:
 
     @classmethod
     def of(cls, question: Question) -> _Asked:
-        return cls(question.id, question.question, question.answers)
+        return cls(question.id, question.spoken, question.answers)
 
 
 def key(text: str) -> str:
@@ -74,7 +74,7 @@ def key(text: str) -> str:
 
 def trained(examples: Iterable[Example], questions: Iterable[Question]) -> list[Copy]:
     """For each question that is among the examples the one that comes nearest, in the order of the questions."""
-    known = [_Asked(example.id, example.question, (example.answer,)) for example in examples]
+    known = [_Asked(example.id, example.spoken, (example.answer,)) for example in examples]
     return _copies([_Asked.of(question) for question in questions], known)
 
 

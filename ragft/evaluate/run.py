@@ -30,7 +30,7 @@ async def generate(
     retrieved: Sequence[Retrieved] | None,
     folder: Path,
     answered: Callable[[int], None],
-    history: Sequence[Message] = (),
+    shots: Sequence[Message] = (),
 ) -> int:
     """Writes `records.jsonl` of one setup, and `retrieval.jsonl` if it retrieves; returns how many answers failed now.
 
@@ -39,7 +39,7 @@ async def generate(
         retrieved: the passages of every question; None for a setup without retrieval.
         folder: records of an interrupted run in it are kept.
         answered: called with the number of questions answered so far.
-        history: turns before every question, as the examples of a few-shot prompt.
+        shots: turns before every question, as the examples of a few-shot prompt.
 
     Raises:
         EngineDead: the engine died; the batches before are written.
@@ -48,7 +48,7 @@ async def generate(
     if retrieved is not None:
         results = (
             {
-                "question_id": question.id, "index_version": found.index_version,
+                "question_id": question.id, "query": found.query, "index_version": found.index_version,
                 "timings_ms": dict(found.timings_ms), "hits": [hit.to_json() for hit in found.hits],
             }
             for question, found in zip(questions, retrieved, strict=True)
@@ -61,7 +61,7 @@ async def generate(
     failed = 0
     for start in range(0, len(todo), size):
         records = await asyncio.gather(
-            *(_record(pipeline, setup, *asked, history) for asked in todo[start : start + size])
+            *(_record(pipeline, setup, *asked, shots) for asked in todo[start : start + size])
         )
         append_records(path, records)
         failed += sum(record.error is not None for record in records)
@@ -81,10 +81,10 @@ def _answered_before(path: Path) -> list[Record]:
 
 
 async def _record(
-    pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None, history: Sequence[Message]
+    pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None, shots: Sequence[Message]
 ) -> Record:
     """One answer as a record. A question that fails becomes a failed record; a dead engine ends the run."""
-    prompt = pipeline.render(setup, question.question, retrieved, history=history)
+    prompt = pipeline.render(setup, question.question, retrieved, history=question.history, shots=shots)
     found = prompt.retrieved
     asked = Record(
         question_id=question.id,
@@ -99,6 +99,8 @@ async def _record(
         index_version=found.index_version if found else None,
         model_version=pipeline.engine_of(setup).version,
         passages_dropped=prompt.passages_dropped,
+        dropped_turns=prompt.dropped_turns,
+        query=found.query if found and question.history else None,
     )
     try:
         answer = await pipeline.answer(prompt)

@@ -74,7 +74,7 @@ MIX = Stage(
     without=("index.search.top_k", "index.encoder.device", "index.encoder.training", "index.documents.folder"),
     content=(
         "data.documents", "data.mix.general", "index.documents", "index.encoder.model", "index.search.reranker",
-        "model.base",
+        "model.base", "serve.condense",
     ),
     packages=(*_TORCH, *_SEARCH), after=("split",),
 )  # fmt: skip
@@ -101,20 +101,21 @@ MODEL = Stage(
 RECORDS = Stage(
     "records", "records",
     keys=("prompt", "engine"), without=_HOW_ENGINES_RUN,
-    content=("data.questions", "evaluate.limit", "evaluate.arms", "model.base"),
+    content=("data.questions", "evaluate.limit", "evaluate.arms", "model.base", "prompt.history_tokens"),
     packages=(*_TORCH, *_VLLM), after=("model",),
 )  # fmt: skip
 
 RETRIEVAL = Stage(
     "records with retrieval", "records",
-    keys=("index.search", "index.vectors", "evaluate.labels"), content=("index.search.reranker",),
+    keys=("index.search", "index.vectors", "evaluate.labels"), content=("index.search.reranker", "serve.condense"),
     packages=_SEARCH, after=("index", "records"),
 )  # fmt: skip
 """What the records of a setup with retrieval depend on besides."""
 
 EVALUATION = Stage(
     "evaluation", "evaluations",
-    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general", "evaluate.judge"),
+    keys=("name", "answer", "evaluate", "seed"),
+    without=("evaluate.labels", "evaluate.general", "evaluate.judge", "evaluate.conversations"),
     content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
     after=("records", "records with retrieval"),
 )  # fmt: skip
@@ -140,6 +141,11 @@ ROBUSTNESS = Stage(
     keys=(*COUNTERFACTUAL.keys, "evaluate.resamples"), without=_HOW_ENGINES_RUN,
     content=("data.questions",), packages=(*_TORCH, *_VLLM, "numpy", "scipy"),
 )  # fmt: skip
+CONVERSATION = Stage(
+    "conversation", "suites",
+    keys=("seed", "evaluate.resamples", "evaluate.limit"), content=("data.questions", "evaluate.conversations"),
+    packages=("numpy", "scipy"),
+)  # fmt: skip
 ABSTENTION = Stage(
     "abstention", "suites",
     keys=("answer", "seed"), content=("data.questions",), packages=("numpy", "scipy"), after=("records with retrieval",)
@@ -150,7 +156,7 @@ ENCODER = Stage(
     "encoder", "encoders",
     keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "answer.value", "answer.refusal", "seed"),
     without=("index.encoder.device",),
-    content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
+    content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents", "serve.condense"),
     packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from ragft.stages.application import Application, Inputs
 from ragft.stages.arms import arms, gold, shots
 from ragft.stages.arms import engine as arm_engine
 from ragft.stages.arms import inputs as arm_inputs
+from ragft.stages.asking import how_conversed, queries
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import RECORDS, RETRIEVAL
 
@@ -34,7 +35,7 @@ def inputs(app: Application, index_version: str | None) -> dict[str, Inputs]:
         index_version: the snapshot that is searched, if any.
     """
     # Only what is asked decides the answers; the rest of a question decides their scores.
-    asked = "\n".join(f"{question.id}\0{question.question}" for question in app.questions)
+    asked = "\n".join(f"{question.id}\0{question.spoken}" for question in app.questions)
     questions = blake3(asked.encode()).hexdigest()[:16]
     folders = app.model_folders(app.config.evaluate.setups)
     versions = {model: model_version(folder) for model, folder in folders.items()}
@@ -46,6 +47,7 @@ def inputs(app: Application, index_version: str | None) -> dict[str, Inputs]:
         if setup.retrieval and index_version is not None:
             parents["index"] = index_version
             values |= {"index": index_version, "reranker": app.encoder_hashes()["reranker"]}
+        values |= how_conversed(app, app.questions, setup)
         found[name] = Inputs((RECORDS, RETRIEVAL) if setup.retrieval else (RECORDS,), values, parents)
     for arm in arms(app):
         found[arm.name] = arm_inputs(app, arm, questions, index_version)
@@ -91,7 +93,7 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         self._app, self._snapshot, self._advance = app, snapshot, advance
         self._total = len(app.questions) * (len(app.config.evaluate.setups) + len(app.config.evaluate.arms))
         self._engines: dict[str, Engine] = {}
-        self._retrieved: list[Retrieved] | None = None
+        self._retrieved: dict[str, list[Retrieved]] = {}
         # vLLM's engine belongs to the event loop that started it.
         self._runner = asyncio.Runner()
 
@@ -124,14 +126,21 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
     def _passages(self, setup: Setup, snapshot: Snapshot) -> list[Retrieved]:
         if isinstance(setup, Arm) and self._app.config.evaluate.arms[setup.name].passages == "gold":
             return gold(self._app, snapshot)
-        return self._search(snapshot)
+        return self._search(setup, snapshot)
 
-    def _search(self, snapshot: Snapshot) -> list[Retrieved]:
-        """The passages of every question, the same for all setups, as the caller sees them that is stood for."""
-        if self._retrieved is None:
-            questions = [question.question for question in self._app.questions]
-            self._retrieved = self._app.retriever(snapshot).search(questions, labels=self._app.labels)
-        return self._retrieved
+    def _search(self, setup: Setup, snapshot: Snapshot) -> list[Retrieved]:
+        """The passages of every question as the caller sees them that is stood for: the same for all setups whose
+        follow-ups the same model rewrites, if a model does.
+        """
+        rewrites = self._app.config.serve.condense == "model" and any(one.history for one in self._app.questions)
+        by = setup.model if rewrites else ""
+        if by not in self._retrieved:
+            retriever = self._app.retriever(snapshot)
+            engines = {setup.model: self._engine(setup)} if rewrites else {}
+            pipeline = Pipeline(self._app.config, engines, retriever)
+            asked = self._runner.run(queries(pipeline, setup, self._app.questions, self._app.labels))
+            self._retrieved[by] = retriever.search(asked, labels=self._app.labels)
+        return self._retrieved[by]
 
     def _engine(self, setup: Setup) -> Engine:
         model = setup.model
