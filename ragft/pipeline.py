@@ -323,9 +323,11 @@ class Pipeline:
         """
         if self.retriever is None:
             raise ValueError(f"setup {setup.name} needs an index")
+        if not questions_in(history):
+            return question, ()
         condense = self.config.serve.condense
         notes: tuple[str, ...] = ()
-        if condense == "model" and questions_in(history):
+        if condense == "model":
             rewritten = await self._rewrites.of(self.engine_of(setup), question, history, deadline)
             if rewritten is not None:
                 return rewritten, ()

@@ -279,6 +279,8 @@ class Bm25:
     def _rows_of(self, terms: Mapping[str, str]) -> npt.NDArray[np.int64]:
         """Live rows that hold a word, ascending; `terms` as for `_postings_of`."""
         found = [rows for number in range(len(self._segments)) for rows, _ in self._postings_of(terms, number)]
+        if len(found) == 1:
+            return found[0]
         return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
     def _postings_of(

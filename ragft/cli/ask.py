@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ragft.console import counted
 from ragft.data.history import read_history
@@ -17,8 +17,6 @@ from ragft.pipeline import Pipeline
 from ragft.setups import Setup, setup_named
 
 if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletionMessageParam
-
     from index.store.filters import Filter, Labels
     from ragft.stages.application import Application
 
@@ -98,7 +96,7 @@ def _ask_server(
     try:
         completion = client.chat.completions.create(
             model=setup_name,
-            messages=cast("list[ChatCompletionMessageParam]", [*history, turn("user", question)]),
+            messages=[*history, turn("user", question)],
             extra_body={"ragft": {"filter": only.to_json()}} if only is not None else None,
         )
     except OpenAIError as error:

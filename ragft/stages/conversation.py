@@ -55,7 +55,7 @@ def conversation(app: Application, *, generate: bool = False) -> Artifact:
     snapshot = live_snapshot(app)
     setups: list[Setup] = [SETUPS[name] for name in config.evaluate.setups] if generate else []
     path = config.evaluate.conversations
-    inputs = {
+    inputs: dict[str, Any] = {
         "versions": [CONVERSATION_VERSION, CONDENSING_VERSION, STATISTICS_VERSION],
         "questions": hash_file(config.data.questions) if config.data.questions.is_file() else None,
         "conversations": None if path is None else hash_file(path),
@@ -150,7 +150,7 @@ class _Searching:
         """Single questions behind turns about something else, by way of condensing; see `compared`."""
         histories = behind_others(questions, follow_ups, self._app.config.seed)
         labels = self._app.labels
-        texts = {
+        texts: dict[str, list[str]] = {
             way: [
                 self._retriever.query(one.question, history, way, labels)
                 for one, history in zip(questions, histories, strict=True)
@@ -207,24 +207,4 @@ def _table(title: str, first: str, found: Mapping[str, Any]) -> Any:
     for name, one in found.items():
         shares = [share_shown(share) for share in (one["share"], *(one["turns"][number] for number in several))]
         table.add_row(name, str(one["share"]["n"]), *shares, *difference_shown(one["difference"]))
-    return tables
-
-
-def _table(title: str, first: str, found: Mapping[str, Any]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        first, box=box.SIMPLE_HEAD, title=title, title_justify="left", caption_justify="left",
-        caption="Shares with 95 % intervals by cluster; p is corrected over the rows.",
-    )  # fmt: skip
-    turns = list(next(iter(found.values()))["turns"])
-    several = turns if len(turns) > 1 else []
-    for column in ("n", "share", *(f"turn {number}" for number in several), "difference", "p"):
-        table.add_column(column, justify="right")
-    for name, one in found.items():
-        by_turn = [share_shown(one["turns"][number]) for number in several]
-        table.add_row(
-            name, str(one["share"]["n"]), share_shown(one["share"]), *by_turn, *difference_shown(one["difference"])
-        )
     return table

@@ -97,7 +97,7 @@ def _mix(app: Application) -> Artifact:
         general = _general(app)
         # Repeats are practice; a validation loss gains nothing from them.
         for name, settings in zip(PARTS, (mixing, mixing.model_copy(update={"repeats": 1})), strict=True):
-            examples = _examples(parts, name)
+            examples = [Example.from_json(row) for _, row in read_objects(parts.folder / f"{name}.jsonl", name, "")]
             mixed = mix(
                 examples, general[name], snapshot, search, settings,
                 system=config.prompt.system, refusal=config.answer.refusal, seed=config.seed,
@@ -120,20 +120,18 @@ def _mix(app: Application) -> Artifact:
         "general": app.hash_input(mixing.general, "data.mix.general"),
         "documents": [(entry.id, entry.hash) for entry in training_snapshot(app).documents()] if apart else None,
         **({"max_seq_length": None} if config.index.search.expand == "none" else _what_fits(app)),
-        **_how_condensed(app, parts),
+        **_how_condensed(app),
         "model_tokenizer": app.model_tokenizer.fingerprint if app.model_tokenizer else None,
         **app.encoder_hashes(),
     }
     return app.build(Inputs((MIX,), inputs, {"split": parts.fingerprint}), work)
 
 
-def _examples(parts: Artifact, name: str) -> list[Example]:
-    return [Example.from_json(row) for _, row in read_objects(parts.folder / f"{name}.jsonl", name, "")]
-
-
-def _how_condensed(app: Application, parts: Artifact) -> dict[str, Any]:
+def _how_condensed(app: Application) -> dict[str, Any]:
     """What decides by which words passages are mined for follow-ups, if there are any."""
-    if not any(questions_in(example.history) for name in PARTS for example in _examples(parts, name)):
+    validation = app.config.data.validation
+    held_out = () if validation is None else read_examples(validation, "data.validation")
+    if not any(questions_in(example.history) for example in (*app.examples, *held_out)):
         return {}
     return {"condensed": None if app.config.serve.condense == "off" else CONDENSING_VERSION}
 

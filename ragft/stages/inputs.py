@@ -133,12 +133,13 @@ OPINION = Stage("opinion", "opinions", keys=("seed",), packages=("numpy", "scipy
 """Sheets for people, and what they say on them; made by `ragft sheets` alone."""
 COUNTERFACTUAL = Stage(
     "counterfactual", "suites",
-    keys=("prompt", "engine", "answer", "seed", "evaluate.setups", "evaluate.limit"), without=_HOW_ENGINES_RUN,
+    keys=("prompt", "engine", "answer", "seed", "evaluate.setups", "evaluate.limit"),
+    without=(*_HOW_ENGINES_RUN, "prompt.history_tokens"),
     content=("data.questions",), packages=(*_TORCH, *_VLLM),
 )  # fmt: skip
 ROBUSTNESS = Stage(
     "robustness", "suites",
-    keys=(*COUNTERFACTUAL.keys, "evaluate.resamples"), without=_HOW_ENGINES_RUN,
+    keys=(*COUNTERFACTUAL.keys, "evaluate.resamples"), without=COUNTERFACTUAL.without,
     content=("data.questions",), packages=(*_TORCH, *_VLLM, "numpy", "scipy"),
 )  # fmt: skip
 CONVERSATION = Stage(

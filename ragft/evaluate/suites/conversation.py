@@ -7,7 +7,7 @@ engine contract alone; the rest are pure functions.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -158,13 +158,14 @@ def answers(
     """
     rows = {question.id: row for row, question in enumerate(questions)}
 
-    def column(holds: Callable[[Told], bool]) -> Columns:
+    def column(kind: str) -> Columns:
         values = np.full((len(questions), 1), np.nan)
-        for one in filter(holds, told):
-            values[rows[one.question_id]] = float(one.outcome == "right")
+        for one in told:
+            if one.kind == kind:
+                values[rows[one.question_id]] = float(one.outcome == "right")
         return values
 
-    columns = {kind: column(lambda one, kind=kind: one.kind == kind) for kind in ("follow-up", "standalone")}
+    columns = {kind: column(kind) for kind in ("follow-up", "standalone")}
     columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
     with_ = "standalone" if "standalone" in columns else "follow-up"
     shown = compared(columns, with_, questions, clusters, seed=seed, resamples=resamples)
