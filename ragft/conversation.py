@@ -27,6 +27,9 @@ _TURNS = 8
 _CHARACTERS = 1000
 """What is read of a conversation: its last questions, and the beginning of each."""
 
+_FIRST = 8
+"""Exchanges whose room is measured at once; of a history of thousands, little more than has room is measured."""
+
 _CARRIED = 8
 """Words that a follow-up is given at most, the rarest ones."""
 
@@ -52,7 +55,7 @@ def newest_turns(turns: Sequence[Message], fits: Callable[[Sequence[Message]], b
         fits: whether turns have room; fewer of the last ones then do, too.
     """
     starts = [place for place, one in enumerate(turns) if one["role"] == "user" or not place]
-    kept = largest(len(starts), len(starts), lambda count: fits(turns[starts[-count] :]))
+    kept = largest(len(starts), _FIRST, lambda count: fits(turns[starts[-count] :]))
     return list(turns[starts[-kept] :]) if kept else []
 
 
@@ -129,6 +132,7 @@ def _carried(topic: Sequence[Word], said: _Said) -> list[Word]:
     numbers = [word for word in topic if _is_number(word)]
     if said.names_its_topic:
         own = reduce(np.intersect1d, [word.rows for word in said.rare])
+        # Without the word that told most of it, what is left of a topic ("Framework" of "Spring Framework") is none.
         first = min(kept, key=lambda word: len(word.rows), default=None)
         kept = [word for word in kept if _meet(word.rows, own)]
         if first is not None and first not in kept:
@@ -137,6 +141,7 @@ def _carried(topic: Sequence[Word], said: _Said) -> list[Word]:
         about = said.rare
     else:
         about = kept
+    # A number that stands with what is asked about is meant in place of the earlier one; a day of next year is not.
     if any(_meet(number.rows, word.rows) for number in said.numbers for word in about):
         numbers = []
     known = {word.text.casefold() for word in said.topic}

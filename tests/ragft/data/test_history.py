@@ -10,6 +10,7 @@ import pytest
 
 from ragft.data.copies import repeated, trained
 from ragft.data.examples import read_examples
+from ragft.data.golden import read_golden
 from ragft.data.history import read_history
 from ragft.data.questions import as_line, read_questions
 from ragft.errors import UsageError
@@ -66,6 +67,13 @@ def test_what_is_no_history_is_refused_by_line(tmp_path: Path, history: Any, sen
     with pytest.raises(UsageError, match="line 1: ") as refused:
         read_examples(path)
     assert sentence in str(refused.value)
+
+
+def test_golden_questions_are_those_that_are_understood_alone(tmp_path: Path) -> None:
+    told = {"history": [USER, ASSISTANT], "sources": ["a.md"]}
+    rows = [question("a", **told), question("b", **told, standalone="When there?"), question("c", sources=["a.md"])]
+    golden = read_golden(write(tmp_path / "q.jsonl", *rows))
+    assert [(one.name, one.question) for one in golden] == [("b", "When there?"), ("c", "And there?")]
 
 
 def test_a_file_of_turns_must_hold_some(tmp_path: Path) -> None:
