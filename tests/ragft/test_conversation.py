@@ -29,7 +29,7 @@ WORDS = Bm25([(Postings.build(PASSAGES), np.ones(len(PASSAGES), dtype=bool))]).w
 
 
 def talk(*questions: str) -> list[Message]:
-    return [turn for text in questions for turn in (said("user", text), said("assistant", "It is so [1]."))]
+    return [one for text in questions for one in (said("user", text), said("assistant", "It is so [1]."))]
 
 
 def said(role: str, text: str) -> Message:

@@ -94,3 +94,6 @@ def test_a_follow_up_is_a_copy_only_behind_the_same_turns(tmp_path: Path) -> Non
     taught = {"question": "And there?", "answer": "x", "history": other}
     examples = read_examples(write(tmp_path / "e.jsonl", taught))
     assert [copy.question for copy in trained(examples, asked)] == ["b", "c"]
+    # What an earlier turn answers is known as well.
+    alone = read_questions(write(tmp_path / "q.jsonl", question("d", other[0]["content"]), question("e", "And when?")))
+    assert [(copy.question, copy.of, copy.kind) for copy in trained(examples, alone)] == [("d", "line-1", "same")]
