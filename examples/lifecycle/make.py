@@ -1,4 +1,4 @@
-"""Writes the pages, examples and questions of the software life-cycle desk from the facts beside it.
+"""Writes the pages, examples, questions and conversations of the software life-cycle desk from the facts beside it.
 
     python examples/lifecycle/make.py            # writes into this folder
     python examples/lifecycle/make.py --to DIR   # writes elsewhere, for instance to compare
@@ -24,6 +24,7 @@ OLD, NEW = "2025-06-01", "2026-08-22"
 SEED = 7
 EXAMPLES = 640
 QUESTIONS = 600
+CONVERSATIONS = 26
 UNANSWERABLE_SHARE = (0.16, 0.14)  # of (examples, questions)
 CHANGED_SHARE = 0.3
 SAME_MONTH_SHARE = 0.25
@@ -216,6 +217,14 @@ UNTRACKED = [
     "Which colour is the logo of {name}?",
     "How do I migrate to {name}?",
 ]
+# Follow-ups, by what they change about the question before; they are understood behind it alone.
+SAME_CYCLE = {
+    "released": ["And when was it released?", "Since when has that been available?", "When did it come out?"],
+    "latest": ["And its latest version?", "What is the newest update for it?", "Which update should I install?"],
+    "end-of-life": ["And by when does it end?", "Until when is that supported?", "When is it EOL, then?"],
+}
+OTHER_CYCLE = ["And {cycle}?", "What about {cycle}?", "And for version {cycle}?"]
+OTHER_PRODUCT = ["And {name}?", "What about {name}?", "And for {name}?"]
 HELD_OUT = 2  # wordings per list that only questions use
 
 # Wordings that only examples use: of the questions that a small model confuses with others.
@@ -492,6 +501,48 @@ def make_questions(
             yield {"id": f"q{len(seen):04}", "question": text, **row}
 
 
+def make_conversations(products: list[Product], draw: random.Random) -> Iterator[dict[str, object]]:
+    """Follow-ups by the new facts, each with the turns before it and the same question asked by itself.
+
+    Every conversation opens with a question about one cycle; the second turn asks something else about it, or the same
+    about another cycle or product; the third, where there is one, something else about that.
+    """
+    askers = {"released": ask_released, "latest": ask_latest, "end-of-life": ask_end}
+    facts = {product.id: product for product in products}
+    rich = [product for product in products if len(product.cycles) > 1 and all(c.latest for c in product.cycles)]
+    changes = ["fact", "cycle", "product"]
+    for number in range(1, CONVERSATIONS + 1):
+        product, other = draw.sample(rich, 2)
+        cycle, next_cycle = draw.sample(product.cycles, 2)
+        kind = draw.choice(list(askers))
+        history: list[dict[str, str]] = []
+        for place in range(draw.choice((2, 3, 3))):
+            change = "opening" if place == 0 else "fact" if place == 2 else changes[number % len(changes)]
+            if change == "fact":
+                kind = draw.choice([name for name in askers if name != kind])
+                text = draw.choice(SAME_CYCLE[kind])
+            elif change == "cycle":
+                cycle = next_cycle
+                text = draw.choice(OTHER_CYCLE).format(cycle=cycle.name)
+            elif change == "product":
+                product, cycle = other, draw.choice(other.cycles)
+                text = draw.choice(OTHER_PRODUCT).format(name=f"{product.title} {cycle.name}")
+            ask = askers[kind](product, cycle, draw, True)
+            filled = answered(ask, facts) if ask else None
+            if ask is None or filled is None:
+                break
+            if change == "opening":
+                text = ask.text
+            else:
+                yield {
+                    "id": f"c{number:02}-{place + 1}", "question": text, "standalone": ask.text,
+                    "history": list(history), "answers": [filled[1]], "sources": sources(product, ask.cycles),
+                    "answerable": True, "tags": [kind, f"other {change}"],
+                }  # fmt: skip
+            answer = card(f"[1] {product.title} {cycle.name}", *filled)
+            history += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+
+
 def changed(old: dict[str, Product], products: list[Product], draw: random.Random) -> Iterator[Ask]:
     """An endless stream of questions about facts of known cycles that are not what they were."""
     pool = []
@@ -542,6 +593,7 @@ def main() -> None:
             random.Random(SEED + 2),
         ),
     )  # fmt: skip
+    write_lines(folder / "conversations.jsonl", make_conversations([new[p] for p in asked], random.Random(SEED + 3)))
 
 
 if __name__ == "__main__":

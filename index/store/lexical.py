@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import chain, count
 from math import log
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from index.store.languages import LANGUAGES, Codes, code_of, languages_of
-from index.store.terms import AUTO, query_terms, terms_of, words_of
+from index.store.terms import AUTO, content_words, query_terms, terms_of, words_of
 
 Live = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
@@ -203,6 +203,21 @@ def _starts(sizes: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int6
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
+@dataclass(frozen=True, eq=False)
+class Word:
+    """A word of a text, no function word, with the passages that hold it.
+
+    Attributes:
+        text: as it is written.
+        rows: (n,) int64, ascending; live rows, counted over all segments. Of a compound, the rows that hold all parts.
+        share: of all live rows.
+    """
+
+    text: str
+    rows: npt.NDArray[np.int64]
+    share: float
+
+
 class Bm25:
     """BM25 over the live rows of several segments, counted at the first use; safe to use from several threads.
 
@@ -252,6 +267,21 @@ class Bm25:
             norms = k1 * (1 - b) + (k1 * b) * self._relative_lengths[rows]
             scores[rows] += (idf * (k1 + 1)) * counts / (counts + norms)
         return scores
+
+    def words(self, text: str) -> list[Word]:
+        """The words of a text but for function words, in order, with where they stand."""
+        found = []
+        for word, groups in content_words(text, list(self._languages)):
+            rows = reduce(np.intersect1d, [self._rows_of(terms) for terms in groups])
+            found.append(Word(word, rows, len(rows) / max(1, self._live_count)))
+        return found
+
+    def _rows_of(self, terms: Mapping[str, str]) -> npt.NDArray[np.int64]:
+        """Live rows that hold a word, ascending; `terms` as for `_postings_of`."""
+        found = [rows for number in range(len(self._segments)) for rows, _ in self._postings_of(terms, number)]
+        if len(found) == 1:
+            return found[0]
+        return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
     def _postings_of(
         self, terms: Mapping[str, str], number: int

@@ -154,6 +154,39 @@ def query_terms(query: str, languages: Sequence[str]) -> list[dict[str, str]]:
     return [group for group in groups if group]
 
 
+def content_words(text: str, languages: Sequence[str]) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """The words of a text that may say something about a topic, as they are written, each with its terms by language.
+
+    Function words of any of the languages are left out, even of a text that has no others. Where a script puts no
+    spaces between words, each two neighbouring characters count as one.
+    """
+    for word, parts in _written_words(text):
+        terms = [{language: _term(part, language) for language in languages} for part in parts]
+        if any(term in _stop_terms(language) for of_part in terms for language, term in of_part.items()):
+            continue
+        if languages and terms:
+            yield word, terms
+
+
+def _term(part: Part, language: str) -> str:
+    return _stemmers.of(language)(part.text) if part.kind == "word" else part.text
+
+
+def _written_words(text: str) -> Iterator[tuple[str, list[Part]]]:
+    """The words of a text in their own spelling, with their parts."""
+    for word in text.split():
+        pieces = [] if _plain(word) else _PIECE.findall(_normalised(word))
+        if len(pieces) < 2 and not any(run for _, run in pieces):
+            yield word.strip(_AROUND_WORDS), [part for part in _parts(word.lower()) if part.kind != "aside"]
+            continue
+        for term, run in pieces:
+            if term:
+                yield term, list(_compound(term))
+            for part in _neighbours(run) if run else ():
+                if part.kind != "aside":
+                    yield part.text, [part]
+
+
 @lru_cache(maxsize=len(LANGUAGES))
 def _stop_terms(language: str) -> frozenset[str]:
     """What says nothing about a topic. It is indexed, but looked for only if a query has nothing else."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragft.console import counted
+from ragft.data.history import read_history
 from ragft.errors import RagftError, UsageError
 from ragft.grounding import Grounder
+from ragft.messages import Message, turn
 from ragft.pipeline import Pipeline
 from ragft.setups import setup_named
 
@@ -21,26 +25,29 @@ _TOO_LONG = "the prompt would not have fitted engine.max_model_len; lower index.
 
 
 def ask_once(
-    app: Application, question: str, setup_name: str, server: str | None, only: Filter | None, labels: Labels
-) -> tuple[dict[str, Any], list[str]]:
+    app: Application, question: str, setup_name: str, server: str | None, only: Filter | None, labels: Labels,
+    history: Path | None = None,
+) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
     """The answer as values and as lines to show.
 
     Args:
         server: address of a running `ragft serve`, as in `http://127.0.0.1:8000`; None: load the model here.
         only: what the passages must pass.
         labels: what the caller may see; a server goes by the API key instead.
+        history: JSON file of the turns before the question; None: there are none.
 
     Raises:
-        UsageError: there is no such setup, or the question is empty.
+        UsageError: there is no such setup, the question is empty, or the file holds no turns.
         RagftError: the server cannot be asked, or there is no tuned model.
     """
     setup = setup_named(setup_name)
     if not question.strip():
         raise UsageError("The question is empty.")
+    turns = () if history is None else read_history(history)
     values = (
-        _ask_server(question, setup.name, server, only)
+        _ask_server(question, setup.name, server, only, turns)
         if server
-        else asyncio.run(_ask_here(app, question, setup.name, only, labels))
+        else asyncio.run(_ask_here(app, question, setup.name, only, labels, turns))
     )
     cited = [
         f"[{c['number']}] {c['document_id']}{_page(c.get('page'))} characters {c['start']}-{c['end']}, {c['heading']}"
@@ -52,6 +59,10 @@ def ask_once(
         cited.append(f"Refused without asking the model: {refused}")
     if grounding := values.get("grounding"):
         cited.append(f"Grounded: {grounding['grounded']}. {grounding['reason']}")
+    if turned := values.get("dropped_turns"):
+        cited.append(f"{counted(turned, 'earlier turn')} left out: beyond prompt.history_tokens")
+    if (query := values.get("query")) not in (None, question):
+        cited.append(f"Searched for: {query}")
     versions = f"index {values['index_version'] or '-'}, model {values['model_version']}, {values['total_ms']:.0f} ms"
     return values, [values["text"], "", *cited, *values["notes"], f"{setup.name}: {versions}"]
 
@@ -61,7 +72,7 @@ def _page(page: int | None) -> str:
 
 
 async def _ask_here(
-    app: Application, question: str, setup_name: str, only: Filter | None, labels: Labels
+    app: Application, question: str, setup_name: str, only: Filter | None, labels: Labels, history: Sequence[Message]
 ) -> dict[str, Any]:  # fmt: skip
     from ragft.stages.index import live_snapshot
     from ragft.stages.prompt_choice import served
@@ -74,8 +85,8 @@ async def _ask_here(
     await engine.start()
     try:
         pipeline = Pipeline(app.config, {setup.model: engine}, retriever)
-        retrieved = await pipeline.retrieve(setup, question, filter=only, labels=labels)
-        prompt, grounder = pipeline.render(setup, question, retrieved), Grounder(app.config)
+        retrieved = await pipeline.retrieve(setup, question, history=history, filter=only, labels=labels)
+        prompt, grounder = pipeline.render(setup, question, retrieved, history=history), Grounder(app.config)
         if refused := grounder.why_refuse(retrieved, {}):
             pipeline = replace(pipeline, engines={setup.model: grounder.refusing(engine)})
         answer = await pipeline.answer(prompt)
@@ -87,14 +98,16 @@ async def _ask_here(
     return values
 
 
-def _ask_server(question: str, setup_name: str, server: str, only: Filter | None) -> dict[str, Any]:
+def _ask_server(
+    question: str, setup_name: str, server: str, only: Filter | None, history: Sequence[Message]
+) -> dict[str, Any]:
     from openai import OpenAI, OpenAIError
 
     client = OpenAI(base_url=f"{server.rstrip('/')}/v1", api_key=os.environ.get("RAGFT_API_KEY", "none"), max_retries=0)
     try:
         completion = client.chat.completions.create(
             model=setup_name,
-            messages=[{"role": "user", "content": question}],
+            messages=[*history, turn("user", question)],
             extra_body={"ragft": {"filter": only.to_json()}} if only is not None else None,
         )
     except OpenAIError as error:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "robustness", "seeds"]
-_WITHOUT_COMPARISON = ("abstention", "forgetting", "seeds")
+Suite = Literal["comparison", "abstention", "conversation", "counterfactual", "forgetting", "robustness", "seeds"]
+_WITHOUT_COMPARISON = ("abstention", "conversation", "forgetting", "seeds")
 
 
 @command(commands, "evaluate")
@@ -28,9 +28,9 @@ def evaluate_(
         Suite,
         typer.Option(
             help="What to measure: the setups on the domain's questions; whether to refuse by the score of retrieval; "
-            "whether answers follow when values in passages are changed; general ability; whether answers stay when "
-            "passages or questions are disturbed; or whether the comparison stands when the recipe is trained with "
-            "other seeds."
+            "whether follow-ups find and get what single questions do; whether answers follow when values in passages "
+            "are changed; general ability; whether answers stay when passages or questions are disturbed; or whether "
+            "the comparison stands when the recipe is trained with other seeds."
         ),
     ] = "comparison",
     plan: Annotated[
@@ -44,15 +44,21 @@ def evaluate_(
     fail_if: FailIf = None,
     generate: Annotated[
         bool,
-        typer.Option("--generate", help="With --suite forgetting: answer files of instructions, too, by the engine."),
+        typer.Option(
+            "--generate",
+            help="Ask the engine, too: with --suite forgetting files of instructions, with --suite conversation all "
+            "follow-ups.",
+        ),
     ] = False,
 ) -> None:
     """Compare the setups on the same questions: records, scores, statistics, report.html.
 
     With --suite abstention, ask nothing, and read the answers that exist: at which score of retrieval would it pay to
     refuse? With --suite forgetting, ask base and tuned model what has nothing to do with the domain, and tell whether
-    tuning costs more than evaluate.general.margin. With --suite seeds, train the recipe again with each of
-    evaluate.seeds, and tell which differences are larger than those between two trainings.
+    tuning costs more than evaluate.general.margin. With --suite conversation, search for follow-ups as they are and
+    as they are condensed; with --generate, answer them, too, beside the same questions asked alone. With --suite
+    seeds, train the recipe again with each of evaluate.seeds, and tell which differences are larger than those between
+    two trainings.
     """
     if suite in _WITHOUT_COMPARISON and (fail_if or against):
         raise UsageError(f"--fail-if and --against are of a comparison, which --suite {suite} does not make.")
@@ -61,8 +67,17 @@ def evaluate_(
 
         show_forgetting(app, forgetting(app, generate=generate))
         return
+    if suite == "conversation":
+        from ragft.stages.conversation import conversation, conversation_tables
+
+        made = conversation(app, generate=generate)
+        show_artifact(app, made, *conversation_tables(made, app.config.index.search.top_k))
+        return
     if generate:
-        raise UsageError("--generate is of --suite forgetting: the comparison of the setups always generates.")
+        raise UsageError(
+            "--generate is of --suite forgetting and --suite conversation: the comparison of the setups always "
+            "generates."
+        )
     from ragft.stages.evaluation import evaluate, planned
 
     if plan is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,12 @@ def ask(
     server: Annotated[
         str | None, typer.Option(help="A running `ragft serve` to ask, as in http://127.0.0.1:8000.", metavar="URL")
     ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help='JSON file of the turns before it, [{"role": "user", "content": "..."}, ...].', metavar="FILE"
+        ),
+    ] = None,
     where: Where = None,
     labels: SeenWith = None,
 ) -> None:
@@ -34,7 +41,7 @@ def ask(
     only, seen_with = restrictions(where, labels)
     if server is not None and labels is not None:
         raise UsageError("With --server the API key decides about the labels: leave --labels out.")
-    values, lines = ask_once(app, question, setup, server, only, seen_with)
+    values, lines = ask_once(app, question, setup, server, only, seen_with, history)
     app.reporter.result(values, *lines)
 
 

@@ -131,6 +131,11 @@ class EvaluateSection(Section):
         description="Give the tracker the whole report, which quotes questions, answers and passages, instead of one "
         "without them.",
     )
+    conversations: FilePath | None = Field(
+        None,
+        description="JSONL of follow-ups, questions with a `history`, for `ragft evaluate --suite conversation`. "
+        "Unset: those among `data.questions`.",
+    )
     general: GeneralSection = GeneralSection()
     judge: JudgeSection = JudgeSection()
     cost: CostSection = CostSection()

@@ -44,6 +44,12 @@ class PromptSection(Section):
         "You answer questions about the documents of this domain. If you do not know, say so.",
         description="System prompt of all four setups. Describe the house format in full.",
     )
+    history_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens that the earlier turns of a conversation may take of a prompt; the oldest are dropped "
+        "first, which is said. Unset: half of what `engine.max_model_len` leaves beside an answer.",
+    )
     template_arguments: Annotated[dict[str, JsonValue], AfterValidator(_not_reserved)] = Field(
         {},
         description="Further variables of the model's chat template, for training, evaluation and serving alike, such "

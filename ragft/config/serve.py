@@ -71,6 +71,9 @@ class JwtSection(Section):
         return self
 
 
+Condense = Literal["off", "heuristic", "model"]
+
+
 class ServeSection(Section):
     """The endpoint."""
 
@@ -79,6 +82,17 @@ class ServeSection(Section):
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0: any free one.")
     setups: tuple[SetupName, ...] = Field(("hybrid", "fine-tuned"), description="Setups to deploy, the default first.")
+    condense: Condense = Field(
+        "heuristic",
+        description="How a follow-up becomes a query of its own before it is searched for, in `ragft ask` and the "
+        "evaluation, too: not at all, with words of earlier questions, or rewritten by the model that answers.",
+    )
+    condense_deadline: float = Field(
+        3.0,
+        gt=0,
+        description="Seconds that the model has to rewrite a follow-up before words of earlier questions are added "
+        "instead; only the endpoint keeps it.",
+    )
     keys: FilePath | None = Field(
         None,
         description="File of API keys, a `scope[,scope] sha256-hex [field=value]` line each (`ragft keys`); read again "

@@ -47,13 +47,15 @@ def audit_data(data: HasData) -> Findings:
     try:
         examples = data.examples
         groups = len({example.group for example in examples})
-        findings.add("ok", "examples", f"{len(examples)} in {groups} groups, from {config.data.examples}")
+        told = f"{len(examples)} in {groups} groups{_behind(examples)}, from {config.data.examples}"
+        findings.add("ok", "examples", told)
     except UsageError as error:
         findings.add("error", "examples", str(error))
     try:
         questions = read_questions(config.data.questions)
         unanswerable = sum(not question.answerable for question in questions)
-        findings.add("ok", "questions", f"{len(questions)}, {unanswerable} of them unanswerable")
+        told = f"{len(questions)}, {unanswerable} of them unanswerable{_behind(questions)}"
+        findings.add("ok", "questions", told)
     except UsageError as error:
         findings.add("error", "questions", str(error))
     if config.data.validation is not None:
@@ -74,6 +76,11 @@ def audit_data(data: HasData) -> Findings:
     _sources(findings, config.data.documents or live, lambda: data.training_documents, "examples", of_examples)
     _sources(findings, live, lambda: data.documents, "questions", of_questions)
     return findings
+
+
+def _behind(asked: Sequence[Example] | Sequence[Question]) -> str:
+    count = sum(any(turn["role"] == "user" for turn in one.history) for one in asked)
+    return f", {count} of them behind earlier turns" if count else ""
 
 
 def refuse_overlap(examples: Iterable[Example], questions: Iterable[Question]) -> list[str]:
@@ -146,8 +153,8 @@ def _asked_twice(copies: Sequence[Copy]) -> str:
 def _duplicates(findings: Findings, examples: Sequence[Example]) -> None:
     answers: dict[str, set[str]] = {}
     for example in examples:
-        answers.setdefault(normal(example.question), set()).add(example.answer)
-    times = Counter(normal(example.question) for example in examples)
+        answers.setdefault(normal(example.spoken), set()).add(example.answer)
+    times = Counter(normal(example.spoken) for example in examples)
     repeated = [text for text, count in times.items() if count > 1]
     if repeated:
         told = f"{counted(len(repeated), 'question')} found in several examples: {some(repeated)}"

@@ -11,11 +11,13 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from ragft.data.answers import text_of
 from ragft.data.duplicates import ALIKE, normal, same_figures
 from ragft.data.examples import Example
+from ragft.data.history import spoken
 from ragft.data.questions import Question
 from ragft.tokens import contains_tokens
 
@@ -64,7 +66,7 @@ class _Asked:
 
     @classmethod
     def of(cls, question: Question) -> _Asked:
-        return cls(question.id, question.question, question.answers)
+        return cls(question.id, question.spoken, question.answers)
 
 
 def key(text: str) -> str:
@@ -74,8 +76,17 @@ def key(text: str) -> str:
 
 def trained(examples: Iterable[Example], questions: Iterable[Question]) -> list[Copy]:
     """For each question that is among the examples the one that comes nearest, in the order of the questions."""
-    known = [_Asked(example.id, example.question, (example.answer,)) for example in examples]
+    known = [taught for example in examples for taught in _taught(example)]
     return _copies([_Asked.of(question) for question in questions], known)
+
+
+def _taught(example: Example) -> Iterator[_Asked]:
+    """The question of an example, and those in its history: their answers are shown, and perhaps trained."""
+    yield _Asked(example.id, example.spoken, (example.answer,))
+    turns = tuple(one for one in example.history if one["role"] != "system")
+    for place, (asked, reply) in enumerate(pairwise(turns)):
+        if (asked["role"], reply["role"]) == ("user", "assistant"):
+            yield _Asked(example.id, spoken(turns[:place], asked["content"]), (reply["content"],))
 
 
 def repeated(questions: Iterable[Question]) -> list[Copy]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ragft.citations import parse_citations
+from ragft.data.history import history_in, spoken
 from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
 from ragft.data.sources import Source, sources_in
 from ragft.errors import UsageError
@@ -45,6 +46,11 @@ class Example:
     tags: tuple[str, ...] = ()
     history: tuple[Message, ...] = ()
     rejected: str = ""
+
+    @property
+    def spoken(self) -> str:
+        """The question with the turns before it, but for a system turn."""
+        return spoken(tuple(one for one in self.history if one["role"] != "system"), self.question)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -111,21 +117,15 @@ def _counts(values: Mapping[str, Any], where: str) -> bool:
 
 
 def _earlier(values: Mapping[str, Any], where: str) -> tuple[Message, ...]:
-    """The turns that Alpaca's fields `system` and `history` state."""
-    system, pairs = values.get("system") or "", values.get("history") or []
-    for field, value in (("system", system), ("history", pairs)):
+    """The turns that the fields `system` and `history` state."""
+    system = values.get("system") or ""
+    for field, value in (("system", system), ("history", values.get("history"))):
         if value and "messages" in values:
             raise UsageError(f"{where}: `{field}` beside `messages`: write its turns into `messages`.")
     if not isinstance(system, str):
         raise UsageError(f"{where}: field 'system' must be a text.")
-    turns: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
-    if not isinstance(pairs, list):
-        raise UsageError(f"{where}: `history` must be a list of pairs, [question, answer].")
-    for pair in pairs:
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) and text for text in pair):
-            raise UsageError(f"{where}: `history` must be a list of pairs, [question, answer].")
-        turns += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    return tuple(turns)
+    opening: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
+    return (*opening, *history_in(values, where))
 
 
 def _rejected(values: Mapping[str, Any], answer: str, where: str) -> str:

@@ -2,7 +2,8 @@
 
     {"question": "When does Node.js 22 end?", "sources": ["node.md#22"]}
 
-A file of evaluation questions will do; those without sources say nothing about an index and are passed over.
+A file of evaluation questions will do; those without sources say nothing about an index and are passed over, and so are
+follow-ups without a `standalone` wording.
 """
 
 from __future__ import annotations
@@ -50,5 +51,8 @@ def _golden(values: Mapping[str, Any], where: str) -> GoldenQuestion:
     question = values.get("question")
     if not isinstance(question, str) or not question.strip():
         raise UsageError(f"{where}: field 'question' is missing or empty.")
+    sources = sources_in(values, where)
+    if values.get("history"):
+        question, sources = values.get("standalone") or question, sources if values.get("standalone") else ()
     name = values.get("id", where.rpartition(", ")[2])
-    return GoldenQuestion(str(name), question, tuple(dict.fromkeys(sources_in(values, where))))
+    return GoldenQuestion(str(name), question, tuple(dict.fromkeys(sources)))

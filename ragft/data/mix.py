@@ -127,6 +127,7 @@ class Expansion:
 def mix(
     examples: Sequence[Example], general: Sequence[Example], snapshot: Snapshot, search: Search, settings: MixSection,
     *, system: str, refusal: str, seed: int, expansion: Expansion | None = None, value: str | None = None,
+    query: Callable[[Example], str] = lambda example: example.question,
 ) -> Mixed:  # fmt: skip
     """Mixes every example with passages, `settings.repeats` times.
 
@@ -134,6 +135,7 @@ def mix(
         general: instructions of any domain, used for `settings.general_share` of all rows.
         expansion: what passages bring along from around them, as the hits of `search` do; None: nothing.
         value: `answer.value`, which finds the value in an answer; None: there is no such rule.
+        query: what is searched for an example.
 
     Raises:
         SlowPattern: `value` does not come to an end.
@@ -154,7 +156,7 @@ def mix(
                 f"None of the {len(undecided)} examples has a passage that holds its answer, so data.mix.undecided = "
                 "drop leaves nothing: correct the sources or answer.value, or set it to keep."
             )
-    hits = search([example.question for example in examples])
+    hits = search([query(example) for example in examples])
     draw = random.Random(seed)
     mixer = _Mixer(settings, system, refusal, draw, expansion)
     rows: list[Row] = []

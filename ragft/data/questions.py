@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ragft.data.history import history_in, spoken
 from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
 from ragft.data.sources import Source, sources_in
 from ragft.errors import UsageError
+from ragft.messages import Message
 
 FORMATS = ("house", "free")
 T = TypeVar("T")
@@ -33,6 +35,8 @@ class Question:
             scored.
         tags: kinds of question, for the breakdown.
         group: questions of one group are taken for related, as those about one document are where there is none.
+        history: the turns before it, oldest first; only behind them a follow-up can be understood.
+        standalone: the same question as one asks it without a history; the suite `conversation` compares the two.
         places: for each source where it stands in the index, as `ragft.data.gold.located` finds it; not in the file.
             Empty: it was not looked up.
     """
@@ -46,7 +50,14 @@ class Question:
     format: str | None = None
     tags: tuple[str, ...] = ()
     group: str | None = None
+    history: tuple[Message, ...] = ()
+    standalone: str | None = None
     places: tuple[tuple[Place, ...], ...] = ()
+
+    @property
+    def spoken(self) -> str:
+        """The question with the turns before it."""
+        return spoken(self.history, self.question)
 
     def sources_of(self, document_id: str, path: tuple[str, ...], title: str = "") -> set[Source]:
         """The sources that a section belongs to.
@@ -96,10 +107,13 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
     group = values.get("group")
     if group is not None and (isinstance(group, bool) or not isinstance(group, str | int) or not str(group).strip()):
         raise UsageError(f"{where}: `group` must be a name or a number, not {group!r}.")
+    alone = values.get("standalone")
+    if alone is not None and (not isinstance(alone, str) or not alone.strip()):
+        raise UsageError(f"{where}: `standalone` must be a text, the question as one asks it without its `history`.")
     return Question(
         str(values["id"]), str(values["question"]), answers, sources_in(values, where), answerable,
         stale_answers=texts_in(values, "stale_answers", where), format=rule, tags=texts_in(values, "tags", where),
-        group=None if group is None else str(group),
+        group=None if group is None else str(group), history=history_in(values, where), standalone=alone,
     )  # fmt: skip
 
 

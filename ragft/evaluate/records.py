@@ -60,6 +60,8 @@ class Record:
         total_ms: milliseconds until the complete answer, likewise.
         index_version: snapshot that was searched; None without retrieval.
         error: why there is no answer; None where there is one.
+        dropped_turns: number of the oldest turns of its history that are not in the prompt.
+        query: what was searched for instead of a follow-up; None of other questions.
     """
 
     question_id: str
@@ -77,6 +79,8 @@ class Record:
     model_version: str = ""
     error: str | None = None
     passages_dropped: int = 0
+    dropped_turns: int = 0
+    query: str | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Record:

@@ -45,7 +45,7 @@ async def generate(
     if retrieved is not None:
         results = (
             {
-                "question_id": question.id, "index_version": found.index_version,
+                "question_id": question.id, "query": found.query, "index_version": found.index_version,
                 "timings_ms": dict(found.timings_ms), "hits": [hit.to_json() for hit in found.hits],
             }
             for question, found in zip(questions, retrieved, strict=True)
@@ -77,7 +77,7 @@ def _answered_before(path: Path) -> list[Record]:
 
 async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieved: Retrieved | None) -> Record:
     """One answer as a record. A question that fails becomes a failed record; a dead engine ends the run."""
-    prompt = pipeline.render(setup, question.question, retrieved)
+    prompt = pipeline.render(setup, question.question, retrieved, history=question.history)
     found = prompt.retrieved
     asked = Record(
         question_id=question.id,
@@ -92,6 +92,8 @@ async def _record(pipeline: Pipeline, setup: Setup, question: Question, retrieve
         index_version=found.index_version if found else None,
         model_version=pipeline.engine_of(setup).version,
         passages_dropped=prompt.passages_dropped,
+        dropped_turns=prompt.dropped_turns,
+        query=found.query if found and question.history else None,
     )
     try:
         answer = await pipeline.answer(prompt)

@@ -101,7 +101,7 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
 
 
 def _asked(question: Question) -> tuple[Any, ...]:
-    return question.question, question.answers, question.answerable
+    return question.spoken, question.answers, question.answerable
 
 
 def _tests(before: Run, after: Run, common: Sequence[str], setups: Sequence[str]) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def _changed(before: Run, after: Run, common: Sequence[str], setups: Sequence[st
             was, now = (_is_right(run.rows.get((name, setup))) for run in (before, after))
             if was is not None and now is not None and was != now:
                 change = "gained" if now else "lost"
-                text = after.questions[name].question
+                text = after.questions[name].spoken
                 changed.append({"question_id": name, "question": text, "setup": setup, "change": change})
     return changed
 

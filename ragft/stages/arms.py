@@ -20,6 +20,7 @@ from ragft.messages import Message
 from ragft.models import resolve_model
 from ragft.setups import Arm
 from ragft.stages.application import Application, Inputs
+from ragft.stages.asking import how_conversed
 from ragft.stages.data import mix, rows
 from ragft.stages.inputs import RECORDS, RETRIEVAL
 
@@ -88,6 +89,7 @@ def inputs(app: Application, arm: Arm, questions: str, index_version: str | None
     if arm.retrieval and index_version is not None:
         parents["index"] = index_version
         values |= {"index": index_version, "reranker": app.encoder_hashes()["reranker"]}
+    values |= how_conversed(app, app.questions, arm)
     return Inputs((RECORDS, RETRIEVAL) if arm.retrieval else (RECORDS,), values, parents)
 
 

@@ -132,11 +132,14 @@ def _five_questions(app: Application, findings: Findings) -> str:
             refresh(app, root=Path(folder) / "index", documents=_some_documents(app, Path(folder) / "documents"))
             snapshot = Snapshot.open(Path(folder) / "index")
             where = "an index of a few documents (there is no live one yet)"
-        found = app.retriever(snapshot).search([question.question for question in questions])
+        retriever = app.retriever(snapshot)
+        condense = config.serve.condense
+        found = retriever.search([retriever.query(one.question, one.history, condense) for one in questions])
     counter = _Counter(app.template)
     pipeline = Pipeline(config, {HYBRID.model: cast("Engine", counter)}, None)
     prompts = [
-        pipeline.render(HYBRID, question.question, hits) for question, hits in zip(questions, found, strict=True)
+        pipeline.render(HYBRID, one.question, hits, history=one.history)
+        for one, hits in zip(questions, found, strict=True)
     ]
     lengths = [counter.prompt_length(prompt.messages) for prompt in prompts]
     if dropped := sum(bool(prompt.passages_dropped) for prompt in prompts):

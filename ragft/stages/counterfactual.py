@@ -15,7 +15,13 @@ from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.suites.counterfactual import COUNTERFACTUAL_VERSION, ask, changed, result
 from ragft.stages.application import Application, Inputs
-from ragft.stages.asking import ask_setups, right_by_setup, setups_with_passages, what_is_asked
+from ragft.stages.asking import (
+    ask_setups,
+    right_by_setup,
+    setups_with_passages,
+    single_questions,
+    what_is_asked,
+)
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import COUNTERFACTUAL, RETRIEVAL
 
@@ -36,7 +42,7 @@ def counterfactual(app: Application, evaluation: Artifact) -> Artifact:
     inputs = {"version": COUNTERFACTUAL_VERSION, **what_is_asked(app, setups, snapshot, evaluation)}
 
     def work(folder: Path) -> dict[str, Any]:
-        questions = located(app.questions, snapshot.chunks()).questions
+        questions = located(single_questions(app), snapshot.chunks()).questions
         found = app.retriever(snapshot).search([question.question for question in questions], labels=app.labels)
         made = [changed(question, one.hits, config.seed) for question, one in zip(questions, found, strict=True)]
         cases = [case for case in made if case is not None]

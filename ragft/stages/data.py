@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from index.durable import write_file
 from ragft.artifacts import Artifact
 from ragft.console import some
+from ragft.conversation import CONDENSING_VERSION, questions_in
 from ragft.data.duplicates import normal
 from ragft.data.examples import Example, read_examples
 from ragft.data.jsonl import read_objects, to_lines
@@ -56,8 +57,8 @@ def parted(app: Application) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     if data.validation is None:
         return split_examples(app.examples, data.split.validation_share, app.fixed_seed)
     validation = read_examples(data.validation, "data.validation", app.reporter.say)
-    trained = {normal(example.question): example.id for example in app.examples}
-    both = [(one.id, trained[text]) for one in validation if (text := normal(one.question)) in trained]
+    trained = {normal(example.spoken): example.id for example in app.examples}
+    both = [(one.id, trained[text]) for one in validation if (text := normal(one.spoken)) in trained]
     if both:
         raise UsageError(
             f"{data.validation} repeats training examples ({len(both)} in all; the first: {both[0][0]!r} is example "
@@ -102,6 +103,7 @@ def _mix(app: Application) -> Artifact:
                 examples, general[name], snapshot, search, settings,
                 system=config.prompt.system, refusal=config.answer.refusal, seed=config.seed,
                 expansion=_expansion(app, snapshot), value=config.answer.value,
+                query=lambda example: retriever.query(example.question, example.history, config.serve.condense),
             )  # fmt: skip
             write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in mixed.rows))
             kinds = [row.kind for row in mixed.rows]
@@ -119,10 +121,20 @@ def _mix(app: Application) -> Artifact:
         "general": app.hash_input(mixing.general, "data.mix.general"),
         "documents": [(entry.id, entry.hash) for entry in training_snapshot(app).documents()] if apart else None,
         **({"max_seq_length": None} if config.index.search.expand == "none" else _what_fits(app)),
+        **_how_condensed(app),
         "model_tokenizer": app.model_tokenizer.fingerprint if app.model_tokenizer else None,
         **app.encoder_hashes(),
     }
     return app.build(Inputs((MIX,), inputs, {"split": parts.fingerprint}), work)
+
+
+def _how_condensed(app: Application) -> dict[str, Any]:
+    """What decides by which words passages are mined for follow-ups, if there are any."""
+    validation = app.config.data.validation
+    held_out = () if validation is None else read_examples(validation, "data.validation")
+    if not any(questions_in(example.history) for example in (*app.examples, *held_out)):
+        return {}
+    return {"condensed": None if app.config.serve.condense == "off" else CONDENSING_VERSION}
 
 
 def _what_fits(app: Application) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from index.search.hard_negatives import Pair, mine
 from index.store.snapshot import Snapshot
 from ragft.artifacts import Artifact
 from ragft.config import Config
+from ragft.conversation import questions_in, standalone
 from ragft.data.answers import ANSWERS_VERSION, Answer
 from ragft.data.audit import refuse_overlap
 from ragft.data.examples import Example
@@ -155,11 +156,19 @@ def _known(
         )
     pairs = {
         example.id: Pair(
-            example.id, example.question, gold[example.id], _answered_by(example, sourced.get(example.id, ()), config)
+            example.id, _query(example, snapshot, config), gold[example.id],
+            _answered_by(example, sourced.get(example.id, ()), config),
         )
         for example in kept
     }  # fmt: skip
     return Known(kept, pairs, len(examples) - len(kept))
+
+
+def _query(example: Example, snapshot: Snapshot, config: Config) -> str:
+    """What is searched for an example: of a follow-up, what the endpoint makes of it."""
+    if config.serve.condense == "off" or not questions_in(example.history):
+        return example.question
+    return standalone(example.question, example.history, snapshot.bm25.words)
 
 
 def _answered_by(example: Example, gold: Gold, config: Config) -> Callable[[str], bool]:

@@ -40,7 +40,7 @@ def explanation(app: Application, question_id: str) -> dict[str, Any]:
             if row["question_id"] == question_id:
                 rows[row["setup"]] |= row
     return {
-        "id": question.id, "question": question.question, "answers": list(question.answers),
+        "id": question.id, "question": question.spoken, "answers": list(question.answers),
         "answerable": question.answerable, "sources": list(question.sources), "tags": list(question.tags),
         "setups": [_explained(question, record, rows[record.setup]) for record in records],
         "folder": str(evaluation.folder),

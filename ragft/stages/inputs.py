@@ -74,7 +74,7 @@ MIX = Stage(
     without=("index.search.top_k", "index.encoder.device", "index.encoder.training", "index.documents.folder"),
     content=(
         "data.documents", "data.mix.general", "index.documents", "index.encoder.model", "index.search.reranker",
-        "model.base",
+        "model.base", "serve.condense",
     ),
     packages=(*_TORCH, *_SEARCH), after=("split",),
 )  # fmt: skip
@@ -104,14 +104,14 @@ RECORDS = Stage(
     keys=("prompt", "engine"), without=_HOW_ENGINES_RUN,
     content=(
         "data.questions", "evaluate.limit", "evaluate.arms", "evaluate.prompts", "evaluate.choose_share",
-        "prompt.untuned", "model.base",
+        "prompt.untuned", "model.base", "prompt.history_tokens",
     ),
     packages=(*_TORCH, *_VLLM), after=("model",),
 )  # fmt: skip
 
 RETRIEVAL = Stage(
     "records with retrieval", "records",
-    keys=("index.search", "index.vectors", "evaluate.labels"), content=("index.search.reranker",),
+    keys=("index.search", "index.vectors", "evaluate.labels"), content=("index.search.reranker", "serve.condense"),
     packages=_SEARCH, after=("index", "records"),
 )  # fmt: skip
 """What the records of a setup with retrieval depend on besides."""
@@ -121,7 +121,7 @@ EVALUATION = Stage(
     keys=("name", "answer", "evaluate", "seed"),
     without=(
         "evaluate.labels", "evaluate.general", "evaluate.judge", "evaluate.tracker", "evaluate.track_answers",
-        "evaluate.seeds",
+        "evaluate.seeds", "evaluate.conversations",
     ),
     content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
     after=("records", "records with retrieval"),
@@ -140,13 +140,19 @@ OPINION = Stage("opinion", "opinions", keys=("seed",), packages=("numpy", "scipy
 """Sheets for people, and what they say on them; made by `ragft sheets` alone."""
 COUNTERFACTUAL = Stage(
     "counterfactual", "suites",
-    keys=("prompt", "engine", "answer", "seed", "evaluate.setups", "evaluate.limit"), without=_HOW_ENGINES_RUN,
+    keys=("prompt", "engine", "answer", "seed", "evaluate.setups", "evaluate.limit"),
+    without=(*_HOW_ENGINES_RUN, "prompt.history_tokens"),
     content=("data.questions",), packages=(*_TORCH, *_VLLM),
 )  # fmt: skip
 ROBUSTNESS = Stage(
     "robustness", "suites",
-    keys=(*COUNTERFACTUAL.keys, "evaluate.resamples"), without=_HOW_ENGINES_RUN,
+    keys=(*COUNTERFACTUAL.keys, "evaluate.resamples"), without=COUNTERFACTUAL.without,
     content=("data.questions",), packages=(*_TORCH, *_VLLM, "numpy", "scipy"),
+)  # fmt: skip
+CONVERSATION = Stage(
+    "conversation", "suites",
+    keys=("seed", "evaluate.resamples", "evaluate.limit"), content=("data.questions", "evaluate.conversations"),
+    packages=("numpy", "scipy"),
 )  # fmt: skip
 ABSTENTION = Stage(
     "abstention", "suites",
@@ -164,7 +170,7 @@ ENCODER = Stage(
     "encoder", "encoders",
     keys=("index.encoder", "index.chunking", "index.search", "index.vectors", "answer.value", "answer.refusal", "seed"),
     without=("index.encoder.device",),
-    content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents"),
+    content=("index.encoder.model", "data.examples", "index.search.reranker", "data.documents", "serve.condense"),
     packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),
 )  # fmt: skip
 

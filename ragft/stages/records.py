@@ -27,6 +27,7 @@ from ragft.stages.application import Application, Inputs
 from ragft.stages.arms import arms, gold, hash_shots, with_shots
 from ragft.stages.arms import engine as arm_engine
 from ragft.stages.arms import inputs as arm_inputs
+from ragft.stages.asking import how_conversed, queries
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import RECORDS, RETRIEVAL
 from ragft.stages.prompt_choice import asked_with, best_prompt, configured, tried
@@ -65,7 +66,7 @@ class Decided:
     def inputs(self, setup: Setup, questions: Questions) -> Inputs:
         """What decides the records of a setup, as it is asked."""
         # Only what is asked decides the answers; the rest of a question decides their scores.
-        asked = "\n".join(f"{question.id}\0{question.question}" for question in questions)
+        asked = "\n".join(f"{question.id}\0{question.spoken}" for question in questions)
         hashed = blake3(asked.encode()).hexdigest()[:16]
         if isinstance(setup, Arm):
             return arm_inputs(self._app, setup, hashed, self._index)
@@ -78,6 +79,7 @@ class Decided:
         if setup.retrieval and self._index is not None:
             parents["index"] = self._index
             values |= {"index": self._index, "reranker": self._app.encoder_hashes()["reranker"]}
+        values |= how_conversed(self._app, questions, setup)
         return Inputs((RECORDS, RETRIEVAL) if setup.retrieval else (RECORDS,), values, parents)
 
 
@@ -163,7 +165,7 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         setups = setups_and_arms(app)
         self._total = len(setups) * len(app.questions) + sum(len(tried(app, one)) for one in setups) * len(app.held_out)
         self._engines: dict[str, Engine] = {}
-        self._retrieved: dict[Questions, list[Retrieved]] = {}
+        self._retrieved: dict[tuple[str, ...], list[Retrieved]] = {}
         # vLLM's engine belongs to the event loop that started it.
         self._runner = asyncio.Runner()
 
@@ -197,14 +199,21 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
     def _passages(self, setup: Setup, questions: Questions, snapshot: Snapshot) -> list[Retrieved]:
         if isinstance(setup, Arm) and self._app.config.evaluate.arms[setup.name].passages == "gold":
             return gold(self._app, snapshot)
-        return self._search(questions, snapshot)
+        return self._search(setup, questions, snapshot)
 
-    def _search(self, questions: Questions, snapshot: Snapshot) -> list[Retrieved]:
-        """The passages of every question, the same for all setups, as the caller sees them that is stood for."""
-        if questions not in self._retrieved:
-            texts = [question.question for question in questions]
-            self._retrieved[questions] = self._app.retriever(snapshot).search(texts, labels=self._app.labels)
-        return self._retrieved[questions]
+    def _search(self, setup: Setup, questions: Questions, snapshot: Snapshot) -> list[Retrieved]:
+        """The passages of every question as the caller sees them that is stood for: the same for all setups whose
+        follow-ups the same model rewrites, if a model does.
+        """
+        rewrites = self._app.config.serve.condense == "model" and any(one.history for one in questions)
+        by = (setup.model if rewrites else "", *(question.id for question in questions))
+        if by not in self._retrieved:
+            retriever = self._app.retriever(snapshot)
+            engines = {setup.model: self._engine(setup)} if rewrites else {}
+            pipeline = Pipeline(self._app.config, engines, retriever)
+            asked = self._runner.run(queries(pipeline, setup, questions, self._app.labels))
+            self._retrieved[by] = retriever.search(asked, labels=self._app.labels)
+        return self._retrieved[by]
 
     def _engine(self, setup: Setup) -> Engine:
         model = setup.model

@@ -18,9 +18,16 @@ from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.statistics import STATISTICS_VERSION, cluster_questions
 from ragft.evaluate.suites.disturbances import Case, Found, disturbed, pool_of, with_typos
+from ragft.evaluate.suites.figures import difference_shown, share_shown
 from ragft.evaluate.suites.robustness import ROBUSTNESS_VERSION, VARIATIONS, ask, result
 from ragft.stages.application import Application, Inputs
-from ragft.stages.asking import ask_setups, right_by_setup, setups_with_passages, what_is_asked
+from ragft.stages.asking import (
+    ask_setups,
+    right_by_setup,
+    setups_with_passages,
+    single_questions,
+    what_is_asked,
+)
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import RETRIEVAL, ROBUSTNESS
 
@@ -44,7 +51,7 @@ def robustness(app: Application, evaluation: Artifact) -> Artifact:
     inputs = {**versions, **what_is_asked(app, setups, snapshot, evaluation)}
 
     def work(folder: Path) -> dict[str, Any]:
-        questions, rules = located(app.questions, snapshot.chunks()).questions, Rules.of(config.answer)
+        questions, rules = located(single_questions(app), snapshot.chunks()).questions, Rules.of(config.answer)
         cases, documents = _cases(app, snapshot, questions)
         if not cases:
             raise UsageError(
@@ -108,21 +115,7 @@ def _table(setup: str, found: Mapping[str, Any]) -> Any:
     for column in ("n", "right", "kept", "difference", "p", "refused", "obeyed"):
         table.add_column(column, justify="right")
     for variation, one in found.items():
-        shares = [_share(one[name]) for name in ("right", "kept", "refused", "obeyed")]
-        difference, p = _difference(one["difference"])
+        shares = [share_shown(one[name]) for name in ("right", "kept", "refused", "obeyed")]
+        difference, p = difference_shown(one["difference"])
         table.add_row(variation, str(one["n"]), *shares[:2], difference, p, *shares[2:])
     return table
-
-
-def _share(share: Mapping[str, Any] | None) -> str:
-    if share is None or share["mean"] is None:
-        return ""
-    between = "" if share["low"] is None else f" ({share['low']:.0%} to {share['high']:.0%})"
-    return f"{share['mean']:.0%}{between}"
-
-
-def _difference(one: Mapping[str, Any] | None) -> tuple[str, str]:
-    if one is None:
-        return "", ""
-    between = "" if one["low"] is None else f" ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
-    return f"{100 * one['value']:+.1f} points{between}", f"{one['p_holm']:.3f}"

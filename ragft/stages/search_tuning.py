@@ -106,8 +106,8 @@ def _refuse_too_many_passages(app: Application) -> None:
 
 
 def _questions(app: Application, snapshot: Snapshot) -> tuple[list[Question], int]:
-    """The answerable questions whose sources all stand in the index, and how many others there are."""
-    sourced = [question for question in app.questions if question.answerable and question.sources]
+    """The answerable single questions whose sources all stand in the index, and how many others there are."""
+    sourced = [one for one in app.questions if one.answerable and one.sources and not one.history]
     where = located(sourced, snapshot.chunks())
     found = [question for question in where.questions if question.id not in where.absent]
     if where.absent:

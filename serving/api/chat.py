@@ -18,7 +18,7 @@ from litestar import MediaType, Request, Response, post
 from index.store.filters import Labels
 from ragft.engine.base import ChatRequest, Completion, Engine
 from ragft.grounding import Grounder
-from ragft.pipeline import Pipeline, Prompt, all_cited, citations_of
+from ragft.pipeline import Pipeline, Prompt, all_cited, citations_of, invalid_citations
 from serving.api.bodies import decode_object
 from serving.api.chat_request import Asked, read_request
 from serving.api.schemas import ChatBody
@@ -75,10 +75,13 @@ class Exchange:
             timings["ttft_ms"] = round((self.first_token - self.begin) * 1000, 2)
         field = {
             "setup": self.asked.setup.name,
+            "query": retrieved.query if retrieved else None,
             "citations": [asdict(citation) for citation in citations_of(text, self.prompt.hits)],
+            "invalid_citations": invalid_citations(text, self.prompt.hits),
             "index_version": retrieved.index_version if retrieved else None,
             "model_version": self.model_version,
             "passages_dropped": self.prompt.passages_dropped,
+            "dropped_turns": self.prompt.dropped_turns,
             "notes": retrieved.notes if retrieved else (),
             "grounding": self.grounder.told(text, self.asked.question, self.prompt),
             "refused": self.refused,
@@ -123,8 +126,9 @@ async def prepare(
         begin: see `Exchange`.
     """
     retrieved = await pipeline.retrieve(
-        asked.setup, asked.question, asked.ragft.top_k, filter=asked.filter, labels=labels
-    )
+        asked.setup, asked.question, asked.ragft.top_k, history=asked.history, filter=asked.filter, labels=labels,
+        deadline=pipeline.config.serve.condense_deadline,
+    )  # fmt: skip
     # Off the event loop, too: counting its tokens takes milliseconds.
     prompt = await asyncio.to_thread(
         pipeline.render, asked.setup, asked.question, retrieved,

@@ -85,6 +85,12 @@ def test_answer_without_passages_cites_nothing() -> None:
     assert citations_of("[0] [3] [999]", HITS) == ()
 
 
+def test_citations_of_passages_that_there_are_not_are_counted() -> None:
+    pipeline, *_ = fakes("Both end [2], [1]; not [3] [3] [7].")
+    assert answered(pipeline, HYBRID).invalid_citations == 2
+    assert answered(pipeline, FINE_TUNED).invalid_citations == 4
+
+
 def test_answers_are_greedy_and_as_long_as_configured_unless_a_request_asks_otherwise() -> None:
     pipeline, *_ = fakes()
     prompt = prepared(pipeline, FINE_TUNED)
@@ -107,6 +113,70 @@ def test_turns_around_the_question_stay_where_they_are() -> None:
     assert messages[3]["content"] == f"{PASSAGES}Question: {QUESTION}"
     own: list[Message] = [{"role": "system", "content": "Be brief."}]
     assert pipeline.render(FINE_TUNED, QUESTION, None, history=own).messages[:-1] == own
+
+
+HISTORY: list[Message] = [
+    {"role": role, "content": f"{role} {number} said this"} for number in range(3) for role in ("user", "assistant")
+]  # type: ignore[typeddict-item]
+
+
+def behind(pipeline: Pipeline, setup: Setup = HYBRID, **more: Any) -> Prompt:
+    """The prompt for the question behind three others."""
+    found = asyncio.run(pipeline.retrieve(setup, QUESTION, history=HISTORY))
+    return pipeline.render(setup, QUESTION, found, history=HISTORY, **more)
+
+
+def with_settings(pipeline: Pipeline, section: str, **values: Any) -> Pipeline:
+    changed = getattr(pipeline.config, section).model_copy(update=values)
+    return replace(pipeline, config=pipeline.config.model_copy(update={section: changed}))
+
+
+@pytest.mark.parametrize(("tokens", "kept"), [(None, 6), (24, 6), (23, 4), (8, 2), (7, 0), (0, 0)])
+def test_history_has_a_budget_and_the_oldest_exchanges_go_first_and_are_counted(tokens: int | None, kept: int) -> None:
+    pipeline = with_settings(fakes()[0], "prompt", history_tokens=tokens)  # the stand-in counts words
+    shot: list[Message] = [{"role": "user", "content": "A shot"}, {"role": "assistant", "content": "It stays"}]
+    for setup in (HYBRID, FINE_TUNED):
+        prompt = behind(pipeline, setup, shots=shot)
+        assert prompt.messages[1:-1] == [*shot, *HISTORY[6 - kept :]] and prompt.dropped_turns == 6 - kept
+        assert prompt.messages == behind(pipeline, setup, shots=shot).messages
+    assert asyncio.run(pipeline.answer(prompt)).dropped_turns == 6 - kept
+
+
+def test_without_a_budget_history_leaves_half_the_window_and_never_too_little_for_the_question() -> None:
+    pipeline, engine = small(60)
+    prompt = behind(pipeline)
+    assert prompt.dropped_turns == 0 and 0 < len(prompt.hits) < 40 and engine.prompt_length(prompt.messages) <= 50
+    assert behind(small(50)[0]).dropped_turns == 2
+    wide = with_settings(small(30)[0], "prompt", history_tokens=1000)
+    assert engine.prompt_length(behind(wide).messages) <= 20
+
+
+def test_what_is_searched_for_a_follow_up_is_said() -> None:
+    pipeline, _, tuned, retriever = fakes()
+    query = f"user 2 said this {QUESTION}"
+    assert asyncio.run(pipeline.answer(behind(pipeline))).query == query == retriever.asked[-1][0]
+    assert asyncio.run(pipeline.answer(prepared(pipeline, HYBRID))).query == QUESTION
+    assert asyncio.run(pipeline.answer(behind(pipeline, FINE_TUNED))).query is None
+    off = with_settings(pipeline, "serve", condense="off")
+    behind(off)
+    assert retriever.asked[-1] == (QUESTION, None)
+    asked = len(tuned.requests)
+    tuned.tokens = ["When does Node.js 22", " end, in full?"]
+    by_model = with_settings(pipeline, "serve", condense="model")
+    prompt = behind(by_model)
+    assert prompt.retrieved is not None and prompt.retrieved.query == "When does Node.js 22 end, in full?"
+    assert prompt.retrieved.notes == () and len(tuned.requests) == asked + 1
+    prepared(by_model, HYBRID)  # a single question needs no rewriting
+    assert len(tuned.requests) == asked + 1
+
+
+def test_a_model_that_does_not_rewrite_in_time_is_replaced_by_the_heuristic_which_is_said() -> None:
+    pipeline, _, tuned, _ = fakes()
+    tuned.pause = 5.0
+    by_model = with_settings(pipeline, "serve", condense="model")
+    found = asyncio.run(by_model.retrieve(HYBRID, QUESTION, history=HISTORY, deadline=0.01))
+    assert found is not None and found.query == f"user 2 said this {QUESTION}"
+    assert "did not rewrite" in found.notes[0]
 
 
 def small(max_model_len: int, max_tokens: int = 10) -> tuple[Pipeline, FakeEngine]:

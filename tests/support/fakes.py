@@ -112,6 +112,11 @@ class FakeRetriever:
     def snapshot(self) -> FakeSnapshot:
         return FakeSnapshot([(hit.document_id, hit.heading_path[-1], hit.text) for hit in self.hits])
 
+    def query(self, question: str, history: Sequence[Message], condense: str, labels: Labels = None) -> str:
+        """The last question of the user before it, and the question."""
+        earlier = [turn["content"] for turn in history if turn["role"] == "user"][-1:]
+        return " ".join([*earlier, question]) if condense != "off" else question
+
     def search(
         self,
         questions: Sequence[str],
@@ -122,7 +127,10 @@ class FakeRetriever:
     ) -> list[Retrieved]:
         self.asked += [(question, k) for question in questions]
         self.restrictions += [(filter, labels) for _ in questions]
-        return [Retrieved(self.hits[: k or len(self.hits)], self.index_version, 1.5) for _ in questions]
+        return [
+            Retrieved(self.hits[: k or len(self.hits)], self.index_version, 1.5, query=question)
+            for question in questions
+        ]
 
 
 @dataclass

@@ -135,7 +135,7 @@ def read_preference(reply: str) -> tuple[Preference, str]:
 def _conversation(
     system: str, criterion: Criterion, question: Question, answers: dict[str, str], refusal: str | None
 ) -> tuple[Message, ...]:
-    parts = {"question": question.question}
+    parts = {"question": question.spoken}
     if criterion.reference:
         parts["reference"] = _accepted(question, refusal)
     shown = [f"<{name}>\n{_shown(text)}\n</{name.split()[0]}>" for name, text in {**parts, **answers}.items()]

@@ -177,7 +177,7 @@ def make_sheet(
         sides = {"a": answers[question_id, a].answer.strip(), "b": answers[question_id, b].answer.strip()}
         question = by_id[question_id]
         item = Item(
-            name, question.question, _reference(question) if reference else "", sides[first], sides[_other(first)]
+            name, question.spoken, _reference(question) if reference else "", sides[first], sides[_other(first)]
         )
         hashes = {side: answer_hash(text) for side, text in sides.items()}
         shown.append(item)

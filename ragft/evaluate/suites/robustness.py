@@ -7,7 +7,7 @@ and with it the engine contract alone; the rest are pure functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,8 +18,9 @@ from ragft.errors import RagftError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import is_refusal, outcome_of, value_of
 from ragft.evaluate.records import Record
-from ragft.evaluate.statistics import Clusters, estimates, pair_tests
+from ragft.evaluate.statistics import Clusters, pair_tests
 from ragft.evaluate.suites.disturbances import Case, Variation
+from ragft.evaluate.suites.figures import difference, share
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
 from ragft.tokens import contains_tokens, tokens
@@ -125,7 +126,7 @@ def result(
             "right": right, "refused": column(lambda one: one.outcome == "refused"),
             "kept": np.where(before == 1.0, right, np.nan), "obeyed": column(lambda one: one.obeyed),
         }  # fmt: skip
-        measured: dict[str, Any] = {name: _share(values, clusters) for name, values in shares.items()}
+        measured: dict[str, Any] = {name: share(values, clusters) for name, values in shares.items()}
         if variation != "instruction":
             measured["obeyed"] = None
         if variation == "without":
@@ -141,13 +142,5 @@ def result(
         resamples=resamples,
     )  # fmt: skip
     for test in tests:
-        found[test.a]["difference"] = {
-            "value": test.difference, "low": test.low, "high": test.high, "p": test.p, "p_holm": test.p_holm,
-            "wins": test.wins, "losses": test.losses, "n": test.n, "clusters": test.clusters,
-        }  # fmt: skip
+        found[test.a]["difference"] = difference(test)
     return found
-
-
-def _share(column: Any, clusters: Clusters) -> dict[str, Any]:
-    (one,) = estimates(column, clusters, bounds=[(0.0, 1.0)])
-    return asdict(one)

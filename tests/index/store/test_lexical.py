@@ -18,6 +18,26 @@ def test_stop_words_are_asked_for_only_where_there_is_nothing_else() -> None:
     assert bm25.scores("the dog").tolist() == bm25.scores("dog").tolist()
 
 
+def test_words_of_a_text_come_with_the_rows_that_hold_them_and_function_words_do_not() -> None:
+    passages = ["The dog sleeps.", "node.js 22 runs", "Ein Hund und der Kater schlafen, und das ist alles."]
+    live = np.array([True, True, True])
+    for bm25 in (
+        Bm25([(Postings.build(passages, language="english"), live)]),
+        Bm25([(Postings.build(passages[:1], language="english"), live[:1]),
+              (Postings.build(passages[1:], language="english"), live[1:])]),
+    ):  # fmt: skip
+        found = bm25.words("And when does the Dog sleep? Node.js, then; js 22 node.ts unknown")
+        assert [(word.text, word.rows.tolist()) for word in found] == [
+            ("Dog", [0]), ("sleep", [0]), ("Node.js", [1]), ("js", [1]), ("22", [1]), ("node.ts", []), ("unknown", []),
+        ]  # fmt: skip
+        assert found[0].share == 1 / 3
+    assert Bm25([]).words("Dog") == []
+    # Removed rows hold nothing, and where words are not parted by spaces neighbouring characters are words.
+    assert Bm25([(Postings.build(passages), np.array([False, True, True]))]).words("dog")[0].rows.tolist() == []
+    chinese = Bm25([(Postings.build(["服务器于三月停止支持"]), np.ones(1, dtype=bool))])
+    assert [word.text for word in chinese.words("服务器") if len(word.rows)] == ["服务", "务器"]
+
+
 def test_headings_count_more_than_the_text_below() -> None:
     bm25 = Bm25([(Postings.build(["dog\nfox cat", "fox\ndog cat", "cow"]), np.ones(3, dtype=bool))])
     in_heading, in_text, _ = bm25.scores("dog")

@@ -166,7 +166,7 @@ def test_a_worse_answer_is_kept(tmp_path: Path) -> None:
         ({**GOOD, "weight": 0.5}, "`weight` is 0.5, and examples count once (1) or not at all (0)"),
         ({"messages": [USER, ASSISTANT], "question": "a"}, "'question' and 'messages' belong to different forms"),
         ({"messages": [USER, ASSISTANT], "system": "Short."}, "`system` beside `messages`"),
-        ({**GOOD, "history": ["a"]}, "`history` must be a list of pairs"),
+        ({**GOOD, "history": ["a"]}, "turn 1 of `history` is no turn: write a list of turns"),
         ({**GOOD, "rejected": "b "}, "`rejected` is the answer itself"),
         ({**GOOD, "answer": "b [2]", "sources": ["a.md"]}, "cites [2], but `sources` names 1"),
     ],

@@ -46,7 +46,7 @@ def test_script_gives_the_committed_files_byte_for_byte(tmp_path: Path) -> None:
     made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     committed = {
         path.relative_to(EXAMPLE)
-        for name in ("documents-*/*.md", "examples.jsonl", "questions.jsonl")
+        for name in ("documents-*/*.md", "examples.jsonl", "questions.jsonl", "conversations.jsonl")
         for path in EXAMPLE.glob(name)
     }
     assert made == committed

@@ -32,6 +32,7 @@ from ragft.stages.evaluation import evaluate
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import (
     ABSTENTION,
+    CONVERSATION,
     COUNTERFACTUAL,
     INDEX,
     RECORDS,
@@ -64,6 +65,9 @@ from ragft.evaluate.metrics import Score, metric
 def own(question, record, rules):
     return Score(1.0)
 """
+
+
+TURNS = [{"role": "user", "content": "Before?"}, {"role": "assistant", "content": "Before."}]
 
 
 class ChatWords(WordTokenizer):
@@ -101,11 +105,15 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "answer": f"It is {n} [1]",
                 "sources": [f"page-{n % 12}.md"],
                 "group": f"{n}",
+                "history": [["What does page 1 tell?", "Fact 1"]] if n == 3 else [],
             }
             for n in range(30)
         ]
         write(folder / f"{name}examples.jsonl", rows)
-        asked = [{"id": f"q{n}", "question": f"Asked {n}{name}?", "answers": ["x"]} for n in range(3 + number)]
+        asked = [
+            {"id": f"q{n}", "question": f"Asked {n}{name}?", "answers": ["x"], "history": TURNS if n == 0 else []}
+            for n in range(3 + number)
+        ]
         write(folder / f"{name}questions.jsonl", asked)
         held_out = [{"question": f"Held out {n}{name}?", "answer": f"{n}"} for n in range(4)]
         write(folder / f"{name}validation.jsonl", held_out)
@@ -185,6 +193,7 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.tracker": "tensorboard",
     "evaluate.limit": 2,
     "evaluate.seeds": [1, 2],
+    "evaluate.conversations": "conversations.jsonl",
     "evaluate.general.files": ["general.jsonl"],
     "evaluate.judge.model": "judge",
     "evaluate.judge.base_url": "http://127.0.0.1:1/v1",
@@ -332,7 +341,7 @@ def test_stages_come_after_those_that_they_need() -> None:
 
 def test_a_stage_names_keys_that_exist() -> None:
     sections = {key[:end] for key in KEYS for end in range(len(key) + 1) if end == len(key) or key[end] == "."}
-    for stage in (*STAGES, ABSTENTION, COUNTERFACTUAL, ROBUSTNESS, SEEDS):
+    for stage in (*STAGES, ABSTENTION, CONVERSATION, COUNTERFACTUAL, ROBUSTNESS, SEEDS):
         assert {*stage.keys, *stage.without, *stage.content} <= sections, stage.name
 
 

@@ -60,7 +60,27 @@ def test_passages_stand_in_the_last_user_turn_and_the_configured_system_prompt_a
         "Passages:\n[1] Tickets > Prices\nA ticket costs 12 euros.\n\n[2] Dogs > Prices\nDogs travel free.\n\n"
         "Question: What does a ticket cost?"
     )
-    assert fakes.retriever.asked == [("What does a ticket cost?", None)]
+    assert fakes.retriever.asked == [("Hello What does a ticket cost?", None)]
+
+
+def test_a_follow_up_says_what_was_searched_for_it_and_what_was_left_out(client: Client, fakes: Fakes) -> None:
+    fakes.engine.tokens = ("Costs ", "12 euros ", "[1][3].")
+    earlier = [
+        QUESTION,
+        {"role": "assistant", "content": "word " * 2000},
+        QUESTION,
+        {"role": "assistant", "content": "12."},
+    ]
+    messages = [*earlier, {"role": "user", "content": "And dogs?"}]
+    whole = ask(client, messages=messages).json()["ragft"]
+    last = events(ask(client, messages=messages, stream=True))[-1]["ragft"]
+    for found in (whole, last):
+        assert found["query"] == "What does a ticket cost? And dogs?" and found["dropped_turns"] == 2
+        assert [one["number"] for one in found["citations"]] == [1] and found["invalid_citations"] == 1
+    assert fakes.retriever.asked[-1][0] == whole["query"]
+    single = ask(client).json()["ragft"]
+    assert (single["query"], single["dropped_turns"]) == ("What does a ticket cost?", 0)
+    assert ask(client, model="fine-tuned").json()["ragft"]["query"] is None
 
 
 def test_a_request_with_a_system_message_replaces_the_configured_one(client: Client, fakes: Fakes) -> None:
