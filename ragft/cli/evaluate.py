@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "robustness"]
+Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "freshness", "robustness"]
 
 
 @command(commands, "evaluate")
@@ -79,6 +79,12 @@ def evaluate_(
 
         made = robustness(app, artifact)
         finish(app, artifact, conditions, against, robustness_tables(made), robustness=made.figures)
+        return
+    if suite == "freshness":
+        from ragft.stages.freshness import freshness, freshness_lines
+
+        made = freshness(app, artifact)
+        finish(app, artifact, conditions, against, freshness_lines(made), freshness=made.figures)
         return
     from ragft.stages.counterfactual import counterfactual, counterfactual_lines
 

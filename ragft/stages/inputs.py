@@ -140,6 +140,11 @@ ROBUSTNESS = Stage(
     keys=(*COUNTERFACTUAL.keys, "evaluate.resamples"), without=_HOW_ENGINES_RUN,
     content=("data.questions",), packages=(*_TORCH, *_VLLM, "numpy", "scipy"),
 )  # fmt: skip
+FRESHNESS = Stage(
+    "freshness", "suites",
+    keys=COUNTERFACTUAL.keys, without=_HOW_ENGINES_RUN,
+    content=("data.questions",), packages=(*_TORCH, *_VLLM, "numpy", "scipy"),
+)  # fmt: skip
 ABSTENTION = Stage(
     "abstention", "suites",
     keys=("answer", "seed"), content=("data.questions",), packages=("numpy", "scipy"), after=("records with retrieval",)
