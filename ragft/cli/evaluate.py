@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "abstention", "counterfactual", "forgetting", "freshness", "robustness"]
+Suite = Literal["comparison", "abstention", "bias", "counterfactual", "forgetting", "freshness", "robustness"]
 
 
 @command(commands, "evaluate")
@@ -27,7 +27,8 @@ def evaluate_(
         Suite,
         typer.Option(
             help="What to measure: the setups on the domain's questions; whether to refuse by the score of retrieval; "
-            "whether answers follow when values in passages are changed; general ability; or whether answers stay when "
+            "whether answers change with the group that a name is of; whether they follow when values in passages are "
+            "changed; general ability; whether they follow when documents are edited; or whether they stay when "
             "passages or questions are disturbed."
         ),
     ] = "comparison",
@@ -68,6 +69,12 @@ def evaluate_(
 
         made = abstention(app)
         show_artifact(app, made, *abstention_shown(made))
+        return
+    if suite == "bias":
+        from ragft.stages.bias import bias, bias_lines
+
+        made = bias(app)
+        show_artifact(app, made, *bias_lines(made))
         return
     conditions = conditions_of(app, fail_if)
     artifact = evaluate(app)

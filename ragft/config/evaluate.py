@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ragft.config.bias import BiasSection
 from ragft.config.cost import CostSection
 from ragft.config.judge import JudgeSection
 from ragft.config.section import FilePath, Section, SetupName, Share
@@ -99,5 +100,6 @@ class EvaluateSection(Section):
         None, description="Access labels of the caller that the evaluation stands for. Unset: may see everything."
     )
     general: GeneralSection = GeneralSection()
+    bias: BiasSection = BiasSection()
     judge: JudgeSection = JudgeSection()
     cost: CostSection = CostSection()

@@ -33,6 +33,7 @@ class Question:
             scored.
         tags: kinds of question, for the breakdown.
         group: questions of one group are taken for related, as those about one document are where there is none.
+        paraphrases: the question in other words, for the robustness suite.
         places: for each source where it stands in the index, as `ragft.data.gold.located` finds it; not in the file.
             Empty: it was not looked up.
     """
@@ -46,6 +47,7 @@ class Question:
     format: str | None = None
     tags: tuple[str, ...] = ()
     group: str | None = None
+    paraphrases: tuple[str, ...] = ()
     places: tuple[tuple[Place, ...], ...] = ()
 
     def sources_of(self, document_id: str, path: tuple[str, ...], title: str = "") -> set[Source]:
@@ -97,7 +99,7 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
     return Question(
         str(values["id"]), str(values["question"]), answers, sources_in(values, where), answerable,
         stale_answers=texts_in(values, "stale_answers", where), format=rule, tags=texts_in(values, "tags", where),
-        group=None if group is None else str(group),
+        group=None if group is None else str(group), paraphrases=texts_in(values, "paraphrases", where),
     )  # fmt: skip
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,10 @@ def freshness(app: Application, evaluation: Artifact) -> Artifact:
 
     def work(folder: Path) -> dict[str, Any]:
         chunks = list(snapshot.chunks())
-        questions = located(app.questions, chunks).questions
-        with tempfile.TemporaryDirectory(prefix="scratch-", dir=folder) as scratch:
-            copy = _Copy.of(app, snapshot, Path(scratch))
-            edits = planned(questions, source_hits(questions, chunks), copy.files(questions, chunks), config.seed)
+        questions, documents = located(app.questions, chunks).questions, {chunk.document_id for chunk in chunks}
+        with _scratch(folder / "scratch") as scratch:
+            copy = _Copy.of(app, snapshot, scratch)
+            edits = planned(questions, source_hits(questions, chunks), copy.files(documents), config.seed)
             _say_what_is_asked(app, edits, len(setups))
             seconds = _edited(app, copy, edits)
             found = copy.search(app, [fact.question for fact in edits.facts])
@@ -71,7 +71,7 @@ def freshness(app: Application, evaluation: Artifact) -> Artifact:
         not_asked = [{"question_id": name, "outcome": "not asked", "why": why} for name, why in edits.left_out.items()]
         rows = [*(asdict(one) for answers in told.values() for one in answers), *not_asked]
         write_file(folder / "freshness.jsonl", to_lines(rows))
-        right, documents = right_by_setup(evaluation), {chunk.document_id for chunk in chunks}
+        right = right_by_setup(evaluation)
         return {
             "setups": {
                 name: result(answers, edits.facts, right.get(name, set()), documents) for name, answers in told.items()
@@ -80,6 +80,17 @@ def freshness(app: Application, evaluation: Artifact) -> Artifact:
         }  # fmt: skip
 
     return app.build(Inputs((FRESHNESS, RETRIEVAL), inputs, {"index": snapshot.id}), work)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder that is gone at the end; what a killed run left in it is gone before."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
@@ -108,10 +119,10 @@ class _Copy:
             )
         return copy
 
-    def files(self, questions: Iterable[Question], chunks: Iterable[Any]) -> dict[str, str | None]:
-        """The text of every document that is a file of its own; None for a file that is no UTF-8 text."""
+    def files(self, names: Iterable[str]) -> dict[str, str | None]:
+        """The text of those documents that are files of their own; None for a file that is no UTF-8 text."""
         found: dict[str, str | None] = {}
-        for name in dict.fromkeys(chunk.document_id for chunk in chunks):
+        for name in names:
             path = self.documents / name
             if path.is_file():
                 try:
@@ -151,8 +162,8 @@ def _edited(app: Application, copy: _Copy, edits: Edits) -> dict[str, Any]:
 
     Returns:
         `{n, found, median, longest, together}`: `n` documents that were refreshed alone, how many of those changes the
-        first search found, and the seconds from the edit to the end of that search; `together`, the seconds of all other
-        edits at once.
+        first search found, and the seconds from the edit to the end of that search; `together`, the seconds of all
+        other edits at once.
     """
     first: dict[str, Fact] = {}
     for fact in edits.facts:
@@ -195,10 +206,10 @@ def freshness_lines(artifact: Artifact) -> list[str]:
 
 def _changed(found: Mapping[str, Any]) -> str:
     of, shown = found["all"], found["where_shown"]
-    memory = f" {_told(shown['old'])} where the passages say the new one alone" if shown["n"] else ""
+    memory = f", from memory {_told(shown['old'])} where the passages say only the new one" if shown["n"] else ""
     return (
-        f"of {found['facts']} changed facts {_told(of['new'])} are answered by the new value, {_told(of['old'])} by the "
-        f"old one{',' if memory else ''}{memory}; {of['refused']['mean']:.0%} are refused."
+        f"of {found['facts']} changed facts {_told(of['new'])} are answered by the new value, {_told(of['old'])} by "
+        f"the old one{memory}; {_told(of['refused'])} are refused."
     )
 
 
@@ -214,9 +225,10 @@ def _contradicted(found: Mapping[str, Any]) -> str:
 
 
 def _deleted(found: Mapping[str, Any]) -> str:
-    of = found["all"]
+    of, shown = found["all"], found["where_shown"]
+    memory = f", from memory {_told(shown['old'])} where no passage says it" if shown["n"] else ""
     return (
-        f"of {found['facts']} facts whose document was deleted {_told(of['old'])} are still answered, "
+        f"of {found['facts']} facts whose document was deleted {_told(of['old'])} are still answered{memory}; "
         f"{_told(of['refused'])} are refused; {found['finds_document']} searches found a passage of it."
     )
 
@@ -232,8 +244,9 @@ def _told(share: Mapping[str, Any]) -> str:
 def _seconds(seconds: Mapping[str, Any]) -> list[str]:
     if not seconds["n"]:
         return []
-    return [
+    line = (
         f"An edited document is found {seconds['median']:.1f} s after the edit (median of {seconds['n']}, at most "
         f"{seconds['longest']:.1f} s; {seconds['found']} found), all other edits together after "
         f"{seconds['together']:.1f} s."
-    ]
+    )
+    return [line]

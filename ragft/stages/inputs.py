@@ -114,7 +114,8 @@ RETRIEVAL = Stage(
 
 EVALUATION = Stage(
     "evaluation", "evaluations",
-    keys=("name", "answer", "evaluate", "seed"), without=("evaluate.labels", "evaluate.general", "evaluate.judge"),
+    keys=("name", "answer", "evaluate", "seed"),
+    without=("evaluate.labels", "evaluate.general", "evaluate.bias", "evaluate.judge"),
     content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
     after=("records", "records with retrieval"),
 )  # fmt: skip
@@ -144,6 +145,11 @@ FRESHNESS = Stage(
     "freshness", "suites",
     keys=COUNTERFACTUAL.keys, without=_HOW_ENGINES_RUN,
     content=("data.questions",), packages=(*_TORCH, *_VLLM, "numpy", "scipy"),
+)  # fmt: skip
+BIAS = Stage(
+    "bias", "suites",
+    keys=(*ROBUSTNESS.keys, "evaluate.bias"), without=_HOW_ENGINES_RUN,
+    content=("data.questions", "evaluate.bias.questions"), packages=ROBUSTNESS.packages,
 )  # fmt: skip
 ABSTENTION = Stage(
     "abstention", "suites",
@@ -190,7 +196,7 @@ def stale(key: str) -> list[str]:
     return found
 
 
-_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space", "evaluate.arms")
+_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space", "evaluate.arms", "evaluate.bias.groups")
 
 
 def _leaves(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -34,7 +34,11 @@ FRESHNESS_VERSION = 1
 EDITS: tuple[Edit, ...] = get_args(Edit)
 OUTCOMES: tuple[Outcome, ...] = ("new", "old", "both", "refused", "other", "failed")
 
-SHOWN: dict[Edit, tuple[bool, bool]] = {"changed": (True, False), "contradicted": (True, True), "deleted": (False, False)}
+SHOWN: dict[Edit, tuple[bool, bool]] = {
+    "changed": (True, False),
+    "contradicted": (True, True),
+    "deleted": (False, False),
+}
 """Whether the passages of a prompt hold the new and the old value where they are what the edited documents say."""
 
 _NOWHERE = "its sources are not in the index, or it names none"
@@ -150,10 +154,10 @@ def planned(
         facts += draft.facts
         if draft.facts and edit == "deleted":
             deleted.append(document)
-        elif draft.facts and draft.text is not None and edit == "changed":
-            written[document] = draft.text
-        elif draft.facts:
+        elif draft.facts and edit == "contradicted":
             written[_free_name(document, files)] = draft.contradiction()
+        elif draft.text is not None and draft.facts:
+            written[document] = draft.text
     return Edits(tuple(facts), written, tuple(deleted), left_out)
 
 
@@ -163,16 +167,20 @@ def _kinds(
 ) -> dict[str, Edit]:  # fmt: skip
     """The kind of edit of every document, in a seeded order.
 
-    Kinds take turns over the documents that have a value to change, and over those of them whose file is no text.
+    Kinds take turns over the documents that have a value to change in their file, and over those that have one only in
+    their passages.
     """
     documents = random.Random(f"{seed}\0freshness").sample(sorted(asked), len(asked))
-    turns = {True: 0, False: 0}
+    turns = {EDITS: 0, EDITS[1:]: 0}
     found: dict[str, Edit] = {}
     for document in documents:
-        is_text = files[document] is not None
-        kinds = EDITS if is_text else EDITS[1:]
-        found[document] = kinds[turns[is_text] % len(kinds)]
-        turns[is_text] += any(changed(question, hits[question.id], seed) for question in asked[document])
+        drafts = {edit: _Draft(document, edit, files[document], seed) for edit in EDITS[:2]}
+        for draft in drafts.values():
+            for question in asked[document]:
+                draft.add(question, hits[question.id])
+        kinds = EDITS if drafts["changed"].facts else EDITS[1:]
+        found[document] = kinds[turns[kinds] % len(kinds)]
+        turns[kinds] += bool(drafts["contradicted"].facts)
     return found
 
 
@@ -194,12 +202,14 @@ class _Draft:
         if self.edit == "deleted" and case.kind == "choice":
             return _A_GUESS
         if self.edit == "changed":
-            text = _rewritten(self.text or "", before, case.hits)
+            text = None if self.text is None else _rewritten(self.text, before, case.hits)
             if text is None:
                 return _NOT_AS_READ
             self.text = text
         self._now |= {hit.chunk_id: hit for hit in case.hits}
-        self._changed |= {new.chunk_id: None for old, new in zip(before, case.hits, strict=True) if old.text != new.text}
+        self._changed |= {
+            new.chunk_id: None for old, new in zip(before, case.hits, strict=True) if old.text != new.text
+        }
         self.facts.append(Fact(question, self.edit, case.kind, self.document, case.old, case.new))
         return None
 
@@ -304,4 +314,3 @@ def _shares(told: Sequence[Told], questions: Sequence[Question], documents: Coll
     clusters = cluster_questions(questions, documents)
     found = estimates(columns, clusters, bounds=[(0.0, 1.0)] * len(OUTCOMES))
     return {"n": len(told), **{name: asdict(one) for name, one in zip(OUTCOMES, found, strict=True)}}
-

@@ -31,7 +31,9 @@ from ragft.stages.evaluation import evaluate
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import (
     ABSTENTION,
+    BIAS,
     COUNTERFACTUAL,
+    FRESHNESS,
     INDEX,
     RECORDS,
     RETRIEVAL,
@@ -176,6 +178,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.metrics": ["chrf"],
     "evaluate.limit": 2,
     "evaluate.general.files": ["general.jsonl"],
+    "evaluate.bias.groups": {"age": {"young": ["student"], "old": ["pensioner"]}},
+    "evaluate.bias.questions": "people.jsonl",
     "evaluate.judge.model": "judge",
     "evaluate.judge.base_url": "http://127.0.0.1:1/v1",
     "evaluate.judge.criteria": [{"name": "tone", "question": "Is it kind?"}],
@@ -308,7 +312,7 @@ def test_stages_come_after_those_that_they_need() -> None:
 
 def test_a_stage_names_keys_that_exist() -> None:
     sections = {key[:end] for key in KEYS for end in range(len(key) + 1) if end == len(key) or key[end] == "."}
-    for stage in (*STAGES, ABSTENTION, COUNTERFACTUAL, ROBUSTNESS):
+    for stage in (*STAGES, ABSTENTION, BIAS, COUNTERFACTUAL, FRESHNESS, ROBUSTNESS):
         assert {*stage.keys, *stage.without, *stage.content} <= sections, stage.name
 
 
