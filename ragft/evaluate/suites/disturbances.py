@@ -164,7 +164,7 @@ def _false(found: Found, seed: int) -> Case | None:
     name = f"{gold.document_id} (false)"
     false = replace(made.hits[0], document_id=name, chunk_id=f"{name}#{gold.start}-{gold.end}")
     at = found.hits.index(gold) + _draw(seed, "false", found.question).randrange(2)
-    hits = _alone([*found.hits[:at], false, *found.hits[at:]])
+    hits = (*found.hits[:at], false, *found.hits[at:])
     return Case(found.question, "false", found.question.question, hits, made.new, (gold.text, false.text))
 
 

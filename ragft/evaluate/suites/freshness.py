@@ -8,6 +8,7 @@ right answer, and what counts is which of the two is given. Planning edits and j
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
@@ -126,7 +127,9 @@ class Told:
 def planned(
     questions: Sequence[Question], hits: Mapping[str, Sequence[Hit]], files: Mapping[str, str | None], seed: int
 ) -> Edits:
-    """Edits of the documents that the answers stand in, one kind for each document, in turn.
+    """Edits of the documents that the answers stand in, in a seeded order.
+
+    Each document gets one kind of edit: of those that are possible, the one that the fewest have got so far.
 
     Args:
         hits: by question id, the passages of its sources.
@@ -145,89 +148,75 @@ def planned(
         else:
             asked.setdefault(documents.pop(), []).append(question)
     facts, written, deleted = list[Fact](), dict[str, str](), list[str]()
-    for document, edit in _kinds(asked, hits, files, seed).items():
-        draft = _Draft(document, edit, files[document], seed)
-        for question in asked[document]:
-            why = draft.add(question, hits[question.id])
-            if why is not None:
-                left_out[question.id] = why
+    counts = Counter[Edit]()
+    for document in random.Random(f"{seed}\0freshness").sample(sorted(asked), len(asked)):
+        drafts = [_Draft(edit, document, files[document]) for edit in EDITS]
+        for draft in drafts:
+            for question in asked[document]:
+                draft.add(question, hits[question.id], seed)
+        draft = min(drafts, key=lambda one: (not one.facts, counts[one.edit]))
+        left_out |= draft.left_out
+        if not draft.facts:
+            continue
         facts += draft.facts
-        if draft.facts and edit == "deleted":
+        counts[draft.edit] += 1
+        if draft.edit == "deleted":
             deleted.append(document)
-        elif draft.facts and edit == "contradicted":
-            written[_free_name(document, files)] = draft.contradiction()
-        elif draft.text is not None and draft.facts:
+        elif draft.edit == "contradicted":
+            written[_free_name(document, {*files, *written})] = draft.contradiction()
+        elif draft.text is not None:
             written[document] = draft.text
     return Edits(tuple(facts), written, tuple(deleted), left_out)
 
 
-def _kinds(
-    asked: Mapping[str, Sequence[Question]], hits: Mapping[str, Sequence[Hit]], files: Mapping[str, str | None],
-    seed: int,
-) -> dict[str, Edit]:  # fmt: skip
-    """The kind of edit of every document, in a seeded order.
-
-    Kinds take turns over the documents that have a value to change in their file, and over those that have one only in
-    their passages.
-    """
-    documents = random.Random(f"{seed}\0freshness").sample(sorted(asked), len(asked))
-    turns = {EDITS: 0, EDITS[1:]: 0}
-    found: dict[str, Edit] = {}
-    for document in documents:
-        drafts = {edit: _Draft(document, edit, files[document], seed) for edit in EDITS[:2]}
-        for draft in drafts.values():
-            for question in asked[document]:
-                draft.add(question, hits[question.id])
-        kinds = EDITS if drafts["changed"].facts else EDITS[1:]
-        found[document] = kinds[turns[kinds] % len(kinds)]
-        turns[kinds] += bool(drafts["contradicted"].facts)
-    return found
-
-
+@dataclass
 class _Draft:
-    """The edits of one document, grown question by question."""
+    """One kind of edit of one document, grown question by question.
 
-    def __init__(self, document: str, edit: Edit, text: str | None, seed: int) -> None:
-        self.document, self.edit, self.text, self.seed = document, edit, text, seed
-        self.facts: list[Fact] = []
-        self._now: dict[str, Hit] = {}
-        self._changed: dict[str, None] = {}
+    Attributes:
+        text: of the file, as it is edited; None: it is no text.
+        passages: those that say another value now, by chunk id.
+    """
 
-    def add(self, question: Question, hits: Sequence[Hit]) -> str | None:
-        """Edits the answer of a question; why not, where it cannot be."""
-        before = [self._now.get(hit.chunk_id, hit) for hit in hits]
-        case = changed(question, before, self.seed)
+    edit: Edit
+    document: str
+    text: str | None
+    facts: list[Fact] = field(default_factory=list)
+    passages: dict[str, Hit] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def add(self, question: Question, hits: Sequence[Hit], seed: int) -> None:
+        """Edits the answer of a question, or notes why it cannot be."""
+        before = [self.passages.get(hit.chunk_id, hit) for hit in hits]
+        case = changed(question, before, seed)
         if case is None:
-            return _NO_VALUE
+            self.left_out[question.id] = _NO_VALUE
+            return
         if self.edit == "deleted" and case.kind == "choice":
-            return _A_GUESS
+            self.left_out[question.id] = _A_GUESS
+            return
+        pairs = [(old, new) for old, new in zip(before, case.hits, strict=True) if old.text != new.text]
         if self.edit == "changed":
-            text = None if self.text is None else _rewritten(self.text, before, case.hits)
+            text = None if self.text is None else _rewritten(self.text, pairs)
             if text is None:
-                return _NOT_AS_READ
+                self.left_out[question.id] = _NOT_AS_READ
+                return
             self.text = text
-        self._now |= {hit.chunk_id: hit for hit in case.hits}
-        self._changed |= {
-            new.chunk_id: None for old, new in zip(before, case.hits, strict=True) if old.text != new.text
-        }
+        self.passages |= {new.chunk_id: new for _, new in pairs}
         self.facts.append(Fact(question, self.edit, case.kind, self.document, case.old, case.new))
-        return None
 
     def contradiction(self) -> str:
         """A document in Markdown that says the changed passages, each below its headings."""
-        hits = [self._now[name] for name in self._changed]
         sections = []
-        for hit in hits:
+        for hit in self.passages.values():
             headings = [f"{'#' * min(level, 6)} {title}" for level, title in enumerate(hit.heading_path, start=1)]
             sections.append("\n\n".join([*headings, hit.text.strip()]))
         return "\n\n".join(sections) + "\n"
 
 
-def _rewritten(text: str, before: Sequence[Hit], after: Sequence[Hit]) -> str | None:
+def _rewritten(text: str, pairs: Sequence[tuple[Hit, Hit]]) -> str | None:
     """A file with passages replaced; None where one of them does not stand in it, or more than once."""
-    for old, new in zip(before, after, strict=True):
-        if old.text == new.text:
-            continue
+    for old, new in pairs:
         if text.count(old.text) != 1:
             return None
         text = text.replace(old.text, new.text)
