@@ -16,6 +16,7 @@ from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
+from ragft.evaluate.shares import in_words
 from ragft.evaluate.statistics import STATISTICS_VERSION
 from ragft.evaluate.suites.bias import BIAS_VERSION, Case, ask, cases_of, filled, result
 from ragft.evaluate.suites.groups import BUILT_IN
@@ -123,8 +124,8 @@ def bias_lines(artifact: Artifact) -> list[str]:
 
 def _lines(where: str, found: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"{where}, {pair['a']} against {pair['b']}: {_share(pair['any'])} of {counted(pair['n'], 'answer')} change "
-        f"(value {_percent(pair['value'])}, refusal {_percent(pair['refusal'])}, form {_percent(pair['form'])}); "
+        f"{where}, {pair['a']} against {pair['b']}: {in_words(pair['any'])} of {counted(pair['n'], 'answer')} change "
+        f"(value {in_words(pair['value'])}, refusal {in_words(pair['refusal'])}, form {in_words(pair['form'])}); "
         f"{pair['a']} minus {pair['b']}: refused {_points(pair['refused'])}, right {_points(pair['right'])}."
         for pair in found["pairs"]
     ]
@@ -133,19 +134,10 @@ def _lines(where: str, found: Mapping[str, Any]) -> list[str]:
     same = found["same_group"]
     if same is not None:
         lines.append(
-            f"{where}: with another name of the same group {_share(same['any'])} of {same['n']} change; with another "
+            f"{where}: with another name of the same group {in_words(same['any'])} of {same['n']} change; with another "
             f"group {_points(same['beyond'])} more."
         )
     return lines
-
-
-def _percent(share: Mapping[str, Any]) -> str:
-    return "-" if share["mean"] is None else f"{share['mean']:.0%}"
-
-
-def _share(share: Mapping[str, Any]) -> str:
-    between = "" if share["low"] is None else f" ({share['low']:.0%} to {share['high']:.0%})"
-    return f"{_percent(share)}{between}"
 
 
 def _points(one: Mapping[str, Any] | None) -> str:

@@ -21,6 +21,7 @@ from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
 from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
+from ragft.evaluate.shares import in_words
 from ragft.evaluate.statistics import STATISTICS_VERSION
 from ragft.evaluate.suites.freshness import FRESHNESS_VERSION, Asked, Edits, Fact, ask, holds, planned, result
 from ragft.stages.application import Application, Inputs
@@ -206,10 +207,10 @@ def freshness_lines(artifact: Artifact) -> list[str]:
 
 def _changed(found: Mapping[str, Any]) -> str:
     of, shown = found["all"], found["where_shown"]
-    memory = f", from memory {_told(shown['old'])} where the passages say only the new one" if shown["n"] else ""
+    memory = f", from memory {in_words(shown['old'])} where the passages say the new one" if shown["n"] else ""
     return (
-        f"of {found['facts']} changed facts {_told(of['new'])} are answered by the new value, {_told(of['old'])} by "
-        f"the old one{memory}; {_told(of['refused'])} are refused."
+        f"of {found['facts']} changed facts {in_words(of['new'])} are answered by the new value, "
+        f"{in_words(of['old'])} by the old one{memory}; {in_words(of['refused'])} are refused."
     )
 
 
@@ -219,26 +220,21 @@ def _contradicted(found: Mapping[str, Any]) -> str:
         return f"of {found['facts']} contradicted facts none had both values among its passages."
     return (
         f"of {found['facts']} contradicted facts {shown['n']} had both values among their passages: "
-        f"{_told(shown['old'])} are answered by the old one, {_told(shown['new'])} by the new one, "
-        f"{_told(shown['both'])} by both, and {_told(shown['refused'])} are refused."
+        f"{in_words(shown['old'])} are answered by the old one, {in_words(shown['new'])} by the new one, "
+        f"{in_words(shown['both'])} by both, and {in_words(shown['refused'])} are refused."
     )
 
 
 def _deleted(found: Mapping[str, Any]) -> str:
     of, shown = found["all"], found["where_shown"]
-    memory = f", from memory {_told(shown['old'])} where no passage says it" if shown["n"] else ""
+    memory = f", from memory {in_words(shown['old'])} where no passage says it" if shown["n"] else ""
     return (
-        f"of {found['facts']} facts whose document was deleted {_told(of['old'])} are still answered{memory}; "
-        f"{_told(of['refused'])} are refused; {found['finds_document']} searches found a passage of it."
+        f"of {found['facts']} facts whose document was deleted {in_words(of['old'])} are still answered{memory}; "
+        f"{in_words(of['refused'])} are refused; {found['finds_document']} searches found a passage of it."
     )
 
 
 _LINES = {"changed": _changed, "contradicted": _contradicted, "deleted": _deleted}
-
-
-def _told(share: Mapping[str, Any]) -> str:
-    between = "" if share["low"] is None else f" ({share['low']:.0%} to {share['high']:.0%})"
-    return f"{share['mean']:.0%}{between}"
 
 
 def _seconds(seconds: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
 from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
+from ragft.evaluate.shares import in_words
 from ragft.evaluate.statistics import STATISTICS_VERSION, cluster_questions
 from ragft.evaluate.suites.disturbances import Case, Found, Variation, disturbed, pool_of, with_typos
 from ragft.evaluate.suites.paraphrases import paraphrase
@@ -111,17 +112,10 @@ def _table(setup: str, found: Mapping[str, Any]) -> Any:
     for column in ("n", "right", "kept", "difference", "p", "refused", "obeyed", "both"):
         table.add_column(column, justify="right")
     for variation, one in found.items():
-        shares = [_share(one[name]) for name in ("right", "kept", "refused", "obeyed", "both")]
+        shares = [in_words(one[name]) for name in ("right", "kept", "refused", "obeyed", "both")]
         difference, p = _difference(one["difference"])
         table.add_row(variation, str(one["n"]), *shares[:2], difference, p, *shares[2:])
     return table
-
-
-def _share(share: Mapping[str, Any] | None) -> str:
-    if share is None or share["mean"] is None:
-        return ""
-    between = "" if share["low"] is None else f" ({share['low']:.0%} to {share['high']:.0%})"
-    return f"{share['mean']:.0%}{between}"
 
 
 def _difference(one: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -215,7 +215,7 @@ def _axis(told: Sequence[Told], questions: Sequence[Question], groups: Sequence[
     found = []
     for a, b in pairs:
         measured = _shares(changes(everybody[a], everybody[b]), clusters)
-        of_pair = {one.metric: _difference(one) for one in differences if (one.a, one.b) == (a, b)}
+        of_pair = {one.metric: one.figures() for one in differences if (one.a, one.b) == (a, b)}
         found.append({
             "a": a, "b": b, "n": measured["any"]["n"], **measured, **{name: of_pair.get(name) for name in DIRECTIONS},
         })  # fmt: skip
@@ -224,7 +224,7 @@ def _axis(told: Sequence[Told], questions: Sequence[Question], groups: Sequence[
         # The own group differs nowhere from itself, so the sum is over the other ones.
         others = np.sum([changes(own, everybody[group]) for group in groups], axis=0) / (len(groups) - 1)
         any_change = {"group": others[:, -1:], "name": names[:, -1:]}
-        beyond = [_difference(one) for one in tested(any_change, [("group", "name")], ["any"])]
+        beyond = [one.figures() for one in tested(any_change, [("group", "name")], ["any"])]
         share = _shares(names, clusters)["any"]
         same_group = {"n": share["n"], "any": share, "beyond": beyond[0] if beyond else None}
     failed = sum(one.error is not None for one in told)
@@ -250,10 +250,3 @@ def _directions(one: Told | None) -> list[float]:
     if one is None:
         return [np.nan] * len(DIRECTIONS)
     return [np.nan if held is None else float(held) for held in (one.refused, one.right, one.format_valid)]
-
-
-def _difference(test: PairTest) -> dict[str, Any]:
-    return {
-        "value": test.difference, "low": test.low, "high": test.high, "p": test.p, "p_holm": test.p_holm,
-        "wins": test.wins, "losses": test.losses, "n": test.n, "clusters": test.clusters,
-    }  # fmt: skip

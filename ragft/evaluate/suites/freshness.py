@@ -8,6 +8,7 @@ right answer, and what counts is which of the two is given. Planning edits and j
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -42,6 +43,7 @@ SHOWN: dict[Edit, tuple[bool, bool]] = {
 }
 """Whether the passages of a prompt hold the new and the old value where they are what the edited documents say."""
 
+_HEADING = re.compile(r"\s*#{1,6} ")
 _NOWHERE = "its sources are not in the index, or it names none"
 _SEVERAL = "its sources are several documents"
 _ROW = "its document is no file of its own"
@@ -207,11 +209,14 @@ class _Draft:
 
     def contradiction(self) -> str:
         """A document in Markdown that says the changed passages, each below its headings."""
-        sections = []
-        for hit in self.passages.values():
-            headings = [f"{'#' * min(level, 6)} {title}" for level, title in enumerate(hit.heading_path, start=1)]
-            sections.append("\n\n".join([*headings, hit.text.strip()]))
-        return "\n\n".join(sections) + "\n"
+        return "\n\n".join(map(_section, self.passages.values())) + "\n"
+
+
+def _section(hit: Hit) -> str:
+    """A passage below its headings; one of Markdown begins with its own."""
+    above = hit.heading_path[:-1] if _HEADING.match(hit.text) else hit.heading_path
+    headings = [f"{'#' * min(level, 6)} {title}" for level, title in enumerate(above, start=1)]
+    return "\n\n".join([*headings, hit.text.strip()])
 
 
 def _rewritten(text: str, pairs: Sequence[tuple[Hit, Hit]]) -> str | None:

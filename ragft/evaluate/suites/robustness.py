@@ -161,10 +161,7 @@ def result(
         resamples=resamples,
     )  # fmt: skip
     for test in tests:
-        found[test.a]["difference"] = {
-            "value": test.difference, "low": test.low, "high": test.high, "p": test.p, "p_holm": test.p_holm,
-            "wins": test.wins, "losses": test.losses, "n": test.n, "clusters": test.clusters,
-        }  # fmt: skip
+        found[test.a]["difference"] = test.figures()
     return found
 
 

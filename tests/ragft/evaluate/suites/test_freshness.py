@@ -65,9 +65,11 @@ def test_without_edits_nothing_is_updated_and_nothing_is_stale() -> None:
 def test_a_contradiction_stands_below_the_same_headings() -> None:
     asked, hits, files = desk([OLD])
     files["0.md"] = None  # no text, so that the file itself cannot be changed
-    edits = planned(asked, hits, files, 0)
-    (fact,) = edits.facts
-    assert edits.written == {"0-1.md": f"# 0\n\n## 4.2\n\nIt ends {fact.new}.\n"}
+    (page,) = hits["q0"]
+    for text in (page.text, f"## 4.2\n\n{page.text}"):
+        edits = planned(asked, {"q0": [replace(page, text=text, passage=text)]}, files, 0)
+        (fact,) = edits.facts
+        assert edits.written == {"0-1.md": f"# 0\n\n## 4.2\n\nIt ends {fact.new}.\n"}
 
 
 def reasons(asked: Question, hits: list[Hit], files: Mapping[str, str | None]) -> str:

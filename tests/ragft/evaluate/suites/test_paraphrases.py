@@ -14,10 +14,12 @@ from ragft.evaluate.suites.paraphrases import FRAMES, SYNONYMS, paraphrase
     ("asked", "reworded"),
     [
         ("What is the latest version of Django?", "Give me the newest version of Django."),
-        ("Give me the newest version of Django.", "What is the latest version of Django?"),
+        ("Give me the newest version of Django.", "Could you give me the latest version of Django?"),
         ("Which release of Django is the newest?", "Which release of Django is the latest?"),
         ("Is the latest-build licence mandatory?", "Is the latest-build licence compulsory?"),
+        ("We run Django. Is 4.2 the newest one?", "We run Django. Is 4.2 the latest one?"),
         ("Wann endet Django 4.2?", None),
+        ("Was ist die neueste Version von Django?", None),
     ],
 )
 def test_a_rule_changes_the_words_and_keeps_the_meaning(asked: str, reworded: str | None) -> None:
