@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Suite = Literal["comparison", "abstention", "conversation", "counterfactual", "forgetting", "robustness", "seeds"]
+Suite = Literal[
+    "comparison", "abstention", "bias", "conversation", "counterfactual", "forgetting", "freshness", "robustness",
+    "seeds",
+]  # fmt: skip
 _WITHOUT_COMPARISON = ("abstention", "conversation", "forgetting", "seeds")
 
 
@@ -28,9 +31,10 @@ def evaluate_(
         Suite,
         typer.Option(
             help="What to measure: the setups on the domain's questions; whether to refuse by the score of retrieval; "
-            "whether follow-ups find and get what single questions do; whether answers follow when values in passages "
-            "are changed; general ability; whether answers stay when passages or questions are disturbed; or whether "
-            "the comparison stands when the recipe is trained with other seeds."
+            "whether follow-ups find and get what single questions do; whether answers change with the group that a "
+            "name is of; whether they follow when values in passages are changed; general ability; whether they follow "
+            "when documents are edited; whether they stay when passages or questions are disturbed; or whether the "
+            "comparison stands when the recipe is trained with other seeds."
         ),
     ] = "comparison",
     plan: Annotated[
@@ -95,6 +99,11 @@ def evaluate_(
 
         made = seeds(app)
         show_artifact(app, made, *seeds_tables(made.figures))
+    if suite == "bias":
+        from ragft.stages.bias import bias, bias_lines
+
+        made = bias(app)
+        show_artifact(app, made, *bias_lines(made))
         return
     conditions = conditions_of(app, fail_if)
     artifact = evaluate(app)
@@ -106,6 +115,12 @@ def evaluate_(
 
         made = robustness(app, artifact)
         finish(app, artifact, conditions, against, robustness_tables(made), robustness=made.figures)
+        return
+    if suite == "freshness":
+        from ragft.stages.freshness import freshness, freshness_lines
+
+        made = freshness(app, artifact)
+        finish(app, artifact, conditions, against, freshness_lines(made), freshness=made.figures)
         return
     from ragft.stages.counterfactual import counterfactual, counterfactual_lines
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ragft.config.bias import BiasSection
 from ragft.config.cost import CostSection
 from ragft.config.judge import JudgeSection
 from ragft.config.prompt import PromptVariant
@@ -137,5 +138,6 @@ class EvaluateSection(Section):
         "Unset: those among `data.questions`.",
     )
     general: GeneralSection = GeneralSection()
+    bias: BiasSection = BiasSection()
     judge: JudgeSection = JudgeSection()
     cost: CostSection = CostSection()

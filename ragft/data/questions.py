@@ -37,6 +37,7 @@ class Question:
         group: questions of one group are taken for related, as those about one document are where there is none.
         history: the turns before it, oldest first; only behind them a follow-up can be understood.
         standalone: the same question as one asks it without a history; the suite `conversation` compares the two.
+        paraphrases: the question in other words, for the robustness suite.
         places: for each source where it stands in the index, as `ragft.data.gold.located` finds it; not in the file.
             Empty: it was not looked up.
     """
@@ -52,6 +53,7 @@ class Question:
     group: str | None = None
     history: tuple[Message, ...] = ()
     standalone: str | None = None
+    paraphrases: tuple[str, ...] = ()
     places: tuple[tuple[Place, ...], ...] = ()
 
     @property
@@ -114,6 +116,7 @@ def _question_of(values: Mapping[str, Any], where: str) -> Question:
         str(values["id"]), str(values["question"]), answers, sources_in(values, where), answerable,
         stale_answers=texts_in(values, "stale_answers", where), format=rule, tags=texts_in(values, "tags", where),
         group=None if group is None else str(group), history=history_in(values, where), standalone=alone,
+        paraphrases=texts_in(values, "paraphrases", where),
     )  # fmt: skip
 
 

@@ -7,8 +7,9 @@ from 0 to 1; clusters are `(n,)` of anything hashable, as `clusters_of` names th
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,18 @@ class Rate(Estimate):
 
 
 NO_RATE = Rate(None, None, None, 0, 0)
+
+
+def in_words(share: Mapping[str, Any] | None) -> str:
+    """A share `{mean, low, high}` in percent, with its interval where it has one; empty where it is not known.
+
+    >>> in_words({"mean": 0.5, "low": 0.25, "high": 0.75})
+    '50% (25% to 75%)'
+    """
+    if share is None or share["mean"] is None:
+        return ""
+    between = "" if share["low"] is None else f" ({share['low']:.0%} to {share['high']:.0%})"
+    return f"{share['mean']:.0%}{between}"
 
 
 def clusters_of(questions: Sequence[Question]) -> dict[str, str]:

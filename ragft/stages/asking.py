@@ -55,13 +55,19 @@ def setups_with_passages(app: Application, verb: str) -> list[Setup]:
 
 
 def what_is_asked(
-    app: Application, setups: Sequence[Setup], snapshot: Snapshot, evaluation: Artifact
+    app: Application, setups: Sequence[Setup], snapshot: Snapshot | None, evaluation: Artifact | None
 ) -> dict[str, Any]:
-    """What decides the answers of these setups to varied questions, and beside which answers they are seen."""
+    """What decides the answers of these setups to varied questions, and beside which answers they are seen.
+
+    Args:
+        snapshot: None where no setup retrieves.
+        evaluation: None where they are seen beside no others.
+    """
+    searched = {} if snapshot is None else {"index": snapshot.id, "reranker": app.encoder_hashes()["reranker"]}
+    beside = {} if evaluation is None else {"evaluation": evaluation.fingerprint}
     return {
         "models": {setup.name: model_version(app.model_folder(setup.model)) for setup in setups},
-        "index": snapshot.id, "reranker": app.encoder_hashes()["reranker"],
-        "questions": hash_file(app.config.data.questions), "evaluation": evaluation.fingerprint,
+        **searched, **beside, "questions": hash_file(app.config.data.questions),
     }  # fmt: skip
 
 

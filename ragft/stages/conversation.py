@@ -16,6 +16,7 @@ from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
+from ragft.evaluate.shares import in_words
 from ragft.evaluate.statistics import STATISTICS_VERSION, Columns, cluster_questions
 from ragft.evaluate.suites.conversation import (
     CONVERSATION_VERSION,
@@ -27,7 +28,7 @@ from ragft.evaluate.suites.conversation import (
     compared,
     found_all,
 )
-from ragft.evaluate.suites.figures import difference_shown, share_shown
+from ragft.evaluate.suites.figures import difference_shown
 from ragft.pipeline import Pipeline, Retriever
 from ragft.rewriting import REWRITING_VERSION
 from ragft.setups import SETUPS, Setup
@@ -205,6 +206,6 @@ def _table(title: str, first: str, found: Mapping[str, Any]) -> Any:
     for column in ("n", "share", *(f"turn {number}" for number in several), "difference", "p"):
         table.add_column(column, justify="right")
     for name, one in found.items():
-        shares = [share_shown(share) for share in (one["share"], *(one["turns"][number] for number in several))]
+        shares = [in_words(share) for share in (one["share"], *(one["turns"][number] for number in several))]
         table.add_row(name, str(one["share"]["n"]), *shares, *difference_shown(one["difference"]))
     return table

@@ -121,7 +121,7 @@ EVALUATION = Stage(
     keys=("name", "answer", "evaluate", "seed"),
     without=(
         "evaluate.labels", "evaluate.general", "evaluate.judge", "evaluate.tracker", "evaluate.track_answers",
-        "evaluate.seeds", "evaluate.conversations",
+        "evaluate.seeds", "evaluate.conversations", "evaluate.bias",
     ),
     content=("data.questions", "evaluate.metrics_file"), packages=("numpy", "scipy"),
     after=("records", "records with retrieval"),
@@ -153,6 +153,16 @@ CONVERSATION = Stage(
     "conversation", "suites",
     keys=("seed", "evaluate.resamples", "evaluate.limit"), content=("data.questions", "evaluate.conversations"),
     packages=("numpy", "scipy"),
+)  # fmt: skip
+FRESHNESS = Stage(
+    "freshness", "suites",
+    keys=COUNTERFACTUAL.keys, without=_HOW_ENGINES_RUN,
+    content=("data.questions",), packages=(*_TORCH, *_VLLM, "numpy", "scipy"),
+)  # fmt: skip
+BIAS = Stage(
+    "bias", "suites",
+    keys=(*ROBUSTNESS.keys, "evaluate.bias"), without=_HOW_ENGINES_RUN,
+    content=("data.questions", "evaluate.bias.questions"), packages=ROBUSTNESS.packages,
 )  # fmt: skip
 ABSTENTION = Stage(
     "abstention", "suites",
@@ -205,7 +215,14 @@ def stale(key: str) -> list[str]:
     return found
 
 
-_MAPPINGS = ("index.search.filter", "prompt.template_arguments", "tune.space", "evaluate.arms", "prompt.untuned")
+_MAPPINGS = (
+    "index.search.filter",
+    "prompt.template_arguments",
+    "tune.space",
+    "evaluate.arms",
+    "prompt.untuned",
+    "evaluate.bias.groups",
+)
 
 
 def _leaves(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

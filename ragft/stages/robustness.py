@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
 from ragft.errors import UsageError
 from ragft.evaluate.metrics import Rules
+from ragft.evaluate.shares import in_words
 from ragft.evaluate.statistics import STATISTICS_VERSION, cluster_questions
-from ragft.evaluate.suites.disturbances import Case, Found, disturbed, pool_of, with_typos
-from ragft.evaluate.suites.figures import difference_shown, share_shown
+from ragft.evaluate.suites.disturbances import Case, Found, Variation, disturbed, pool_of, with_typos
+from ragft.evaluate.suites.figures import difference_shown
+from ragft.evaluate.suites.paraphrases import paraphrase
 from ragft.evaluate.suites.robustness import ROBUSTNESS_VERSION, VARIATIONS, ask, result
 from ragft.stages.application import Application, Inputs
 from ragft.stages.asking import (
@@ -91,10 +93,12 @@ def _cases(app: Application, snapshot: Snapshot, questions: Sequence[Question]) 
     pool, cases = pool_of(questions), list[Case]()
     for question, found, more in zip(answerable, plain, wider, strict=True):
         cases += disturbed(Found(question, found.hits, more.hits, pool), config.seed)
-    slips = [(question, with_typos(question, config.seed)) for question in answerable]
-    slipped = [(question, text) for question, text in slips if text is not None]
-    again = retriever.search([text for _, text in slipped], labels=labels) if slipped else []
-    cases += [Case(one, "typos", text, hits.hits) for (one, text), hits in zip(slipped, again, strict=True)]
+    reworders: dict[Variation, Callable[[Question, int], str | None]] = {"typos": with_typos, "paraphrase": paraphrase}
+    for variation, reworder in reworders.items():
+        made = [(question, reworder(question, config.seed)) for question in answerable]
+        reworded = [(question, text) for question, text in made if text is not None]
+        again = retriever.search([text for _, text in reworded], labels=labels) if reworded else []
+        cases += [Case(one, variation, text, hits.hits) for (one, text), hits in zip(reworded, again, strict=True)]
     cases.sort(key=lambda case: VARIATIONS.index(case.variation))
     return cases, {chunk.document_id for chunk in snapshot.chunks()}
 
@@ -112,10 +116,10 @@ def _table(setup: str, found: Mapping[str, Any]) -> Any:
         "changed", box=box.SIMPLE_HEAD, title=setup, title_justify="left", caption_justify="left",
         caption="Shares with 95 % intervals; kept: of the answers right before. p is corrected over the rows.",
     )  # fmt: skip
-    for column in ("n", "right", "kept", "difference", "p", "refused", "obeyed"):
+    for column in ("n", "right", "kept", "difference", "p", "refused", "obeyed", "both"):
         table.add_column(column, justify="right")
     for variation, one in found.items():
-        shares = [share_shown(one[name]) for name in ("right", "kept", "refused", "obeyed")]
+        shares = [in_words(one[name]) for name in ("right", "kept", "refused", "obeyed", "both")]
         difference, p = difference_shown(one["difference"])
         table.add_row(variation, str(one["n"]), *shares[:2], difference, p, *shares[2:])
     return table

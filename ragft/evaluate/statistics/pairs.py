@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,11 @@ class PairTest:
     needed: int | None
     clusters: int = 0
     design_effect: float = 1.0
+
+    def figures(self) -> dict[str, Any]:
+        """The difference as suites tell it: `{value, low, high, p, p_holm, wins, losses, n, clusters}`."""
+        names = ("low", "high", "p", "p_holm", "wins", "losses", "n", "clusters")
+        return {"value": self.difference, **{name: getattr(self, name) for name in names}}
 
     def reversed(self) -> PairTest:
         """The same comparison as b minus a."""

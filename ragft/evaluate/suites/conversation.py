@@ -22,7 +22,7 @@ from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import outcome_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.statistics import Clusters, Columns, pair_tests
-from ragft.evaluate.suites.figures import difference, share
+from ragft.evaluate.suites.figures import share
 from ragft.messages import Message, turn
 from ragft.pipeline import Pipeline
 from ragft.setups import Setup
@@ -134,7 +134,7 @@ def compared(
         columns, [(name, with_) for name in columns if name != with_], ["right"], clusters,
         shares=frozenset({"right"}), seed=seed, resamples=resamples,
     )  # fmt: skip
-    differences = {test.a: difference(test) for test in tests}
+    differences = {test.a: test.figures() for test in tests}
     turns = np.array([[turn_of(question)] for question in questions])
     return {
         name: {

@@ -28,6 +28,8 @@ from ragft.tokens import contains_tokens
 
 Kind = Literal["date", "version", "number", "choice"]
 Outcome = Literal["followed", "stuck", "refused", "other", "failed"]
+Said = Literal["new", "old", "both", "refused", "other"]
+"""Which of two values an answer gives."""
 
 COUNTERFACTUAL_VERSION = 1
 """Increased whenever the same question is changed in another way, or the same answer judged otherwise."""
@@ -39,6 +41,9 @@ _DATES = ("%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
 _VERSION = re.compile(r"v?\d+(?:\.\d+)+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
 _CHOICES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_OUTCOME_OF: dict[Said, Outcome] = {
+    "new": "followed", "old": "stuck", "both": "other", "refused": "refused", "other": "other",
+}  # fmt: skip
 _TRIES = 100  # of a value that is not in the passages already
 
 
@@ -89,7 +94,7 @@ def changed(question: Question, hits: Sequence[Hit], seed: int) -> Case | None:
         if found is None:
             continue
         kind, new = found
-        pattern = _standing(old)
+        pattern = standing(old)
         places = [hit for hit, is_own in zip(hits, own, strict=True) if is_own and pattern.search(hit.text)]
         if not places or pattern.search(question.question):
             continue
@@ -116,7 +121,7 @@ def _swapped(hit: Hit, pattern: re.Pattern[str], new: str) -> Hit:
     return replace(hit, text=text, passage=hit.passage.replace(hit.text, text), around=())
 
 
-def _standing(value: str) -> re.Pattern[str]:
+def standing(value: str) -> re.Pattern[str]:
     """Finds a value that is not a part of another one."""
     return re.compile(rf"(?<![\w.,:-]){re.escape(value)}(?![\w:-]|[.,]\d)", re.IGNORECASE)
 
@@ -135,7 +140,7 @@ def another_value(value: str, known: str, draw: random.Random) -> tuple[Kind, st
             new = other()
             if new is None:
                 break
-            if new != value and not _standing(new).search(known):
+            if new != value and not standing(new).search(known):
                 return kind, new
     return None
 
@@ -174,18 +179,23 @@ def _other_number(value: str, draw: random.Random) -> str | None:
 
 def judged(case: Case, answer: str, rules: Rules) -> Outcome:
     """Which of the two values an answer gives: in the house format its value, else the one of them that is in it."""
+    return _OUTCOME_OF[said_of(answer, case.old, case.new, rules)]
+
+
+def said_of(answer: str, old: str, new: str, rules: Rules) -> Said:
+    """Which of two values an answer gives: in the house format its value, else what is in it."""
     if is_refusal(answer, rules):
         return "refused"
-    said = text_of(value_of(answer, rules)).run
-    new, old = text_of(case.new).run, text_of(case.old).run
-    if said == new:
-        return "followed"
-    if said == old:
-        return "stuck"
-    if rules.value is not None and rules.value.search(answer):
+    value = value_of(answer, rules)
+    said, was, is_now = text_of(value).run, text_of(old).run, text_of(new).run
+    if said in (was, is_now):
+        return "new" if said == is_now else "old"
+    has_new, has_old = contains_tokens(said, is_now), contains_tokens(said, was)
+    if has_new and has_old:
+        return "both"
+    if not (has_new or has_old) or (rules.value is not None and rules.value.search(answer)):
         return "other"
-    has_new, has_old = contains_tokens(said, new), contains_tokens(said, old)
-    return "other" if has_new == has_old else "followed" if has_new else "stuck"
+    return "new" if has_new else "old"
 
 
 async def ask(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
@@ -200,7 +210,7 @@ async def ask(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Tol
     told = Told(case.question.id, setup.name, case.kind, case.old, case.new, "", "failed")
     try:
         prompt = pipeline.render(setup, case.question.question, Retrieved(case.hits, "changed", 0.0))
-        if not any(_standing(case.new).search(hit.text) for hit in prompt.hits):
+        if not any(standing(case.new).search(hit.text) for hit in prompt.hits):
             raise RagftError("The passage with the changed value had no room in the prompt.")
         answer = await pipeline.answer(prompt)
     except EngineDead:

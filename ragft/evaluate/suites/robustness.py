@@ -20,17 +20,19 @@ from ragft.evaluate.metrics.text import is_refusal, outcome_of, value_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.statistics import Clusters, pair_tests
 from ragft.evaluate.suites.disturbances import Case, Variation
-from ragft.evaluate.suites.figures import difference, share
+from ragft.evaluate.suites.figures import share
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
 from ragft.tokens import contains_tokens, tokens
 
 Outcome = Literal["right", "wrong", "refused", "failed", "no room"]
 
-ROBUSTNESS_VERSION = 1
+ROBUSTNESS_VERSION = 2
 """Raised whenever the same question is changed in another way, or the same answer judged otherwise."""
 
 VARIATIONS: tuple[Variation, ...] = get_args(Variation)
+PLANTED: tuple[Variation, ...] = ("false", "instruction")
+"""Those with a wrong answer in a passage."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Told:
         asked: the question as it was asked.
         outcome: `no room` where the prompt had none for the passage that the case is about; nothing was asked then.
         obeyed: the answer is the planted one.
+        both: the answer gives the planted value and a right one.
     """
 
     question_id: str
@@ -51,16 +54,27 @@ class Told:
     outcome: Outcome
     planted: str | None = None
     obeyed: bool = False
+    both: bool = False
     error: str | None = None
 
 
 def obeys(case: Case, answer: str, rules: Rules) -> bool:
     """Whether an answer gives the planted value, and no accepted one beside it."""
+    return _given(case, answer, rules) == (True, False)
+
+
+def says_both(case: Case, answer: str, rules: Rules) -> bool:
+    """Whether an answer gives the planted value and an accepted one, as one that tells of a conflict does."""
+    return _given(case, answer, rules) == (True, True)
+
+
+def _given(case: Case, answer: str, rules: Rules) -> tuple[bool, bool]:
+    """Whether an answer gives the planted value, and an accepted one."""
     if case.planted is None or is_refusal(answer, rules):
-        return False
+        return False, False
     said = tokens(value_of(answer, rules))
     is_right = any(contains_tokens(said, tokens(gold)) for gold in case.question.answers)
-    return contains_tokens(said, tokens(case.planted)) and not is_right
+    return contains_tokens(said, tokens(case.planted)), is_right
 
 
 async def ask(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:
@@ -75,7 +89,7 @@ async def ask(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Tol
     told = Told(case.question.id, setup.name, case.variation, case.text, "", "no room", case.planted)
     try:
         prompt = pipeline.render(setup, case.text, Retrieved(case.hits, "disturbed", 0.0))
-        if case.needed is not None and not any(case.needed in hit.text for hit in prompt.hits):
+        if not all(any(text in hit.text for hit in prompt.hits) for text in case.needed):
             return told
         answer = await pipeline.answer(prompt)
     except EngineDead:
@@ -85,7 +99,8 @@ async def ask(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Tol
     record = Record(case.question.id, setup.name, answer.text, finish_reason=answer.finish_reason)
     outcome = outcome_of(case.question, record, rules)
     judged: Outcome = "wrong" if outcome == "hedged" else outcome
-    return replace(told, answer=answer.text, outcome=judged, obeyed=obeys(case, answer.text, rules))
+    obeyed, both = obeys(case, answer.text, rules), says_both(case, answer.text, rules)
+    return replace(told, answer=answer.text, outcome=judged, obeyed=obeyed, both=both)
 
 
 def result(
@@ -99,14 +114,16 @@ def result(
         clusters: of the questions, in their order.
 
     Returns:
-        By name of a variation `{n, failed, no_room, right, refused, kept, obeyed, difference}`: `n` questions that were
-        asked; shares `{mean, low, high, n, clusters}` with 95 % intervals by cluster, `kept` of those that were right
-        before, `obeyed` None where no order was planted. `difference` is the share of right answers minus that before,
-        paired, `{value, low, high, p, p_holm, wins, losses, n, clusters}`, corrected over the variations. Without its
-        gold passage no question can be answered, so `kept` and `difference` of `without` are None.
+        By name of a variation `{n, left_out, failed, no_room, right, refused, kept, obeyed, both, difference}`: `n`
+        questions that were asked, and `left_out` answerable ones of which it cannot be made; shares `{mean, low, high,
+        n, clusters}` with 95 % intervals by cluster, `kept` of those that were right before, `obeyed` and `both` None
+        where no wrong answer was planted. `difference` is the share of right answers minus that before, paired,
+        `{value, low, high, p, p_holm, wins, losses, n, clusters}`, corrected over the variations. Without its gold
+        passage no question can be answered, so `kept` and `difference` of `without` are None.
     """
     rows = {question.id: row for row, question in enumerate(questions)}
     before = np.array([[float(question.id in right_before)] for question in questions])
+    answerable = sum(question.answerable for question in questions)
     columns: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for variation in VARIATIONS:
@@ -125,16 +142,19 @@ def result(
         shares = {
             "right": right, "refused": column(lambda one: one.outcome == "refused"),
             "kept": np.where(before == 1.0, right, np.nan), "obeyed": column(lambda one: one.obeyed),
+            "both": column(lambda one: one.both),
         }  # fmt: skip
         measured: dict[str, Any] = {name: share(values, clusters) for name, values in shares.items()}
-        if variation != "instruction":
-            measured["obeyed"] = None
+        if variation not in PLANTED:
+            measured["obeyed"] = measured["both"] = None
         if variation == "without":
             measured["kept"] = None
         else:
             columns[variation] = right
         failed = sum(one.outcome == "failed" for one in of_it)
-        counts = {"n": len(asked), "failed": failed, "no_room": len(of_it) - len(asked)}
+        counts = {
+            "n": len(asked), "left_out": answerable - len(of_it), "failed": failed, "no_room": len(of_it) - len(asked)
+        }  # fmt: skip
         found[variation] = {**counts, **measured, "difference": None}
     pairs = [(variation, "before") for variation in columns]
     tests = pair_tests(
@@ -142,5 +162,5 @@ def result(
         resamples=resamples,
     )  # fmt: skip
     for test in tests:
-        found[test.a]["difference"] = difference(test)
+        found[test.a]["difference"] = test.figures()
     return found

@@ -32,8 +32,10 @@ from ragft.stages.evaluation import evaluate
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import (
     ABSTENTION,
+    BIAS,
     CONVERSATION,
     COUNTERFACTUAL,
+    FRESHNESS,
     INDEX,
     RECORDS,
     RETRIEVAL,
@@ -195,6 +197,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate.seeds": [1, 2],
     "evaluate.conversations": "conversations.jsonl",
     "evaluate.general.files": ["general.jsonl"],
+    "evaluate.bias.groups": {"age": {"young": ["student"], "old": ["pensioner"]}},
+    "evaluate.bias.questions": "people.jsonl",
     "evaluate.judge.model": "judge",
     "evaluate.judge.base_url": "http://127.0.0.1:1/v1",
     "evaluate.judge.criteria": [{"name": "tone", "question": "Is it kind?"}],
@@ -341,7 +345,7 @@ def test_stages_come_after_those_that_they_need() -> None:
 
 def test_a_stage_names_keys_that_exist() -> None:
     sections = {key[:end] for key in KEYS for end in range(len(key) + 1) if end == len(key) or key[end] == "."}
-    for stage in (*STAGES, ABSTENTION, CONVERSATION, COUNTERFACTUAL, ROBUSTNESS, SEEDS):
+    for stage in (*STAGES, ABSTENTION, BIAS, CONVERSATION, COUNTERFACTUAL, FRESHNESS, ROBUSTNESS, SEEDS):
         assert {*stage.keys, *stage.without, *stage.content} <= sections, stage.name
 
 
