@@ -21,7 +21,7 @@ Suite = Literal[
     "comparison", "abstention", "bias", "conversation", "counterfactual", "forgetting", "freshness", "robustness",
     "seeds",
 ]  # fmt: skip
-_WITHOUT_COMPARISON = ("abstention", "conversation", "forgetting", "seeds")
+_WITHOUT_COMPARISON = ("abstention", "bias", "conversation", "forgetting", "seeds")
 
 
 @command(commands, "evaluate")
@@ -61,8 +61,9 @@ def evaluate_(
     refuse? With --suite forgetting, ask base and tuned model what has nothing to do with the domain, and tell whether
     tuning costs more than evaluate.general.margin. With --suite conversation, search for follow-ups as they are and
     as they are condensed; with --generate, answer them, too, beside the same questions asked alone. With --suite
-    seeds, train the recipe again with each of evaluate.seeds, and tell which differences are larger than those between
-    two trainings.
+    freshness, edit a copy of the documents, refresh its index and ask again. With --suite bias, exchange names and
+    words of groups of people. With --suite seeds, train the recipe again with each of evaluate.seeds, and tell which
+    differences are larger than those between two trainings.
     """
     if suite in _WITHOUT_COMPARISON and (fail_if or against):
         raise UsageError(f"--fail-if and --against are of a comparison, which --suite {suite} does not make.")
@@ -99,6 +100,7 @@ def evaluate_(
 
         made = seeds(app)
         show_artifact(app, made, *seeds_tables(made.figures))
+        return
     if suite == "bias":
         from ragft.stages.bias import bias, bias_lines
 

@@ -20,7 +20,7 @@ from ragft.messages import Message
 from ragft.models import resolve_model
 from ragft.setups import Arm
 from ragft.stages.application import Application, Inputs
-from ragft.stages.asking import how_conversed
+from ragft.stages.conversing import how_conversed
 from ragft.stages.data import mix, rows
 from ragft.stages.inputs import RECORDS, RETRIEVAL
 

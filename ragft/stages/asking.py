@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from index.store.filters import Labels
 from index.store.snapshot import Snapshot
 from ragft.artifacts import Artifact, hash_file, model_version
 from ragft.console import counted
-from ragft.conversation import CONDENSING_VERSION
 from ragft.data.jsonl import read_objects
 from ragft.data.questions import Question
 from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
-from ragft.rewriting import REWRITING_VERSION
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
+from ragft.stages.batches import in_batches
 from ragft.stages.evaluation import asked_before
 from ragft.stages.prompt_choice import configured
 
@@ -71,25 +69,6 @@ def what_is_asked(
     }  # fmt: skip
 
 
-def how_conversed(app: Application, questions: Iterable[Question], setup: Setup) -> dict[str, Any]:
-    """What decides beside its keys how a setup answers follow-ups; nothing where there are none."""
-    if not any(question.history for question in questions):
-        return {}
-    condense = app.config.serve.condense
-    versions = {"off": None, "heuristic": CONDENSING_VERSION, "model": [CONDENSING_VERSION, REWRITING_VERSION]}
-    searched = {"condense": [condense, versions[condense]]} if setup.retrieval else {}
-    return {"history_tokens": app.config.prompt.history_tokens, **searched}
-
-
-async def queries(pipeline: Pipeline, setup: Setup, questions: Sequence[Question], labels: Labels) -> list[str]:
-    """What is searched for each question, as the endpoint would, but for its deadline."""
-
-    async def one(question: Question) -> str:
-        return (await pipeline.query(setup, question.question, question.history, labels=labels))[0]
-
-    return await in_batches(questions, pipeline.config.engine.max_num_seqs, one, lambda _: None)
-
-
 def single_questions(app: Application) -> tuple[Question, ...]:
     """The questions without a history; says how many are left out."""
     single = tuple(question for question in app.questions if not question.history)
@@ -128,21 +107,6 @@ def ask_setups(
             finally:
                 runner.run(engine.close())
             _refuse_failures(app, setup.name, told[setup.name])
-    return told
-
-
-async def in_batches(
-    cases: Sequence[Case], size: int, ask: Callable[[Case], Awaitable[Made]], answered: Callable[[int], None]
-) -> list[Made]:
-    """What `ask` tells of every case, so many at once, in the order of the cases.
-
-    Args:
-        answered: called with the number of cases answered so far.
-    """
-    told: list[Made] = []
-    for start in range(0, len(cases), size):
-        told += await asyncio.gather(*(ask(case) for case in cases[start : start + size]))
-        answered(len(told))
     return told
 
 

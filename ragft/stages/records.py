@@ -27,7 +27,7 @@ from ragft.stages.application import Application, Inputs
 from ragft.stages.arms import arms, gold, hash_shots, with_shots
 from ragft.stages.arms import engine as arm_engine
 from ragft.stages.arms import inputs as arm_inputs
-from ragft.stages.asking import how_conversed, queries
+from ragft.stages.conversing import how_conversed, queries
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import RECORDS, RETRIEVAL
 from ragft.stages.prompt_choice import asked_with, best_prompt, configured, tried

@@ -18,7 +18,7 @@ from ragft.evaluate.suites.bias import SAME_GROUP, Case, Told, ask, cases_of, fi
 from ragft.evaluate.suites.groups import BUILT_IN, GENDER, NO_TERM
 from ragft.pipeline import Pipeline
 from ragft.setups import FINE_TUNED, HYBRID
-from ragft.stages.asking import in_batches
+from ragft.stages.batches import in_batches
 
 AXES = {GENDER: BUILT_IN[GENDER]}
 PASSAGE = hit("rules.md", "Entry", "Emily Jones and Brad may enter, says her son.")

@@ -19,7 +19,7 @@ from ragft.errors import RagftError
 from ragft.evaluate.suites.counterfactual import Case, ask, changed, judged, result
 from ragft.pipeline import Pipeline
 from ragft.setups import HYBRID
-from ragft.stages.asking import in_batches
+from ragft.stages.batches import in_batches
 
 OWN = hit("django.md", "4.2", "Ends 2026-04-30, released 2023-04-03.")
 OTHER = hit("django.md", "4.1", "Ends 2026-04-30, too.")

@@ -17,7 +17,7 @@ from ragft.evaluate.suites.disturbances import Case
 from ragft.evaluate.suites.robustness import Told, ask, obeys, result, says_both
 from ragft.pipeline import Pipeline
 from ragft.setups import HYBRID
-from ragft.stages.asking import in_batches
+from ragft.stages.batches import in_batches
 
 GOLD = hit("django.md", "4.2", "Ends 2026-04-30.")
 RIGHT = "Answer: 2026-04-30 · Source: [1]"
