@@ -189,6 +189,8 @@ def add_key(file: Path, key: str, caller: Caller) -> Caller:
     Raises:
         UsageError: the file is not readable, or the line would not be understood.
     """
+    if caller.name:
+        checked_name(caller.name)
     line = " ".join([",".join(sorted(caller.scopes)), digest_of(key.encode()), *caller.fields()])
     _, read = parse_line(line)
     with _changing(file) as lines:

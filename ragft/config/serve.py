@@ -98,7 +98,7 @@ class ServeSection(Section):
         description="File of API keys, a `scope[,scope] sha256-hex [field=value]` line each (`ragft keys`); read again "
         "when it changes. RAGFT_API_KEY works without one.",
     )
-    jwt: JwtSection = JwtSection()
+    jwt: JwtSection = Field(JwtSection(), description="Tokens of an identity provider, accepted beside API keys.")
     cors: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         (), description="Origins whose web pages may call the endpoint, as in https://app.example.org. Empty: none."
     )

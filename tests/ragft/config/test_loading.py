@@ -43,7 +43,7 @@ def test_scaffolded_configuration_loads(tmp_path: Path) -> None:
         ("name: a\nfinetun: {epochs: 3}", "unknown key 'finetun': did you mean 'finetune'?"),
         ("name: a\nfinetune: {epoch: 3}", "unknown key 'finetune.epoch': did you mean 'epochs'?"),
         ("name: a\ndata: {mix: {gold: 0.5}}", "unknown key 'data.mix.gold': did you mean 'gold_share'?"),
-        ("name: a\nserve: {zzzzzz: 1}", "unknown key 'serve.zzzzzz': known keys: body_timeout, "),
+        ("name: a\nserve: {zzzzzz: 1}", "unknown key 'serve.zzzzzz': known keys: audit_log, "),
         ("seed: 1", "key 'name' is missing."),
         ("name: a\nindex: {search: {top_k: many}}", "index.search.top_k: Input should be a valid integer"),
         ("name: a\nindex: {search: {top_k: 0}}", "index.search.top_k: Input should be greater than or equal to 1 ("),
