@@ -133,14 +133,15 @@ def score(
     everything = [*setups, *arms]
     found = scored(questions, records, rules, setups=everything, max_failed=max_failed)
     ordered, answers = found.questions, found.records
+    floor = floors(ordered, _passages(answers, setups), rules.refusal, partial(score_rows, rules=rules))
     compared = partial(
-        _compared, decides=METRICS[decides], seed=seed, resamples=resamples, fingerprints=dict(fingerprints or {})
-    )
+        _compared, decides=METRICS[decides], seed=seed, resamples=resamples, fingerprints=dict(fingerprints or {}),
+        floor=floor,
+    )  # fmt: skip
     comparison = compared(found.of(setups))
     told = {name: [answers[question.id, name] for question in ordered] for name in setups}
     comparison = replace(
         comparison,
-        floors=floors(ordered, _passages(answers, setups), rules.refusal, partial(score_rows, rules=rules)),
         classification=classification(ordered, told, rules),
         arms=arms_beside(compared(found), setups) if arms else {},
     )
@@ -149,8 +150,9 @@ def score(
 
 
 def _compared(
-    found: Scored, *, decides: Measure, seed: int, resamples: int, fingerprints: dict[str, Any]
-) -> Comparison:
+    found: Scored, *, decides: Measure, seed: int, resamples: int, fingerprints: dict[str, Any],
+    floor: dict[str, dict[str, dict[str, Any]]],
+) -> Comparison:  # fmt: skip
     """The comparison of some setups by their scores."""
     questions, rows_of, clusters, setups = found.questions, found.rows, found.clusters, list(found.rows)
     unanswered = {name: failures(of_setup, found.records) for name, of_setup in rows_of.items()}
@@ -173,6 +175,7 @@ def _compared(
         [effect for effect in effects if effect.metric == decides.name],
         unanswered={name: failure["answers"] for name, failure in unanswered.items()}, clusters=clusters,
         decides=decides,
+        floors={name: means[decides.name]["mean"] for name, means in floor.items() if decides.name in means},
     )  # fmt: skip
     effects_of = _by_metric(effects)
     return Comparison(
@@ -197,6 +200,7 @@ def _compared(
         clusters={"count": clusters.count, "largest": int(clusters.sizes.max())},
         failures=unanswered,
         decides=decides.described(),
+        floors=floor,
     )
 
 

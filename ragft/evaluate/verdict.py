@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ragft.evaluate.metrics import METRICS, Measure
+from ragft.evaluate.metrics.floors import floor_title
 from ragft.evaluate.statistics import ALPHA, MIN_CLUSTERS, Clusters, Effect, Estimate, PairTest, decisive_clusters
 
-_NONE: Mapping[str, int] = MappingProxyType({})
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Verdict:
         effects: what tuning and retrieval change on average; empty unless all four setups were compared.
         failures: setups that left questions unanswered; empty if none did.
         clusters: how many groups of related questions there are, and what too few of them cannot tell.
+        floor: an answer that knows nothing and may be as good as the leader; empty if none is.
         best_facts, best_form: the leader first, then the setups that are not significantly worse.
     """
 
@@ -39,10 +41,20 @@ class Verdict:
     effects: str = ""
     failures: str = ""
     clusters: str = ""
+    floor: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON values, with the whole text."""
-        parts = (self.facts, self.lenient, self.form, self.effects, self.interaction, self.failures, self.clusters)
+        parts = (
+            self.facts,
+            self.floor,
+            self.lenient,
+            self.form,
+            self.effects,
+            self.interaction,
+            self.failures,
+            self.clusters,
+        )
         text = " ".join(part for part in parts if part)
         return {**asdict(self), "best_facts": list(self.best_facts), "best_form": list(self.best_form), "text": text}
 
@@ -50,7 +62,7 @@ class Verdict:
 def verdict(
     facts: Mapping[str, Estimate], form: Mapping[str, Estimate], lenient: Mapping[str, Estimate],
     tests: Sequence[PairTest], effects: Sequence[Effect] = (), *, unanswered: Mapping[str, int] = _NONE,
-    clusters: Clusters | None = None, decides: Measure = METRICS["exact_match"],
+    clusters: Clusters | None = None, decides: Measure = METRICS["exact_match"], floors: Mapping[str, float] = _NONE,
 ) -> Verdict:  # fmt: skip
     """Says which setup is best, and what remains open.
 
@@ -62,6 +74,7 @@ def verdict(
         unanswered: number of questions without an answer, by setup.
         clusters: of the questions.
         decides: the metric that facts are judged by.
+        floors: its mean for answers that know nothing, by their names in `metrics.floors`.
     """
     facts_text, best_facts = _axis_verdict(decides, facts, tests)
     form_text, best_form = _axis_verdict(METRICS["format_validity"], form, tests)
@@ -78,6 +91,7 @@ def verdict(
         _effects_verdict(found, decides),
         _failures_verdict(unanswered, facts),
         _clusters_verdict(clusters, len(facts)),
+        _floor_verdict(facts[best_facts[0]], best_facts[0], decides, floors) if best_facts else "",
     )
 
 
@@ -108,6 +122,17 @@ def _axis_verdict(
     if beaten:
         text += f" It is significantly better than {listed(beaten)}."
     return text, (leader, *tied)
+
+
+def _floor_verdict(leader: Estimate, name: str, decides: Measure, floors: Mapping[str, float]) -> str:
+    """The best answer that knows nothing, where the leader's interval reaches down to it."""
+    if not floors or leader.low is None or leader.high is None:
+        return ""
+    best = max(floors, key=lambda answerer: decides.sign * floors[answerer])
+    worst = leader.low if decides.sign > 0 else leader.high
+    if decides.sign * floors[best] < decides.sign * worst:
+        return ""
+    return f"{name} is not shown to be better than {floor_title(best)}, which scores {percent(floors[best])}."
 
 
 def _best_first(estimates: Mapping[str, Estimate], metric: Measure) -> dict[str, Estimate]:

@@ -16,6 +16,17 @@ Scored = Callable[[Sequence[tuple[Question, Record]]], Sequence[Mapping[str, Any
 """Scores answers: a row with `scores` for each."""
 
 
+_TITLES = {
+    "refusal": "always refusing", "question": "repeating the question", "first passage": "the first passage",
+    "commonest answer": "always answering the commonest answer",
+}  # fmt: skip
+
+
+def floor_title(name: str) -> str:
+    """An answerer that knows nothing, in words."""
+    return _TITLES.get(name, f'"{name}"')
+
+
 def floors(
     questions: Sequence[Question], passages: Mapping[str, Sequence[PassageRef]], refusal: str, scored: Scored
 ) -> dict[str, dict[str, dict[str, Any]]]:

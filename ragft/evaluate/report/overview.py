@@ -12,6 +12,7 @@ from typing import Literal
 
 from ragft.evaluate.costs import money, standing_line
 from ragft.evaluate.metrics import METRICS, Measure
+from ragft.evaluate.metrics.floors import floor_title
 from ragft.evaluate.prompt_choice import as_configured, told
 from ragft.evaluate.records import Record
 from ragft.evaluate.report.numbers import milliseconds, number, span
@@ -90,20 +91,12 @@ def _beats(row: Row, floor: float, metric: Measure) -> bool:
     return bool(low > floor if metric.better == "higher" else high < floor)
 
 
-_FLOORS = {"refusal": "always refusing", "question": "repeating the question", "first passage": "the first passage"}
-
-
 def floor_of(comparison: Comparison) -> tuple[str, float] | None:
     """The trivial answerer that does best on facts, and what it scores; None where none was scored."""
     floors: Mapping[str, Mapping[str, Row]] = comparison.floors
     metric = comparison.measure
     found = {name: scores[metric.name]["mean"] for name, scores in floors.items() if metric.name in scores}
     return max(found.items(), key=lambda item: metric.sign * item[1]) if found else None
-
-
-def floor_title(name: str) -> str:
-    """An answerer that knows nothing, in words."""
-    return _FLOORS.get(name, f"always answering the {name}" if name == "commonest answer" else f'"{name}"')
 
 
 def _cheapest(comparison: Comparison, setups: Sequence[str]) -> tuple[str | None, str]:

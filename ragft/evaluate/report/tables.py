@@ -8,8 +8,9 @@ from typing import Any
 
 from ragft.data.questions import Question
 from ragft.evaluate.metrics import METRICS, Measure
+from ragft.evaluate.metrics.floors import floor_title
 from ragft.evaluate.report.numbers import difference, number, position, span, title
-from ragft.evaluate.report.overview import floor_title, pair_of
+from ragft.evaluate.report.overview import pair_of
 from ragft.evaluate.rows import Row
 from ragft.evaluate.score import Comparison
 from ragft.evaluate.statistics import ALPHA

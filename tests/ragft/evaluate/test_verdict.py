@@ -83,3 +83,15 @@ def test_the_verdict_of_level_or_single_setups() -> None:
     assert "a and b are level on 200 questions" in verdict(level, {}, {}, [pair("b", "a", 0.0, 1.0, None)]).facts
     assert "no other setup to compare it with" in verdict({"a": estimated(0.5)}, {}, {}, []).facts
     assert "nothing could be scored" in verdict({"a": Estimate(None, None, None, 0)}, {}, {}, []).facts
+
+
+def test_a_leader_that_answers_without_knowledge_reach_is_said_not_to_be_better() -> None:
+    facts = {"rag-only": estimated(0.5), "hybrid": estimated(0.6)}
+    floors = {"refusal": 0.1, "commonest answer": 0.58}
+    words = verdict(facts, {}, {}, [pair("hybrid", "rag-only", 0.1, 0.002, 80)], floors=floors)
+    assert words.floor.replace("\u00a0", " ") == (
+        "hybrid is not shown to be better than always answering the commonest answer, which scores 58.0 %."
+    )
+    assert words.floor in words.to_json()["text"]
+    assert verdict(facts, {}, {}, [], floors={"commonest answer": 0.56}).floor == ""
+    assert verdict(facts, {}, {}, []).floor == ""
