@@ -18,7 +18,7 @@ from ragft.evaluate.records import Record
 from ragft.evaluate.wrong import Asked, Row, Said, Wrong, choices_of
 from ragft.setups import SETUPS
 
-ATTRIBUTION_VERSION = 2
+ATTRIBUTION_VERSION = 3
 """Increased whenever the same records may get another cause."""
 
 

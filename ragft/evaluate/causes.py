@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ragft.data.answers import SHORT, holds, is_figure, run_of
 from ragft.evaluate.metrics.citations import sources_among
+from ragft.evaluate.metrics.reading import plain, sentences_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.wrong import Wrong, is_unrecorded, retrieves
 from ragft.setups import SETUPS
@@ -133,10 +134,21 @@ REPEATS = "repeats itself."
 
 
 def _cut_off(wrong: Wrong) -> str | None:
-    if wrong.record.finish_reason != "length":
+    if wrong.record.finish_reason != "length" or _has_concluded(wrong):
         return None
     end = " It repeats itself." if repeats(wrong.record.answer) else ""
     return f"It reached the longest answer allowed before the right fact.{end}"
+
+
+def _has_concluded(wrong: Wrong) -> bool:
+    """Whether an answer had said all before it was cut off: its first sentence makes a choice, or a loop follows it."""
+    first, *rest = sentences_of(plain(wrong.record.answer)) or [""]
+    claim = wrong.asked.claim(replace(wrong.said, record=replace(wrong.record, answer=first)))
+    if not rest or not claim:
+        return False
+    # A line of a list is no sentence.
+    words = [word for word in run_of(first) if not is_figure(word)]
+    return claim in wrong.asked.choices or (repeats(wrong.record.answer) and len(words) >= 2)
 
 
 def repeats(answer: str) -> bool:

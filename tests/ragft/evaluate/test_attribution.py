@@ -133,6 +133,16 @@ def test_cut_off_before_the_right_fact() -> None:
     assert repeats("1.16" + ".0" * 40) and not repeats(long)
 
 
+def test_an_answer_that_had_concluded_before_it_was_cut_off_is_wrong_for_another_reason() -> None:
+    asked = [question()]
+    looping = "The answer is: 2022-04-11.\n" + "The passage is: 2022-04-11.\n" * 20
+    (found,) = causes(asked, [hybrid(looping, finish_reason="length")]).values()
+    assert found.cause != "cut-off"
+    reckoning = "The passages say 2022-04-11 first. Then they say that"
+    (found,) = causes(asked, [hybrid(reckoning, finish_reason="length")]).values()
+    assert found.cause == "cut-off"
+
+
 def test_refused_though_answerable() -> None:
     assert cause(hybrid(REFUSAL)) == "refused"
 
