@@ -7,6 +7,7 @@ Claims grant what the configuration says of their values; what it does not name 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import time
@@ -33,6 +34,7 @@ STALE_SECONDS = 86_400.0
 WAIT_SECONDS = 5.0
 
 MAX_TOKEN_BYTES = 8_192
+MAX_CHECKED = 10_000
 _MAX_SET_BYTES = 1_000_000
 _REQUIRED = ["exp", "iss", "aud", "sub"]
 
@@ -62,6 +64,10 @@ class Issuer:
             self._keys.read_now()
         for labels in (settings.labels or {}).values():
             _labels(labels)
+        # Callers by the digests of their tokens, with the times when these end: to check a signature takes longer than
+        # all else before a request. They hold for as long as the very keys that they were checked with are fresh.
+        self._checked: dict[bytes, tuple[Caller, float]] = {}
+        self._checked_with: float | None = None
 
     async def caller(self, token: bytes) -> Caller:
         """Who holds a token.
@@ -69,7 +75,18 @@ class Issuer:
         Raises:
             ApiError: 401: it is not valid here, with the reason; 503: the issuer's keys cannot be had.
         """
-        claims = await self._claims(token)
+        fetched = self._keys.fresh_since()
+        if fetched is None or fetched != self._checked_with or len(self._checked) >= MAX_CHECKED:
+            self._checked, self._checked_with = {}, fetched
+        digest = hashlib.sha256(token).digest()
+        caller, end = self._checked.get(digest, (None, 0.0))
+        if caller is None or time.time() >= end:
+            claims = await self._claims(token)
+            caller = self._caller(claims)
+            self._checked[digest] = caller, claims["exp"] + self._settings.leeway
+        return caller
+
+    def _caller(self, claims: Mapping[str, Any]) -> Caller:
         settings = self._settings
         scopes = {scope for value in _values(claims, settings.scopes_claim) for scope in settings.scopes.get(value, ())}
         return Caller(
@@ -101,6 +118,8 @@ class Issuer:
         except Exception as error:  # whatever a hostile token makes of a parser
             reason = next((said for kind, said in _REASONS if isinstance(error, kind)), "it cannot be read")
             raise _refused(reason) from None
+        if not isinstance(claims["exp"], int | float):
+            raise _refused("its end is no number")
         if not claims["sub"] or not claims["sub"].isprintable():
             raise _refused("its subject is no plain text")
         return claims
@@ -157,6 +176,10 @@ class PublicKeys:
             self._take(_fetch(self._source))
         except Exception as error:
             raise UsageError(f"The public keys of serve.jwt.jwks = {self._source} cannot be used: {error}.") from None
+
+    def fresh_since(self) -> float | None:
+        """When the keys were fetched, which tells them from later ones; None if that is long ago."""
+        return self._fetched if self._clock() - self._fetched <= FRESH_SECONDS else None
 
     async def named(self, name: Any) -> PublicKey | None:
         """The key of a name, which a token may leave out if there is a single one; None if the issuer has none such.

@@ -112,6 +112,7 @@ def test_a_signed_token_grants_what_its_claims_are_mapped_to(issuer: Issuer) -> 
         (token(exp=time.time() - 100), "expired"),
         (token(nbf=time.time() + DAY), "not valid yet"),
         (token(exp=None), "lacks a claim"),
+        (token(exp="9999999999"), "no number"),
         (token(sub=None), "lacks a claim"),
         (token(sub=""), "subject"),
         (token(sub="a\ud800"), "subject"),
@@ -148,6 +149,20 @@ def test_a_token_that_is_wrong_in_any_way_is_refused(issuer: Issuer, sent: bytes
 
 def test_the_clock_of_the_issuer_may_differ_by_the_leeway(issuer: Issuer) -> None:
     assert ask(issuer, token(exp=time.time() - 20)).id == "jwt:ada"
+
+
+def test_a_token_is_checked_once_until_it_ends(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[Any] = []
+    decode = jwt.decode
+    monkeypatch.setattr(jwt, "decode", lambda *given, **more: checked.append(given) or decode(*given, **more))
+    sent = token()
+    assert ask(issuer, sent) is ask(issuer, sent) and len(checked) == 1
+    ask(issuer, token(sub="bob"))
+    assert len(checked) == 2
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * DAY)
+    ask(issuer, sent)
+    assert len(checked) == 3
 
 
 def test_a_weak_key_of_the_issuer_is_refused(tmp_path: Path) -> None:
@@ -253,16 +268,17 @@ def test_keys_are_fetched_for_an_unknown_one_and_at_most_once_a_minute() -> None
             now += FETCH_SECONDS
             assert await asyncio.gather(*(status(token()) for _ in range(5))) == [200] * 5 and len(fetched) == 2
             keys[:] = [as_jwk(OTHER_RSA, "new")]
+            old, new = token(), token(OTHER_RSA, name="new")
             for _ in range(20):
-                assert await status(token(OTHER_RSA, name="new")) == 401 and await status(token()) == 200
+                assert await status(new) == 401 and await status(old) == 200
             assert len(fetched) == 2
             now += FETCH_SECONDS
-            assert await status(token(OTHER_RSA, name="new")) == 200  # the first token waits for the new key
-            assert await status(token()) == 401 and len(fetched) == 3  # the old one is withdrawn
+            assert await status(new) == 200  # the first token waits for the new key
+            assert await status(old) == 401 and len(fetched) == 3  # the old one is withdrawn
             now += FRESH_SECONDS + 1
             keys[:] = [as_jwk(RSA, "one")]
-            assert await status(token(OTHER_RSA, name="new")) == 200  # nobody waits for keys that are known
-            while await status(token(OTHER_RSA, name="new")) == 200:
+            assert await status(new) == 200  # nobody waits for keys that are known
+            while await status(new) == 200:
                 await asyncio.sleep(0.01)
             assert len(fetched) == 4
             keys.clear()
