@@ -83,16 +83,18 @@ async def ask(app: Litestar, stream: bool) -> None:
         "headers": [(name.encode(), value.encode()) for name, value in {**headers, **trace}.items()],
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000), "state": {},
     }  # fmt: skip
-    given, statuses = [{"type": "http.request", "body": body, "more_body": False}], []
+    given, statuses, ended = [{"type": "http.request", "body": body, "more_body": False}], [], asyncio.Event()
 
     async def receive() -> Any:
         if given:
             return given.pop()
-        await asyncio.Event().wait()
+        await ended.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         statuses.append(message.get("status"))
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            ended.set()  # a server says then that the client is gone
 
     await app(scope, receive, send)  # type: ignore[arg-type]
     assert statuses[0] == 200, statuses

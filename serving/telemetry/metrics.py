@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -40,6 +40,7 @@ class Metrics:
         # Its own registry, because a process may make several applications, as the tests do; the process's, into which
         # vLLM writes, is a part of it.
         self.registry = own = CollectorRegistry()
+        self._series: dict[tuple[Any, tuple[str, ...]], Any] = {}
         own.register(DeploymentCollector(deployment))
         own.register(REGISTRY)
         self._requests = Counter(
@@ -90,25 +91,32 @@ class Metrics:
 
     def observe(self, record: RequestRecord) -> None:
         """Counts a request that has ended."""
-        setup, seconds = record.setup, record.seconds
-        self._requests.labels(record.route, setup, str(record.status)).inc()
-        self._seconds.labels(record.route).observe(seconds["total"])
+        of, setup, seconds = self._of, record.setup, record.seconds
+        of(self._requests, record.route, setup, str(record.status)).inc()
+        of(self._seconds, record.route).observe(seconds["total"])
         if record.reason:
-            self._rejected.labels(record.reason).inc()
+            of(self._rejected, record.reason).inc()
         if record.interrupted:
-            self._interrupted.labels(setup).inc()
+            of(self._interrupted, setup).inc()
         for stage in _STAGES:
             if stage in seconds:
-                self._stages.labels(stage, setup).observe(seconds[stage])
+                of(self._stages, stage, setup).observe(seconds[stage])
         if record.prompt_tokens:
-            self._prompt_tokens.labels(setup).inc(record.prompt_tokens)
-            self._answer_tokens.labels(setup).inc(record.answer_tokens)
+            of(self._prompt_tokens, setup).inc(record.prompt_tokens)
+            of(self._answer_tokens, setup).inc(record.answer_tokens)
         if record.answer is not None and record.status == 200 and not record.interrupted:
-            self._answers.labels(setup).inc()
+            of(self._answers, setup).inc()
             cited, invalid = record.citations
-            self._citations.labels(setup).inc(cited)
-            self._invalid.labels(setup).inc(invalid)
-            self._refusals.labels(setup).inc(bool(self._refusal) and self._refusal in record.answer.casefold())
+            of(self._citations, setup).inc(cited)
+            of(self._invalid, setup).inc(invalid)
+            of(self._refusals, setup).inc(bool(self._refusal) and self._refusal in record.answer.casefold())
+
+    def _of(self, metric: Any, *labels: str) -> Any:
+        """The series of these labels; looking it up in the metric takes several times as long as counting."""
+        key = (metric, labels)
+        if key not in self._series:
+            self._series[key] = metric.labels(*labels)
+        return self._series[key]
 
 
 class DeploymentCollector(Collector):

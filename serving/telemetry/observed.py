@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
@@ -125,7 +125,7 @@ class ObservedEngine:
 
 
 @contextlib.contextmanager
-def _generation(record: RequestRecord, engine: Engine) -> Any:
+def _generation(record: RequestRecord, engine: Engine) -> Iterator[Any]:
     """The stage of one call of an engine."""
     record.model_version = engine.version
     with record.stage("generate") as span:
@@ -158,7 +158,7 @@ def _with_usage(request: Request) -> tuple[Request, bool]:
 def _text_of(choice: Mapping[str, Any]) -> str:
     """The text of a choice, or of a piece of one."""
     part = choice.get("delta") or choice.get("message") or {}
-    return part.get("content") or choice.get("text") or ""
+    return str(part.get("content") or choice.get("text") or "")
 
 
 def _note_queue(record: RequestRecord, milliseconds: Any) -> None:

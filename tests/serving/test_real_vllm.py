@@ -15,7 +15,7 @@ from support.domains import application
 from support.engines import SETTINGS, EngineThread
 from support.fakes import FakeRetriever
 from support.garbage import VALUES
-from support.promql import expressions, series, told
+from support.promql import expressions, series, told, value
 from support.serving import until
 
 from ragft.config import Config
@@ -240,10 +240,8 @@ def test_vllms_metrics_stand_beside_ours_and_a_stream_is_counted_in_tokens(url: 
 
     def counted() -> tuple[float, float]:
         page = httpx.get(url + "/metrics", headers=bearer).text
-        lines = [line for line in page.splitlines() if not line.startswith("#") and 'setup="rag-only"' in line]
-        tokens = sum(float(line.split()[-1]) for line in lines if line.startswith("ragft_answer_tokens_total"))
-        queued = sum(float(line.split()[-1]) for line in lines if line.startswith('ragft_stage_seconds_count{stage="q'))
-        return tokens, queued
+        queued = value(page, "ragft_stage_seconds_count", stage="queue", setup="rag-only")
+        return value(page, "ragft_answer_tokens_total", setup="rag-only"), queued
 
     before = counted()
     chunks = list(client.chat.completions.create(model="rag-only", messages=messages(), stream=True))

@@ -53,3 +53,9 @@ def told(page: str) -> set[str]:
         if family.type == "histogram":
             found |= {f"{family.name}_{part}" for part in ("bucket", "count", "sum")}
     return found
+
+
+def value(page: str, name: str, **labels: str) -> float:
+    """The sum of the samples on a page of metrics of this name, with these labels among theirs."""
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    return float(sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items()))

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
-from prometheus_client.parser import text_string_to_metric_families
+from support import promql
 from support.fakes import INDEX_VERSION, MODEL_VERSION
 from support.serving import Fakes, running, until
 
@@ -28,10 +28,8 @@ Client = TestClient[Litestar]
 
 
 def value(client: Client | httpx.Client, name: str, **labels: str) -> float:
-    """The sum of the samples of this name with these labels among theirs."""
-    page = client.get("/metrics").text
-    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
-    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+    """See `support.promql.value`."""
+    return promql.value(client.get("/metrics").text, name, **labels)
 
 
 def test_requests_are_counted_by_route_setup_and_status(client: Client) -> None:
