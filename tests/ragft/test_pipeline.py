@@ -135,10 +135,10 @@ def with_settings(pipeline: Pipeline, section: str, **values: Any) -> Pipeline:
 def test_history_has_a_budget_and_the_oldest_exchanges_go_first_and_are_counted(tokens: int | None, kept: int) -> None:
     pipeline = with_settings(fakes()[0], "prompt", history_tokens=tokens)  # the stand-in counts words
     shot: list[Message] = [{"role": "user", "content": "A shot"}, {"role": "assistant", "content": "It stays"}]
-    for setup in (HYBRID, FINE_TUNED):
-        prompt = behind(pipeline, setup, shots=shot)
+    for setup in (replace(HYBRID, shots=tuple(shot)), replace(FINE_TUNED, shots=tuple(shot))):
+        prompt = behind(pipeline, setup)
         assert prompt.messages[1:-1] == [*shot, *HISTORY[6 - kept :]] and prompt.dropped_turns == 6 - kept
-        assert prompt.messages == behind(pipeline, setup, shots=shot).messages
+        assert prompt.messages == behind(pipeline, setup).messages
     assert asyncio.run(pipeline.answer(prompt)).dropped_turns == 6 - kept
 
 

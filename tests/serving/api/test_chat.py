@@ -44,7 +44,7 @@ def test_an_answer_carries_the_passages_that_it_cites_and_the_versions_it_came_f
     ]
     assert body["ragft"]["index_version"] == answer.headers["x-ragft-index-version"] == INDEX_VERSION
     assert body["ragft"]["model_version"] == answer.headers["x-ragft-model-version"] == MODEL_VERSION
-    assert body["ragft"]["timings"]["retrieval_ms"] == 1.5
+    assert 1.5 <= body["ragft"]["timings"]["retrieval_ms"] < 100  # of the search, and of what makes it a query
 
 
 def test_passages_stand_in_the_last_user_turn_and_the_configured_system_prompt_above(

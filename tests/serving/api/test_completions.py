@@ -130,7 +130,7 @@ def test_a_conversation_of_items_is_the_same_as_one_of_messages(client: Client, 
     assert [(turn["role"], turn["content"]) for turn in fakes.engine.requests[0].messages[:3]] == [
         ("system", "Be kind."), ("user", "Hello"), ("assistant", "Hello."),
     ]  # fmt: skip
-    assert fakes.retriever.asked == [("What does it cost?", 1)]
+    assert fakes.retriever.asked == [("Hello What does it cost?", 1)]  # the stand-in condenses so
 
 
 def test_a_schema_of_the_responses_api_is_that_of_chat_completions(client: Client, fakes: Fakes) -> None:
