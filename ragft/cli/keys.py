@@ -24,7 +24,7 @@ commands = typer.Typer(
 def new(
     app: Application,
     scopes: Annotated[
-        str, typer.Option(help="What it may call: chat, retrieve, admin.", metavar="SCOPE[,SCOPE]")
+        str, typer.Option(help="What it may call: chat, retrieve, metrics, admin.", metavar="SCOPE[,SCOPE]")
     ] = "chat",
     labels: Annotated[
         str,
