@@ -236,6 +236,7 @@ class PoolEngine:
             RagftError: it is, and would answer other prompts.
         """
         request = ChatRequest([turn("user", PROBE)], {"max_tokens": 1, "temperature": 0})
+        member.engine.forgive()  # it is given up here, by `down`, and not for good
         try:
             if not member.engine.model:
                 member.engine.model = await member.engine.only_model()

@@ -93,6 +93,10 @@ class RemoteEngine:
     async def replace(self, folder: Path) -> None:
         raise NotInPlace(f"What {self.url} serves is not for ragft to replace.")
 
+    def forgive(self) -> None:
+        """Forgets how often it failed, so that it is asked again."""
+        self._failures = 0
+
     async def check_health(self) -> None:
         if self._failures >= GIVE_UP:
             raise EngineDead(f"{self.url} failed to answer {self._failures} requests in a row.")
