@@ -30,6 +30,7 @@ from rich.table import Table
 from ragft.config import load_config
 from ragft.data.jsonl import to_lines
 from ragft.errors import UsageError
+from ragft.evaluate.metrics import Measure
 from ragft.evaluate.prompt_choice import told
 
 HERE = Path(__file__).resolve().parent
@@ -233,7 +234,7 @@ def show(domain: Domain, comparison: Mapping[str, Any], console: Console) -> Non
         console.print("Those are of the test questions of the data set, which these are not: compare the direction.")
     console.print(comparison["verdict"]["text"], markup=False)
     for setup, choice in comparison["prompts"].items():
-        console.print(told(setup, choice), markup=False)
+        console.print(told(setup, choice, Measure(**comparison["decides"])), markup=False)
     for setup, causes in comparison["causes"].items():
         for cause in causes[:2]:
             console.print(f"{setup}: {cause['text']}", markup=False)

@@ -333,7 +333,9 @@ class VllmEngine:
         if status == 503:
             return EngineBusy("Too many requests are waiting in the engine: try again shortly.")
         if isinstance(status, int) and status < 500:
-            return RequestRefused(message, status, error.get("param"))
+            # vLLM does not say where token ids were that it does not know.
+            param = "prompt" if "out of vocabulary" in message else None
+            return RequestRefused(message, status, error.get("param") or param)
         if self._llm is not None and self._llm.errored:
             return EngineDead("The engine died and must be restarted.")
         return RagftError(f"vLLM failed to generate an answer: {message}")
