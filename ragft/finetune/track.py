@@ -14,6 +14,7 @@ import importlib.util
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,9 @@ class _WandB:
         import wandb
 
         self._folder.mkdir(parents=True, exist_ok=True)
+        # W&B names a folder by the second and the run, and of two that begin in one second keeps one.
+        newest = max((path.stat().st_ctime for path in self._folder.glob("wandb/offline-run-*")), default=0.0)
+        time.sleep(max(0.0, min(1.1, newest + 1.1 - time.time())))
         settings = wandb.Settings(
             mode="offline", silent=True, console="off", save_code=False, disable_code=True, disable_git=True,
             x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True, x_save_requirements=False,
