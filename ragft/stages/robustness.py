@@ -116,6 +116,7 @@ def _table(setup: str, found: Mapping[str, Any]) -> Any:
         "changed", box=box.SIMPLE_HEAD, title=setup, title_justify="left", caption_justify="left",
         caption="Shares with 95 % intervals; kept: of the answers right before. p is corrected over the rows.",
     )  # fmt: skip
+    table.columns[0].no_wrap, table.columns[0].min_width = True, max(map(len, found), default=0)
     for column in ("n", "right", "kept", "difference", "p", "refused", "obeyed", "both"):
         table.add_column(column, justify="right")
     for variation, one in found.items():
