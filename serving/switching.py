@@ -46,7 +46,6 @@ class ModelSwitch:
 
     Attributes:
         history: the models that served since the process began, the last one serves.
-        outcomes: how many exchanges ended how: `in place`, `beside` or `failed`.
     """
 
     def __init__(self, registry: Registry, open_engine: Open, drain_seconds: float) -> None:
@@ -56,7 +55,6 @@ class ModelSwitch:
             drain_seconds: how long the old engine's answers may take before it is closed.
         """
         self.history: list[dict[str, Any]] = []
-        self.outcomes = {"in place": 0, "beside": 0, "failed": 0}
         self._registry, self._open, self._drain_seconds = registry, open_engine, drain_seconds
         self._switching = asyncio.Lock()
 
@@ -127,12 +125,7 @@ class ModelSwitch:
         engine = pipeline.engines[TUNED]
         if await asyncio.to_thread(model_version, folder) == engine.version:
             return "unchanged"
-        try:
-            how = await self._exchange(pipeline, engine, folder)
-        except BaseException:
-            self.outcomes["failed"] += 1
-            raise
-        self.outcomes[how] += 1
+        how = await self._exchange(pipeline, engine, folder)
         self.note(pipeline.engines[TUNED])
         log.warning("model %s serves from now on (%s)", pipeline.engines[TUNED].version, how)
         return how

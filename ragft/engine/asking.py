@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ragft.engine.base import ChatRequest
+from ragft.messages import Message
 from ragft.templates import Template, TemplateOptions
 
 
@@ -15,6 +18,27 @@ def template_of(folder: Path, options: TemplateOptions) -> Template:
     from transformers import AutoTokenizer
 
     return Template(AutoTokenizer.from_pretrained(folder, local_files_only=True), options)
+
+
+class Rendering:
+    """The tokenizer and template that vLLM renders with, too, read when they are first needed."""
+
+    def __init__(self, folder: Path, options: TemplateOptions) -> None:
+        self._folder, self._options = folder, options
+        self._counting = threading.Lock()
+
+    @cached_property
+    def template(self) -> Template:
+        """Not for several threads at once."""
+        return template_of(self._folder, self._options)
+
+    def length(self, messages: Sequence[Message], tools: Any = None) -> int:
+        """See `Engine.prompt_length`."""
+        try:
+            with self._counting:
+                return len(self.template.prompt(messages, tools))
+        except Exception:
+            return 0  # vLLM renders it again, and says what is wrong with it
 
 
 def body_of(request: ChatRequest, template: Template, max_model_len: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from ragft.artifacts import model_version
-from ragft.engine.asking import body_of, template_of, within
+from ragft.engine.asking import Rendering, body_of, within
 from ragft.engine.base import ChatRequest, Completion, EngineBusy, NotInPlace, RequestRefused, TextRequest
-from ragft.engine.remote import RemoteEngine
+from ragft.engine.remote import RemoteEngine, key_in
 from ragft.errors import RagftError, UsageError
 from ragft.messages import Message, turn
-from ragft.templates import Template, TemplateOptions
+from ragft.templates import TemplateOptions
 
 if TYPE_CHECKING:
     from ragft.config import EngineSection
@@ -73,12 +72,13 @@ class PoolEngine:
             UsageError: no servers are named for this model, or the key of one is not in the environment.
         """
         self.folder = folder
-        self._settings, self._options = settings, template
+        self._settings, self._rendering = settings, Rendering(folder, template)
         servers = settings.servers.get(model, ())  # type: ignore[call-overload]
         if not servers:
             raise UsageError(f"engine.backend is remote, but engine.servers names none for the {model} model.")
         self.members = [
-            Member(RemoteEngine(one.url, one.model or "", _key(one.key_variable), tries=1)) for one in servers
+            Member(RemoteEngine(one.url, one.model or "", key_in(one.key_variable, "engine.servers"), tries=1))
+            for one in servers
         ]
         self._looking: asyncio.Task[None] | None = None
 
@@ -86,10 +86,6 @@ class PoolEngine:
     def version(self) -> str:
         """Of the model's folder here, which the servers are trusted to have."""
         return model_version(self.folder)
-
-    @cached_property
-    def _template(self) -> Template:
-        return template_of(self.folder, self._options)
 
     def preload(self) -> None: ...
 
@@ -99,13 +95,16 @@ class PoolEngine:
         Raises:
             RagftError: none is there, or one renders other token ids.
         """
-        await asyncio.to_thread(lambda: self._template)
-        await asyncio.gather(*(member.engine.start() for member in self.members))
-        await asyncio.gather(*map(self._look, self.members))
-        if all(member.down for member in self.members):
-            reasons = "; ".join(member.down for member in self.members)
+        await asyncio.to_thread(lambda: self._rendering.template)
+        try:
+            await asyncio.gather(*(member.engine.start() for member in self.members))
+            await asyncio.gather(*map(self._look, self.members))
+            if all(member.down for member in self.members):
+                reasons = "; ".join(member.down for member in self.members)
+                raise RagftError(f"No server of engine.servers answers: {reasons}")
+        except BaseException:
             await self.close()
-            raise RagftError(f"No server of engine.servers answers: {reasons}")
+            raise
         self._looking = asyncio.create_task(self._keep_looking())
 
     async def close(self) -> None:
@@ -126,10 +125,7 @@ class PoolEngine:
         """Nothing: servers that are down come back by themselves, and until then requests are told to come later."""
 
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
-        try:
-            return len(self._template.prompt(messages, tools))
-        except Exception:
-            return 0  # the server renders it again, and says what is wrong with it
+        return self._rendering.length(messages, tools)
 
     async def chat(self, request: ChatRequest) -> Completion:
         """As `Engine.chat`; a server that fails is asked no more, and the next one answers."""
@@ -178,7 +174,7 @@ class PoolEngine:
         raise self._nobody(failures)
 
     def _request(self, request: ChatRequest, **more: Any) -> ChatRequest:
-        body = {**body_of(request, self._template, self._settings.max_model_len), **more}
+        body = {**body_of(request, self._rendering.template, self._settings.max_model_len), **more}
         return ChatRequest(body.pop("messages"), body, request.trace_headers)
 
     def _texts(self, request: TextRequest) -> TextRequest:
@@ -244,7 +240,7 @@ class PoolEngine:
         except RagftError as error:
             member.down = str(error)
             return
-        here = tuple(self._template.prompt(request.messages))
+        here = tuple(self._rendering.template.prompt(request.messages))
         if completion.prompt_token_ids and completion.prompt_token_ids != here:
             member.down = f"{member.url} renders other token ids than {self.folder.name}: it serves another model."
             raise RagftError(member.down)
@@ -255,13 +251,3 @@ class PoolEngine:
 
 class _Begun(RagftError):
     """A stream failed after its first chunk."""
-
-
-def _key(variable: str | None) -> str:
-    if variable is None:
-        return ""
-    if not os.environ.get(variable):
-        raise UsageError(
-            f"engine.servers needs a key in the environment variable {variable}, which is not set: set it."
-        )
-    return os.environ[variable]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from ragft.engine.base import (
     RequestRefused,
     TextRequest,
 )
-from ragft.errors import MissingDependency, RagftError
+from ragft.errors import MissingDependency, RagftError, UsageError
 from ragft.messages import Message
 
 if TYPE_CHECKING:
@@ -248,6 +249,22 @@ def _asked_for(headers: Mapping[str, str], pause: float) -> float:
         return min(max(float(headers.get("retry-after", pause)), 0.0), _LONGEST_PAUSE)
     except ValueError:
         return pause
+
+
+def key_in(variable: str | None, needed_by: str, remedy: str = "set it") -> str:
+    """The API key in a variable of the environment; empty where none is named.
+
+    Args:
+        needed_by: the key of the configuration that names it.
+
+    Raises:
+        UsageError: the variable is not set.
+    """
+    if variable is None:
+        return ""
+    if not os.environ.get(variable):
+        raise UsageError(f"{needed_by} needs a key in the environment variable {variable}, which is not set: {remedy}.")
+    return os.environ[variable]
 
 
 def _choices(request: ChatRequest | TextRequest) -> int:

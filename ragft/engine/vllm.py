@@ -14,18 +14,16 @@ import gc
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from index.encoders.precision import native_format
 from ragft.artifacts import model_version
-from ragft.engine.asking import body_of, template_of, within
+from ragft.engine.asking import Rendering, body_of, within
 from ragft.engine.base import (
     ChatRequest,
     Completion,
@@ -41,7 +39,7 @@ from ragft.engine.in_place import Turnstile, why_not_in_place
 from ragft.engine.vllm_requests import first_fault, read_request
 from ragft.errors import MissingDependency, RagftError
 from ragft.messages import Message, turn
-from ragft.templates import Template, TemplateOptions
+from ragft.templates import TemplateOptions
 
 if TYPE_CHECKING:
     from ragft.config import EngineSection
@@ -61,7 +59,7 @@ class VllmEngine:
         """See `ragft.engine.open`."""
         self.folder = folder
         self._settings = settings
-        self._options = template
+        self._rendering = Rendering(folder, template)
         self._seed, self._max_queued, self._gpu_memory_share = seed, max_queued, gpu_memory_share
         self._llm: Any = None
         self._chat: Any = None
@@ -69,9 +67,8 @@ class VllmEngine:
         self._loading: Future[Any] | None = None
         self._log: Path | None = None
         self._version: str | None = None
-        self._counting = threading.Lock()
         self._turnstile = Turnstile()
-        self._spoilt = False
+        self._spoilt: Any = None  # the one of `_llm` that has lost its weights
 
     @property
     def version(self) -> str:
@@ -140,7 +137,7 @@ class VllmEngine:
                 await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
                 await llm.reset_prefix_cache()
             except Exception as error:
-                self._spoilt = True  # the layers are left without weights
+                self._spoilt = llm  # its layers are left without weights
                 raise EngineDead(f"The engine must be restarted: {folder.name} could not be loaded: {error}") from error
             self.folder, self._version = folder, version
 
@@ -176,16 +173,7 @@ class VllmEngine:
         )
 
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
-        try:
-            with self._counting:  # a tokenizer is not made for several threads at once
-                return len(self._template.prompt(messages, tools))
-        except Exception:
-            return 0  # vLLM renders it again, and says what is wrong with it
-
-    @cached_property
-    def _template(self) -> Template:
-        """The tokenizer and template that vLLM renders with, too."""
-        return template_of(self.folder, self._options)
+        return self._rendering.length(messages, tools)
 
     async def complete(self, request: TextRequest) -> dict[str, Any]:
         async with self._turnstile.passing():
@@ -225,7 +213,7 @@ class VllmEngine:
         )
         fixed, room = {**fixed, "model": _NAME}, self._settings.max_model_len
         if isinstance(request, ChatRequest):
-            body = {**body_of(request, self._template, room), **fixed}
+            body = {**body_of(request, self._rendering.template, room), **fixed}
             answer = await self._chat.create_chat_completion(read_request(ChatCompletionRequest, body), traced)
         else:
             body = {**within(request.options, room), "prompt": request.prompt, **fixed}
@@ -283,10 +271,10 @@ class VllmEngine:
             raise RagftError(f"vLLM could not load {self.folder}: {reason}") from error
 
     def _started(self) -> Any:
-        if self._llm is None or self._spoilt:
-            raise EngineDead(
-                "The engine must be restarted." if self._spoilt else "The engine is not running: start it first."
-            )
+        if self._llm is None:
+            raise EngineDead("The engine is not running: start it first.")
+        if self._llm is self._spoilt:
+            raise EngineDead("The engine must be restarted.")
         return self._llm
 
     @contextlib.contextmanager

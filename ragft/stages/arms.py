@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from ragft.artifacts import model_version
 from ragft.config import ArmSection
 from ragft.config.evaluate import OWN_MODELS
 from ragft.data.jsonl import to_lines
-from ragft.engine.remote import RemoteEngine
+from ragft.engine.remote import RemoteEngine, key_in
 from ragft.errors import UsageError
 from ragft.messages import Message
 from ragft.models import resolve_model
@@ -40,12 +39,7 @@ def arms(app: Application) -> tuple[Arm, ...]:
 
 
 def _arm(name: str, section: ArmSection) -> Arm:
-    variable = section.key_variable
-    if variable is not None and not os.environ.get(variable):
-        raise UsageError(
-            f"evaluate.arms.{name} needs a key in the environment variable {variable}, which is not set: set it, or "
-            "leave out the arm."
-        )
+    _key(name, section)
     is_own = section.url is None and section.model in OWN_MODELS
     engine = section.model if is_own else f"arm {name}"
     return Arm(name, engine == "tuned", section.passages != "none", section.prompt, engine=engine)
@@ -62,7 +56,11 @@ def engine(app: Application, arm: Arm) -> Engine:
     section = app.config.evaluate.arms[arm.name]
     if section.url is None:
         return app.engine(resolve_model(section.model, app.reporter.say))
-    return RemoteEngine(section.url, section.model, os.environ[section.key_variable] if section.key_variable else "")
+    return RemoteEngine(section.url, section.model, _key(arm.name, section))
+
+
+def _key(name: str, section: ArmSection) -> str:
+    return key_in(section.key_variable, f"evaluate.arms.{name}", "set it, or leave out the arm")
 
 
 def inputs(app: Application, arm: Arm, questions: str, index_version: str | None) -> Inputs:

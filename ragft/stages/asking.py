@@ -31,7 +31,6 @@ class Told(Protocol):
 
 Case = TypeVar("Case")
 T = TypeVar("T", bound=Told)
-Made = TypeVar("Made")
 
 
 def setups_with_passages(app: Application, verb: str) -> list[Setup]:

@@ -230,6 +230,29 @@ def test_a_model_takes_the_place_of_another_under_streams_and_none_mixes_the_two
     assert one.isdisjoint(other)
 
 
+def test_an_engine_that_lost_its_model_answers_again_when_it_was_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Llm:
+        async def collective_rpc(self, method: str, kwargs: dict[str, str]) -> None:
+            raise RuntimeError("cut off")
+
+        async def check_health(self) -> None: ...
+
+    async def run() -> None:
+        engine = VllmEngine(tmp_path, SETTINGS)
+        engine._llm = Llm()
+        with pytest.raises(EngineDead, match="could not be loaded: cut off"):
+            await engine.replace(tmp_path)
+        with pytest.raises(EngineDead, match="must be restarted"):
+            await engine.check_health()
+        engine._llm = Llm()  # as `close` and `start` leave it
+        await engine.check_health()
+
+    monkeypatch.setattr("ragft.engine.vllm.why_not_in_place", lambda old, new: None)
+    asyncio.run(run())
+
+
 @slow
 def test_a_model_that_does_not_fit_in_place_leaves_the_old_one_answering(
     vllm_engine: EngineThread, tmp_path: Path
