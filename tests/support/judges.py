@@ -20,6 +20,7 @@ from ragft.evaluate.judges.plan import PreferenceRow, ScoreRow, plan
 from ragft.evaluate.judges.rubric import OVERALL, Criterion
 from ragft.evaluate.records import Record
 from support.evaluation import question, record
+from support.http import JsonHandler
 
 _ANSWERS = re.compile(r"<answer(?: ([AB]))?>\n(.*?)\n</answer>", re.DOTALL)
 
@@ -78,35 +79,25 @@ def serving(judge: Judge) -> Iterator[Judge]:
     """The judge behind an address on loopback, which it knows as `judge.url`."""
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = self.body()
             with lock:
                 judge.requests.append(body)
                 judge.keys.add(self.headers.get("authorization", ""))
                 count = len(judge.requests)
             form = (body.get("response_format") or {}).get("type")
             if judge.fails_after is not None and count > judge.fails_after:
-                self._send(503, {"error": {"message": "overloaded"}})
+                self.reply(503, {"error": {"message": "overloaded"}})
             elif judge.status != 200:
-                self._send(judge.status, {"error": {"message": "no such thing"}})
+                self.reply(judge.status, {"error": {"message": "no such thing"}})
             elif form in judge.refuses_formats:
-                self._send(400, {"error": {"message": f"response_format {form} is not known"}})
+                self.reply(400, {"error": {"message": f"response_format {form} is not known"}})
             else:
                 message = {"role": "assistant", "content": judge.reply(body["messages"][-1]["content"])}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
                 head = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
-                self._send(200, {**head, "choices": [choice]})
-
-        def _send(self, status: int, values: dict[str, Any]) -> None:
-            content = json.dumps(values).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None: ...
+                self.reply(200, {**head, "choices": [choice]})
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.engines import MODEL
+from support.http import JsonHandler
 
 from ragft.config import EngineSection
 from ragft.engine import pool
@@ -50,14 +51,14 @@ class ModelServer:
         self.asked: list[dict[str, Any]] = []
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(JsonHandler, BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
                 self.reply(200, {"data": [{"id": "desk"}]})
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                body = self.body()
                 outer.asked.append(body)
                 if outer.down:
                     self.reply(503, {"error": {"message": "no"}})
@@ -83,15 +84,6 @@ class ModelServer:
                     self.wfile.flush()
                 self.wfile.write(b"data: [DONE]\n\n")
                 self.close_connection = True
-
-            def reply(self, status: int, body: Any) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: Any) -> None: ...
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from support.http import JsonHandler
 
 from ragft.engine.base import ChatRequest, EngineBusy, EngineDead, RequestRefused, TextRequest
 from ragft.engine.remote import GIVE_UP, TRIES, RemoteEngine
@@ -34,18 +35,12 @@ class Server:
         self.headers: list[dict[str, str]] = []
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(JsonHandler, BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                outer.asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                outer.asked.append(self.body())
                 outer.headers.append(dict(self.headers.items()))
                 status, body = outer.replies.pop(0) if len(outer.replies) > 1 else outer.replies[0]
-                content = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: Any) -> None: ...
+                self.reply(status, body)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
