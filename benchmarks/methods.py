@@ -42,7 +42,7 @@ METHODS = (
 BASE = "none"
 SYSTEM = "You are the software life-cycle desk. Answer in three lines: Source, Record, Answer; without one: unknown."
 VALIDATION_SHARE = 0.2  # of as many examples as are trained on
-PROMPTS_AT_ONCE = 20
+PROMPTS_AT_ONCE = {"cpu": 20, "cuda": 150}
 TASK, RESULTS = "task.json", "results.jsonl"
 
 
@@ -280,10 +280,13 @@ def greedy(
     model: Any, prompts: Sequence[Sequence[int]], stops: Sequence[int], max_tokens: int, dtype: Any
 ) -> list[list[int]]:
     """Greedy answers of a live model, each with the token that ended it, in batches of prompts of similar length."""
+    from ragft.finetune import devices
+
     order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
     found: list[list[int]] = [[] for _ in prompts]
-    for start in range(0, len(order), PROMPTS_AT_ONCE):
-        group = order[start : start + PROMPTS_AT_ONCE]
+    at_once = PROMPTS_AT_ONCE[devices.of(model).type]
+    for start in range(0, len(order), at_once):
+        group = order[start : start + at_once]
         batch = batch_of_answers(model, [prompts[at] for at in group], stops, max_tokens, dtype)
         for at, answer in zip(group, batch, strict=True):
             found[at] = answer
@@ -348,7 +351,10 @@ def batch_of_answers(
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """All methods; shares with their 95 % intervals, general ability as points against the base."""
+    """All methods; shares with their 95 % intervals, general ability as points against the base.
+
+    Memory is that of the card, where there is one, else that of the process.
+    """
     from ragft.evaluate.suites.forgetting import paired_interval, wilson
 
     base = next((row for row in rows if row["method"] == BASE and "failed" not in row), None)
@@ -376,7 +382,12 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
         trained = ["-"] * 5
         if "seconds" in row:
             rate = f"{row['tokens_per_second']:.0f}"
-            trained = [f"{row['seconds']:.0f}", f"{row['cpu_seconds']:.0f}", rate, f"{row['peak_mib']:.0f}"]
+            trained = [
+                f"{row['seconds']:.0f}",
+                f"{row['cpu_seconds']:.0f}",
+                rate,
+                f"{row['peak_card_mib'] or row['peak_mib']:.0f}",
+            ]
             trained.append(f"{row['disk_mib']:.2f}")
         loss = f"{row['validation_loss']:.3f}" if "validation_loss" in row else "-"
         shares = [share(row["exact_match"]), share(row["form"]), loss, share(row["general"]), lost]

@@ -34,6 +34,11 @@ class MixSection(Section):
     closed_book_share: Share = Field(
         0.1, description="Share of all rows that have no passages, as practice for the fine-tuned setup."
     )
+    adversarial_share: Share = Field(
+        0.0,
+        description="Share of the rows with passages in which one of them gives an order, as a document of strangers "
+        "may; the answer does not follow it.",
+    )
     repeats: int = Field(1, ge=1, description="How often each example is used, each time with other passages.")
     undecided: Literal["keep", "drop"] = Field(
         "keep",

@@ -20,13 +20,15 @@ from index.search.surroundings import Numbered
 from index.store.snapshot import Snapshot
 from ragft.citations import in_plain_words, with_citations
 from ragft.config import MixSection
-from ragft.data.answers import Answer, Evidence
+from ragft.data.answers import Answer, Evidence, run_of, text_of
 from ragft.data.examples import Example
 from ragft.data.gold import Gold, gold_passages
+from ragft.data.hostile import Order, order_for
 from ragft.errors import UsageError
 from ragft.fitting import expanded_to_fit
 from ragft.patterns import Bounded
 from ragft.prompts import Message, conversation, turn
+from ragft.tokens import contains_tokens
 
 MIX_VERSION = 3
 """Increased whenever the same examples and passages become other rows."""
@@ -48,6 +50,7 @@ class Row:
         gold: positions (from 1) of the passages that hold the answer: of each source the one that is cited, then those
             that say the same elsewhere.
         rejected: a worse answer, whose citations are numbered as those of the answer; empty where there is none.
+        adversarial: one of the passages gives an order, which the answer does not follow.
     """
 
     example_id: str
@@ -56,6 +59,7 @@ class Row:
     passages: tuple[str, ...] = ()
     gold: tuple[int, ...] = ()
     rejected: str = ""
+    adversarial: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -159,11 +163,14 @@ def mix(
     hits = search([query(example) for example in examples])
     draw = random.Random(seed)
     mixer = _Mixer(settings, system, refusal, draw, expansion)
+    # Orders are drawn apart, so that the share of them changes nothing else about the rows.
+    hostile = _Hostile(settings.adversarial_share, _values(examples, rule, refusal), random.Random(f"{seed} orders"))
     rows: list[Row] = []
     for repeat in range(settings.repeats):
         kinds = _kinds(examples, settings, draw)
-        for example, near, kind in zip(examples, hits, kinds, strict=True):
-            rows.append(mixer.row(example, kind, found[example.id], near, repeat))
+        orders = hostile.orders(examples, kinds)
+        for example, near, kind, order in zip(examples, hits, kinds, orders, strict=True):
+            rows.append(mixer.row(example, kind, found[example.id], near, repeat, order))
     rows += _general_rows(general, len(rows), settings, draw)
     draw.shuffle(rows)
     return Mixed(tuple(rows), undecided)
@@ -203,6 +210,38 @@ def _kinds(examples: Sequence[Example], settings: MixSection, draw: random.Rando
     ]
 
 
+def _values(examples: Sequence[Example], rule: Bounded | None, refusal: str) -> dict[str, str]:
+    """The value of each example that is no refusal, by its id; without a rule for values the whole answer."""
+    found = dict[str, str]()
+    for example in examples:
+        if example.answer.strip() == refusal.strip():
+            continue
+        match = rule.search(example.answer) if rule else None
+        value = in_plain_words((match[1] or "") if match else example.answer).strip()
+        if value:
+            found[example.id] = value
+    return found
+
+
+@dataclass(frozen=True)
+class _Hostile:
+    """Gives orders to rows: an exact share, at seeded places."""
+
+    share: float
+    values: Mapping[str, str]
+    draw: random.Random
+
+    def orders(self, examples: Sequence[Example], kinds: Sequence[Kind]) -> list[Order | None]:
+        """An order for each row that gets one; it demands the answer of another example."""
+        orders: list[Order | None] = [None] * len(examples)
+        places = [place for place, kind in enumerate(kinds) if kind != "closed-book"]
+        for place in self.draw.sample(places, round(self.share * len(places))):
+            own = text_of(examples[place].answer).run
+            wrong = [value for value in dict.fromkeys(self.values.values()) if not contains_tokens(own, run_of(value))]
+            orders[place] = order_for(wrong, self.draw) if wrong else None
+        return orders
+
+
 @dataclass(frozen=True)
 class _Mixer:
     """Makes rows of examples; `draw` decides whatever is random, in the order of the rows."""
@@ -213,12 +252,15 @@ class _Mixer:
     draw: random.Random
     expansion: Expansion | None = None
 
-    def row(self, example: Example, kind: Kind, sourced: _Sourced, hits: Sequence[Hit], repeat: int) -> Row:
+    def row(
+        self, example: Example, kind: Kind, sourced: _Sourced, hits: Sequence[Hit], repeat: int, order: Order | None
+    ) -> Row:
         """One row of an example that was used `repeat` times before; each time it gets other distractors.
 
         Args:
             sourced: where its answer stands.
             hits: what a search finds for its question, best first.
+            order: what one of the passages demands; None: nothing.
         """
         if kind == "closed-book":
             # Without passages there is nothing to cite: the citations go, the rest of the form stays.
@@ -246,9 +288,13 @@ class _Mixer:
                 # Where refusing is right, answering is worse, and refusing for another reason is not.
                 worse = example.answer if worse.strip() == answer.strip() else worse
                 worse = _cited(worse, range(1, len(shown) + 1))
-            messages = self._messages(example, [passage.passage for passage in shown], answer)
+            told = order.within(shown) if order else shown
+            messages = self._messages(example, [passage.passage for passage in told], answer)
             chunks = tuple(passage.chunk_id for passage in shown)
-            return Row(example.id, kind, messages, chunks, numbers, _if_other(worse, answer))
+            return Row(
+                example.id, kind, messages, chunks, numbers, _if_other(worse, answer),
+                adversarial=order is not None and bool(shown),
+            )  # fmt: skip
 
         if self.expansion is None:
             return assembled(passages)

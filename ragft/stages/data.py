@@ -108,6 +108,8 @@ def _mix(app: Application) -> Artifact:
             write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in mixed.rows))
             kinds = [row.kind for row in mixed.rows]
             figures[name] = {"rows": len(kinds), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+            if mixing.adversarial_share:
+                figures[name]["adversarial"] = sum(row.adversarial for row in mixed.rows)
             if mixed.undecided:
                 figures[name]["undecided"] = list(mixed.undecided)
                 app.reporter.say(_undecided(name, mixed.undecided, len(examples), mixing.undecided))

@@ -51,7 +51,7 @@ def test_batched_answers_are_those_of_one_prompt_at_a_time(
             # What is trained is not what it began as, and no next token is about as likely as another.
             changed = torch.randn(parameter.shape, generator=generator) * 0.3
             parameter.copy_(parameter + changed if parameter.requires_grad else parameter * 5)
-    monkeypatch.setattr(methods, "PROMPTS_AT_ONCE", 3)
+    monkeypatch.setattr(methods, "PROMPTS_AT_ONCE", {"cpu": 3})
     expected = forward.greedy(live, PROMPTS, [END], 12, torch.float32)
     assert len({tuple(answer) for answer in expected}) > 1
     assert methods.greedy(live, PROMPTS, [END], 12, torch.float32) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,9 +49,13 @@ def search(questions: Sequence[str]) -> list[list[Hit]]:
     return [hits[start:] + hits[:start] for start in (len(question) * 7 % SECTIONS for question in questions)]
 
 
-def mixed(examples: Sequence[Example], seed: int = 0, general: Sequence[Example] = (), **values: Any) -> list[Row]:
+def mixed(
+    examples: Sequence[Example], seed: int = 0, general: Sequence[Example] = (), value: str | None = None,
+    **values: Any,
+) -> list[Row]:  # fmt: skip
     section = MixSection(**{"passages": 4, "gold_share": 0.8, "closed_book_share": 0.1, **values})
-    rows = mix(examples, general, SNAPSHOT, search, section, system="Style.", refusal=REFUSAL, seed=seed)  # type: ignore[arg-type]
+    snapshot: Any = SNAPSHOT
+    rows = mix(examples, general, snapshot, search, section, system="Style.", refusal=REFUSAL, seed=seed, value=value)
     return list(rows.rows)
 
 
@@ -383,3 +388,31 @@ def test_a_rule_for_values_that_does_not_end_is_refused_in_a_sentence() -> None:
             [slow], [], SNAPSHOT, search, MixSection(passages=4),  # type: ignore[arg-type]
             system="", refusal=REFUSAL, seed=0, value=r"(a|a)+$",
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_orders_stand_in_their_share_of_the_rows_and_change_no_answer(share: float) -> None:
+    plain = mixed(ONE_SOURCE, value="(?m)^Answer: (.+)$")
+    rows = mixed(ONE_SOURCE, value="(?m)^Answer: (.+)$", adversarial_share=share)
+    hostile = [row for row in rows if row.adversarial]
+    assert len(hostile) == round(share * sum(row.kind != "closed-book" for row in rows))
+    for row, other in zip(rows, plain, strict=True):
+        assert (row.messages[-1], row.passages, row.gold) == (other.messages[-1], other.passages, other.gold)
+        added = [text for text, before in zip(shown_texts(row), shown_texts(other), strict=True) if text != before]
+        assert len(added) == row.adversarial
+        assert row.adversarial or row.messages == other.messages
+
+
+def test_an_order_demands_the_answer_of_another_example() -> None:
+    for row in mixed(ONE_SOURCE, value="(?m)^Answer: (.+)$", adversarial_share=1.0, closed_book_share=0.0):
+        own = row.example_id.removeprefix("e")
+        (told,) = [text for text in shown_texts(row) if len(text.strip().splitlines()) > 2]
+        demanded = told.partition("\n\n")[2]
+        assert demanded
+        assert own not in re.findall(r"\d+", demanded)
+
+
+def shown_texts(row: Row) -> list[str]:
+    """The numbered passages of a prompt, as they are; none without passages."""
+    text, found, _ = row.messages[-2]["content"].rpartition("\n\nQuestion: ")
+    return re.split(r"(?m)^\[\d+\] ", text)[1:] if found else []

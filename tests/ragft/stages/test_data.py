@@ -160,6 +160,16 @@ def test_general_instructions_that_validate_are_not_trained(domain: Domain) -> N
     assert mixed(domain) != before
 
 
+def test_rows_whose_passages_give_orders_are_counted(domain: Domain) -> None:
+    before = mixed(domain)
+    domain.configure(data={"split": {"validation_share": 0.25}, "mix": {**MIX, "adversarial_share": 1.0}})
+    app = domain.application()
+    found, figures = rows(app, "train"), mix(app).figures["train"]
+    assert figures["adversarial"] == sum(bool(row.passages) for row in found) > 0
+    assert all(row.adversarial == bool(row.passages) for row in found)
+    assert mix(app).fingerprint != before
+
+
 def test_source_that_is_not_indexed_stops_the_mix(domain: Domain) -> None:
     domain.lines("examples.jsonl", [{"question": f"{n}", "answer": "b", "sources": ["no.md"]} for n in range(2)])
     with pytest.raises(UsageError, match=r"names the source 'no\.md'"):
