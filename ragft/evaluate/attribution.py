@@ -7,7 +7,7 @@ Pure functions over questions, records and rows of scores; nothing here is rando
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,8 +74,13 @@ def _decided(wrong: Wrong) -> Finding:
     raise AssertionError("the last cause applies to everything")
 
 
-def summary(findings: Iterable[Finding], rows: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:
+def summary(
+    findings: Iterable[Finding], rows: Iterable[Row], setting: Callable[[str], Any] = lambda key: None
+) -> dict[str, list[dict[str, Any]]]:
     """For each setup its causes, the most frequent first.
+
+    Args:
+        setting: the value of a key of the configuration, so that nothing is advised that is done already.
 
     Each is `{cause, title, count, of, share, gain, mend, text}`: `of` is the number of questions, `gain` how many
     points of exact match mending it could gain at most, `text` all of it in a sentence.
@@ -89,16 +94,15 @@ def summary(findings: Iterable[Finding], rows: Iterable[Row]) -> dict[str, list[
     order = list(CAUSES)
     return {
         setup: [
-            _summed(setup, CAUSES[name], count, of[setup], loops[setup])
+            _summed(setup, CAUSES[name], count, of[setup], loops[setup], setting)
             for name, count in sorted(causes.items(), key=lambda item: (-item[1], order.index(item[0])))
         ]
         for setup, causes in counts.items()
     }
 
 
-def _summed(setup: str, cause: Cause, count: int, of: int, loops: int) -> dict[str, Any]:
-    is_tuned = setup in SETUPS and SETUPS[setup].tuned
-    mend = cause.mend if is_tuned else cause.untuned or cause.mend
+def _summed(setup: str, cause: Cause, count: int, of: int, loops: int, setting: Callable[[str], Any]) -> dict[str, Any]:
+    mend = cause.advice(is_tuned=setup in SETUPS and SETUPS[setup].tuned, setting=setting)
     if cause.name == "cut-off" and 2 * loops > count:
         mend = f"{loops} of them repeat themselves, so longer answers mend nothing: {TUNE}"
     gain = 100 * count / of

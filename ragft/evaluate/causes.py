@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ragft.data.answers import SHORT, holds, is_figure, run_of
 from ragft.evaluate.metrics.citations import sources_among
@@ -29,6 +30,8 @@ class Cause:
         title: as it stands in a list of causes.
         mend: what would mend it in a tuned setup.
         untuned: what would mend it in a setup of the base model; empty: the same.
+        spent: the key that `mend` begins with, and the value beyond which it cannot go.
+        otherwise: what would mend it where that key has this value.
         tell: says why it applies to an answer; None where it does not.
     """
 
@@ -37,6 +40,15 @@ class Cause:
     mend: str
     tell: Callable[[Wrong], str | None]
     untuned: str = ""
+    spent: tuple[str, float] | None = None
+    otherwise: str = ""
+
+    def advice(self, *, is_tuned: bool, setting: Callable[[str], Any]) -> str:
+        """What would mend it in a setup, as far as what `setting` says of a key leaves room for it."""
+        if not is_tuned and self.untuned:
+            return self.untuned
+        is_spent = self.spent is not None and setting(self.spent[0]) == self.spent[1]
+        return self.otherwise if is_spent else self.mend
 
 
 def _failed(wrong: Wrong) -> str | None:
@@ -240,7 +252,8 @@ _TABLE = (
     Cause(
         "should-refuse", "should have refused",
         "lower data.mix.gold_share, so that training shows more refusals", _should_refuse,
-        f"demand the refusal in prompt.system, or {TUNE}",
+        f"demand the refusal in prompt.system, or {TUNE}", ("data.mix.gold_share", 0.0),
+        "add examples that refuse for reasons of their own (without sources)",
     ),
     Cause(
         "form", "right fact in wrong form",
@@ -259,11 +272,13 @@ _TABLE = (
     Cause(
         "refused", "refused though answerable",
         "raise data.mix.gold_share, so that training shows fewer refusals", _refused,
-        f"say in prompt.system when to refuse, or {TUNE}",
+        f"say in prompt.system when to refuse, or {TUNE}", ("data.mix.gold_share", 1.0),
+        "remove examples whose answer is the refusal, or add answered ones of these kinds of questions",
     ),
     Cause(
         "memory", "answered from memory against the passage",
         "lower data.mix.closed_book_share, so that training shows more passages", _memory, TUNE,
+        ("data.mix.closed_book_share", 0.0), "add examples whose passages say something else than is widely known",
     ),
     Cause(
         "misread", "read or concluded wrongly from the passages",

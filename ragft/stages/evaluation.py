@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +250,11 @@ def _compared(
             fingerprints=identified,
         )  # fmt: skip
         findings = attribute(where, answers, scores, rules)
-        comparison = replace(comparison, causes=summary(findings, scores), prompts=values.get("prompts", {}))
+        comparison = replace(
+            comparison,
+            causes=summary(findings, scores, lambda key: reduce(getattr, key.split("."), config)),
+            prompts=values.get("prompts", {}),
+        )
         rates = config.evaluate.cost
         priced = costs(
             answers, comparison.setups, comparison.pairs, rates, decides=comparison.measure, **values.get("cost", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.evaluation import RULES, question, record
 
+from ragft.config import Config
 from ragft.data.gold import Located
 from ragft.data.questions import Question
 from ragft.evaluate.attribution import Finding, attribute, summary
-from ragft.evaluate.causes import CAUSES, repeats
+from ragft.evaluate.causes import CAUSES, Cause, repeats
 from ragft.evaluate.records import PassageRef, Record
 from ragft.evaluate.score import score
 
@@ -222,3 +224,13 @@ def test_summary_says_what_to_mend_first_and_what_that_gains_at_most() -> None:
     assert first["text"].startswith("2 of 4: refused though answerable: raise data.mix.gold_share")
     assert first["text"].endswith("gains at most 50.0 points of exact match.")
     assert second["cause"] == "ignored"
+
+
+@pytest.mark.parametrize("cause", [cause for cause in CAUSES.values() if cause.spent], ids=lambda cause: cause.name)
+def test_nothing_is_advised_that_is_done_already(cause: Cause) -> None:
+    assert cause.spent
+    key, end = cause.spent
+    default = reduce(getattr, key.split("."), Config(name="a"))
+    assert key in cause.advice(is_tuned=True, setting=lambda _: default)
+    assert key not in cause.advice(is_tuned=True, setting=lambda _: end)
+    assert cause.advice(is_tuned=False, setting=lambda _: end) == cause.untuned
