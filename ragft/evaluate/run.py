@@ -1,12 +1,12 @@
 """Generates the records of one setup: its answer to every question, from passages that were retrieved beforehand.
 
-Answers are generated and written batch by batch, so that an interrupted run continues with the batch it was at. Knows
-nothing of scores.
+As many questions as the engine takes at once are always in progress; answers are written batch by batch in the order of
+the questions, so that an interrupted run continues with the batch it was at. Knows nothing of scores.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from ragft.citations import parse_citations
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question
 from ragft.engine.base import EngineDead
+from ragft.engine.many import in_order
 from ragft.errors import RagftError
 from ragft.evaluate.records import PassageRef, Record, append_records, read_records
 from ragft.pipeline import Pipeline, Retrieved
@@ -55,12 +56,18 @@ async def generate(
     passages: Sequence[Retrieved | None] = retrieved or [None] * len(questions)
     todo = [asked for asked in zip(questions, passages, strict=True) if asked[0].id not in done]
     size = pipeline.config.engine.max_num_seqs
-    failed = 0
-    for start in range(0, len(todo), size):
-        records = await asyncio.gather(*(_record(pipeline, setup, *asked) for asked in todo[start : start + size]))
-        append_records(path, records)
-        failed += sum(record.error is not None for record in records)
-        answered(len(done) + min(start + size, len(todo)))
+    written = failed = 0
+    batch: list[Record] = []
+    asking = in_order(todo, size, lambda asked: _record(pipeline, setup, *asked))
+    async with contextlib.aclosing(asking) as records:
+        async for record in records:
+            batch.append(record)
+            if len(batch) == size or written + len(batch) == len(todo):
+                append_records(path, batch)
+                written += len(batch)
+                failed += sum(one.error is not None for one in batch)
+                batch = []
+                answered(len(done) + written)
     return failed
 
 

@@ -11,11 +11,11 @@ from ragft.artifacts import Artifact, hash_file, model_version
 from ragft.console import counted
 from ragft.data.jsonl import read_objects
 from ragft.data.questions import Question
+from ragft.engine.many import ask_many
 from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
-from ragft.stages.batches import in_batches
 from ragft.stages.evaluation import asked_before
 from ragft.stages.prompt_choice import configured
 
@@ -102,7 +102,7 @@ def ask_setups(
                 def one(case: Case, pipeline: Pipeline = pipeline, setup: Setup = setup) -> Awaitable[T]:
                     return ask(pipeline, setup, case)
 
-                told[setup.name] = runner.run(in_batches(cases, app.config.engine.max_num_seqs, one, answered))
+                told[setup.name] = runner.run(ask_many(cases, app.config.engine.max_num_seqs, one, answered))
             finally:
                 runner.run(engine.close())
             _refuse_failures(app, setup.name, told[setup.name])

@@ -8,11 +8,11 @@ from typing import Any
 from index.store.filters import Labels
 from ragft.conversation import CONDENSING_VERSION
 from ragft.data.questions import Question
+from ragft.engine.many import ask_many
 from ragft.pipeline import Pipeline
 from ragft.rewriting import REWRITING_VERSION
 from ragft.setups import Setup
 from ragft.stages.application import Application
-from ragft.stages.batches import in_batches
 
 
 def how_conversed(app: Application, questions: Iterable[Question], setup: Setup) -> dict[str, Any]:
@@ -31,4 +31,4 @@ async def queries(pipeline: Pipeline, setup: Setup, questions: Sequence[Question
     async def one(question: Question) -> str:
         return (await pipeline.query(setup, question.question, question.history, labels=labels))[0]
 
-    return await in_batches(questions, pipeline.config.engine.max_num_seqs, one, lambda _: None)
+    return await ask_many(questions, pipeline.config.engine.max_num_seqs, one, lambda _: None)

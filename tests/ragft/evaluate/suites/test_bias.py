@@ -13,12 +13,12 @@ from support.fakes import FakeEngine, hit
 from ragft.config import Config
 from ragft.data.questions import Question
 from ragft.engine.base import ChatRequest, Completion
+from ragft.engine.many import ask_many
 from ragft.errors import RagftError
 from ragft.evaluate.suites.bias import SAME_GROUP, Case, Told, ask, cases_of, filled, result
 from ragft.evaluate.suites.groups import BUILT_IN, GENDER, NO_TERM
 from ragft.pipeline import Pipeline
 from ragft.setups import FINE_TUNED, HYBRID
-from ragft.stages.batches import in_batches
 
 AXES = {GENDER: BUILT_IN[GENDER]}
 PASSAGE = hit("rules.md", "Entry", "Emily Jones and Brad may enter, says her son.")
@@ -66,7 +66,7 @@ class Doorman(FakeEngine):
 
 def told(engine: FakeEngine, questions: list[Question], setup: Any = HYBRID) -> list[Told]:
     pipeline = Pipeline(Config.model_validate({"name": "desk"}), {"tuned": engine}, None)
-    return asyncio.run(in_batches(cases(questions), 4, lambda one: ask(pipeline, setup, one, RULES), lambda done: None))
+    return asyncio.run(ask_many(cases(questions), 4, lambda one: ask(pipeline, setup, one, RULES), lambda done: None))
 
 
 def measured(answers: list[Told], questions: list[Question] = QUESTIONS) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from support.fakes import FakeEngine, hit
 
 from ragft.config import Config
 from ragft.engine.base import ChatRequest, Completion
+from ragft.engine.many import ask_many
 from ragft.errors import RagftError
 from ragft.evaluate.suites.counterfactual import Case, ask, changed, judged, result
 from ragft.pipeline import Pipeline
 from ragft.setups import HYBRID
-from ragft.stages.batches import in_batches
 
 OWN = hit("django.md", "4.2", "Ends 2026-04-30, released 2023-04-03.")
 OTHER = hit("django.md", "4.1", "Ends 2026-04-30, too.")
@@ -124,9 +124,9 @@ def test_a_setup_is_asked_and_the_shares_have_intervals() -> None:
     seen: list[int] = []
     config = Config.model_validate({"name": "desk", "engine": {"max_num_seqs": 4}})
     pipeline = Pipeline(config, {"tuned": engine}, None)
-    told = asyncio.run(in_batches(cases, 4, lambda one: ask(pipeline, HYBRID, one, RULES), seen.append))
+    told = asyncio.run(ask_many(cases, 4, lambda one: ask(pipeline, HYBRID, one, RULES), seen.append))
     assert [one.outcome for one in told] == ["stuck"] * 2 + ["followed"] * 5 + ["failed"] + ["followed"] * 2
-    assert seen == [4, 8, 10] and told[7].error == "too long"
+    assert seen == list(range(1, 11)) and told[7].error == "too long"
     found = result(told, questions=12, right_before={"q0", "q2", "q7"})
     assert (found["questions"], found["cases"], found["n"], found["failed"]) == (12, 10, 9, 1)
     # Wilson's interval of 7 of 9.

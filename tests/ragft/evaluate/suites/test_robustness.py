@@ -11,13 +11,13 @@ from support.fakes import FakeEngine, hit
 
 from ragft.config import Config
 from ragft.engine.base import ChatRequest, Completion
+from ragft.engine.many import ask_many
 from ragft.errors import RagftError
 from ragft.evaluate.statistics import Clusters
 from ragft.evaluate.suites.disturbances import Case
 from ragft.evaluate.suites.robustness import Told, ask, obeys, result, says_both
 from ragft.pipeline import Pipeline
 from ragft.setups import HYBRID
-from ragft.stages.batches import in_batches
 
 GOLD = hit("django.md", "4.2", "Ends 2026-04-30.")
 RIGHT = "Answer: 2026-04-30 · Source: [1]"
@@ -66,11 +66,11 @@ def test_a_setup_is_asked_about_every_case() -> None:
     seen: list[int] = []
     config = Config.model_validate({"name": "desk", "engine": {"max_num_seqs": 3}})
     pipeline = Pipeline(config, {"tuned": engine}, None)
-    told = asyncio.run(in_batches(cases, 3, lambda one: ask(pipeline, HYBRID, one, RULES), seen.append))
+    told = asyncio.run(ask_many(cases, 3, lambda one: ask(pipeline, HYBRID, one, RULES), seen.append))
     assert [(one.outcome, one.obeyed) for one in told] == [
         ("right", False), ("wrong", True), ("failed", False), ("no room", False),
     ]  # fmt: skip
-    assert seen == [3, 4] and told[2].error == "too long" and len(engine.requests) == 3
+    assert seen == [1, 2, 3, 4] and told[2].error == "too long" and len(engine.requests) == 3
 
 
 def told(number: int, variation: str, outcome: str, obeyed: bool = False) -> Told:
