@@ -24,10 +24,11 @@ from litestar.types import ASGIApp
 from ragft.errors import UsageError
 from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
-from serving.api import documents
+from serving.api import documents, web
 from serving.api.admin import deploy_model, refresh_index, roll_back_index, roll_back_model, versions
 from serving.api.chat import chat_completions
 from serving.api.completions import completions
+from serving.api.document import document
 from serving.api.embeddings import embeddings
 from serving.api.health import deep, live, metrics, ready
 from serving.api.models import model, models
@@ -41,7 +42,7 @@ from serving.errors import EXCEPTION_HANDLERS
 from serving.limits import Limits, RequestIds
 from serving.oidc import Issuer
 from serving.rates import metered
-from serving.security import Keys, Security, check_exposure, labels_of, require_scope
+from serving.security import Callers, Keys, Security, check_exposure, labels_of, require_scope
 from serving.telemetry import Telemetry
 from serving.telemetry.logs import logging_to_stderr
 from serving.telemetry.metrics import on_own_port
@@ -49,8 +50,8 @@ from serving.telemetry.metrics import on_own_port
 # Seconds that an idle connection is kept.
 _KEEP_ALIVE = 5
 _ROUTES = [
-    chat_completions, completions, responses, embeddings, models, model, retrieve, refresh_index, roll_back_index,
-    deploy_model, roll_back_model, versions, openapi, page, live, ready, deep, metrics,
+    chat_completions, completions, responses, embeddings, models, model, retrieve, document, refresh_index,
+    roll_back_index, deploy_model, roll_back_model, versions, openapi, page, live, ready, deep, metrics, *web.ROUTES,
 ]  # fmt: skip
 
 
@@ -69,7 +70,8 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
     if keys is None:
         keys = Keys.load(settings.keys)
     issuer = Issuer(settings.jwt) if settings.jwt.issuer is not None else None
-    check_exposure(settings.host, is_closed=bool(keys) or issuer is not None)
+    callers = Callers(keys, issuer)
+    check_exposure(settings.host, is_closed=callers.are_known)
     deployment = Deployment(application, load)
     telemetry = Telemetry(deployment)
 
@@ -86,7 +88,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[deployment.lifespan, telemetry.lifespan],
-        state=State({"deployment": deployment, "telemetry": telemetry}),
+        state=State({"deployment": deployment, "telemetry": telemetry, "callers": callers}),
         # Bodies are bounded by `Limits`; Litestar's own description of the routes would be open to everybody.
         request_max_body_size=None,
         openapi_config=None,
@@ -100,7 +102,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         body_timeout=settings.body_timeout,
         max_requests=application.config.engine.max_num_seqs + settings.max_queued,
     )
-    secured: ASGIApp = Security(limits, keys, issuer)
+    secured: ASGIApp = Security(limits, callers)
     if settings.cors:
         secured = Cors(secured, settings.cors)
     app.asgi_handler = RequestIds(telemetry.around(secured, {route.path for route in app.routes}))

@@ -17,6 +17,9 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Rece
 from serving.errors import ApiError, ClientGone, send_error
 
 MAX_HEADER_BYTES = 16_384
+FORM = "application/x-www-form-urlencoded"
+FORM_PATHS = frozenset({"/web/session", "/web/ask"})
+"""What the page's forms are sent to; who takes one looks where it comes from."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _T = TypeVar("_T")
 
@@ -94,7 +97,7 @@ class Limits:
         headers = dict(scope["headers"])
         # Only JSON: a web page may send other types across origins without asking first.
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json":
+        if kind != b"application/json" and not (kind == FORM.encode() and scope["path"] in FORM_PATHS):
             raise ApiError(415, "The body must be sent with `Content-Type: application/json`.")
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_body_bytes:

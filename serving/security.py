@@ -1,6 +1,7 @@
 """Who may call what: deny by default.
 
-Every route needs a key (or a token of `serving.oidc`) whose scopes include the route's, but for the two health checks.
+Every route needs a key (or a token of `serving.oidc`) whose scopes include the route's, but for the two health checks
+and the files of the page, which logs in with a key and asks with its session (`serving.sessions`).
 A key opens the documents without labels, and those that share one of its own. Where neither is configured, the endpoint
 answers to loopback alone, and there to requests that were addressed to loopback by name, so that a web page cannot
 reach it by pointing its own name here.
@@ -31,8 +32,11 @@ from serving.errors import ApiError, send_error
 from serving.limits import is_http, with_headers
 from serving.oidc import Issuer
 from serving.rates import Rates
+from serving.sessions import Sessions
 
-OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+OPEN_PATHS = frozenset({"/", "/health/live", "/health/ready", "/web/session"})
+OPEN_FILES = "/web/"
+"""Of the page: scripts and styles, which hold nothing of the domain."""
 KEY_VARIABLE = "RAGFT_API_KEY"
 
 # Seconds between two looks whether the file of keys has changed, and for which a new one may still be half written.
@@ -151,43 +155,44 @@ def check_exposure(host: str, *, is_closed: bool) -> None:
         )
 
 
-class Security:
-    """The ASGI layer that finds out who calls, and how much; what the caller may do is checked per route by
-    `require_scope`.
+class Callers:
+    """Whoever may call: holders of keys, of an issuer's tokens, and of sessions that were opened with either.
+
+    Attributes:
+        are_known: whether a key or token is needed at all.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, issuer: Issuer | None = None) -> None:
+    def __init__(self, keys: Keys, issuer: Issuer | None = None) -> None:
         """`issuer` of tokens that are accepted beside keys."""
-        self._app = app
         self._keys, self._issuer = keys, issuer
-        self._rates = Rates()
+        self.sessions = Sessions()
+        self.are_known = bool(keys) or issuer is not None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_http(scope) or scope["path"] in OPEN_PATHS:
-            await self._app(scope, receive, send)
-            return
-        try:
-            caller = await self._caller(scope)
-            if caller.requests is not None or caller.tokens is not None:
-                send = with_headers(send, self._rates.admit(caller))
-                scope["state"]["charge"] = self._rates.charge_of(caller)
-        except ApiError as error:
-            await send_error(send, error)
-            return
-        scope["state"]["caller"] = caller
-        await self._app(scope, receive, send)
+    async def of(self, headers: Mapping[bytes, bytes]) -> Caller:
+        """Who makes a request with these headers.
 
-    async def _caller(self, scope: HTTPScope) -> Caller:
-        headers = dict(scope["headers"])
-        if not self._keys and self._issuer is None:
+        Raises:
+            ApiError: 401 or 403: nobody who is known here.
+        """
+        if not self.are_known:
             host = headers.get(b"host", b"").decode("latin-1")
             name = host.partition("]")[0] if host.startswith("[") else host.partition(":")[0]
             if not is_loopback(name):
                 raise ApiError(403, "Without an API key this endpoint answers to localhost only.")
             return UNRESTRICTED
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
+        if not kind and (logged_in := self.sessions.key(headers)) is not None:
+            return await self.of_key(logged_in)
         if kind.lower() != b"bearer" or not (key := key.strip()):
             raise ApiError(401, "An API key is needed: send it as `Authorization: Bearer KEY`.")
+        return await self.of_key(key)
+
+    async def of_key(self, key: bytes) -> Caller:
+        """Who holds a key or token.
+
+        Raises:
+            ApiError: 401: it is not known, or has expired.
+        """
         caller = self._keys.caller(key)
         if caller is None and self._issuer is not None and key.count(b".") == 2:
             return await self._issuer.caller(key)
@@ -198,13 +203,44 @@ class Security:
         return caller
 
 
+class Security:
+    """The ASGI layer that finds out who calls, and how much; what the caller may do is checked per route by
+    `require_scope`.
+    """
+
+    def __init__(self, app: ASGIApp, callers: Callers) -> None:
+        self._app, self._callers = app, callers
+        self._rates = Rates()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_http(scope) or is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = await self._callers.of(dict(scope["headers"]))
+            if caller.requests is not None or caller.tokens is not None:
+                send = with_headers(send, self._rates.admit(caller))
+                scope["state"]["charge"] = self._rates.charge_of(caller)
+        except ApiError as error:
+            await send_error(send, error)
+            return
+        scope["state"]["caller"] = caller
+        await self._app(scope, receive, send)
+
+
+def is_open(scope: HTTPScope) -> bool:
+    """Whether a request needs no key."""
+    path = scope["path"]
+    return path in OPEN_PATHS or (path.startswith(OPEN_FILES) and scope["method"] in ("GET", "HEAD"))
+
+
 async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """The guard of every route: its `opt["scope"]` must be among the caller's. A route without one is closed.
 
     It is async because Litestar runs other guards in a thread, at ten times the cost.
     """
     needed = handler.opt.get("scope")
-    if needed == "open" and connection.scope["path"] in OPEN_PATHS:
+    if needed == "open" and is_http(connection.scope) and is_open(connection.scope):
         return
     scopes = _caller_of(connection).scopes
     # Whoever may change what is served may see how it is.

@@ -128,6 +128,19 @@ def test_a_key_sees_open_documents_and_those_that_share_a_label(client: Client, 
     assert not any(document.text.splitlines()[-1] in shown for document in hidden)
 
 
+@pytest.mark.parametrize("key", SEES)
+def test_a_key_reads_the_documents_that_it_sees(client: Client, key: str) -> None:
+    for name, document in DOCUMENTS.items():
+        headers = {"authorization": f"Bearer {key}"}
+        answer = client.get("/v1/document", params={"id": name}, headers=headers)
+        if name in SEES[key]:
+            chunks = answer.json()["chunks"]
+            assert chunks and all(document.text[one["start"] : one["end"]] == one["text"] for one in chunks)
+        else:
+            unknown = client.get("/v1/document", params={"id": "no.md"}, headers=headers)
+            assert answer.status_code == 404 and answer.json() == unknown.json()
+
+
 def test_what_a_key_gets_says_nothing_of_what_it_does_not_see(client: Client) -> None:
     for answer in (retrieve(client, "nothing"), ask(client, "nothing", return_passages=True)):
         said = json.dumps(answer.json())

@@ -1,0 +1,178 @@
+"""The page in a real browser: Chromium, a real socket, and an engine that answers what a test wants.
+
+Skipped where there is no Chromium at /usr/bin/chromium (Debian's package of that name), or no playwright.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from support.fakes import FakeEngine
+from support.serving import Fakes, Running, running
+
+from ragft.keys import SCOPES, Caller, digest_of
+from serving.security import Keys
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}"),
+    pytest.mark.slow,
+]
+HOSTILE = (
+    "<script>document.title='run'</script> <img src=x onerror=\"document.title='run'\"> "
+    "<a href=\"javascript:document.title='run'\">link</a> [click](javascript:alert(1)) "
+    "<style>body{display:none}</style> <iframe src=/></iframe> <form action=/><input></form>"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    return Fakes(FakeEngine(["A **ticket** ", "costs 12 euros ", "[1], see [7]."]))
+
+
+@pytest.fixture
+def served(make_app: Callable[..., Litestar]) -> Iterator[Running]:
+    with running(make_app()) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Any, served: Running) -> Iterator[Any]:
+    """The page of an endpoint without keys; whatever it logs or requests elsewhere fails the test."""
+    yield from opened(browser, served.url)
+
+
+def opened(browser: Any, url: str, **options: Any) -> Iterator[Any]:
+    faults: list[str] = []
+    page = browser.new_context(**options).new_page()
+    page.set_default_timeout(20_000)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: faults.append(request.url) if not request.url.startswith(url) else None)
+    page.goto(url + "/")
+    yield page
+    page.context.close()
+    assert faults == []
+
+
+def ask(page: Any, question: str) -> None:
+    page.locator("#setup option").first.wait_for(state="attached")
+    page.fill("#question", question)
+    page.keyboard.press("Enter")
+
+
+def test_a_question_is_answered_and_its_source_opened(page: Any) -> None:
+    ask(page, "How much is a ticket?")
+    reply = page.locator(".reply")
+    reply.locator(".acts").wait_for()
+    assert reply.locator(".text").inner_text() == "A ticket costs 12 euros 1, see [7]."
+    assert reply.locator("strong").inner_text() == "ticket"
+    told = reply.locator(".about").last.inner_text()
+    assert "The cited passages hold what the answer says." in told
+    assert "Searched for: How much is a ticket?" in told and "It names 1 passage that it was not given." in told
+    chip = reply.locator(".chip").first
+    chip.focus()
+    page.keyboard.press("Enter")
+    source = page.locator("#source")
+    source.wait_for()
+    assert source.locator("h2").inner_text() == "Tickets"
+    assert source.locator("mark").inner_text() == "A ticket costs 12 euros."
+    assert chip.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("Escape")
+    assert source.is_hidden() and chip.evaluate("chip => chip === document.activeElement")
+
+
+def test_all_setups_answer_side_by_side_and_the_chat_is_kept(page: Any) -> None:
+    page.locator("#setup option").nth(1).wait_for(state="attached")
+    page.check("#compare")
+    ask(page, "And a dog?")
+    page.locator(".acts").nth(1).wait_for()
+    assert page.locator(".reply header").all_inner_texts() == ["hybrid", "fine-tuned"]
+    page.reload()
+    page.click("#earlier summary")
+    page.get_by_role("button", name="And a dog?").click()
+    assert page.locator(".reply").count() == 2
+
+
+def test_an_answer_is_stopped_in_the_middle(page: Any, fakes: Fakes) -> None:
+    fakes.engine.tokens, fakes.engine.pause = ["word "] * 500, 0.05
+    ask(page, "Tell me all")
+    page.get_by_text("word word").wait_for()
+    page.click("#stop")
+    page.get_by_text("Stopped.").wait_for()
+    assert page.locator(".reply .text").inner_text().startswith("word") and page.is_enabled("#send")
+    assert fakes.engine.cancelled == 1
+
+
+def test_nothing_hostile_runs_or_shows(page: Any, fakes: Fakes) -> None:
+    fakes.engine.tokens = [HOSTILE, " [1]"]
+    ask(page, HOSTILE)
+    page.locator(".acts").wait_for()
+    assert page.title() == "trains"
+    assert page.locator(".reply :is(script, img, style, iframe, form, input)").count() == 0
+    assert page.locator('.reply a[href^="javascript"]').count() == 0
+    assert page.locator(".question p").inner_text() == HOSTILE and page.locator("#question").is_visible()
+
+
+def test_an_error_in_the_stream_keeps_what_had_come(page: Any, fakes: Fakes) -> None:
+    fakes.engine.error, fakes.engine.fails_after = RuntimeError("secret"), 2
+    ask(page, "How much?")
+    page.locator(".fault").wait_for()
+    text = page.locator(".reply").inner_text()
+    assert "A ticket" in text and "secret" not in text
+    fakes.engine.error = None
+    page.get_by_role("button", name="Retry").click()
+    page.locator(".reply").get_by_text("see [7].").wait_for()
+
+
+def test_a_key_opens_a_session_and_logging_out_ends_it(browser: Any, make_app: Callable[..., Litestar]) -> None:
+    keys = Keys({digest_of(b"secret"): Caller(SCOPES, None, id="desk")})
+    with running(make_app(keys)) as server:
+        for page in opened(browser, server.url):
+            page.fill("#key", "wrong")
+            page.keyboard.press("Enter")
+            page.get_by_text("This API key is not known here.").wait_for()
+            page.fill("#key", "secret")
+            page.keyboard.press("Enter")
+            ask(page, "How much?")
+            page.locator(".acts").wait_for()
+            assert "secret" not in page.evaluate("() => document.cookie + JSON.stringify(localStorage)")
+            page.click("#logout")
+            page.locator("#login[open]").wait_for()
+
+
+def test_the_search_shows_passages_and_their_scores(page: Any) -> None:
+    page.click("[data-view=search]")
+    page.fill("#query", "ticket")
+    page.keyboard.press("Enter")
+    page.locator("#hits li").nth(1).wait_for()
+    first = page.locator("#hits li").first.inner_text()
+    assert "A ticket costs 12 euros." in first and "dense 0.5" in first
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_narrow_screen(browser: Any, served: Running, scheme: str) -> None:
+    for page in opened(browser, served.url, viewport={"width": 360, "height": 740}, color_scheme=scheme):
+        ask(page, "long" * 200)
+        page.locator(".acts").wait_for()
+        assert page.evaluate("() => document.documentElement.scrollWidth") == 360
+
+
+def test_without_javascript_a_form_answers(browser: Any, served: Running) -> None:
+    for page in opened(browser, served.url, java_script_enabled=False):
+        page.fill("noscript input[name=question]", "How much is a ticket?")
+        page.locator("noscript button").last.click()
+        page.get_by_text("costs 12 euros [1], see [7].").wait_for()
+        assert "A ticket costs 12 euros." in page.locator("ol").inner_text()
