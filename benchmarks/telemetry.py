@@ -36,7 +36,7 @@ from serving.telemetry import Telemetry
 from serving.telemetry.logs import logging_to_stderr
 from serving.telemetry.tracing import Tracing
 
-BODY = {"model": "hybrid", "messages": [{"role": "user", "content": "What does a ticket cost on a Sunday?"}]}
+BODY = {"messages": [{"role": "user", "content": "What does a ticket cost on a Sunday?"}]}
 KEY = "secret"
 
 
@@ -72,9 +72,9 @@ def make(kind: str, folder: Path, tokens: int) -> Litestar:
     return app
 
 
-async def ask(app: Litestar, stream: bool) -> None:
+async def ask(app: Litestar, stream: bool, model: str = "hybrid") -> None:
     """One request, read to its end."""
-    body = json.dumps({**BODY, "stream": stream}).encode()
+    body = json.dumps({**BODY, "model": model, "stream": stream}).encode()
     headers = {"host": "localhost", "content-type": "application/json", "authorization": f"Bearer {KEY}"}
     trace = {"traceparent": f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"}
     scope = {

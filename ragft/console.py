@@ -48,12 +48,14 @@ def some(items: Iterable[str], most: int = 3) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: `about 40 s`, `about 3 minutes`."""
+    """A time as people say it: `about 40 s`, `about 3 minutes`, `about 5 days`."""
     if seconds < 1:
         return "less than a second"
     if seconds < 90:
         return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} minutes"
+    return f"about {seconds / 3600:.1f} hours" if seconds < 172_800 else f"about {seconds / 86_400:.0f} days"
 
 
 class Reporter:

@@ -43,6 +43,7 @@ from serving.limits import Limits, RequestIds
 from serving.oidc import Issuer
 from serving.rates import metered
 from serving.security import Callers, Keys, Security, check_exposure, labels_of, require_scope
+from serving.split import Split
 from serving.telemetry import Telemetry
 from serving.telemetry.logs import logging_to_stderr
 from serving.telemetry.metrics import on_own_port
@@ -64,7 +65,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
 
     Raises:
         UsageError: no key, and the configured address is reachable from other machines; or the issuer's public keys or
-            the audit log are not usable.
+            the audit log are not usable; or an arm of `serve.split` names a model that there is not.
     """
     settings = application.config.serve
     if keys is None:
@@ -72,7 +73,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
     issuer = Issuer(settings.jwt) if settings.jwt.issuer is not None else None
     callers = Callers(keys, issuer)
     check_exposure(settings.host, is_closed=callers.are_known)
-    deployment = Deployment(application, load)
+    deployment = Deployment(application, load, Split(application) if settings.split.arms else None)
     telemetry = Telemetry(deployment)
 
     def pipeline_of(request: Request[Any, Any, Any]) -> Pipeline:

@@ -12,9 +12,10 @@ import errno
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from litestar.di import NamedDependency
@@ -30,11 +31,13 @@ from ragft.engine.base import Engine, EngineDead
 from ragft.errors import RagftError, UsageError
 from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline, Retriever
-from ragft.setups import SETUPS
+from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.prompt_choice import served
+from ragft.stages.split import arms, own_models
 from serving.errors import ApiError
+from serving.split import Split
 from serving.supervision import DeepLook, Supervisor, first_dead
 from serving.switching import TUNED, ModelSwitch, changes
 
@@ -62,15 +65,17 @@ class Deployment:
         deep_look: see `DeepLook`.
         models: exchanges the tuned model.
         restarts: how many attempts to rebuild an engine ended how; see `Supervisor`.
+        split: the experiment that requests may take part in; None: there is none.
         embedding_turn: held while texts are embedded for a client: one at a time, so that searches find a free thread.
     """
 
-    def __init__(self, app: Application, load: Load | None = None) -> None:
+    def __init__(self, app: Application, load: Load | None = None, split: Split | None = None) -> None:
         """
         Args:
             load: makes what answers questions, its engines started; None: `load_pipeline`.
         """
         self.app = app
+        self.split = split
         self.setups = [served(app, name) for name in app.config.serve.setups]
         self.grounder = Grounder(app.config)
         # When questions are answered: after loading, and again when an engine was rebuilt.
@@ -87,10 +92,16 @@ class Deployment:
         self.deep_look = DeepLook(app.config.serve.deep_health_timeout)
         self.models = ModelSwitch(app.registry, self._open_engine, app.config.serve.drain_seconds)
         self.embedding_turn = asyncio.Lock()
-        self._load = load or partial(load_pipeline, app)
+        self._own_models = own_models(app, split.arms.values()) if split is not None else {}
+        self._load = load or partial(load_pipeline, app, self._own_models)
         self._pipeline: Pipeline | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing = False
+
+    @property
+    def models_asked(self) -> list[Setup]:
+        """What a conversation may name as its model: the setups, and the experiment."""
+        return self.setups if self.split is None else [*self.setups, self.split.model]
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -136,11 +147,15 @@ class Deployment:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self.split is not None:
+                await self.split.close()
             if self._pipeline is not None:
                 await _close(self._pipeline.engines.values())
 
     async def _start(self) -> None:
         try:
+            if self.split is not None:
+                self.split.open()
             self._pipeline = pipeline = await self._load()
         except Exception as error:
             self._fail("loading failed", error)
@@ -264,7 +279,7 @@ class Deployment:
         return before, retriever.index_version
 
     def _open_engine(self, folder: Path) -> Engine:
-        return open_engine(self.app, folder, len({setup.model for setup in self.setups}))
+        return open_engine(self.app, folder, len({setup.model for setup in self.setups}) + len(self._own_models))
 
     async def _flip(self, retriever: Retriever) -> None:
         """Opens the snapshot that `CURRENT` names, tries it, and serves it from then on."""
@@ -298,12 +313,14 @@ def check_deployable(app: Application) -> None:
     """Refuses what would fail only after an engine has been loaded.
 
     Raises:
-        UsageError: a deployed setup needs a model that is not there, or no setup is deployed.
+        UsageError: a deployed setup, or an arm of `serve.split`, needs a model that is not there, or no setup is
+            deployed.
         IndexFault: a deployed setup retrieves, and there is no index.
     """
     setups = app.config.serve.setups
     if not setups:
         raise UsageError("serve.setups names no setup to deploy.")
+    arms(app)
     try:
         app.model_folders(setups)
     except UsageError:  # of the base model
@@ -314,14 +331,18 @@ def check_deployable(app: Application) -> None:
         current_id(app.index_root)
 
 
-async def load_pipeline(app: Application) -> Pipeline:
-    """Opens the index and starts one engine for each model that the deployed setups need."""
+async def load_pipeline(app: Application, own_models: Mapping[str, Path] = MappingProxyType({})) -> Pipeline:
+    """Opens the index and starts one engine for each model that the deployed setups need.
+
+    Args:
+        own_models: folders of further models, by the names of their engines.
+    """
     setups = app.config.serve.setups
     retriever = None
     # First, because it takes seconds: an index that this encoder did not build is refused before minutes of loading.
     if any(SETUPS[name].retrieval for name in setups):
         retriever = await asyncio.to_thread(open_retriever, app)
-    folders = app.model_folders(setups)
+    folders = {**app.model_folders(setups), **own_models}
     engines: dict[str, Engine] = {}
     try:
         for model, folder in folders.items():

@@ -242,7 +242,7 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
     needed = handler.opt.get("scope")
     if needed == "open" and is_http(connection.scope) and is_open(connection.scope):
         return
-    scopes = _caller_of(connection).scopes
+    scopes = caller_of(connection).scopes
     # Whoever may change what is served may see how it is.
     if needed not in scopes and not (needed == "metrics" and "admin" in scopes):
         raise ApiError(403, f"This API key does not have the scope {needed!r}.")
@@ -250,12 +250,13 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
 
 def labels_of(request: Request[Any, Any, Any]) -> Labels:
     """The labels that decide what a request may see; routes ask for them as `labels`."""
-    return _caller_of(request).labels
+    return caller_of(request).labels
 
 
 CallerLabels = NamedDependency[SkipValidation[Labels]]
 
 
-def _caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """Who calls; without the layer of security, somebody who may do nothing."""
     caller = connection.scope["state"].get("caller")
     return caller if isinstance(caller, Caller) else Caller(frozenset())

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ragft.cli import compare, data, evaluate, index, judge, keys, models, start, train, tune, use
+from ragft.cli import compare, data, evaluate, index, judge, keys, models, serve, start, train, tune, use
 from ragft.cli.refusals import refusal
 from ragft.errors import UsageError
 
@@ -35,6 +35,7 @@ for group in (
 app.add_typer(data.commands, name="data")
 app.add_typer(index.commands, name="index")
 app.add_typer(tune.commands, name="tune")
+app.add_typer(serve.commands, name="serve")
 app.add_typer(models.commands, name="models")
 app.add_typer(keys.commands, name="keys")
 app.add_typer(judge.sheets, name="sheets")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from index.store.filters import Filter, Labels
@@ -90,6 +91,20 @@ def command(group: typer.Typer, name: str | None = None, **keys: str) -> Callabl
         return function
 
     return register
+
+
+def with_default(name: str) -> type[TyperGroup]:
+    """A group of commands of which one is meant where none is named: `ragft tune` is `ragft tune recipe`."""
+
+    class Group(TyperGroup):
+        default = name
+
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+                args = [self.default, *args]
+            return super().parse_args(ctx, args)
+
+    return Group
 
 
 def _refuse_undecodable(given: Mapping[str, Any]) -> None:

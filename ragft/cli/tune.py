@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from ragft.cli.options import command
+from ragft.cli.options import command, with_default
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
     from ragft.stages.search_tuning import SearchTuned
 
 
-class _RecipeByDefault(TyperGroup):
-    """`ragft tune` without a word behind it is `ragft tune recipe`."""
-
-    default = "recipe"
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = [self.default, *args]
-        return super().parse_args(ctx, args)
-
-
 commands = typer.Typer(
-    cls=_RecipeByDefault,
+    cls=with_default("recipe"),
     help="Find better settings and publish nothing: of training, by validation rows (`recipe`, which is also what "
     "`ragft tune` alone does); or of the search, by questions.",
 )

@@ -1,8 +1,7 @@
-"""Questions answered: one, an endpoint, and all stages in order."""
+"""One question answered, and all stages in order."""
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,27 +42,6 @@ def ask(
         raise UsageError("With --server the API key decides about the labels: leave --labels out.")
     values, lines = ask_once(app, question, setup, server, only, seen_with, history)
     app.reporter.result(values, *lines)
-
-
-@command(commands, host="serve.host", port="serve.port")
-def serve(
-    app: Application,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default: serve.host.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; default: serve.port.")] = None,
-    mcp: Annotated[
-        bool, typer.Option("--mcp", help="Serve one client of the Model Context Protocol on standard input and output.")
-    ] = False,
-) -> None:
-    """Serve the deployed setups: an OpenAI-compatible endpoint, on loopback unless told otherwise."""
-    from ragft.setups import SETUPS
-    from ragft.stages.index import live_snapshot
-
-    setups = app.config.serve.setups
-    app.model_folders(setups)  # a missing model is refused before an index is built
-    if any(SETUPS[name].retrieval for name in setups):
-        live_snapshot(app)
-    # By name, because imports go one way: index <- ragft <- serving.
-    importlib.import_module("serving.mcp" if mcp else "serving.app").serve(app)
 
 
 @command(commands)

@@ -64,6 +64,12 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _has_what_decides_a_split(self) -> Config:
+        if self.serve.split.arms and self.serve.split.decides == "format_valid" and self.answer.format is None:
+            raise ValueError("serve.split.decides is format_valid but answer.format declares none")
+        return self
+
+    @model_validator(mode="after")
     def _refuses_by_a_score_that_there_is(self) -> Config:
         without = {"dense": "lexical", "lexical": "dense"}.get(self.index.search.mode)
         if self.serve.grounding == "refuse" and self.serve.refuse_by == without:

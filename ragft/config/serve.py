@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from ragft.config.section import FilePath, MarkedPath, Section, SetupName
+from ragft.config.split import SplitSection
+from ragft.setups import SETUPS
 
 Scope = Literal["chat", "retrieve", "metrics", "admin"]
 """A group of routes that a caller may call."""
@@ -147,6 +149,30 @@ class ServeSection(Section):
     documents: bool = Field(
         False, description="Let admins put and delete documents over HTTP, in the folder `uploads` of the documents."
     )
+
+    split: SplitSection = Field(SplitSection(), description="Traffic that is shared among arms, to compare them.")
+
+    @model_validator(mode="after")
+    def _splits_among_what_is_deployed(self) -> ServeSection:
+        split = self.split
+        if split.arms and split.name in SETUPS:
+            raise ValueError(f"split.name is {split.name}, which is the name of a setup: choose another one")
+        for name, arm in split.arms.items():
+            if arm.setup not in self.setups:
+                raise ValueError(
+                    f"split.arms.{name} answers with {arm.setup}, which is not deployed: add it to serve.setups"
+                )
+            if arm.model is not None and not SETUPS[arm.setup].tuned:
+                raise ValueError(
+                    f"split.arms.{name} names a model, but {arm.setup} answers with the base: leave model out"
+                )
+            if split.decides == "grounded" and (self.grounding == "off" or not SETUPS[arm.setup].retrieval):
+                why = "grounding is off" if self.grounding == "off" else f"{arm.setup} has no passages"
+                raise ValueError(
+                    f"split.decides is grounded, but {why}, so that split.arms.{name} cannot be judged by it: choose "
+                    "another outcome"
+                )
+        return self
 
     @model_validator(mode="after")
     def _knows_where_to_refuse(self) -> ServeSection:

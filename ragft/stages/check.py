@@ -18,6 +18,7 @@ from ragft.stages.adapter import beginning, why_not_served
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
 from ragft.stages.machine import look_at_hardware
+from ragft.stages.split import described
 
 if TYPE_CHECKING:
     from ragft.config import FinetuneSection
@@ -49,6 +50,8 @@ def check_all(app: Application) -> Findings:
         _tried(findings, "tracker", lambda: _tracker(tracker))
     if (told := config.evaluate.tracker) != "none":
         _tried(findings, "tracker of evaluations", lambda: _tracker(told, "evaluate.tracker"))
+    if config.serve.split.arms:
+        _tried(findings, "split", lambda: described(app))
     if not findings.errors:
         _tried(findings, "questions through retrieval and prompt", lambda: _five_questions(app, findings))
         _tried(findings, "accepted answers", lambda: _long_answers(app, findings))

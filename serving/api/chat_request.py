@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -19,9 +19,14 @@ from serving.api.bodies import read_filter
 from serving.api.schemas import Chat, ChatBody, ChatTurn, Options, check
 from serving.errors import ApiError
 
+if TYPE_CHECKING:
+    from serving.split import Assignment
+
 FORWARDED = frozenset(Chat.__struct_fields__)
 # Sent by clients, without a meaning here.
-IGNORED = frozenset({"metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
+IGNORED = frozenset({"metadata", "store", "service_tier", "prompt_cache_key"})
+# Read here, and no business of the engine.
+_OWN = frozenset({"model", "messages", "ragft", "safety_identifier"})
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Asked:
         filter: what the passages must pass; None: nothing more than is configured.
         options: what is forwarded to the engine.
         choices: how many answers are asked for.
+        user: who asks, as the client calls them; None where it does not say.
+        assignment: the part of the request in an experiment; None where it has none.
     """
 
     setup: Setup
@@ -47,6 +54,13 @@ class Asked:
     filter: Filter | None
     options: dict[str, Any]
     choices: int
+    user: str | None = None
+    assignment: Assignment | None = None
+
+    @property
+    def model(self) -> str:
+        """What the answer calls its model: what was asked for."""
+        return self.setup.name if self.assignment is None else self.assignment.model
 
 
 def read_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> Asked:
@@ -59,7 +73,7 @@ def read_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> Asked:
         ApiError: 400 for what is not valid, 404 for a setup that is not deployed.
     """
     setup = deployed_setup(body.get("model"), deployed)
-    refuse_unknown(body, FORWARDED | IGNORED | {"model", "messages", "ragft"})
+    refuse_unknown(body, FORWARDED | IGNORED | _OWN)
     asked = check(body, ChatBody)
     system, turns = _split(asked.messages)
     place = max((place for place, turn in enumerate(turns) if turn["role"] == "user"), default=None)
@@ -72,6 +86,7 @@ def read_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> Asked:
     return Asked(
         setup, question, history=[*system, *turns[:place]], following=turns[place + 1 :], ragft=ragft,
         filter=read_filter(ragft.filter, "ragft.filter"), options=given(body, FORWARDED), choices=asked.n or 1,
+        user=asked.user or asked.safety_identifier,
     )  # fmt: skip
 
 

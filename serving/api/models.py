@@ -12,14 +12,14 @@ from serving.deployment import Deployed, Deployment
 
 @get("/v1/models", opt={"scope": "chat"})
 async def models(deployment: Deployed) -> dict[str, Any]:
-    """The deployed setups, the default first."""
-    return {"object": "list", "data": [_card(deployment, setup.name) for setup in deployment.setups]}
+    """The deployed setups, the default first, and the experiment, if there is one."""
+    return {"object": "list", "data": [_card(deployment, setup.name) for setup in deployment.models_asked]}
 
 
 @get("/v1/models/{name:str}", opt={"scope": "chat"})
 async def model(deployment: Deployed, name: str) -> dict[str, Any]:
     """One deployed setup."""
-    return _card(deployment, deployed_setup(name, deployment.setups).name)
+    return _card(deployment, deployed_setup(name, deployment.models_asked).name)
 
 
 def _card(deployment: Deployment, name: str) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from msgspec import Meta
 
 from ragft.setups import Setup
 from serving.api.bodies import decode_object
-from serving.api.chat import Exchange, prepare
 from serving.api.chat_request import Asked, given, read_request, refuse_unknown
+from serving.api.exchange import Exchange, prepare
 from serving.api.schemas import MAX_MESSAGES, Options, Sampling, check
+from serving.api.split import assigned
 from serving.api.streams import Chunks, as_stream, close, event, first_of
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError, as_api_error, request_id_of
@@ -127,8 +128,9 @@ def read_response_request(body: Mapping[str, Any], deployed: Sequence[Setup]) ->
         chat["response_format"] = _response_format(asked.text.format)
     if asked.stream:
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
-    if asked.ragft is not None:
-        chat["ragft"] = body["ragft"]
+    for field in ("ragft", "safety_identifier"):
+        if body.get(field) is not None:
+            chat[field] = body[field]
     try:
         return asked, read_request(chat, deployed)
     except ApiError as error:
@@ -165,7 +167,7 @@ class _Answer:
             "instructions": asked.instructions,
             "max_output_tokens": asked.max_output_tokens,
             "metadata": asked.metadata or {},
-            "model": exchange.asked.setup.name,
+            "model": exchange.asked.model,
             "output": [],
             "parallel_tool_calls": False,
             "previous_response_id": None,
@@ -218,7 +220,8 @@ async def responses(
 ) -> Response[Any]:
     """Answers a conversation with a deployed setup in the form of OpenAI's Responses API; nothing is stored."""
     begin = time.perf_counter()
-    asked, chat = read_response_request(decode_object(await request.body()), deployment.setups)
+    asked, chat = read_response_request(decode_object(await request.body()), deployment.models_asked)
+    chat = assigned(request, deployment, chat)
 
     async def respond() -> Response[Any]:
         exchange, engine, engine_request = await prepare(

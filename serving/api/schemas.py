@@ -157,11 +157,13 @@ class Options(msgspec.Struct, forbid_unknown_fields=True):
         top_k: passages to retrieve; None: the configured number.
         return_passages: whether the answer carries all passages of the prompt, cited or not.
         filter: what the passages must pass, in the language of `index.store.filters`.
+        conversation: an id of the conversation, of the client's own making; keeps it to one arm of an experiment.
     """
 
     top_k: TopK | None = None
     return_passages: bool = False
     filter: Any = None
+    conversation: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
 class Sampling(msgspec.Struct, kw_only=True):
@@ -219,6 +221,7 @@ class ChatBody(Chat, kw_only=True):
 
     model: str
     messages: Annotated[list[ChatTurn], Meta(min_length=1, max_length=MAX_MESSAGES)]
+    safety_identifier: str | None = None
     ragft: Options | None = None
 
 

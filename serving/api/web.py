@@ -20,8 +20,8 @@ from litestar.datastructures import Cookie
 
 from ragft.page import STYLE
 from serving.api.bodies import decode_object
-from serving.api.chat import prepare
 from serving.api.chat_request import read_request
+from serving.api.exchange import prepare
 from serving.api.schemas import check
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError, request_id_of

@@ -85,6 +85,10 @@ class Telemetry:
                     record.status = message["status"]
                 await send(message)
 
+            # Shadows of an experiment give way to what uses an engine.
+            split = self._deployment.split if scope["path"].startswith("/v1/") else None
+            if split is not None:
+                split.shadows.begin()
             try:
                 with recorded(record):
                     await app(scope, receive, send_noting)
@@ -92,6 +96,8 @@ class Telemetry:
                 record.status = 500
                 raise
             finally:
+                if split is not None:
+                    split.shadows.end()
                 record.route = scope.get("path_template") or (scope["path"] if scope["path"] in routes else OTHER)
                 self._end(record)
 
@@ -103,6 +109,8 @@ class Telemetry:
         if not record.reason and record.status >= 400:
             record.reason = self._reason(record.status)
         self.metrics.observe(record)
+        if self._deployment.split is not None:
+            self._deployment.split.ended(record)
         with recorded(record):
             logs.write(record, self._contents)
         if record.tracing is not None:

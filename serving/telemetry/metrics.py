@@ -141,6 +141,17 @@ class DeploymentCollector(Collector):
             for name, engine in deployment.pipeline.engines.items():
                 models.add_metric([name, engine.version], 1.0)
             yield models
+        if (split := deployment.split) is not None:
+            arms = CounterMetricFamily(
+                "ragft_split_requests", "Requests and shadows of an experiment.", labels=["arm", "status"]
+            )
+            for (arm, status), count in sorted(split.outcomes.items()):
+                arms.add_metric([arm, status], count)
+            yield arms
+            yield CounterMetricFamily(
+                "ragft_split_shadows_dropped", "Shadows that had no room beside requests.", split.shadows.dropped
+            )
+            yield CounterMetricFamily("ragft_split_outcomes_lost", "Outcomes that were not recorded.", split.lost)
         for name, text, label, counts in (
             ("ragft_index_refreshes", "Refreshes through this server.", "outcome", deployment.refreshes),
             ("ragft_engine_restarts", "Attempts to rebuild an engine that died.", "outcome", deployment.restarts),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ragft.citations import parse_citations
 
 if TYPE_CHECKING:
+    from serving.split import Assignment
     from serving.telemetry.tracing import Tracing
 
 NONE = "none"
@@ -35,6 +36,9 @@ class RequestRecord:
         seconds: of each stage that there was: `search`, `prompt`, `queue`, `first_token` (since the arrival), `total`.
         passages: number of passages in the prompt.
         question, answer: texts; only `serve.request_log: contents` ever shows them.
+        grounded: whether the answer stands on what it cites, where that was looked up; see `serve.grounding`.
+        declared_refusal: whether the question was refused before anything was generated.
+        assignment: the part of the request in an experiment; None where it has none.
         interrupted: whether the answer failed after it had begun, when its status was sent already.
         span: of the whole request, with the context that spans within it belong to; None: nothing is traced.
     """
@@ -54,6 +58,9 @@ class RequestRecord:
     answer_tokens: int = 0
     question: str = ""
     answer: str | None = None
+    grounded: str | None = None
+    declared_refusal: bool = False
+    assignment: Assignment | None = None
     interrupted: bool = False
     span: Any = None
     context: Any = None

@@ -23,6 +23,7 @@ from ragft.engine.base import ChatRequest, PromptTooLong, RequestRefused, TextRe
 from ragft.messages import turn
 from ragft.pipeline import Answer, Pipeline
 from ragft.setups import SETUPS
+from ragft.traffic.log import experiments, read_outcomes
 from serving.api.schemas import Chat, Completion
 from serving.app import create_app, listen, make_server
 from serving.security import KEY_VARIABLE, Keys
@@ -33,14 +34,26 @@ CONFIG = Config.model_validate(
         "name": "trains",
         "prompt": {"system": "House style."},
         "engine": SETTINGS,
-        "serve": {"setups": ["rag-only", "prompt-only"]},
+        "serve": {
+            "setups": ["rag-only", "prompt-only"],
+            "split": {
+                "arms": {"now": {"setup": "rag-only", "share": 0.5}, "without": {"setup": "prompt-only", "share": 0.5}},
+                "decides": "refused",
+                "window": 0,
+            },
+        },
     }
 )
 QUESTION = "What does a ticket cost? Answer with the number of the passage in brackets."
 
 
 @pytest.fixture(scope="module")
-def url(vllm_engine: EngineThread) -> Iterator[str]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="module")
+def url(vllm_engine: EngineThread, workspace: Path) -> Iterator[str]:
     """An endpoint over the real engine, in the engine's own event loop."""
     engine = vllm_engine.engine
 
@@ -48,7 +61,8 @@ def url(vllm_engine: EngineThread) -> Iterator[str]:
         return Pipeline(CONFIG, {"base": engine}, FakeRetriever())  # type: ignore[arg-type]
 
     keep, engine.close = engine.close, _nothing  # type: ignore[method-assign]
-    app = create_app(application(CONFIG), load=load, keys=Keys.load(None, {KEY_VARIABLE: "secret"}))
+    config = CONFIG.model_copy(update={"workspace": workspace})
+    app = create_app(application(config), load=load, keys=Keys.load(None, {KEY_VARIABLE: "secret"}))
     with listen("127.0.0.1", 0) as listener:
         server = make_server(app)
         thread = threading.Thread(target=lambda: vllm_engine.call(server.serve([listener]), 600))
@@ -113,6 +127,27 @@ def test_a_stream_says_what_the_whole_answer_says_and_ends_with_usage(client: op
     carriers = [chunk for chunk in chunks if chunk.model_extra and "ragft" in chunk.model_extra]
     assert len(carriers) == 1
     assert carriers[0].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_an_experiment_shares_the_traffic_and_records_what_became_of_it(client: openai.OpenAI, workspace: Path) -> None:
+    told = []
+    for number in range(8):
+        stream = number % 2 == 1
+        answer = client.chat.completions.create(
+            model="split", messages=messages(), user=f"user {number}", stream=stream, max_tokens=8
+        )  # type: ignore[call-overload]
+        fields = [chunk.model_extra["ragft"] for chunk in answer if "ragft" in chunk.model_extra] if stream else []
+        told += fields or [answer.model_extra["ragft"]]
+    root = workspace / "experiments"
+    (recorded,) = experiments(root)
+    until(lambda: len(read_outcomes(root, recorded.id)[0]) == 8)
+    found, _ = read_outcomes(root, recorded.id)
+    assert [one.arm for one in found] == [one["arm"] for one in told]
+    assert {one["experiment"] for one in told} == {recorded.id} and {one.arm for one in found} == {"now", "without"}
+    for one in found:
+        assert one.status == 200 and not one.failed and 0 < one.answer_tokens <= 8
+        assert one.first_token is not None and one.seconds is not None and 0 < one.first_token <= one.seconds
+        assert (one.index_version is not None) == (one.arm == "now")
 
 
 def test_stop_seed_n_and_logprobs_work(client: openai.OpenAI) -> None:

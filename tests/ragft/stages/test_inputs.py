@@ -219,6 +219,10 @@ OTHER_VALUES: dict[str, Any] = {
     "tune.search.dense_weights": [3.0],
     "tune.search.chunk_tokens": [64],
     "serve.setups": ["rag-only"],
+    "serve.split.arms": {
+        "now": {"setup": "hybrid", "share": 0.5}, "again": {"setup": "hybrid", "share": 0.5},
+    },
+    "serve.split.sticky": ["user"],
     "serve.otlp_endpoint": "http://127.0.0.1:4318/v1/traces",
     "serve.cors": ["https://app.example.org"],
     "serve.audit_log": "audit.jsonl",
