@@ -79,7 +79,7 @@ def process(name: str, command: list[str], port: int, model: str, health: str) -
     started = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 900  # on a busy machine, too
         while True:
             try:
                 if httpx.get(url + health).status_code == 200:

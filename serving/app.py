@@ -36,6 +36,7 @@ from serving.api.openapi import openapi, page
 from serving.api.responses import responses
 from serving.api.retrieve import retrieve
 from serving.audit import Audit
+from serving.connections import protocol
 from serving.cors import Cors
 from serving.deployment import Deployment, Load, check_deployable
 from serving.errors import EXCEPTION_HANDLERS
@@ -197,10 +198,11 @@ def make_server(app: Litestar) -> Any:
             self.stop()
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    seconds = math.ceil(deployment.app.config.serve.drain_seconds)
+    settings = deployment.app.config.serve
     return Server(
         uvicorn.Config(
-            app, lifespan="on", ws="none", log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=seconds, timeout_keep_alive=_KEEP_ALIVE,
+            app, http=protocol(settings.body_timeout), lifespan="on", ws="none", log_config=None, access_log=False,
+            server_header=False, timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+            timeout_keep_alive=_KEEP_ALIVE,
         )
     )  # fmt: skip

@@ -108,7 +108,9 @@ class ServeSection(Section):
         None, description="File to which every call of /admin/ is appended, as lines of JSON. Unset: none is written."
     )
     max_body_bytes: int = Field(2_000_000, ge=1024, description="Largest request body.")
-    body_timeout: float = Field(10.0, gt=0, description="Seconds within which a request's body must arrive.")
+    body_timeout: float = Field(
+        10.0, gt=0, description="Seconds within which a request's head must arrive, and then its body."
+    )
     drain_seconds: float = Field(20.0, ge=0, description="Seconds that answers in progress are given after SIGTERM.")
     max_queued: int = Field(64, ge=1, description="Requests that may wait before new ones are refused with 503.")
     grounding: Literal["off", "report", "refuse"] = Field(

@@ -83,7 +83,7 @@ class RollbackRequest(msgspec.Struct, forbid_unknown_fields=True):
     snapshot: str | None = None
 
 
-@post("/admin/models/deploy", opt={"scope": "admin"}, status_code=200)
+@post("/admin/models/deploy", opt={"scope": "admin", "body": DeployRequest}, status_code=200)
 async def deploy_model(request: Request[Any, Any, Any], deployment: Deployed) -> dict[str, Any]:
     """Serves a model of the workspace from now on; no request fails of it."""
     asked, registry = await read_body(request, DeployRequest), deployment.app.registry
@@ -96,7 +96,7 @@ async def roll_back_model(deployment: Deployed) -> dict[str, Any]:
     return await deployment.models.deploy(deployment.ready(), deployment.app.registry.before)
 
 
-@post("/admin/index/rollback", opt={"scope": "admin"}, status_code=200)
+@post("/admin/index/rollback", opt={"scope": "admin", "body": RollbackRequest, "may_be_empty": True}, status_code=200)
 async def roll_back_index(request: Request[Any, Any, Any], deployment: Deployed) -> dict[str, Any]:
     """Serves an earlier snapshot of the index."""
     asked = await read_body(request, RollbackRequest, empty=b"{}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
+from support.fuzzing import written
 from support.serving import Fakes, make_application, running, until
 
 from ragft.config import EngineSection
@@ -76,6 +78,37 @@ def test_a_body_slower_than_the_limit_is_408(make_app: Callable[..., Litestar]) 
             assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("begun", [b"", b"\r\n", b"GET /health/live HTTP/1.1\r\nHost: local"])
+def test_a_connection_on_which_no_request_arrives_is_closed_however_slowly_it_goes_on(
+    make_app: Callable[..., Litestar], begun: bytes
+) -> None:
+    with running(make_app(body_timeout=0.3)) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 3) as connection:
+            begin = time.monotonic()
+            connection.sendall(begun)
+            while time.monotonic() < begin + 3:
+                connection.settimeout(0.05)
+                try:
+                    assert connection.recv(100) == b""
+                    break
+                except TimeoutError:
+                    connection.sendall(begun[-1:])
+                except ConnectionResetError:
+                    break
+            assert time.monotonic() < begin + 3
+
+
+def test_an_answer_and_an_idle_connection_may_take_longer_than_a_head(
+    make_app: Callable[..., Litestar], fakes: Fakes
+) -> None:
+    fakes.engine.pause = 0.2
+    with running(make_app(body_timeout=0.3)) as served, httpx.Client(base_url=served.url) as client:
+        assert client.post(CHAT, json=ASK).elapsed.total_seconds() > 0.5
+        time.sleep(0.5)
+        assert client.post(CHAT, json=ASK).status_code == 200
+
+
 def test_headers_over_the_limit_are_431(make_app: Callable[..., Litestar]) -> None:
     with running(make_app()) as served:
         answer = httpx.get(served.url + "/health/live", headers={"x-filler": "a" * 20_000})
@@ -125,6 +158,20 @@ def test_a_client_that_goes_away_before_the_first_token_frees_its_slot(
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(served.url + CHAT, json={**ASK, "stream": True}, timeout=0.3)
         until(lambda: fakes.engine.running == 0, 1.0)
+
+
+def test_a_client_that_goes_away_with_another_request_behind_frees_its_slot(
+    make_app: Callable[..., Litestar], fakes: Fakes
+) -> None:
+    fakes.engine.pause = 5
+    body = json.dumps(ASK).encode()
+    with running(make_app()) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(2 * written("POST", CHAT, body, close=False))
+            until(lambda: fakes.engine.running == 1)
+        until(lambda: fakes.engine.running == 0, 1.0)
+        assert len(fakes.engine.requests) == 1
 
 
 def test_more_requests_than_may_wait_are_503_at_once(tmp_path: Any, fakes: Fakes) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 from support.fakes import FakeEngine
-from support.serving import Fakes, Running, make_application, running, until
+from support.serving import Fakes, Running, make_application, make_models, running, until
 
-from ragft.artifacts import Artifact, build
+from ragft.artifacts import Artifact
 from ragft.engine.base import EngineDead
 from ragft.errors import RagftError
 from ragft.pipeline import Pipeline
@@ -31,14 +31,7 @@ def application(tmp_path: Path) -> Application:
 @pytest.fixture
 def models(application: Application) -> list[Artifact]:
     """Three merged models, the first deployed."""
-
-    def work(folder: Path) -> dict[str, Any]:
-        (folder / "config.json").write_text("{}")
-        return {}
-
-    made = [build(application.registry.root, "model", {"number": number}, work)[0] for number in range(3)]
-    application.registry.deploy(made[0])
-    return made
+    return make_models(application, 3)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from litestar import Litestar
 
+from ragft.artifacts import Artifact, build
 from ragft.config import Config
 from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
@@ -96,3 +97,15 @@ def make_application(tmp_path: Path, index: dict[str, Any] | None = None, **serv
     serve = {"setups": ["hybrid", "fine-tuned"], **serve}
     values = {"name": "trains", "workspace": tmp_path / "workspace", "prompt": {"system": "House style."}}
     return application(Config.model_validate({**values, "index": index or {}, "serve": serve}))
+
+
+def make_models(application: Application, count: int) -> list[Artifact]:
+    """Merged models without weights in the workspace of an application, the first one deployed."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        (folder / "config.json").write_text("{}")
+        return {}
+
+    made = [build(application.registry.root, "model", {"number": number}, work)[0] for number in range(count)]
+    application.registry.deploy(made[0])
+    return made
