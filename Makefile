@@ -1,11 +1,14 @@
 # The two commands are `make demo` and `make test`; both do all set-up themselves.
 #   make demo            everything on the embedded example, then the server (SERVE=0: without; FULL=1: all questions)
-#   make test            all tests;  make test-fast  without the slow ones
+#   make test            all tests;  make test-fast  without the slow ones (WORKERS=0: in one process)
 #   make setup GPU=1     for a machine with an NVIDIA card
 
 VENV ?= .venv
+WORKERS ?= 2
 KIND := $(if $(GPU),gpu,cpu)
 RUN  := $(VENV)/bin
+# Workers that share the cores: threads of one would only wait for those of the other.
+TEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(WORKERS)
 export VENV
 export OMP_WAIT_POLICY = passive
 # The thousands of modules of torch and transformers are compiled once, and not again by every process.
@@ -23,10 +26,10 @@ demo: setup
 	@$(RUN)/python examples/lifecycle/demo.py $(if $(FULL),--full) $(if $(filter 0,$(SERVE)),--no-serve)
 
 test: setup
-	@$(RUN)/python -m pytest
+	@$(TEST)
 
 test-fast: setup
-	@$(RUN)/python -m pytest -m "not slow"
+	@$(TEST) -m "not slow"
 
 lint: setup
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy && $(RUN)/lint-imports

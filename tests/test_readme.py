@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
+from support.commands import Ended
 
 from ragft.cli import app
+from ragft.cli.scaffold import scaffold
 from ragft.config import Config, load_config
 from ragft.config.loading import leaves
 
@@ -232,15 +232,16 @@ def test_links_lead_to_headings(page: Path) -> None:
 
 
 @pytest.mark.parametrize("words", sorted({command.words for command in RAGFT if _cheap(command)}), ids=" ".join)
-def test_cheap_command_works_as_shown(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_cheap_command_works_as_shown(
+    words: tuple[str, ...], ragft: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the checkout where it names a file of it; else in a new folder, or in a new domain."""
-    ragft = [sys.executable, "-m", "ragft"]
     folder = tmp_path
     if any((ROOT / word).is_file() for word in words):
         folder = ROOT
     elif words[1] in ("data", "config", "models"):
-        subprocess.run([*ragft, "new", "handbook"], cwd=tmp_path, check=True, capture_output=True)
-        folder = tmp_path / "handbook"
-    ended = subprocess.run([*ragft, *words[1:]], cwd=folder, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr or ended.stdout
-    assert ended.stdout
+        folder = scaffold(tmp_path / "handbook")
+    monkeypatch.chdir(folder)
+    ended = ragft(*words[1:])
+    assert ended.status == 0
+    assert ended.out

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support import ROOT
+from support.commands import Ended
 from support.domains import application
-from support.lifecycle import ragft
 
 from ragft.citations import in_plain_words, parse_citations
 from ragft.config import Config, load_config
@@ -177,10 +177,10 @@ def test_the_longest_reference_answer_is_shorter_than_the_engine_stops(config: C
 
 @pytest.mark.slow
 @pytest.mark.parametrize("small", NAMES, indirect=True)
-def test_configured_domain_is_audited_split_and_mixed(small: Path) -> None:
+def test_configured_domain_is_audited_split_and_mixed(small: Path, ragft: Callable[..., Ended]) -> None:
     for words in (["config"], ["data", "audit"], ["data", "split"], ["data", "mix"]):
-        ended = ragft(*words, "-c", small, "--json", cwd=small.parent)
-        assert ended.status == 0, ended.err
+        ended = ragft(*words, "-c", small, "--json")
+        assert ended.status == 0
     rows = lines(Path(ended.values["folder"]) / "train.jsonl")
     kinds = {row["kind"] for row in rows}
     assert {"gold", "closed-book"} <= kinds

@@ -69,4 +69,4 @@ def disk_of(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         pytest.skip("only root can mount a small disk")
     yield make
     if folder.is_mount():
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)

@@ -1,4 +1,4 @@
-"""What is wrong is refused by the real program in one sentence, and nothing half-written is left.
+"""What is wrong is refused in one sentence, and nothing half-written is left.
 
 Refusals that need no process of their own are in `tests/ragft/test_cli.py`.
 """
@@ -13,17 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import lifecycle
 from support.commands import Ended
-from support.lifecycle import ragft, read_lines, write_lines
+from support.lifecycle import read_lines, write_lines
 
 from ragft.cli.scaffold import scaffold
 from ragft.models import resolve_encoder, resolve_model
 
+Ragft = Callable[..., Ended]
+
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Path:
-    """The folder of a domain as `ragft new` makes it."""
-    return scaffold(tmp_path / "desk")
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a domain as `ragft new` makes it, which commands are run in."""
+    desk = scaffold(tmp_path / "desk")
+    monkeypatch.chdir(desk)
+    return desk
 
 
 def published(desk: Path) -> list[str]:
@@ -36,8 +41,7 @@ def half_written(desk: Path) -> list[Path]:
     return [path for path in desk.rglob("*") if path.suffix == ".tmp" or path.name.startswith(".")]
 
 
-@pytest.mark.slow
-def test_files_that_cannot_be_read_are_named_and_the_others_indexed(desk: Path, tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_named_and_the_others_indexed(ragft: Ragft, desk: Path, tmp_path: Path) -> None:
     documents = desk / "documents"
     (documents / "picture.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     (documents / "latin.md").write_bytes("Stra\u00dfe".encode("latin-1"))
@@ -54,7 +58,7 @@ def test_files_that_cannot_be_read_are_named_and_the_others_indexed(desk: Path, 
         (documents / "locked.md").chmod(0)
         bad.add("locked.md")
 
-    ended = ragft("index", "build", cwd=desk)
+    ended = ragft("index", "build")
     assert ended.status == 1
     assert "Traceback" not in ended.err
     named = dict(line.removeprefix("Skipped ").split(": ", 1) for line in ended.err.splitlines() if "Skipped" in line)
@@ -62,17 +66,19 @@ def test_files_that_cannot_be_read_are_named_and_the_others_indexed(desk: Path, 
     assert "binary" in named["picture.md"] and "UTF-8 at byte offset 4" in named["latin.md"]
     assert "damaged" in named["scan.pdf"] and ".exe" in named["tool.exe"] and "leaves the folder" in named["link.md"]
     assert "1 document added, 0 changed, 0 removed" in ended.out and f"{len(bad)} skipped" in ended.out
-    (listed,) = ragft("index", "list", "--json", cwd=desk).values["snapshots"]
+    (listed,) = ragft("index", "list", "--json").values["snapshots"]
     assert listed["documents"] == 1
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate", "check"])
-def test_question_that_is_trained_on_is_refused_before_anything_is_made(desk: Path, command: str) -> None:
+def test_question_that_is_trained_on_is_refused_before_anything_is_made(
+    ragft: Ragft, desk: Path, tiny_base: Path, command: str
+) -> None:
     example = read_lines(desk / "examples.jsonl")[1]
     questions = read_lines(desk / "questions.jsonl")
     questions[2] |= {"question": f"  {example['question'].upper()}"}
     write_lines(desk / "questions.jsonl", questions)
-    ended = ragft(command, cwd=desk)
+    ended = ragft(command, "--set", f"model.base={tiny_base}")
     if command == "check":  # shows all that it finds, as a table
         assert ended.status == 1
         said = ended.out
@@ -84,9 +90,10 @@ def test_question_that_is_trained_on_is_refused_before_anything_is_made(desk: Pa
     assert half_written(desk) == []
 
 
-@pytest.mark.slow
-def test_encoder_with_other_weights_than_the_indexs_is_refused_and_the_index_stays(desk: Path, tmp_path: Path) -> None:
-    assert ragft("index", "build", cwd=desk).status == 0
+def test_encoder_with_other_weights_than_the_indexs_is_refused_and_the_index_stays(
+    ragft: Ragft, desk: Path, tmp_path: Path
+) -> None:
+    assert ragft("index", "build").status == 0
     other = tmp_path / "encoder"
     shutil.copytree(resolve_encoder("all-minilm-l6-v2"), other)
     weights = next(other.rglob("*.safetensors"))
@@ -96,21 +103,20 @@ def test_encoder_with_other_weights_than_the_indexs_is_refused_and_the_index_sta
         file.seek(-1, os.SEEK_END)
         file.write(bytes([last ^ 1]))
     (desk / "documents" / "more.md").write_text("# More\n\nSomething new.\n")
-    ended = ragft("index", "refresh", "--set", f"index.encoder.model={other}", cwd=desk)
+    ended = ragft("index", "refresh", "--set", f"index.encoder.model={other}")
     assert ended.status == 1
     assert str(other) in ended.sentence and "--rebuild" in ended.sentence
-    assert ragft("index", "verify", cwd=desk).status == 0
+    assert ragft("index", "verify").status == 0
     assert half_written(desk) == []
 
 
-@pytest.mark.slow
-def test_model_folder_without_a_tokenizer_is_refused_before_training(desk: Path, tmp_path: Path) -> None:
+def test_model_folder_without_a_tokenizer_is_refused_before_training(ragft: Ragft, desk: Path, tmp_path: Path) -> None:
     bare = tmp_path / "model"
     bare.mkdir()
     for path in resolve_model("smollm2-135m-instruct").iterdir():
         if path.suffix == ".safetensors" or path.name == "config.json":
             (bare / path.name).symlink_to(path)
-    ended = ragft("finetune", "--set", f"model.base={bare}", cwd=desk)
+    ended = ragft("finetune", "--set", f"model.base={bare}")
     assert ended.status == 2
     assert str(bare) in ended.sentence and "tokenizer" in ended.sentence
     assert "adapter" not in published(desk)
@@ -122,21 +128,20 @@ def test_port_in_use_is_refused_before_a_model_is_loaded(desk: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = ragft("serve", "--port", port, "--set", "serve.setups=[prompt-only]", cwd=desk)
+        ended = lifecycle.ragft("serve", "--port", port, "--set", "serve.setups=[prompt-only]", cwd=desk)
     assert ended.status == 2
     assert f"Port {port} is in use" in ended.sentence and "serve.port" in ended.sentence
     assert ended.err == ended.sentence + "\n"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", ["8k", "24k"])
 def test_full_disk_leaves_no_index_and_more_room_is_all_it_takes(
-    desk: Path, disk_of: Callable[[str], Path], size: str
+    ragft: Ragft, desk: Path, disk_of: Callable[[str], Path], size: str
 ) -> None:
     disk = disk_of(size)
 
     def build() -> Ended:
-        return ragft("index", "build", "--set", f"workspace={disk}", cwd=desk)
+        return ragft("index", "build", "--set", f"workspace={disk}")
 
     ended = build()
     assert ended.status == 1
@@ -144,7 +149,7 @@ def test_full_disk_leaves_no_index_and_more_room_is_all_it_takes(
     assert not (disk / "index" / "CURRENT").exists()
     disk_of("8m")
     assert build().status == 0
-    assert ragft("index", "verify", "--set", f"workspace={disk}", cwd=desk).status == 0
+    assert ragft("index", "verify", "--set", f"workspace={disk}").status == 0
     assert half_written(disk) == []
 
 
@@ -154,12 +159,12 @@ def test_full_disk_while_training_leaves_no_adapter_and_more_room_is_all_it_take
 ) -> None:
     disk = disk_of("10m")
     short = ["--set", f"workspace={disk}", "--set", "data.mix.repeats=1", "--set", "finetune.epochs=1"]
-    ended = ragft("finetune", *short, cwd=desk)
+    ended = lifecycle.ragft("finetune", *short, cwd=desk)
     assert ended.status == 1
     assert "The disk is full" in ended.sentence
     assert list((disk / "adapters").glob("[!.]*")) == []
     disk_of("1g")
-    assert ragft("finetune", *short, cwd=desk).status == 0
+    assert lifecycle.ragft("finetune", *short, cwd=desk).status == 0
     (adapter,) = disk.glob("adapters/*/adapter/adapter_model.safetensors")
     assert adapter.stat().st_size > 2**20
     assert list(disk.rglob("*.tmp")) == []

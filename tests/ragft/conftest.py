@@ -1,19 +1,14 @@
-"""The packaged tokenizer and encoder, once a session; a small domain on disk; the command line in this process."""
+"""The packaged encoder, once a session; a small domain on disk."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.commands import Ended
 from support.domains import Domain
 
 from index.encoders.encoder import Encoder
-from ragft.cli import main
-from ragft.models import resolve_encoder, resolve_model
+from ragft.models import resolve_encoder
 from ragft.stages.application import Application
 
 PAGES = {
@@ -32,14 +27,6 @@ QUESTIONS = [
     {"id": "q2", "question": "Until when is MySQL 8.0 supported?", "answers": ["2026-04-30"]},
     {"id": "q3", "question": "Who feeds the cats?", "answers": [], "answerable": False},
 ]
-
-
-@pytest.fixture(scope="session")
-def chat_tokenizer() -> Any:
-    """The packaged language model's own tokenizer."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(resolve_model("smollm2-135m-instruct"), local_files_only=True)
 
 
 @pytest.fixture(scope="session")
@@ -63,28 +50,3 @@ def domain(tmp_path: Path) -> Domain:
     made.lines("questions.jsonl", QUESTIONS)
     made.configure()
     return made
-
-
-@pytest.fixture
-def ragft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """Runs the command line as `ragft ARGUMENTS` does, and tells how it ended."""
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["ragft", *map(str, arguments)])
-        status = 0
-        capsys.readouterr()
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return Ended(status, out, err)
-
-    return run
-
-
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Shows what a command said where its exit status is not the expected one."""
-    if isinstance(left, Ended) and op == "==":
-        return [f"exit status {left.status} instead of {right}", *left.err.splitlines(), *left.out.splitlines()]
-    return None

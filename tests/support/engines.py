@@ -44,7 +44,7 @@ def start_engine(folder: Path | None = None, settings: EngineSection = SETTINGS,
     """A started engine over the packaged model, or the model in a folder; `more` is the engine's."""
     pytest.importorskip("vllm")
     thread = EngineThread(VllmEngine(folder or resolve_model(MODEL), settings, **more))
-    thread.call(thread.engine.start())
+    thread.call(thread.engine.start(), 900.0)
     return thread
 
 

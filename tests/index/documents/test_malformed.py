@@ -170,6 +170,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzzed")
 
 
+@pytest.mark.slow
 @settings(max_examples=int(os.environ.get("RAGFT_FUZZ_FOLDERS", "15")), deadline=None)
 @given(files=st.lists(_damaged(), min_size=10, max_size=30))
 def test_damaged_files_are_read_or_skipped_and_never_stop_the_others(

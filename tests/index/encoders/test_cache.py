@@ -65,14 +65,13 @@ def test_text_that_was_indexed_before_is_not_encoded_again(tmp_path: Path, write
     assert Snapshot.open(root).document_count == 2
 
 
-def test_killed_build_keeps_what_it_has_encoded(tmp_path: Path, write: Write, fake: HashEncoder) -> None:
+def test_killed_build_keeps_what_it_has_encoded(tmp_path: Path, write: Write, words: HashEncoder) -> None:
     files = {f"{number}.md": f"# Number {number}\n\nText of {number}." for number in range(40)}
     folder = write(files)
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from support.indexes import HashEncoder
-from transformers import AutoTokenizer
+from support.indexes import HashEncoder, WordTokenizer
 import index.encoders.cache
 from index.refresh.refresh import RefreshSettings, refresh
 index.encoders.cache._FIRST_PART = index.encoders.cache._LARGEST_PART = 8
@@ -81,13 +80,12 @@ class Dying(HashEncoder):
         if len(self.encoded) == 24:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().encode_passages(texts, progress)
-encoder = Dying(AutoTokenizer.from_pretrained({fake.tokenizer.name_or_path!r}))
-refresh(Path({str(tmp_path / "index")!r}), Path({str(folder)!r}), encoder, RefreshSettings(cache_mib=1))
+refresh(Path({str(tmp_path / "index")!r}), Path({str(folder)!r}), Dying(WordTokenizer()), RefreshSettings(cache_mib=1))
 """
     run = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": PYTHONPATH}, check=False)
     assert run.returncode == -signal.SIGKILL
-    refresh(tmp_path / "index", folder, fake, CACHED)
-    assert len(fake.encoded) == 40 - 24
+    refresh(tmp_path / "index", folder, words, CACHED)
+    assert len(words.encoded) == 40 - 24
     assert Snapshot.open(tmp_path / "index").document_count == 40
 
 

@@ -69,10 +69,9 @@ EVERY = int(os.environ.get("RAGFT_KILL_EVERY", "8"))
     "scenario",
     [
         "refresh",
-        "compact",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("build", "refresh that merges segments", "refresh that deletes old snapshots", "gc")
+            for name in ("compact", "build", "refresh that merges segments", "refresh that deletes old snapshots", "gc")
         ),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import in_order
 from support.indexes import HashEncoder, index_of
 
 from index.documents.document import Document
@@ -56,7 +57,7 @@ def names(hits: list[Hit]) -> set[str]:
         (frozenset({"board", "guests"}), {"open", "both", "board"}),
         (frozenset({"board", "staff"}), {"open", "staff", "both", "board"}),
     ],
-    ids=str,
+    ids=in_order,
 )
 def test_callers_see_open_documents_and_those_that_share_a_label(
     snapshot: Snapshot, fake: HashEncoder, mode: str, labels: frozenset[str] | None, seen: set[str]

@@ -92,7 +92,10 @@ def test_program_that_is_no_engine_process_is_left_alone() -> None:
 
 
 def test_engine_process_ends_when_its_parent_is_gone() -> None:
-    child = "import time; from ragft.engine.children import end_with_owner; end_with_owner(); time.sleep(60)"
+    child = (
+        "import time; from ragft.engine.children import end_with_owner; end_with_owner(); "
+        "print('watches', flush=True); time.sleep(60)"
+    )
     parent = (
         f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); "
         "sys.stdin.read()"
@@ -106,7 +109,7 @@ def test_engine_process_ends_when_its_parent_is_gone() -> None:
     )
     assert process.stdout is not None
     orphan = psutil.Process(int(process.stdout.readline()))
-    time.sleep(1.0)  # long enough to have begun watching
+    assert process.stdout.readline() == "watches\n"
     assert orphan.is_running()
     process.kill()
     process.wait()

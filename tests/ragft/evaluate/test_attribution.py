@@ -185,6 +185,7 @@ SAID = st.sampled_from(
 ANSWER = st.tuples(SAID, st.sampled_from(["stop", "length"]), st.sampled_from([None, None, "it died"]))
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(ANSWER, ANSWER, ANSWER, ANSWER), min_size=1, max_size=6),
     st.sampled_from(["2026-04-30", "yes", None]),

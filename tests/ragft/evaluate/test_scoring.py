@@ -153,6 +153,7 @@ def test_a_setup_that_fails_on_what_it_would_get_wrong_is_not_ahead() -> None:
     assert "its lead over hybrid, +1.7 points" in found.verdict["facts"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["right", "wrong", "failed"]), min_size=80, max_size=80), st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
 def test_the_order_of_the_verdict_is_the_order_of_the_tests(outcomes: list[str], size: int) -> None:

@@ -6,7 +6,8 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,35 +26,39 @@ _PROGRAM = """
 import pickle, sys, torch
 from pathlib import Path
 from ragft.errors import RagftError
+from ragft.finetune.fast.run import Run
 from ragft.finetune.processes import end, follow, processes
 from ragft.finetune.training import train
 
-torch.set_num_threads(1)
-given, group = pickle.loads(Path(sys.argv[1]).read_bytes()), processes()
-runs = []
-if given["keep"]:
-    from ragft.finetune.fast.run import Run
-    close = Run.close
-    Run.close = lambda run: (runs.append(run), close(run))
-if not group.leads:
-    follow()
-else:
-    class Enough(Exception): ...
+class Enough(Exception): ...
+
+def ended(arguments, folder, stop):
+    seen, report, error = [], None, None
 
     def progress(state):
-        given["seen"].append(state)
-        if state.step == given["stop"]:
+        seen.append(state)
+        if state.step == stop:
             raise Enough
 
     try:
-        given["report"] = train(*given["arguments"], folder=given["folder"], seed=0, progress=progress)
+        report = train(*arguments, folder=folder, seed=0, progress=progress)
     except Enough:
         pass
     except RagftError as refused:
-        given["error"] = str(refused)
+        error = str(refused)
+    return seen, report, error
+
+torch.set_num_threads(1)
+runs, close = [], Run.close
+Run.close = lambda run: (runs.append(run), close(run))
+given, group, found = Path(sys.argv[1]), processes(), []
+if group.leads:
+    found = [ended(*training) for training in pickle.loads(given.read_bytes())]
     end()
-values = {name: value.detach() for run in runs for name, value in run.parameters.items()}
-Path(sys.argv[1]).with_suffix(f".{group.rank}").write_bytes(pickle.dumps((given, values)))
+else:
+    follow()
+parameters = [{name: value.detach() for name, value in run.parameters.items()} for run in runs]
+given.with_suffix(f".{group.rank}").write_bytes(pickle.dumps((found, parameters)))
 """
 
 
@@ -65,21 +70,41 @@ def _settings(**changes: object) -> FinetuneSection:
     return FinetuneSection.model_validate({**values, **changes})
 
 
-def _together(folder: Path, *arguments: Any, count: int = 2, stop: int = -1, into: Path | None = None) -> list[Any]:
-    """What each process of a launched training has at its end: what it was given and found, and its parameters."""
-    folder.mkdir(exist_ok=True)
-    given = folder / "given"
-    into = into or folder / "run"
-    given.write_bytes(pickle.dumps({"arguments": arguments, "folder": into, "stop": stop, "keep": True, "seen": []}))
-    program = folder / "program.py"
+@dataclass(frozen=True)
+class _Training:
+    """A training and what it left: what its leader saw and found, and the parameters of each process at its end."""
+
+    arguments: tuple[Any, ...]
+    folder: Path
+    stop: int = -1
+    seen: list[Any] = field(default_factory=list)
+    report: Any = None
+    error: str | None = None
+    parameters: tuple[dict[str, torch.Tensor], ...] = ()
+
+    @property
+    def identical(self) -> bool:
+        leader, follower = self.parameters
+        return leader.keys() == follower.keys() and all(torch.equal(leader[name], follower[name]) for name in leader)
+
+
+def _together(folder: Path, trainings: dict[str, _Training]) -> dict[str, _Training]:
+    """These trainings, one after another in the two processes of one launch: it takes far longer than they do."""
+    given, program = folder / "given", folder / "program.py"
+    given.write_bytes(pickle.dumps([(one.arguments, one.folder, one.stop) for one in trainings.values()]))
     program.write_text(_PROGRAM)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*launcher, str(program), str(given)], capture_output=True, text=True, timeout=240, check=False,
+        [*launcher, str(program), str(given)], capture_output=True, text=True, timeout=600, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return [pickle.loads(given.with_suffix(f".{rank}").read_bytes()) for rank in range(count)]  # noqa: S301
+    (found, leader), (_, follower) = (pickle.loads(given.with_suffix(f".{rank}").read_bytes()) for rank in (0, 1))  # noqa: S301
+    ends = [*zip(leader, follower, strict=True), ()]  # nothing is left of the last training, which is refused
+    return {
+        name: replace(training, seen=seen, report=report, error=error, parameters=parameters)
+        for (name, training), (seen, report, error), parameters in zip(trainings.items(), found, ends, strict=True)
+    }
 
 
 def _adapter(folder: Path) -> dict[str, torch.Tensor]:
@@ -90,37 +115,31 @@ def _close(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], off: floa
     return one.keys() == two.keys() and all(torch.allclose(one[key], two[key], atol=off) for key in one)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-def test_two_processes_train_what_one_does_and_stay_identical(
-    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    monkeypatch.setenv("RAGFT_BFLOAT16", "emulated")
-    changes = {"learning_rate": 1e-4} if method == "full" else {}
-    arguments = (llama_folder, make_rows(16), make_rows(4, seed=1), _settings(method=method, **changes))
-    alone = train(*arguments, seed=0, folder=tmp_path / "alone")
-    (given, leader), (_, follower) = _together(tmp_path / "two", *arguments)
-    assert leader.keys() == follower.keys()
-    assert all(torch.equal(leader[name], follower[name]) for name in leader)
-    report = given["report"]
-    assert [entry.step for entry in report.history] == [entry.step for entry in alone.history]
-    for one, two in zip(alone.history, report.history, strict=True):
-        assert two.train_loss == pytest.approx(one.train_loss, rel=1e-4)
-        assert two.validation_loss == pytest.approx(one.validation_loss, rel=1e-4)
-    assert (report.tokens, report.trained_tokens) == (alone.tokens, alone.trained_tokens)
-    assert _close(_adapter(tmp_path / "two" / "run"), _adapter(tmp_path / "alone"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "adamw-8bit"])
-def test_a_training_goes_on_with_another_number_of_processes(
-    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
-) -> None:
-    monkeypatch.setenv("RAGFT_BFLOAT16", "emulated")
+_CHANGES: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "qlora": {},
+    "full": {"learning_rate": 1e-4},
+    "adamw": {},
     # At this rank some moments are in 8 bits, which two sums that differ in their last bits may round to neighbours.
-    changes = {"rank": 64} if optimizer == "adamw-8bit" else {}
-    arguments = (llama_folder, make_rows(16), make_rows(4, seed=1), _settings(optimizer=optimizer, **changes))
-    train(*arguments, seed=0, folder=tmp_path / "alone")
+    "adamw-8bit": {"rank": 64},
+}
+"""Settings by the method or the optimizer that they go with."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _emulated() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAGFT_BFLOAT16", "emulated")
+        yield
+
+
+@pytest.fixture(scope="module")
+def together(llama_folder: Path, make_rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> dict[str, _Training]:
+    """The trainings of two processes by name; one process took the first five steps of those named by an optimizer."""
+
+    def make(stop: int = -1, **changes: object) -> _Training:
+        arguments = (llama_folder, make_rows(16), make_rows(4, seed=1), _settings(**changes))
+        return _Training(arguments, tmp_path_factory.mktemp("run"), stop)
 
     class Enough(Exception):
         pass
@@ -129,32 +148,57 @@ def test_a_training_goes_on_with_another_number_of_processes(
         if state.step == 5:
             raise Enough
 
-    with pytest.raises(Enough):
-        train(*arguments, seed=0, folder=tmp_path / "shared", progress=stop)
-    (given, leader), (_, follower) = _together(tmp_path / "two", *arguments, into=tmp_path / "shared")
-    assert given["seen"][0].step == 5  # one after the validation's checkpoint
-    assert all(torch.equal(leader[name], follower[name]) for name in leader)
-    off = 2e-4 if optimizer == "adamw" else 2e-3
-    assert _close(_adapter(tmp_path / "shared"), _adapter(tmp_path / "alone"), off)
+    trainings = {name: make(method=name, **_CHANGES[name]) for name in ("lora", "qlora", "full")}
+    for name in ("adamw", "adamw-8bit"):
+        trainings[name] = begun = make(optimizer=name, **_CHANGES[name])
+        with pytest.raises(Enough):
+            train(*begun.arguments, seed=0, folder=begun.folder, progress=stop)
+    trainings |= {"stopped": make(stop=5), "refused": make(method="pissa")}
+    return _together(tmp_path_factory.mktemp("two"), trainings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_two_processes_train_what_one_does_and_stay_identical(
+    together: dict[str, _Training], tmp_path: Path, method: str
+) -> None:
+    two = together[method]
+    alone = train(*two.arguments, seed=0, folder=tmp_path)
+    assert two.identical
+    assert [entry.step for entry in two.report.history] == [entry.step for entry in alone.history]
+    for one, both in zip(alone.history, two.report.history, strict=True):
+        assert both.train_loss == pytest.approx(one.train_loss, rel=1e-4)
+        assert both.validation_loss == pytest.approx(one.validation_loss, rel=1e-4)
+    assert (two.report.tokens, two.report.trained_tokens) == (alone.tokens, alone.trained_tokens)
+    assert _close(_adapter(two.folder), _adapter(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw-8bit"])
+def test_a_training_goes_on_with_another_number_of_processes(
+    together: dict[str, _Training], tmp_path: Path, optimizer: str
+) -> None:
+    two = together[optimizer]
+    train(*two.arguments, seed=0, folder=tmp_path)
+    assert two.seen[0].step == 5  # one after the validation's checkpoint
+    assert two.identical
+    assert _close(_adapter(two.folder), _adapter(tmp_path), 2e-4 if optimizer == "adamw" else 2e-3)
 
 
 @pytest.mark.slow
 def test_a_training_of_two_processes_stops_between_steps_and_goes_on_in_one(
-    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    together: dict[str, _Training], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("RAGFT_BFLOAT16", "emulated")
-    arguments = (llama_folder, make_rows(16), make_rows(4, seed=1), _settings())
-    train(*arguments, seed=0, folder=tmp_path / "alone")
-    _together(tmp_path / "two", *arguments, stop=5, into=tmp_path / "shared")
-    train(*arguments, seed=0, folder=tmp_path / "shared")
-    assert _close(_adapter(tmp_path / "shared"), _adapter(tmp_path / "alone"))
+    stopped = together["stopped"]
+    assert stopped.report is None
+    train(*stopped.arguments, seed=0, folder=tmp_path)
+    train(*stopped.arguments, seed=0, folder=stopped.folder)
+    assert _close(_adapter(stopped.folder), _adapter(tmp_path))
 
 
 @pytest.mark.slow
-def test_what_no_process_can_begin_is_refused_by_the_first(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
-    arguments = (llama_folder, make_rows(8), [], _settings(method="pissa"))
-    (given, _), _ = _together(tmp_path / "two", *arguments)
-    assert "is trained by one process" in given["error"]
+def test_what_no_process_can_begin_is_refused_by_the_first(together: dict[str, _Training]) -> None:
+    assert "is trained by one process" in str(together["refused"].error)
 
 
 def test_one_process_needs_no_others() -> None:

@@ -23,7 +23,7 @@ def states(ended: Ended) -> dict[str, tuple[str, str]]:
     return {row["what"]: (row["state"], row["detail"]) for row in ended.values["findings"]}
 
 
-@pytest.mark.slow  # it trains a few steps
+@pytest.mark.slow  # it trains the packaged model for a few steps
 @pytest.mark.usefixtures("loaded_encoder")
 def test_new_domain_passes_the_dry_run_and_nothing_is_built(
     ragft: Ragft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -39,21 +39,21 @@ def test_new_domain_passes_the_dry_run_and_nothing_is_built(
     assert not (folder / "workspace" / "handbook" / "index" / "CURRENT").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("loaded_encoder")
-def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, domain: Domain) -> None:
-    domain.configure(engine={"max_model_len": 64, "max_tokens": 60})
+def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, domain: Domain, tiny_base: Path) -> None:
+    domain.configure(model={"base": str(tiny_base)}, engine={"max_model_len": 64, "max_tokens": 60})
     ended = ragft("check", "-c", domain.config, "--json")
     assert ended.status == 1
     state, detail = states(ended)["questions through retrieval and prompt"]
     assert state == "error" and "raise it, or shorten prompt.system" in detail
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("loaded_encoder")
 def test_what_the_chat_template_takes_is_told_with_the_examples_that_it_cannot_teach(
-    ragft: Ragft, domain: Domain
+    ragft: Ragft, domain: Domain, tiny_base: Path
 ) -> None:
+    base = {"base": str(tiny_base)}
+    domain.configure(model=base)
     with (domain.folder / "examples.jsonl").open("a") as file:
         file.write('{"id": "quoted", "question": "Token?", "answer": "It is <|im_end|>.", "sources": []}\n')
     ended = ragft("check", "-c", domain.config, "--json")
@@ -61,18 +61,22 @@ def test_what_the_chat_template_takes_is_told_with_the_examples_that_it_cannot_t
     (warned, warning), described = sorted(told, key=lambda one: one[0] == "ok")
     assert warned == "warning" and "examples cannot be learnt. Example 'quoted': The answer quotes" in warning
     assert described == ("ok", "answers end with '<|im_end|>'")
-    domain.configure(prompt={"template_arguments": {"enable_thinking": False}})
+    domain.configure(model=base, prompt={"template_arguments": {"enable_thinking": False}})
     state, detail = states(ragft("check", "-c", domain.config, "--json"))["chat template"]
     assert state == "error" and "does not read 'enable_thinking'" in detail
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("loaded_encoder")
-def test_prompts_that_lose_passages_and_answers_without_room_are_warnings(ragft: Ragft, domain: Domain) -> None:
+def test_prompts_that_lose_passages_and_answers_without_room_are_warnings(
+    ragft: Ragft, domain: Domain, tiny_base: Path
+) -> None:
     with (domain.folder / "questions.jsonl").open("a") as file:
         file.write(json.dumps({"id": "long", "question": "Why?", "answers": ["a cat " * 30, "a dog " * 40]}) + "\n")
     domain.page("dogs.md", "# Dogs\n\n" + "A dog barks and a kitten purrs. " * 40)
-    domain.configure(engine={"max_model_len": 200, "max_tokens": 20}, index={"search": {"expand": "section"}})
+    domain.configure(
+        model={"base": str(tiny_base)}, engine={"max_model_len": 200, "max_tokens": 20},
+        index={"search": {"expand": "section"}},
+    )  # fmt: skip
     ended = ragft("check", "-c", domain.config, "--json")
     found = states(ended)
     assert found["prompt"][0] == "warning" and "prompts lose passages that do not fit" in found["prompt"][1]

@@ -12,7 +12,6 @@ import pytest
 from safetensors.torch import load_file
 from support.commands import Ended
 from support.domains import Domain
-from support.tiny_chat import tiny_chat
 
 Ragft = Callable[..., Ended]
 
@@ -22,23 +21,18 @@ FINETUNE = {"rank": 4, "batch_size": 2, "eval_count": 2, "eval_samples": 0, "pat
 ANSWER = {"format": r".+ \[\d\]|I do not know\.", "value": r"^(\S+) \[\d\]$"}
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, chat_tokenizer: Any) -> Path:
-    return tiny_chat(tmp_path_factory.mktemp("tiny"), chat_tokenizer)
-
-
 @pytest.fixture
-def desk(domain: Domain, base: Path, ragft: Ragft) -> Domain:
+def desk(domain: Domain, tiny_base: Path, ragft: Ragft) -> Domain:
     """The domain with an index, and a worse answer in each example."""
     examples = [json.loads(line) for line in (domain.folder / "examples.jsonl").read_text().splitlines()]
     domain.lines("examples.jsonl", [{**one, "rejected": "1999-01-01 [2]"} for one in examples])
-    configure(domain, base)
+    configure(domain, tiny_base)
     assert ragft("index", "build", "-c", domain.config).status == 0
     return domain
 
 
-def configure(domain: Domain, base: Path, **finetune: Any) -> None:
-    domain.configure(model={"base": str(base)}, answer=ANSWER, finetune={**FINETUNE, **finetune})
+def configure(domain: Domain, tiny_base: Path, **finetune: Any) -> None:
+    domain.configure(model={"base": str(tiny_base)}, answer=ANSWER, finetune={**FINETUNE, **finetune})
 
 
 def finetuned(ragft: Ragft, domain: Domain) -> tuple[dict[str, Any], Path, Ended]:
@@ -54,9 +48,9 @@ def finetuned(ragft: Ragft, domain: Domain) -> tuple[dict[str, Any], Path, Ended
     ("grpo", {"generations": 2, "epochs": 1}, (0.0, 1.0)),
 ])  # fmt: skip
 def test_methods_of_preferences_and_rewards_train_from_documents_and_examples(
-    ragft: Ragft, desk: Domain, base: Path, method: str, changes: dict[str, Any], loss: tuple[float, float]
+    ragft: Ragft, desk: Domain, tiny_base: Path, method: str, changes: dict[str, Any], loss: tuple[float, float]
 ) -> None:
-    configure(desk, base, method=method, **changes)
+    configure(desk, tiny_base, method=method, **changes)
     manifest, folder, _ = finetuned(ragft, desk)
     assert manifest["inputs"]["finetune.method"] == method
     assert manifest["inputs"]["trl"]
@@ -72,15 +66,15 @@ def test_methods_of_preferences_and_rewards_train_from_documents_and_examples(
 
 
 def test_more_epochs_begin_from_an_adapter_that_is_the_parent_of_the_next_one(
-    ragft: Ragft, desk: Domain, base: Path
+    ragft: Ragft, desk: Domain, tiny_base: Path
 ) -> None:
-    configure(desk, base, method="lora", learning_rate=1e-2, epochs=4)
+    configure(desk, tiny_base, method="lora", learning_rate=1e-2, epochs=4)
     before, first, _ = finetuned(ragft, desk)
-    configure(desk, base, method="lora", learning_rate=1e-2, epochs=8)
+    configure(desk, tiny_base, method="lora", learning_rate=1e-2, epochs=8)
     _, _, longer = finetuned(ragft, desk)
     assert f"The adapter in {first} is not gone on from: its finetune.epochs was 4, and with 8" in longer.err
     assert "finetune.start_from begins from its values instead" in longer.err
-    configure(desk, base, method="lora", learning_rate=1e-2, epochs=4, start_from=str(first))
+    configure(desk, tiny_base, method="lora", learning_rate=1e-2, epochs=4, start_from=str(first))
     after, second, ended = finetuned(ragft, desk)
     assert after["parents"] == {"mix": before["parents"]["mix"], "adapter": before["fingerprint"]}
     assert after["inputs"]["start_from"] and "finetune.start_from" not in after["inputs"]
@@ -91,7 +85,7 @@ def test_more_epochs_begin_from_an_adapter_that_is_the_parent_of_the_next_one(
     # A parent that nothing can be better than.
     after["figures"]["best_loss"] = 0.0
     (second / "manifest.json").write_text(json.dumps(after))
-    configure(desk, base, method="lora", learning_rate=1e-2, epochs=1, start_from=str(second))
+    configure(desk, tiny_base, method="lora", learning_rate=1e-2, epochs=1, start_from=str(second))
     _, _, said = finetuned(ragft, desk)
     assert "that training began from had no higher validation loss" in said.err
     # Of another origin, or in a form that this method does not train: refused before anything is.
@@ -100,13 +94,15 @@ def test_more_epochs_begin_from_an_adapter_that_is_the_parent_of_the_next_one(
         ({"method": "lora", "rank": 8}, "its rank is 4, and finetune.rank is 8: set finetune.rank to 4"),
         ({"method": "dpo"}, "compares with the base"),
     ):
-        configure(desk, base, start_from=str(first), **changes)
+        configure(desk, tiny_base, start_from=str(first), **changes)
         refused = ragft("finetune", "-c", desk.config)
         assert refused.status != 0 and sentence in refused.sentence
 
 
-def test_what_the_machine_cannot_do_is_refused_by_check_and_by_training(ragft: Ragft, desk: Domain, base: Path) -> None:
-    configure(desk, base, optimizer="paged-adamw-8bit")
+def test_what_the_machine_cannot_do_is_refused_by_check_and_by_training(
+    ragft: Ragft, desk: Domain, tiny_base: Path
+) -> None:
+    configure(desk, tiny_base, optimizer="paged-adamw-8bit")
     findings = {row["what"]: row for row in ragft("check", "-c", desk.config, "--json").values["findings"]}
     assert findings["training device"]["state"] == "error"
     assert "paged-adamw-8bit, which is not possible on cpu" in findings["training device"]["detail"]
@@ -114,7 +110,7 @@ def test_what_the_machine_cannot_do_is_refused_by_check_and_by_training(ragft: R
 
 
 def test_check_loads_the_base_once_and_names_the_back_end_that_took_its_steps(
-    ragft: Ragft, desk: Domain, base: Path, monkeypatch: pytest.MonkeyPatch
+    ragft: Ragft, desk: Domain, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ragft.finetune.fast import probe
 

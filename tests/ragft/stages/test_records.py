@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import in_order
 from support.evaluated import COUNT, Evaluated, evaluated, records_of
 
 from ragft.artifacts import Artifact
@@ -159,7 +160,7 @@ RETRIEVING = {name for name, setup in SETUPS.items() if setup.retrieval}
         ({"index": {"encoder": {"device": "cuda"}, "refresh": {"allow_removal": 0.1}}}, set()),
         ({"serve": {"port": 1}, "finetune": {"rank": 4}, "merge": {"prompts": 1}}, set()),
     ],
-    ids=str,
+    ids=in_order,
 )
 def test_a_setting_makes_the_records_stale_that_it_decides(
     run: Evaluated, change: dict[str, Any], stale: set[str]

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from support.commands import Ended
 from support.domains import Domain, application
-from support.tiny_chat import tiny_chat
 
 from ragft.config import FinetuneSection, load_config
 from ragft.errors import RagftError
@@ -25,16 +24,11 @@ TRAINING = {"method": "lora", "eval_count": 2, "batch_size": 1, "rank": 2, "max_
 SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-1}, "epochs": [1.0, 2.0]}
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, chat_tokenizer: Any) -> Path:
-    return tiny_chat(tmp_path_factory.mktemp("tiny-chat"), chat_tokenizer)
-
-
 @pytest.fixture
-def configure(domain: Domain, base: Path) -> Callable[..., Domain]:
+def configure(domain: Domain, tiny_base: Path) -> Callable[..., Domain]:
     def configure(space: dict[str, Any] | None = None, **settings: Any) -> Domain:
         domain.configure(
-            model={"base": str(base)}, engine={"max_tokens": 8}, finetune={**TRAINING, **settings},
+            model={"base": str(tiny_base)}, engine={"max_tokens": 8}, finetune={**TRAINING, **settings},
             tune={"space": SPACE if space is None else space, "trials": 3}, answer={"format": r".+ \[\d\]"},
         )  # fmt: skip
         return domain

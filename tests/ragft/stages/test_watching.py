@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from support.commands import Ended
 from support.domains import Domain
-from support.tiny_chat import tiny_chat
 
 from ragft.finetune import track
 from ragft.finetune.track import TrackerKind
@@ -19,19 +18,13 @@ from ragft.stages.adapter import finetune
 TRAINING = {"eval_count": 2, "batch_size": 1, "rank": 2, "max_seq_length": 512, "eval_samples": 1}
 
 
-@pytest.fixture(scope="module")
-def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory, chat_tokenizer: Any) -> Path:
-    """A random decoder with the packaged model's tokenizer."""
-    return tiny_chat(tmp_path_factory.mktemp("tiny-chat"), chat_tokenizer)
-
-
 @pytest.fixture
-def configure(domain: Domain, tiny_chat_model: Path) -> Callable[..., Domain]:
+def configure(domain: Domain, tiny_base: Path) -> Callable[..., Domain]:
     """The domain, trained with some settings on the tiny model."""
 
     def configure(answer: dict[str, Any] | None = None, **settings: Any) -> Domain:
         domain.configure(
-            model={"base": str(tiny_chat_model)}, engine={"max_tokens": 8}, finetune={**TRAINING, **settings},
+            model={"base": str(tiny_base)}, engine={"max_tokens": 8}, finetune={**TRAINING, **settings},
             answer=answer or {},
         )  # fmt: skip
         return domain

@@ -23,6 +23,8 @@ from ragft.finetune.report import TrainReport
 from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]
+pytestmark = pytest.mark.slow  # together, the methods take minutes
+
 IDS = torch.tensor([[5, 9, 77, 130, 200, 31, 4, 250]])
 MERGED = [name for name, method in METHODS.items() if method.served == "merged" and method.rows == "answers"]
 NOT_SERVED = [name for name, method in METHODS.items() if method.served == "not"]

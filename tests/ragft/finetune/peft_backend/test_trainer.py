@@ -25,6 +25,8 @@ from ragft.prompts import Rendered
 
 Rows = Callable[..., list[Rendered]]
 Settings = Callable[..., FinetuneSection]
+pytestmark = pytest.mark.slow  # together, the methods take minutes
+
 ANSWERED = [name for name, method in METHODS.items() if method.rows == "answers"]
 
 
