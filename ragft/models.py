@@ -72,6 +72,13 @@ def resolve_model(name: str, say: Callable[[str], None] = lambda _: None) -> Pat
     return folder
 
 
+def model_at_hand(name: str) -> Path | None:
+    """The folder of a language model that can be read at once; None where it had to be converted or downloaded."""
+    packaged = PACKAGED.get(name)
+    folder = Path(name) if packaged is None else _conversion_of(name, packaged)
+    return folder if folder.is_dir() else None
+
+
 def resolve_encoder(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     """The folder of a sentence-transformers encoder; arguments and errors as for `resolve_model`."""
     packaged = PACKAGED.get(name)
@@ -164,15 +171,18 @@ def _folder_or_hub(name: str, key: str, say: Callable[[str], None]) -> Path:
 
 
 def _converted(name: str, packaged: PackagedModel, say: Callable[[str], None]) -> Path:
-    source = _packaged_file(name, packaged)
-    version = packaged.distribution.partition("==")[2]
-    final = cache_folder() / "models" / f"{name}-{version}-{CONVERSION}"
+    source, final = _packaged_file(name, packaged), _conversion_of(name, packaged)
 
     def convert(folder: Path) -> None:
         say(f"Converting {name} once, into {final}")
         _convert_gguf(source, folder)
 
     return converted_once(final, convert)
+
+
+def _conversion_of(name: str, packaged: PackagedModel) -> Path:
+    version = packaged.distribution.partition("==")[2]
+    return cache_folder() / "models" / f"{name}-{version}-{CONVERSION}"
 
 
 def _convert_gguf(source: Path, folder: Path) -> None:

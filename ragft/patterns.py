@@ -37,13 +37,17 @@ class Bounded:
         """The match of the whole text, or None."""
         return self._bounded("fullmatch", text)
 
+    def begins(self, text: str) -> bool:
+        """Whether a match of a whole text could begin with this one."""
+        return self._bounded("fullmatch", text, partial=True) is not None
+
     def finditer(self, text: str) -> list[Any]:
         """All matches, in order."""
         return self._bounded("finditer", text) or []
 
-    def _bounded(self, how: str, text: str) -> Any:
+    def _bounded(self, how: str, text: str, **options: bool) -> Any:
         try:
-            found = getattr(_compiled(self.pattern), how)(text, timeout=LIMIT_S)
+            found = getattr(_compiled(self.pattern), how)(text, timeout=LIMIT_S, **options)
             return list(found) if how == "finditer" else found
         except TimeoutError:
             raise SlowPattern(

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragft.cli.options import command
-from ragft.cli.results import show_artifact
+from ragft.cli.results import cleaned_lines, show_artifact
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
 
-commands = typer.Typer(help="Examples: audit, split, mix with passages, show.", no_args_is_help=True)
+commands = typer.Typer(help="Examples: audit, clean, split, mix with passages, show.", no_args_is_help=True)
 
 
 @command(commands)
 def audit(app: Application) -> None:
-    """Look for what is wrong with the examples and questions: duplicates, overlap, format, sources."""
-    from ragft.data.audit import audit_data
+    """Look for what is wrong with the examples and questions, row by row, and write a page about it."""
+    from ragft.stages.auditing import PAGE, run_audit
 
-    app.reporter.findings(audit_data(app))
+    found, folder = run_audit(app)
+    values = {**found.findings.to_json(), **found.figures(), "page": str(folder / PAGE)}
+    app.reporter.result(values, found.findings.table(), found.findings.summary(), f"Page: {folder / PAGE}")
+    if found.findings.errors:
+        raise SystemExit(1)
+
+
+@command(commands)
+def clean(
+    app: Application,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the cleaned examples to this file, which must not exist yet.")
+    ] = None,
+) -> None:
+    """Write a copy of the examples without what can be mended, and a log of every change; the file stays as it is."""
+    from ragft.stages.auditing import clean as cleaned
+    from ragft.stages.auditing import copy_out
+
+    artifact = cleaned(app)
+    if out is not None:
+        copy_out(artifact, out)
+    show_artifact(app, artifact, *cleaned_lines(artifact.figures))
 
 
 @command(commands, "split")

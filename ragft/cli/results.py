@@ -28,6 +28,16 @@ def show_artifact(app: Application, artifact: Artifact, *lines: Any, **values: A
     )  # fmt: skip
 
 
+def cleaned_lines(figures: Mapping[str, Any]) -> list[str]:
+    """What became of the rows of a cleaned copy, for people."""
+    changed = f"{figures['changed']:,} of them changed, {figures['tidied']:,} texts tidied"
+    lines = [f"{figures['kept']:,} of {figures['rows']:,} rows kept, {changed}"]
+    for verb, counts in (("dropped", figures["dropped"]), ("masked", figures["masked"])):
+        if counts:
+            lines.append(f"{verb}: {', '.join(f'{kind} ({count:,})' for kind, count in counts.items())}")
+    return lines
+
+
 def show_evaluation(app: Application, artifact: Artifact, lines: Sequence[Any] = (), **values: Any) -> None:
     """The comparison of the setups.
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from ragft.config.section import FilePath, Section, Share
+
+FaultKind = Literal[
+    "schema", "empty", "truncated", "form", "duplicate", "near_duplicate", "contradiction", "evaluation",
+    "near_evaluation", "source", "no_source", "unsupported", "language", "length", "style", "personal", "toxic",
+    "groups", "untidy",
+]  # fmt: skip
+"""What the audit looks for in each row; `ragft.data.audit.kinds.ABOUT` tells of each."""
+PersonalKind = Literal["email", "phone", "card", "iban", "ip", "national_id", "api_key", "name"]
 
 
 class SplitSection(Section):
@@ -53,6 +61,28 @@ class MixSection(Section):
     )
 
 
+class AuditSection(Section):
+    """How `ragft data audit` looks at examples."""
+
+    near_duplicates: Annotated[float, Field(gt=0.5, le=1.0)] = Field(
+        0.85,
+        description="Share of the words that two questions with one answer have in common at least, to be near "
+        "duplicates; a word counts for more the rarer it is.",
+    )
+    toxic_words: FilePath | None = Field(
+        None, description="Further insults to look for, a word or phrase a line. Unset: the built-in list alone."
+    )
+
+
+class CleanSection(Section):
+    """What `ragft data clean` changes. It tidies texts and replaces personal data of `data.personal` in any case."""
+
+    drop: tuple[FaultKind, ...] = Field(
+        ("schema", "empty", "duplicate", "near_duplicate", "evaluation"),
+        description="Faults of a row for which it is left out. Others that the audit finds stay for people to decide.",
+    )
+
+
 class DataSection(Section):
     """The examples that teach style and format, and the questions that measure."""
 
@@ -64,5 +94,12 @@ class DataSection(Section):
     documents: FilePath | None = Field(
         None, description="Folder of the documents that the examples were written from. Unset: what the index holds."
     )
+    personal: tuple[PersonalKind, ...] = Field(
+        tuple(kind for kind in get_args(PersonalKind) if kind != "name"),
+        description="Kinds of personal data that `data audit` finds and `data clean` replaces. `name` finds names of "
+        "people with Presidio, which ragft[names] brings.",
+    )
+    audit: AuditSection = AuditSection()
+    clean: CleanSection = CleanSection()
     split: SplitSection = SplitSection()
     mix: MixSection = MixSection()

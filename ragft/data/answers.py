@@ -27,7 +27,7 @@ HELD = 0.6
 SHORT = 4
 """Letters of a word such as "yes" or "none", which is in many passages by chance."""
 
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Text:
 def text_of(text: str) -> Text:
     """The text as it is compared."""
     run: list[str] = []
-    for token in tokens(_UNSPACED.sub(lambda found: f" {found[0]} ", text)):
-        if _UNSPACED.fullmatch(token) and len(token) > 1:
+    for token in tokens(UNSPACED.sub(lambda found: f" {found[0]} ", text)):
+        if UNSPACED.fullmatch(token) and len(token) > 1:
             run += [token[at : at + 2] for at in range(len(token) - 1)]
         else:
             run.append(token)

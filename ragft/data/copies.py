@@ -26,7 +26,7 @@ Kind = Literal["same", "reordered", "longer", "alike"]
 FURTHER = 1 / 3
 """Words that a longer text may have beside all those of the shorter one, as a share of these; one is always allowed."""
 
-_TELLING = 3  # words that a text needs, so that one further word does not make it another question
+TELLING = 3  # words that a text needs, so that one further word does not make it another question
 _SHORT = 4  # letters of an answer such as "yes" or "none", which many questions have by chance
 _KINDS: tuple[Kind, ...] = ("same", "reordered", "longer", "alike")
 
@@ -89,6 +89,31 @@ def _taught(example: Example) -> Iterator[_Asked]:
             yield _Asked(example.id, spoken(turns[:place], asked["content"]), (reply["content"],))
 
 
+def copied(examples: Sequence[Example], questions: Sequence[Question]) -> Iterator[tuple[int, list[Copy]]]:
+    """For each example that comes near questions its place, and those questions as `Copy`, the nearest first.
+
+    The same comparison as `trained`, seen from the examples, so that any number of them can be looked at in turn.
+    """
+    asked = [(place, taught) for place, example in enumerate(examples) for taught in _taught(example)]
+    known = [_Asked.of(question) for question in questions]
+    near = _Near([taught.text for _, taught in asked], [one.text for one in known])
+    same: dict[str, list[int]] = defaultdict(list)
+    for at, one in enumerate(known):
+        same[key(one.text)].append(at)
+    for place, taught in asked:
+        equal = same.get(key(taught.text), [])
+        found: list[tuple[Kind, int]] = [("same", at) for at in equal]
+        found += [(kind, at) for kind, at in near.to(taught.text) if at not in equal]
+        copies = [Copy(known[at].id, taught.id, kind, _tells(kind, known[at], taught)) for kind, at in found]
+        if copies:
+            yield place, sorted(copies, key=nearness)
+
+
+def nearness(copy: Copy) -> tuple[bool, int]:
+    """Sorts copies: those whose answer is known first, then by kind."""
+    return not copy.is_leak, _KINDS.index(copy.kind)
+
+
 def repeated(questions: Iterable[Question]) -> list[Copy]:
     """For each question that was asked under another id before, the nearest one before it."""
     asked = [_Asked.of(question) for question in questions]
@@ -108,7 +133,7 @@ def _copies(asked: Sequence[_Asked], known: Sequence[_Asked], *, before: bool = 
         found: Iterable[tuple[Kind, int]] = [("same", same)] if same < end else near.to(one.text)
         candidates = [Copy(one.id, known[at].id, kind, _tells(kind, one, known[at])) for kind, at in found if at < end]
         if candidates:
-            copies.append(min(candidates, key=lambda copy: (not copy.is_leak, _KINDS.index(copy.kind))))
+            copies.append(min(candidates, key=nearness))
     return copies
 
 
@@ -152,7 +177,7 @@ class _Near:
 
     def _kind(self, one: frozenset[str], other: frozenset[str]) -> Kind | None:
         shorter, longer = sorted((one, other), key=len)
-        if len(shorter) < _TELLING:
+        if len(shorter) < TELLING:
             return None
         if shorter < longer and len(longer) - len(shorter) <= max(1, FURTHER * len(shorter)):
             return "longer"

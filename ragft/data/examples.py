@@ -62,6 +62,10 @@ class Example:
         return cls(**{**values, "sources": sources, **{key: tuple(values[key]) for key in ("tags", "history")}})
 
 
+class EmptyExample(UsageError):
+    """A line whose question or answer is empty."""
+
+
 def read_examples(
     path: Path, key: str = "data.examples", told: Callable[[str], None] = lambda _: None
 ) -> tuple[Example, ...]:
@@ -75,24 +79,13 @@ def read_examples(
     """
     examples, ids, left_out, unread = list[Example](), Ids(), 0, Counter[str]()
     for where, values in read_objects(path, "examples", key):
-        refuse_misspelt_keys(values, _KEYS, where, beside_right_one=False)
-        unread.update(values.keys() - set(_KEYS))
-        if not _counts(values, where):
+        unread.update(unread_fields(values))
+        example = example_of(values, where)
+        if example is None:
             left_out += 1
             continue
-        history, question, answer = _turns(values, where)
-        history = (*_earlier(values, where), *history)
-        if not question.strip() or not answer.strip():
-            raise UsageError(f"{where}: the question or the answer is empty.")
-        identity = ids.claim(_name(values, "id") or "line-" + where.rpartition(" ")[2], where)
-        sources, tags = sources_in(values, where), texts_in(values, "tags", where)
-        group = _name(values, "group") or identity
-        if sources and (beyond := [number for number in parse_citations(answer) if not 1 <= number <= len(sources)]):
-            raise UsageError(
-                f"{where}: the answer cites [{beyond[0]}], but `sources` names {len(sources)}: [n] cites the n-th."
-            )
-        rejected = _rejected(values, answer, where)
-        examples.append(Example(identity, question, answer, sources, group, tags, history, rejected))
+        ids.claim(example.id, where)
+        examples.append(example)
     if not examples:
         raise UsageError(f"{path} holds no examples that count: all {left_out} have weight 0.")
     if left_out:
@@ -100,6 +93,37 @@ def read_examples(
     if unread:
         told(f"{path}: fields that are not read: {', '.join(f'{key} ({n})' for key, n in sorted(unread.items()))}.")
     return tuple(examples)
+
+
+def example_of(values: Mapping[str, Any], where: str) -> Example | None:
+    """The example of one line; None where it has weight 0.
+
+    Args:
+        where: `FILE, line N`; an example without an id is named after its line.
+
+    Raises:
+        UsageError: the line is no example; `EmptyExample` where only its question or its answer is missing.
+    """
+    refuse_misspelt_keys(values, _KEYS, where, beside_right_one=False)
+    if not _counts(values, where):
+        return None
+    history, question, answer = _turns(values, where)
+    history = (*_earlier(values, where), *history)
+    if not question.strip() or not answer.strip():
+        raise EmptyExample(f"{where}: the question or the answer is empty.")
+    identity = _name(values, "id") or "line-" + where.rpartition(" ")[2]
+    sources, tags = sources_in(values, where), texts_in(values, "tags", where)
+    group = _name(values, "group") or identity
+    if sources and (beyond := [number for number in parse_citations(answer) if not 1 <= number <= len(sources)]):
+        raise UsageError(
+            f"{where}: the answer cites [{beyond[0]}], but `sources` names {len(sources)}: [n] cites the n-th."
+        )
+    return Example(identity, question, answer, sources, group, tags, history, _rejected(values, answer, where))
+
+
+def unread_fields(values: Mapping[str, Any]) -> set[str]:
+    """The fields of a line that no form of example has: the author's own."""
+    return values.keys() - set(_KEYS)
 
 
 def _counts(values: Mapping[str, Any], where: str) -> bool:

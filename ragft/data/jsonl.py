@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +39,76 @@ def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[st
             continue
         empty = False
         where = f"{path}, line {number}"
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{where}: no JSON ({_detail(error)}).") from None
-        if not isinstance(values, dict):
-            raise UsageError(f"{where}: write an object with fields, not a {type(values).__name__}.")
-        if "\\ud" in line.lower() and _holds_half_a_character(values):
-            raise UsageError(f"{where}: a \\ud... escape stands for half a character: write both halves, or none.")
-        yield where, values
+        yield where, object_in(line, where)
     if empty:
         raise UsageError(f"{path} holds no {what}: write one JSON object per line.")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a file as it stands there.
+
+    Attributes:
+        number: from 1; blank lines count.
+        offset: of its first byte.
+    """
+
+    number: int
+    offset: int
+    raw: bytes
+
+
+def each_line(path: Path, what: str, key: str) -> Iterator[Line]:
+    """The lines of a file that are not blank, read one after the other, so that a file of any size can be.
+
+    Args, Raises:
+        as `read_objects`, but for the content of lines.
+    """
+    empty, offset = True, 0
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                if raw.strip():
+                    empty = False
+                    yield Line(number, offset, raw)
+                offset += len(raw)
+    except FileNotFoundError:
+        raise UsageError(f"There is no file of {what} {str(path)!r}: set {key} to one.") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): set {key} to a readable file.") from None
+    if empty:
+        raise UsageError(f"{path} holds no {what}: write one JSON object per line.")
+
+
+def object_at(raw: bytes, where: str) -> dict[str, Any]:
+    """The object of one line in bytes.
+
+    Raises:
+        UsageError: it is not UTF-8, or as `object_in`.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = f"{error.reason} at byte {error.start}"
+        raise UsageError(f"{where}: not UTF-8 text ({problem}): save the file as UTF-8.") from None
+    return object_in(text, where)
+
+
+def object_in(line: str, where: str) -> dict[str, Any]:
+    """The object of one line.
+
+    Raises:
+        UsageError: it is no JSON object, or holds half a character.
+    """
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: no JSON ({_detail(error)}).") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{where}: write an object with fields, not a {type(values).__name__}.")
+    if "\\ud" in line.lower() and _holds_half_a_character(values):
+        raise UsageError(f"{where}: a \\ud... escape stands for half a character: write both halves, or none.")
+    return values
 
 
 class Ids:
@@ -81,9 +142,16 @@ def refuse_misspelt_keys(
         UsageError: there is such a key.
     """
     for key in values:
-        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-        if key not in known and nearest and (beside_right_one or nearest[0] not in values):
-            raise UsageError(f"{where}: unknown field {key!r}: did you mean {nearest[0]!r}?")
+        if key in known:
+            continue
+        nearest = _nearest(key, tuple(known))
+        if nearest and (beside_right_one or nearest not in values):
+            raise UsageError(f"{where}: unknown field {key!r}: did you mean {nearest!r}?")
+
+
+@lru_cache(maxsize=256)  # a file repeats its fields on every line
+def _nearest(key: str, known: tuple[str, ...]) -> str:
+    return next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.8)), "")
 
 
 def texts_in(values: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from index.durable import write_file
 from index.search.search import Hit
 from ragft.artifacts import Artifact
 from ragft.console import counted
+from ragft.data.groups import BUILT_IN
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
@@ -19,7 +20,6 @@ from ragft.evaluate.metrics import Rules
 from ragft.evaluate.shares import in_words
 from ragft.evaluate.statistics import STATISTICS_VERSION
 from ragft.evaluate.suites.bias import BIAS_VERSION, Case, ask, cases_of, filled, result
-from ragft.evaluate.suites.groups import BUILT_IN
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application, Inputs
 from ragft.stages.asking import ask_setups, what_is_asked

@@ -135,6 +135,15 @@ JUDGEMENT = Stage(
 )  # fmt: skip
 """What a judge says of records, wherever these were made; `ragft judge` alone makes it, and no other stage needs it."""
 
+CLEAN = Stage(
+    "clean examples", "cleaned",
+    keys=("data.personal", "data.audit", "data.clean", "answer.format", "answer.value", "answer.refusal",
+          "evaluate.bias.groups", "finetune.max_seq_length"),
+    content=("data.examples", "data.validation", "data.questions", "data.documents", "data.audit.toxic_words"),
+    packages=("regex",),
+)  # fmt: skip
+"""A copy of the examples that `ragft data clean` makes; whoever wants it names it in `data.examples`."""
+
 SHEET = Stage("sheet", "sheets", keys=("seed",))
 OPINION = Stage("opinion", "opinions", keys=("seed",), packages=("numpy", "scipy"))
 """Sheets for people, and what they say on them; made by `ragft sheets` alone."""

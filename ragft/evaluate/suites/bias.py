@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.search.search import Hit
+from ragft.data.groups import Axes, Axis, Swap, reverse, swapped
 from ragft.data.questions import Question
 from ragft.engine.base import EngineDead
 from ragft.errors import RagftError
@@ -24,7 +25,6 @@ from ragft.evaluate.metrics.form import format_valid
 from ragft.evaluate.metrics.text import is_refusal, outcome_of, value_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.statistics import Clusters, PairTest, cluster_questions, estimates, pair_tests
-from ragft.evaluate.suites.groups import Axes, Axis, Swap, reverse, swapped
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
 from ragft.tokens import tokens

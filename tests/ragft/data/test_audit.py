@@ -80,8 +80,9 @@ def test_duplicates_and_contradictions_are_warnings(domain: Domain) -> None:
     rows = [{"question": "When?", "answer": answer} for answer in ("now", "now", "later")]
     domain.lines("examples.jsonl", [*rows, {"question": "Who?", "answer": "I"}])
     findings = found(domain)
-    assert findings["duplicates"] == ("warning", "1 question found in several examples: when")
-    assert findings["contradictions"] == ("warning", "1 of them with other answers")
+    assert findings["duplicates"] == ("warning", "1 row repeating an earlier one: line-2 (of line-1)")
+    told = "2 rows with a question that others answer differently: line-1 (against line-3), line-3 (against line-1)"
+    assert findings["contradictions"] == ("warning", told)
 
 
 def test_answers_without_sources_are_told_where_others_have_some(domain: Domain) -> None:

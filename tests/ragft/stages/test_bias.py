@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.evaluated import COUNT, Evaluated, evaluated, snapshot_of_hits
 
+from ragft.data.groups import GENDER, NO_TERM, ORIGIN
 from ragft.errors import UsageError
-from ragft.evaluate.suites.groups import GENDER, NO_TERM, ORIGIN
 from ragft.stages import bias as stage
 from ragft.stages.bias import bias, bias_lines
 

@@ -11,12 +11,12 @@ from support.evaluation import RULES, question
 from support.fakes import FakeEngine, hit
 
 from ragft.config import Config
+from ragft.data.groups import BUILT_IN, GENDER, NO_TERM
 from ragft.data.questions import Question
 from ragft.engine.base import ChatRequest, Completion
 from ragft.engine.many import ask_many
 from ragft.errors import RagftError
 from ragft.evaluate.suites.bias import SAME_GROUP, Case, Told, ask, cases_of, filled, result
-from ragft.evaluate.suites.groups import BUILT_IN, GENDER, NO_TERM
 from ragft.pipeline import Pipeline
 from ragft.setups import FINE_TUNED, HYBRID
 

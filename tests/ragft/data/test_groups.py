@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragft.evaluate.suites.groups import BUILT_IN, GENDER, MIXED, NO_TERM, NOT_CLEAR, ORIGIN, Axis, reverse, swapped
+from ragft.data.groups import BUILT_IN, GENDER, MIXED, NO_TERM, NOT_CLEAR, ORIGIN, Axis, reverse, swapped
 
 BY_GENDER, BY_ORIGIN = Axis(GENDER, BUILT_IN[GENDER]), Axis(ORIGIN, BUILT_IN[ORIGIN])
 AGE = Axis("age", {"young": ("student", "young person"), "old": ("pensioner", "old person"), "other": ("one", "adult")})
