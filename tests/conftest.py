@@ -81,3 +81,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from support.workers import WholeUnits
 
     return WholeUnits(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Any:
+    from support.workers import sendable
+
+    return sendable((yield))

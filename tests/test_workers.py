@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from support import ROOT, TESTS
-from support.workers import ENGINE, slow_first, unit_of
+from support.workers import ENGINE, sendable, slow_first, unit_of
 
 
 def test_files_that_use_the_sessions_engine_are_run_by_one_worker() -> None:
@@ -44,3 +44,8 @@ def test_a_file_stays_whole_and_one_with_more_slow_tests_comes_before() -> None:
         "c.py::one",
     ]
     assert [item.nodeid for item in items] == ordered
+
+
+def test_what_a_test_said_in_no_utf_8_can_be_sent() -> None:
+    report = {"sections": [("log", "caf\udce9.md")], "user": {"a": 1.5, "b": None}}
+    assert sendable(report) == {"sections": [("log", "caf\\udce9.md")], "user": {"a": 1.5, "b": None}}

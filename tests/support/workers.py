@@ -34,3 +34,14 @@ class WholeUnits(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid)
+
+
+def sendable(value: Any) -> Any:
+    """A report's values without lone surrogates, which a worker cannot send: names of files that are no UTF-8, say."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {sendable(key): sendable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(sendable(one) for one in value)
+    return value
