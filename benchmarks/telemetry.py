@@ -114,7 +114,7 @@ async def measure(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         apps = {kind: make(kind, Path(folder) / kind, arguments.tokens) for kind in kinds}
         for app in apps.values():
-            await app.state.deployment._start()
+            await app.state.domains.deployments[0]._start()
         for number in range(arguments.rounds + 1):
             for (kind, stream), times in spent.items():
                 with ExitStack() as logged:

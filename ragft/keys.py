@@ -1,6 +1,7 @@
 """The file of API keys: who may call what, a line for each key.
 
-    scope[,scope] sha256-hex [labels=label[,label]] [name=...] [expires=...] [requests=...] [tokens=...]
+    scope[,scope] sha256-hex [domains=name[,name]] [labels=label[,label]] [name=...] [expires=...] [requests=...]
+        [tokens=...]
 
 Knows nothing of HTTP. A line grants what it says and no more. One that is not understood grants nothing, and closes its
 key even if another line grants it something; the other lines hold. Messages never repeat what could be a key.
@@ -20,6 +21,7 @@ from typing import TypeVar, get_args
 
 from index.durable import locked, write_file
 from index.store.filters import EVERYTHING, FilterError, Labels, parse_labels
+from ragft.config.section import DOMAIN_NAME
 from ragft.config.serve import Scope
 from ragft.errors import UsageError
 
@@ -38,7 +40,9 @@ _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 # Values may hold blanks, but no `=`: what stands before one is always a field, known or not.
 _BEFORE_FIELD = re.compile(r"[ \t]+(?=[^\s=]+=)")
 # A restriction that was mistyped must not be read as part of a label or of a name.
-_MEANT_AS_FIELD = re.compile(r"\b(expires?|expiry|requests?|tokens?)\b[^\w,;]*\d", re.IGNORECASE)
+_MEANT_AS_FIELD = re.compile(
+    r"\b(expires?|expiry|requests?|tokens?)\b[^\w,;]*\d|\bdomains?(\s*[:=]|\s+\w)", re.IGNORECASE
+)
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -54,6 +58,7 @@ class Caller:
         expires: seconds since the epoch from which on it may do nothing; None: never.
         requests: how many it may send a minute; None: any number.
         tokens: of prompts and answers a minute; None: any number.
+        domains: those of the server that it opens; None: all of them.
     """
 
     scopes: frozenset[str]
@@ -63,9 +68,20 @@ class Caller:
     expires: float | None = None
     requests: int | None = None
     tokens: int | None = None
+    domains: frozenset[str] | None = None
+
+    def opens(self, domain: str) -> bool:
+        """Whether a domain is there for it at all."""
+        return self.domains is None or domain in self.domains
 
     def joined(self, other: Caller) -> Caller:
-        """What two lines for one key grant together, until the first of them expires and within both limits."""
+        """What two lines for one key grant together, until the first of them expires and within both limits.
+
+        Raises:
+            UsageError: their domains differ: what the one grants must not hold in those of the other.
+        """
+        if self.domains != other.domains:
+            raise UsageError("Another line for this key has other domains: make a key for each.")
         return replace(
             self,
             scopes=self.scopes | other.scopes,
@@ -84,13 +100,15 @@ class Caller:
         """The fields of its line that are set, as they are written after the digest."""
         labels = [EVERYTHING] if self.labels is None else sorted(self.labels)
         values = {
-            "labels": ",".join(labels),
-            "name": self.name,
-            "expires": shown_moment(self.expires) if self.expires is not None else "",
-            "requests": self.requests or "",
-            "tokens": self.tokens or "",
+            # Of none, what is not understood: a line without the field would open all.
+            "domains": None if self.domains is None else ",".join(sorted(self.domains)),
+            "labels": ",".join(labels) or None,
+            "name": self.name or None,
+            "expires": shown_moment(self.expires) if self.expires is not None else None,
+            "requests": self.requests or None,
+            "tokens": self.tokens or None,
         }
-        return [f"{name}={value}" for name, value in values.items() if value]
+        return [f"{name}={value}" for name, value in values.items() if value is not None]
 
 
 @dataclass(frozen=True)
@@ -129,12 +147,11 @@ def parse_keys(text: str, file: Path) -> Granted:
     for number, line in _numbered(text):
         try:
             digest, caller = parse_line(line)
+            known = granted.callers.get(digest)
+            granted.callers[digest] = known.joined(caller) if known else caller
         except UsageError as error:
             granted.faults.append(f"{file}, line {number}: {error}")
             closed.update(found.lower() for found in _DIGEST.findall(line))
-            continue
-        known = granted.callers.get(digest)
-        granted.callers[digest] = known.joined(caller) if known else caller
     for digest in closed:
         granted.callers.pop(digest, None)
     return granted
@@ -167,10 +184,11 @@ def parse_line(line: str) -> tuple[str, Caller]:
         expires=moment(fields.pop("expires")) if "expires" in fields else None,
         requests=_count("requests", fields.pop("requests")) if "requests" in fields else None,
         tokens=_count("tokens", fields.pop("tokens")) if "tokens" in fields else None,
+        domains=_domains(fields.pop("domains")) if "domains" in fields else None,
     )
     if fields:
         raise UsageError(
-            f"There is no field {next(iter(fields))!a:.40}; use labels, name, expires, requests and tokens."
+            f"There is no field {next(iter(fields))!a:.40}; use domains, labels, name, expires, requests and tokens."
         )
     return digest.lower(), caller
 
@@ -258,7 +276,9 @@ def checked_name(text: str) -> str:
     """
     name = text.strip()
     if not name or len(name) > MAX_NAME or not name.isprintable() or "=" in name or _MEANT_AS_FIELD.search(name):
-        raise UsageError(f"The name of a key is plain text without `=`, of at most {MAX_NAME} characters.")
+        raise UsageError(
+            f"The name of a key is plain text without `=`, of at most {MAX_NAME} characters, and not like a field."
+        )
     return name
 
 
@@ -289,6 +309,14 @@ def _labels(text: str) -> Labels:
         return parse_labels(text)
     except FilterError as error:
         raise UsageError(str(error)) from None
+
+
+def _domains(text: str) -> frozenset[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if not re.fullmatch(DOMAIN_NAME, name):
+            raise UsageError(f"The field domains takes names of domains such as desk, not {name!a:.40}.")
+    return frozenset(names)
 
 
 def _count(name: str, text: str) -> int:

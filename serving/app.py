@@ -12,7 +12,7 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -31,20 +31,20 @@ from serving.api.completions import completions
 from serving.api.document import document
 from serving.api.embeddings import embeddings
 from serving.api.health import deep, live, metrics, ready
-from serving.api.models import model, models
+from serving.api.models import model, model_of_domain, models
 from serving.api.openapi import openapi, page
 from serving.api.responses import responses
 from serving.api.retrieve import retrieve
 from serving.audit import Audit
 from serving.connections import protocol
 from serving.cors import Cors
-from serving.deployment import Deployment, Load, check_deployable
+from serving.deployment import Deployed, Deployment, Load, check_deployable
+from serving.domains import Domains
 from serving.errors import EXCEPTION_HANDLERS
 from serving.limits import Limits, RequestIds
 from serving.oidc import Issuer
 from serving.rates import metered
 from serving.security import Callers, Keys, Security, check_exposure, labels_of, require_scope
-from serving.split import Split
 from serving.telemetry import Telemetry
 from serving.telemetry.logs import logging_to_stderr
 from serving.telemetry.metrics import on_own_port
@@ -52,45 +52,55 @@ from serving.telemetry.metrics import on_own_port
 # Seconds that an idle connection is kept.
 _KEEP_ALIVE = 5
 _ROUTES = [
-    chat_completions, completions, responses, embeddings, models, model, retrieve, document, refresh_index,
-    roll_back_index, deploy_model, roll_back_model, versions, openapi, page, live, ready, deep, metrics, *web.ROUTES,
+    chat_completions, completions, responses, embeddings, models, model, model_of_domain, retrieve, document,
+    refresh_index, roll_back_index, deploy_model, roll_back_model, versions, openapi, page, live, ready, deep, metrics,
+    *web.ROUTES,
 ]  # fmt: skip
 
 
-def create_app(application: Application, *, load: Load | None = None, keys: Keys | None = None) -> Litestar:
+def create_app(
+    *applications: Application, load: Load | Mapping[str, Load] | None = None, keys: Keys | None = None
+) -> Litestar:
     """The endpoint as an ASGI application; engines and index load in the background of its lifespan.
 
     Args:
-        load: makes what answers questions; None: engines and index of the application.
+        applications: one for each domain; the first one's configuration says what concerns the whole server, see
+            `ragft.config.domains`.
+        load: makes what answers questions, of several domains by their names; None: engines and index of each.
         keys: the accepted API keys; None: those of the environment and of `serve.keys`.
 
     Raises:
         UsageError: no key, and the configured address is reachable from other machines; or the issuer's public keys or
             the audit log are not usable; or an arm of `serve.split` names a model that there is not.
     """
-    settings = application.config.serve
+    settings = applications[0].config.serve
     if keys is None:
         keys = Keys.load(settings.keys)
     issuer = Issuer(settings.jwt) if settings.jwt.issuer is not None else None
     callers = Callers(keys, issuer)
     check_exposure(settings.host, is_closed=callers.are_known)
-    deployment = Deployment(application, load, Split(application) if settings.split.arms else None)
-    telemetry = Telemetry(deployment)
+    domains = Domains(applications, load)
+    telemetry = Telemetry(domains)
 
-    def pipeline_of(request: Request[Any, Any, Any]) -> Pipeline:
-        return metered(telemetry.pipeline(), request)
+    async def deployment_of(request: Request[Any, Any, Any]) -> Deployment:
+        return await domains.meant(request)
 
+    def pipeline_of(request: Request[Any, Any, Any], deployment: Deployed) -> Pipeline:
+        return metered(telemetry.pipeline(deployment), request)
+
+    takes_documents = any(application.config.serve.documents for application in applications)
     app = Litestar(
-        route_handlers=[*_ROUTES, *(documents.ROUTES if settings.documents else ())],
+        route_handlers=[*_ROUTES, *(documents.ROUTES if takes_documents else ())],
         guards=[require_scope],
         dependencies={
-            "deployment": Provide(lambda: deployment, sync_to_thread=False),
+            "domains": Provide(lambda: domains, sync_to_thread=False),
+            "deployment": Provide(deployment_of),
             "pipeline": Provide(pipeline_of, sync_to_thread=False),
             "labels": Provide(labels_of, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=[deployment.lifespan, telemetry.lifespan],
-        state=State({"deployment": deployment, "telemetry": telemetry, "callers": callers}),
+        lifespan=[domains.lifespan, telemetry.lifespan],
+        state=State({"domains": domains, "telemetry": telemetry, "callers": callers}),
         # Bodies are bounded by `Limits`; Litestar's own description of the routes would be open to everybody.
         request_max_body_size=None,
         openapi_config=None,
@@ -102,7 +112,7 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
         Audit(app.asgi_handler, settings.audit_log) if settings.audit_log is not None else app.asgi_handler,
         max_body_bytes=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
-        max_requests=application.config.engine.max_num_seqs + settings.max_queued,
+        max_requests=sum(app.config.engine.max_num_seqs + settings.max_queued for app in applications),
     )
     secured: ASGIApp = Security(limits, callers)
     if settings.cors:
@@ -111,39 +121,40 @@ def create_app(application: Application, *, load: Load | None = None, keys: Keys
     return app
 
 
-def serve(application: Application, *, load: Load | None = None) -> None:
+def serve(*applications: Application, load: Load | Mapping[str, Load] | None = None) -> None:
     """Runs the endpoint until it is told to stop; running answers may finish within `serve.drain_seconds`.
 
-    The application's reporter is told when the server listens and when it is ready.
+    The first application's reporter is told when the server listens and when it is ready.
 
     Args:
-        load: as for `create_app`.
+        applications, load: as for `create_app`.
 
     Raises:
         UsageError: a port is taken, a key or a model is missing; nothing was loaded.
         IndexFault: a deployed setup retrieves, and there is no index.
         RagftError: an engine could not start.
     """
-    settings, say = application.config.serve, application.reporter.say
-    check_deployable(application)
-    app = create_app(application, load=load)
-    deployment: Deployment = app.state.deployment
+    settings, say = applications[0].config.serve, applications[0].reporter.say
+    for application in applications:
+        check_deployable(application)
+    app = create_app(*applications, load=load)
+    domains: Domains = app.state.domains
     with (
         listen(settings.host, settings.port) as listener,
         on_own_port(app.state.telemetry.metrics, settings.metrics_port),
-        logging_to_stderr(settings.log_format, settings.request_log),
+        logging_to_stderr(settings.log_format, settings.request_log, with_domains=len(applications) > 1),
     ):
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        say(f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(settings.setups)}")
+        say(f"Listening on http://{host}:{listener.getsockname()[1]}, loading {', '.join(domains.models)}")
         server = make_server(app)
-        deployment.on_failure = server.stop
-        deployment.on_ready = lambda: _settle(say)
+        domains.on_failure = server.stop
+        domains.on_ready = lambda: _settle(say)
         try:
             server.run(sockets=[listener])
         finally:
             gc.unfreeze()
-    if deployment.failure is not None:
-        raise deployment.failure
+    if domains.failure is not None:
+        raise domains.failure
 
 
 def _settle(say: Callable[[str], None]) -> None:
@@ -183,13 +194,13 @@ def make_server(app: Litestar) -> Any:
     """A uvicorn server for this application; its method `stop` ends it as SIGTERM does."""
     import uvicorn
 
-    deployment: Deployment = app.state.deployment
+    domains: Domains = app.state.domains
 
     class Server(uvicorn.Server):  # type: ignore[misc]
         """Turns readiness off before it stops listening, and ends with status 0 when it was told to stop."""
 
         def stop(self) -> None:
-            deployment.draining = True
+            domains.drain()
             self.should_exit = True
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -198,7 +209,7 @@ def make_server(app: Litestar) -> Any:
             self.stop()
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    settings = deployment.app.config.serve
+    settings = domains.deployments[0].app.config.serve
     return Server(
         uvicorn.Config(
             app, http=protocol(settings.body_timeout), lifespan="on", ws="none", log_config=None, access_log=False,

@@ -1,9 +1,9 @@
 """The log of what was administered, by whom, and what came of it.
 
-Every call of `/admin/` by a caller who is known is a line of JSON: `time`, `request_id`, `caller`, `name`, `route`,
-`what` (the body, or the size and SHA-256 of one that is no short JSON) and `result` (the status). A call that may
-change something has a line with the result `begun`, too, which is on disk before it begins: what cannot be recorded is
-not done.
+Every call of `/admin/` by a caller who is known is a line of JSON: `time`, `request_id`, `caller`, `name`, `route`
+(with its query, which names the domain where there are several), `what` (the body, or the size and SHA-256 of one that
+is no short JSON) and `result` (the status). A call that may change something has a line with the result `begun`, too,
+which is on disk before it begins: what cannot be recorded is not done.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from ragft.errors import UsageError
 from ragft.keys import Caller
@@ -56,7 +56,7 @@ class Audit:
         caller: Caller = scope["state"]["caller"]
         entry = {
             "request_id": scope["state"].get("request_id", "-"), "caller": caller.id, "name": caller.name,
-            "route": f"{scope['method']} {scope['path']}", "what": _what(body),
+            "route": _route(scope), "what": _what(body),
         }  # fmt: skip
         if scope["method"] != "GET" and not await self._wrote({**entry, "result": "begun"}):
             error = ApiError(507, "The audit log cannot be written, so nothing was done.")
@@ -102,6 +102,12 @@ def append(file: Path, line: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _route(scope: HTTPScope) -> str:
+    """Method and path, with the query, which may say more than the body."""
+    query = scope["query_string"].decode("latin-1")[:_MAX_BODY]
+    return f"{scope['method']} {scope['path']}{'?' if query else ''}{query}"
 
 
 def _what(body: bytes) -> Any:

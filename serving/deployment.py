@@ -37,9 +37,11 @@ from ragft.stages.index import refresh
 from ragft.stages.prompt_choice import served
 from ragft.stages.split import arms, own_models
 from serving.errors import ApiError
+from serving.shared import Shared
 from serving.split import Split
-from serving.supervision import DeepLook, Supervisor, first_dead
+from serving.supervision import DeepLook, first_dead
 from serving.switching import TUNED, ModelSwitch, changes
+from serving.telemetry.record import RequestRecord, recorded
 
 log = logging.getLogger("ragft.serving")
 
@@ -53,6 +55,9 @@ class Deployment:
     """The deployed setups of one application, from loading to closing.
 
     Attributes:
+        domain: name of the application's domain.
+        prefix: what the names of models begin with: nothing where the server has this domain alone.
+        named: the deployed setups by the names of models, the default first.
         grounder: refuses, or says whether answers stand on their passages, as `serve.grounding` says.
         setups: the deployed ones as they are asked, the default first.
         failure: why nothing is served any more; None while all is well.
@@ -65,18 +70,23 @@ class Deployment:
         deep_look: see `DeepLook`.
         models: exchanges the tuned model.
         restarts: how many attempts to rebuild an engine ended how; see `Supervisor`.
+        shared: what this deployment has in common with the others of its server.
         split: the experiment that requests may take part in; None: there is none.
-        embedding_turn: held while texts are embedded for a client: one at a time, so that searches find a free thread.
     """
 
-    def __init__(self, app: Application, load: Load | None = None, split: Split | None = None) -> None:
+    def __init__(self, app: Application, load: Load | None = None, shared: Shared | None = None) -> None:
         """
         Args:
             load: makes what answers questions, its engines started; None: `load_pipeline`.
+            shared: None: it is alone in its server.
         """
         self.app = app
-        self.split = split
+        self.domain = app.config.name
+        self.shared = shared or Shared([app])
+        self.split = Split(app) if app.config.serve.split.arms else None
         self.setups = [served(app, name) for name in app.config.serve.setups]
+        self.prefix = f"{self.domain}/" if self.shared.several else ""
+        self.named = {f"{self.prefix}{setup.name}": setup for setup in self.setups}
         self.grounder = Grounder(app.config)
         # When questions are answered: after loading, and again when an engine was rebuilt.
         self.on_ready: Callable[[], None] = lambda: None
@@ -87,21 +97,20 @@ class Deployment:
         self.history: list[dict[str, Any]] = []
         self.rebuilding = False
         self.refreshes = Counter(published=0, unchanged=0, held=0, planned=0, failed=0, unusable=0)
-        self._supervisor = Supervisor(app.config.serve.engine_restarts)
-        self.restarts = self._supervisor.outcomes
+        self.restarts = self.shared.supervisor.outcomes
         self.deep_look = DeepLook(app.config.serve.deep_health_timeout)
         self.models = ModelSwitch(app.registry, self._open_engine, app.config.serve.drain_seconds)
-        self.embedding_turn = asyncio.Lock()
-        self._own_models = own_models(app, split.arms.values()) if split is not None else {}
-        self._load = load or partial(load_pipeline, app, self._own_models)
+        self._own_models = own_models(app, self.split.arms.values()) if self.split is not None else {}
+        self._load = load or partial(load_pipeline, app, self.shared, self._own_models)
         self._pipeline: Pipeline | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing = False
 
     @property
-    def models_asked(self) -> list[Setup]:
+    def models_asked(self) -> dict[str, Setup]:
         """What a conversation may name as its model: the setups, and the experiment."""
-        return self.setups if self.split is None else [*self.setups, self.split.model]
+        split = {} if self.split is None else {f"{self.prefix}{self.split.model.name}": self.split.model}
+        return {**self.named, **split}
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -139,18 +148,25 @@ class Deployment:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
         """Loads in the background on entry, closes the engines on exit."""
-        self._tasks.append(asyncio.create_task(self._start()))
+        # What is logged of this is logged with the domain.
+        with recorded(RequestRecord("", "", domain=self.domain)):
+            self._tasks.append(asyncio.create_task(self._start()))
         try:
             yield
         finally:
-            self.draining = True
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self.stop()
             if self.split is not None:
                 await self.split.close()
             if self._pipeline is not None:
                 await _close(self._pipeline.engines.values())
+            await self.shared.close()
+
+    async def stop(self) -> None:
+        """Ends what runs in the background: nothing is loaded, followed or rebuilt any more."""
+        self.draining = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _start(self) -> None:
         try:
@@ -173,12 +189,15 @@ class Deployment:
         """Rebuilds an engine that has died; if that fails, ends the server, whose own supervisor may start it anew."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            found = await first_dead(pipeline.engines.values())
-            if found is None:
+            if await first_dead(pipeline.engines.values()) is None:
                 continue
             self.rebuilding = True
             try:
-                await self._supervisor.rebuild(*found)
+                async with self.shared.rebuilding:
+                    # Another domain may have had the engine rebuilt that it shares with this one, or failed to.
+                    found = await first_dead(pipeline.engines.values())
+                    if found is not None and not self.draining:
+                        await self.shared.supervisor.rebuild(*found)
             except EngineDead as error:
                 self._fail("an engine died", error)
                 return
@@ -279,7 +298,7 @@ class Deployment:
         return before, retriever.index_version
 
     def _open_engine(self, folder: Path) -> Engine:
-        return open_engine(self.app, folder, len({setup.model for setup in self.setups}) + len(self._own_models))
+        return open_engine(self.app, folder, self.shared.engine_count())
 
     async def _flip(self, retriever: Retriever) -> None:
         """Opens the snapshot that `CURRENT` names, tries it, and serves it from then on."""
@@ -331,26 +350,24 @@ def check_deployable(app: Application) -> None:
         current_id(app.index_root)
 
 
-async def load_pipeline(app: Application, own_models: Mapping[str, Path] = MappingProxyType({})) -> Pipeline:
+async def load_pipeline(
+    app: Application, shared: Shared | None = None, own_models: Mapping[str, Path] = MappingProxyType({})
+) -> Pipeline:
     """Opens the index and starts one engine for each model that the deployed setups need.
 
     Args:
+        shared: has the engines and encoders that several domains use; whoever closes it closes the base model's engine.
         own_models: folders of further models, by the names of their engines.
     """
-    setups = app.config.serve.setups
+    setups, shared = app.config.serve.setups, shared or Shared([app])
     retriever = None
     # First, because it takes seconds: an index that this encoder did not build is refused before minutes of loading.
     if any(SETUPS[name].retrieval for name in setups):
+        await asyncio.to_thread(shared.lend_encoder, app)
         retriever = await asyncio.to_thread(open_retriever, app)
-    folders = {**app.model_folders(setups), **own_models}
     engines: dict[str, Engine] = {}
-    try:
-        for model, folder in folders.items():
-            engines[model] = open_engine(app, folder, len(folders))
-            await engines[model].start()
-    except BaseException:
-        await _close(engines.values())
-        raise
+    for model, folder in {**app.model_folders(setups), **own_models}.items():
+        engines[model] = await shared.engine(app, model, partial(open_engine, app, folder, shared.engine_count()))
     return Pipeline(app.config, engines, retriever)
 
 

@@ -91,8 +91,17 @@ class Issuer:
         scopes = {scope for value in _values(claims, settings.scopes_claim) for scope in settings.scopes.get(value, ())}
         return Caller(
             frozenset(scopes), self._labels(claims), id=f"jwt:{claims['sub'][:200]}",
-            requests=settings.requests, tokens=settings.tokens,
+            requests=settings.requests, tokens=settings.tokens, domains=self._domains(claims),
         )  # fmt: skip
+
+    def _domains(self, claims: Mapping[str, Any]) -> frozenset[str] | None:
+        settings = self._settings
+        if settings.domains_claim is None:
+            return None
+        values = _values(claims, settings.domains_claim, words=False)
+        if settings.domains is not None:
+            return frozenset(domain for value in values for domain in settings.domains.get(value, ()))
+        return frozenset(values)
 
     async def _claims(self, token: bytes) -> dict[str, Any]:
         settings = self._settings

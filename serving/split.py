@@ -107,7 +107,7 @@ class Split:
         """The arm that answers a request: the same for all of one user or conversation."""
         told = self._experiment(pipeline)
         unit = unit_of(told, *self._sticky(asked, caller))
-        return Assignment(told, unit, unit.arm, self.arms[unit.arm], self.model.name)
+        return Assignment(told, unit, unit.arm, self.arms[unit.arm], asked.model)
 
     def beside(self, shown: Assignment) -> list[Assignment]:
         """The shadows of an answer: they answer what the first arm was asked, and are compared with it."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def ask_once(
         raise UsageError("The question is empty.")
     turns = () if history is None else read_history(history)
     values = (
-        _ask_server(question, setup.name, server, only, turns)
+        _ask_server(question, app.config.name, setup.name, server, only, turns)
         if server
         else asyncio.run(_ask_here(app, question, setup.name, only, labels, turns))
     )
@@ -99,17 +100,21 @@ async def _ask_here(
 
 
 def _ask_server(
-    question: str, setup_name: str, server: str, only: Filter | None, history: Sequence[Message]
+    question: str, domain: str, setup_name: str, server: str, only: Filter | None, history: Sequence[Message]
 ) -> dict[str, Any]:
-    from openai import OpenAI, OpenAIError
+    from openai import NotFoundError, OpenAI, OpenAIError
 
     client = OpenAI(base_url=f"{server.rstrip('/')}/v1", api_key=os.environ.get("RAGFT_API_KEY", "none"), max_retries=0)
+    asked = partial(
+        client.chat.completions.create,
+        messages=[*history, turn("user", question)],
+        extra_body={"ragft": {"filter": only.to_json()}} if only is not None else None,
+    )
     try:
-        completion = client.chat.completions.create(
-            model=setup_name,
-            messages=[*history, turn("user", question)],
-            extra_body={"ragft": {"filter": only.to_json()}} if only is not None else None,
-        )
+        try:
+            completion = asked(model=setup_name)
+        except NotFoundError:  # so says a server of several domains
+            completion = asked(model=f"{domain}/{setup_name}")
     except OpenAIError as error:
         raise RagftError(
             f"{server} did not answer ({error}): start it with `ragft serve`, or leave --server out."

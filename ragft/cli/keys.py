@@ -26,6 +26,10 @@ def new(
     scopes: Annotated[
         str, typer.Option(help="What it may call: chat, retrieve, metrics, admin.", metavar="SCOPE[,SCOPE]")
     ] = "chat",
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(help="Domain of the server that it opens. Repeatable; default: all.", metavar="NAME"),
+    ] = None,
     labels: Annotated[
         str,
         typer.Option(help="Access labels of documents that it opens; *: all. Default: none.", metavar="LABEL[,LABEL]"),
@@ -53,7 +57,8 @@ def new(
     if ends is not None and ends <= time.time():
         raise UsageError(f"--expires {expires} is over already.")
     key = new_key()
-    asked = Caller(frozenset(map(str.strip, scopes.split(","))), opened, "", name, ends, requests, tokens)
+    domains = frozenset(domain) if domain else None
+    asked = Caller(frozenset(map(str.strip, scopes.split(","))), opened, "", name, ends, requests, tokens, domains)
     made = add_key(file, key, asked)
     app.reporter.result({"key": key, **_values(made)}, key)
     app.reporter.say(f"{_line(made)}\nAdded to {file}. Keep the key: it is stored nowhere.")
@@ -103,6 +108,7 @@ def _values(caller: Caller) -> dict[str, Any]:
         "id": caller.id,
         "name": caller.name,
         "scopes": sorted(caller.scopes),
+        "domains": sorted(caller.domains) if caller.domains is not None else None,
         "labels": sorted(caller.labels) if caller.labels is not None else None,
         "expires": shown_moment(caller.expires) if caller.expires is not None else None,
         "expired": caller.has_expired(time.time()),

@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ragft.stages.application import Application
 
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.", metavar="FILE")]
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option("-c", "--config", help="Configuration file. Repeatable: a domain each.", metavar="FILE"),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override one key, as in --set finetune.epochs=3. Repeatable.", metavar="KEY=VALUE"),
@@ -64,6 +68,8 @@ workspace_in_use: Path | None = None
 def command(group: typer.Typer, name: str | None = None, **keys: str) -> Callable[[Command], Command]:
     """Registers a function whose first argument is the `Application`: it gets `-c`, `--set` and `--json`.
 
+    If that argument is a list of applications, `-c` may be given several times.
+
     Args:
         name: name of the command; None: that of the function.
         keys: options of the command that set a configuration key, by their names.
@@ -72,16 +78,22 @@ def command(group: typer.Typer, name: str | None = None, **keys: str) -> Callabl
     def register(function: Command) -> Command:
         # The first argument's type is not imported here: it would bring in the whole application.
         hints = get_type_hints(function, localns={"Application": Any}, include_extras=True)
-        own = list(inspect.signature(function).parameters.values())[1:]
+        first, *own = inspect.signature(function).parameters.values()
+        several = get_origin(hints[first.name]) is list
 
         @functools.wraps(function)
-        def run(config: Path, overrides: list[str] | None, as_json: bool, **given: Any) -> None:
+        def run(config: Any, overrides: list[str] | None, as_json: bool, **given: Any) -> None:
             _refuse_undecodable(given)
             told = [f"{key}={given[option]}" for option, key in keys.items() if given[option] is not None]
-            function(open_application(config, [*(overrides or []), *told], as_json), **given)
+            overrides = [*(overrides or []), *told]
+            if several:
+                function(open_domains(config or [DEFAULT_CONFIG], overrides, as_json), **given)
+            else:
+                function(open_application(config, overrides, as_json), **given)
 
         keyword = inspect.Parameter.KEYWORD_ONLY
-        shared = {"config": (ConfigFile, DEFAULT_CONFIG), "overrides": (Overrides, None), "as_json": (AsJson, False)}
+        config: tuple[Any, Any] = (ConfigFiles, None) if several else (ConfigFile, DEFAULT_CONFIG)
+        shared = {"config": config, "overrides": (Overrides, None), "as_json": (AsJson, False)}
         parameters = [parameter.replace(annotation=hints[parameter.name], kind=keyword) for parameter in own]
         for option, (kind, default) in shared.items():
             parameters.append(inspect.Parameter(option, keyword, annotation=kind, default=default))
@@ -124,15 +136,26 @@ def _refuse_undecodable(given: Mapping[str, Any]) -> None:
 
 def open_application(config: Path, overrides: list[str] | None, as_json: bool = False) -> Application:
     """The application of a configuration file, with its overrides."""
+    return open_domains([config], overrides, as_json)[0]
+
+
+def open_domains(configs: list[Path], overrides: list[str] | None, as_json: bool = False) -> list[Application]:
+    """The applications of several configuration files that one server serves, each with the overrides.
+
+    Raises:
+        UsageError: they do not fit into one server; see `ragft.config.domains`.
+    """
     from ragft.config import load_config
+    from ragft.config.domains import in_one_server
     from ragft.console import Reporter, prepare_process
     from ragft.stages.application import Application
 
     prepare_process()
-    app = Application(load_config(config, overrides), Reporter(as_json))
+    loaded = in_one_server([(str(config), load_config(config, overrides)) for config in configs])
+    apps = [Application(config, Reporter(as_json)) for config in loaded]
     global workspace_in_use
-    workspace_in_use = app.workspace
-    return app
+    workspace_in_use = apps[0].workspace
+    return apps
 
 
 def restrictions(where: list[str] | None, labels: str | None) -> tuple[Filter | None, Labels]:

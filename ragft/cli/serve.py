@@ -21,7 +21,7 @@ commands = typer.Typer(
 
 @command(commands, "start", host="serve.host", port="serve.port")
 def start(
-    app: Application,
+    apps: list[Application],
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: serve.host.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; default: serve.port.")] = None,
     mcp: Annotated[
@@ -32,15 +32,19 @@ def start(
 
     `ragft serve` alone does this, too.
     """
+    from ragft.errors import UsageError
     from ragft.setups import SETUPS
     from ragft.stages.index import live_snapshot
 
-    setups = app.config.serve.setups
-    app.model_folders(setups)  # a missing model is refused before an index is built
-    if any(SETUPS[name].retrieval for name in setups):
-        live_snapshot(app)
+    if mcp and len(apps) > 1:
+        raise UsageError("--mcp serves a single domain: give -c once, and let the client start a server for each.")
+    for app in apps:
+        app.model_folders(app.config.serve.setups)  # a missing model is refused before an index is built
+    for app in apps:
+        if any(SETUPS[name].retrieval for name in app.config.serve.setups):
+            live_snapshot(app)
     # By name, because imports go one way: index <- ragft <- serving.
-    importlib.import_module("serving.mcp" if mcp else "serving.app").serve(app)
+    importlib.import_module("serving.mcp" if mcp else "serving.app").serve(*apps)
 
 
 @command(commands)

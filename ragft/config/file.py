@@ -16,7 +16,7 @@ from ragft.config.index import IndexSection
 from ragft.config.merge import MergeSection
 from ragft.config.model import ModelSection
 from ragft.config.prompt import PromptSection
-from ragft.config.section import FilePath, Section
+from ragft.config.section import DOMAIN_NAME, FilePath, Section
 from ragft.config.serve import ServeSection
 from ragft.config.tune import TuneSection
 
@@ -24,7 +24,7 @@ from ragft.config.tune import TuneSection
 class Config(Section):
     """One application: a domain, its model, its index, its data and its endpoint."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name of the domain: lower case, digits, - _ .")
+    name: str = Field(pattern=DOMAIN_NAME, description="Name of the domain: lower case, digits, - _ .")
     workspace: FilePath | None = Field(
         None, description="Folder for all outputs. Unset: workspace/NAME in the current folder."
     )

@@ -11,6 +11,7 @@ import regex
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SetupName = Literal["prompt-only", "rag-only", "fine-tuned", "hybrid"]
+DOMAIN_NAME = r"^[a-z0-9][a-z0-9._-]*$"
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

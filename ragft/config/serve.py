@@ -59,6 +59,13 @@ class JwtSection(Section):
         None,
         description="Access labels for each value of that claim; others give none. Unset: each value is a label.",
     )
+    domains_claim: str | None = Field(
+        None,
+        description="Claim that decides which domains of a server with several are open, as in `groups`. Unset: all.",
+    )
+    domains: dict[str, tuple[str, ...]] | None = Field(
+        None, description="Domains for each value of that claim; others open none. Unset: each value is a domain."
+    )
     requests: int | None = Field(None, ge=1, description="Requests a minute of each subject. Unset: any number.")
     tokens: int | None = Field(
         None, ge=1, description="Tokens of prompts and answers a minute of each subject. Unset: any number."
@@ -70,6 +77,8 @@ class JwtSection(Section):
         missing = [name for name, value in needed.items() if not value]
         if 0 < len(missing) < len(needed):
             raise ValueError(f"has no {' and no '.join(missing)}: tokens are accepted with all three or not at all")
+        if self.domains is not None and self.domains_claim is None:
+            raise ValueError("has domains but no domains_claim, so that every token would open every domain")
         return self
 
 

@@ -35,6 +35,7 @@ class Asked:
 
     Attributes:
         setup: the setup that answers.
+        model: what the request calls it.
         question: the user's last turn.
         history: the turns before it; the request's own system messages come first and replace the configured prompt.
         following: the turns after it: tool calls and their results.
@@ -47,6 +48,7 @@ class Asked:
     """
 
     setup: Setup
+    model: str
     question: str
     history: list[Message]
     following: list[Message]
@@ -57,17 +59,12 @@ class Asked:
     user: str | None = None
     assignment: Assignment | None = None
 
-    @property
-    def model(self) -> str:
-        """What the answer calls its model: what was asked for."""
-        return self.setup.name if self.assignment is None else self.assignment.model
 
-
-def read_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> Asked:
+def read_request(body: Mapping[str, Any], deployed: Mapping[str, Setup]) -> Asked:
     """Reads a chat completion request.
 
     Args:
-        deployed: the setups that answer; their names are the model names.
+        deployed: the setups that answer, by the names of models.
 
     Raises:
         ApiError: 400 for what is not valid, 404 for a setup that is not deployed.
@@ -84,7 +81,7 @@ def read_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> Asked:
         raise ApiError(400, "The question is empty.", "messages")
     ragft = asked.ragft or Options()
     return Asked(
-        setup, question, history=[*system, *turns[:place]], following=turns[place + 1 :], ragft=ragft,
+        setup, asked.model, question, history=[*system, *turns[:place]], following=turns[place + 1 :], ragft=ragft,
         filter=read_filter(ragft.filter, "ragft.filter"), options=given(body, FORWARDED), choices=asked.n or 1,
         user=asked.user or asked.safety_identifier,
     )  # fmt: skip
@@ -106,18 +103,17 @@ def refuse_unknown(body: Mapping[str, Any], known: Collection[str]) -> None:
             raise ApiError(400, f"The field {name[:80]!r} is not supported here.", name[:80])
 
 
-def deployed_setup(model: Any, deployed: Sequence[Setup]) -> Setup:
+def deployed_setup(model: Any, deployed: Mapping[str, Setup]) -> Setup:
     """The setup that a request calls its model.
 
     Raises:
         ApiError: 400: it names none; 404: that one is not deployed.
     """
-    named = {setup.name: setup for setup in deployed}
     if not isinstance(model, str):
-        raise ApiError(400, f"The field 'model' must name a setup: {', '.join(named)}.", "model")
-    if model not in named:
-        raise ApiError(404, f"The model {model[:80]!r} is not deployed; deployed: {', '.join(named)}.", "model")
-    return named[model]
+        raise ApiError(400, f"The field 'model' must name a setup: {', '.join(deployed)}.", "model")
+    if model not in deployed:
+        raise ApiError(404, f"The model {model[:80]!r} is not deployed; deployed: {', '.join(deployed)}.", "model")
+    return deployed[model]
 
 
 def _split(messages: Sequence[ChatTurn]) -> tuple[list[Message], list[Message]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -38,12 +38,12 @@ class CompletionBody(Completion, kw_only=True):
 async def completions(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> Response[Any]:
     """Continues texts with the model of a deployed setup, at once or as server-sent events."""
     setup, asked = read_completion(
-        decode_object(await request.body()), deployment.setups, pipeline.config.engine.max_tokens
+        decode_object(await request.body()), deployment.named, pipeline.config.engine.max_tokens
     )
     engine = pipeline.engine_of(setup)
 
     def named(chunk: dict[str, Any]) -> dict[str, Any]:
-        return {**chunk, "model": setup.name}
+        return {**chunk, "model": f"{deployment.prefix}{setup.name}"}
 
     async def answer() -> Response[Any]:
         if asked.options.get("stream") is not True:
@@ -59,7 +59,9 @@ async def completions(request: Request[Any, Any, Any], deployment: Deployed, pip
     return await until_disconnect(request, answer)
 
 
-def read_completion(body: Mapping[str, Any], deployed: Sequence[Setup], max_tokens: int) -> tuple[Setup, TextRequest]:
+def read_completion(
+    body: Mapping[str, Any], deployed: Mapping[str, Setup], max_tokens: int
+) -> tuple[Setup, TextRequest]:
     """The setup that is meant, and what its engine is asked: greedily and for `max_tokens`, unless the body says else.
 
     Raises:

@@ -15,6 +15,7 @@ from litestar import Request, Response, delete, get, put
 from index.store.snapshot import Snapshot
 from ragft.errors import UsageError
 from ragft.stages import uploads
+from ragft.stages.application import Application
 from ragft.stages.refresh_report import held_sentence
 from ragft.stages.uploads import UnknownDocument, UnknownFormat, Upload
 from serving.api.bodies import read_body
@@ -54,7 +55,7 @@ async def put_document(request: Request[Any, Any, Any], deployment: Deployed, id
     """Writes a document into the folder of documents, and with `refresh` into the index, too."""
     asked = await read_body(request, DocumentBody)
     _snapshot(deployment)
-    upload, names = await _in_thread(lambda: uploads.put(deployment.app, id, asked.format, asked.data()))
+    upload, names = await _in_thread(lambda: uploads.put(_app(deployment), id, asked.format, asked.data()))
     if asked.refresh:
         await _refresh(deployment, names)
     return Response((await _described(deployment, [upload]))[0], status_code=200)
@@ -63,27 +64,34 @@ async def put_document(request: Request[Any, Any, Any], deployment: Deployed, id
 @get("/admin/documents", opt={"scope": "admin"})
 async def list_documents(deployment: Deployed) -> dict[str, Any]:
     """The documents that came this way, each with its state."""
-    found = await _in_thread(lambda: uploads.uploads(deployment.app))
+    found = await _in_thread(lambda: uploads.uploads(_app(deployment)))
     return {"object": "list", "data": await _described(deployment, found)}
 
 
 @get("/admin/documents/{id:str}", opt={"scope": "admin"})
 async def get_document(deployment: Deployed, id: str) -> dict[str, Any]:  # noqa: A002
     """One document's state: `indexed`, `waiting` for a refresh, or `skipped` with the reason."""
-    found = await _in_thread(lambda: uploads.uploads(deployment.app, id))
+    found = await _in_thread(lambda: uploads.uploads(_app(deployment), id))
     return (await _described(deployment, found))[0]
 
 
 @delete("/admin/documents/{id:str}", opt={"scope": "admin", "query": {"refresh": "boolean"}}, status_code=200)
 async def delete_document(deployment: Deployed, id: str, refresh: bool = False) -> dict[str, Any]:  # noqa: A002
     """Deletes a document from the folder of documents, and with `refresh` from the index, too."""
-    names = await _in_thread(lambda: uploads.delete(deployment.app, id))
+    names = await _in_thread(lambda: uploads.delete(_app(deployment), id))
     if refresh:
         await _refresh(deployment, names)
     return {"id": id, "deleted": True}
 
 
 ROUTES = (put_document, list_documents, get_document, delete_document)
+
+
+def _app(deployment: Deployment) -> Application:
+    """The application whose documents these are; refuses with 404 where they are not to be had this way."""
+    if not deployment.app.config.serve.documents:  # another domain of the server has these routes
+        raise ApiError(404, "Documents of this domain are not put over HTTP (serve.documents).", "domain")
+    return deployment.app
 
 
 async def _refresh(deployment: Deployment, names: list[str]) -> None:

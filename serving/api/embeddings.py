@@ -31,7 +31,7 @@ class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
     """A request to `/v1/embeddings`.
 
     Attributes:
-        model: the encoder's name, as configured.
+        model: the encoder's name, as configured; `domain/name` where the server has several domains.
         input: a text or several; token ids would be those of another tokenizer and are refused.
         dimensions: keep so many leading dimensions, scaled to unit length again; only encoders that were trained for
             it lose little.
@@ -53,8 +53,9 @@ async def embeddings(request: Request[Any, Any, Any], deployment: Deployed, pipe
     if pipeline.retriever is None:
         raise ApiError(404, "No deployed setup retrieves, so there is no encoder.")
     encoder = pipeline.retriever.encoder
-    name = Path(deployment.app.config.index.encoder.model).name
-    if asked.model not in (name, deployment.app.config.index.encoder.model):
+    configured = deployment.app.config.index.encoder.model
+    name = f"{deployment.prefix}{Path(configured).name}"
+    if asked.model not in (name, f"{deployment.prefix}{configured}"):
         raise ApiError(404, f"The model {asked.model[:80]!r} is no encoder here; there is {name}.", "model")
     if asked.dimensions is not None and asked.dimensions > encoder.dimension:
         raise ApiError(400, f"The encoder has {encoder.dimension} dimensions and no more.", "dimensions")
@@ -64,7 +65,7 @@ async def embeddings(request: Request[Any, Any, Any], deployment: Deployed, pipe
         found, tokens = [], 0
         for first in range(0, len(texts), _AT_ONCE):
             some = texts[first : first + _AT_ONCE]
-            async with deployment.embedding_turn:
+            async with deployment.shared.embedding_turn:
                 vectors, count = await asyncio.to_thread(_embed, encoder, some, first, asked.input_type)
             found.append(vectors)
             tokens += count

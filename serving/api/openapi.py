@@ -96,7 +96,8 @@ def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
         },
     }
     parameters = [_parameter(name, "path", "string") for name in re.findall(r"\{(\w+)\}", path)]
-    parameters += [_parameter(name, "query", kind) for name, kind in handler.opt.get("query", {}).items()]
+    query = {**handler.opt.get("query", {}), **({"domain": "string"} if scope == "admin" else {})}
+    parameters += [_parameter(name, "query", kind) for name, kind in query.items()]
     if parameters:
         described["parameters"] = parameters
     if (body := handler.opt.get("body")) is not None:

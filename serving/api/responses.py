@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -98,7 +98,7 @@ _IGNORED = frozenset(
 _KNOWN = _IGNORED | frozenset(ResponseBody.__struct_fields__)
 
 
-def read_response_request(body: Mapping[str, Any], deployed: Sequence[Setup]) -> tuple[ResponseBody, Asked]:
+def read_response_request(body: Mapping[str, Any], deployed: Mapping[str, Setup]) -> tuple[ResponseBody, Asked]:
     """The request, and the same as a chat completion request.
 
     Raises:

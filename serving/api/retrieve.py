@@ -11,8 +11,9 @@ from litestar import Request, post
 
 from ragft.pipeline import all_cited
 from serving.api.bodies import read_body, read_filter
+from serving.api.chat_request import deployed_setup
 from serving.api.schemas import TopK
-from serving.deployment import Ready
+from serving.deployment import Deployed, Ready
 from serving.errors import ApiError
 from serving.security import CallerLabels
 
@@ -21,19 +22,25 @@ class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What to search.
 
     Attributes:
+        model: a domain of the server or a model of it, to search what it answers from; needed where there are several.
         top_k: passages to return; None: the configured number.
         filter: what the passages must pass, in the language of `index.store.filters`.
     """
 
     query: str
+    model: str | None = None
     top_k: TopK | None = None
     filter: Any = None
 
 
 @post("/v1/retrieve", opt={"scope": "retrieve", "body": RetrieveRequest}, status_code=200)
-async def retrieve(request: Request[Any, Any, Any], pipeline: Ready, labels: CallerLabels) -> dict[str, Any]:
+async def retrieve(
+    request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
+) -> dict[str, Any]:
     """The best passages for a query that the caller may see, and the version of the index that they come from."""
     asked = await read_body(request, RetrieveRequest)
+    if asked.model not in (None, deployment.domain):
+        deployed_setup(asked.model, deployment.named)
     if not asked.query.strip():
         raise ApiError(400, "The query is empty.", "query")
     if pipeline.retriever is None:

@@ -58,8 +58,8 @@ async def _answer(
     with recorded(record):
         try:
             exchange, engine, engine_request = await prepare(
-                telemetry.pipeline(), replace(asked, options=options), labels, deployment.grounder, request_id,
-                record.begin,
+                telemetry.pipeline(deployment), replace(asked, options=options), labels, deployment.grounder,
+                request_id, record.begin,
             )  # fmt: skip
             completion = await engine.chat(engine_request)
             exchange.begun(engine)

@@ -24,6 +24,7 @@ from serving.api.chat_request import read_request
 from serving.api.exchange import prepare
 from serving.api.schemas import check
 from serving.deployment import Deployed, Ready
+from serving.domains import Served
 from serving.errors import ApiError, request_id_of
 from serving.limits import FORM, until_disconnect
 from serving.security import CallerLabels, Callers
@@ -68,9 +69,11 @@ class SessionBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @get("/", opt={"scope": "open"}, media_type=MediaType.HTML)
-async def index(request: Request[Any, Any, Any], deployment: Deployed) -> Response[str]:
+async def index(request: Request[Any, Any, Any], domains: Served) -> Response[str]:
     """The page on which people ask."""
-    return _page("index.html", name=deployment.app.config.name, closed=_callers(request).are_known)
+    # It needs no key, so that it names no domain of several.
+    names = [deployment.domain for deployment in domains.deployments]
+    return _page("index.html", name=names[0] if len(names) == 1 else "ragft", closed=_callers(request).are_known)
 
 
 @get("/web/{name:str}", opt={"scope": "open"})
@@ -133,8 +136,8 @@ async def ask(
     if form is None:
         raise ApiError(415, f"The body must be sent with `Content-Type: {FORM}`.")
     question = form.get("question", "")
-    body = {"model": deployment.setups[0].name, "messages": [{"role": "user", "content": question}]}
-    asked = read_request(body, deployment.setups)
+    body = {"model": next(iter(deployment.named)), "messages": [{"role": "user", "content": question}]}
+    asked = read_request(body, deployment.named)
 
     async def answer() -> Response[str]:
         exchange, engine, engine_request = await prepare(

@@ -25,35 +25,38 @@ from serving.telemetry.tracing import Tracing, open_tracing
 
 if TYPE_CHECKING:
     from serving.deployment import Deployment
+    from serving.domains import Domains
 
 
 class Telemetry:
-    """Metrics, logs and traces of one deployment.
+    """Metrics, logs and traces of one server.
 
     Attributes:
         tracing: None: requests are not traced.
     """
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, domains: Domains) -> None:
         """
         Raises:
             MissingDependency: `serve.otlp_endpoint` is set, and OpenTelemetry is not installed.
         """
-        settings = deployment.app.config.serve
-        self.metrics = Metrics(deployment)
+        settings = domains.deployments[0].app.config.serve
+        self.metrics = Metrics(domains.deployments)
         self.tracing: Tracing | None = None
         if settings.otlp_endpoint is not None:
             self.tracing = open_tracing(settings.otlp_endpoint, package_versions(["ragft"]).get("ragft", "unknown"))
-        self._deployment = deployment
+        self._domains = domains
+        self._splits = {one.domain: one.split for one in domains.deployments if one.split is not None}
         self._contents = settings.request_log == "contents"
-        self._seen: tuple[Pipeline, Pipeline] | None = None
+        self._seen: dict[str, tuple[Pipeline, Pipeline]] = {}
 
-    def pipeline(self) -> Pipeline:
-        """The deployed pipeline, observed; raises as `Deployment.ready`."""
-        pipeline = self._deployment.ready()
-        if self._seen is None or self._seen[0] is not pipeline:
-            self._seen = (pipeline, observed(pipeline))
-        return self._seen[1]
+    def pipeline(self, deployment: Deployment) -> Pipeline:
+        """The pipeline of a deployment, observed; raises as `Deployment.ready`."""
+        pipeline = deployment.ready()
+        seen = self._seen.get(deployment.domain)
+        if seen is None or seen[0] is not pipeline:
+            self._seen[deployment.domain] = seen = (pipeline, observed(pipeline))
+        return seen[1]
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
@@ -85,9 +88,9 @@ class Telemetry:
                     record.status = message["status"]
                 await send(message)
 
-            # Shadows of an experiment give way to what uses an engine.
-            split = self._deployment.split if scope["path"].startswith("/v1/") else None
-            if split is not None:
+            # Shadows of an experiment give way to what uses an engine; of which domain that is, nobody knows yet.
+            splits = list(self._splits.values()) if scope["path"].startswith("/v1/") else []
+            for split in splits:
                 split.shadows.begin()
             try:
                 with recorded(record):
@@ -96,7 +99,7 @@ class Telemetry:
                 record.status = 500
                 raise
             finally:
-                if split is not None:
+                for split in splits:
                     split.shadows.end()
                 record.route = scope.get("path_template") or (scope["path"] if scope["path"] in routes else OTHER)
                 self._end(record)
@@ -107,17 +110,18 @@ class Telemetry:
         record.seconds["total"] = time.perf_counter() - record.begin
         record.status = record.status or 499  # nobody was left to be answered
         if not record.reason and record.status >= 400:
-            record.reason = self._reason(record.status)
+            record.reason = self._reason(record)
         self.metrics.observe(record)
-        if self._deployment.split is not None:
-            self._deployment.split.ended(record)
+        if (split := self._splits.get(record.domain)) is not None:
+            split.ended(record)
         with recorded(record):
             logs.write(record, self._contents)
         if record.tracing is not None:
             record.tracing.end_request(record)
 
-    def _reason(self, status: int) -> str:
-        state = self._deployment.state
-        if status in (499, 503) and state != "ready":
+    def _reason(self, record: RequestRecord) -> str:
+        meant = (one.state for one in self._domains.deployments if one.domain == record.domain)
+        state = next(meant, self._domains.state)
+        if record.status in (499, 503) and state != "ready":
             return state.replace(" ", "_")
-        return REASONS.get(status, "other")
+        return REASONS.get(record.status, "other")

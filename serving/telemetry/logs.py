@@ -38,6 +38,7 @@ def summary(record: RequestRecord) -> dict[str, Any]:
         "request_id": record.request_id,
         "method": record.method,
         "route": record.route,
+        "domain": record.domain if record.domain != NONE else None,
         "setup": record.setup if record.setup != NONE else None,
         "status": record.status,
         "reason": record.reason or None,
@@ -64,7 +65,7 @@ def _sentence(record: RequestRecord) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger and message, and the request that it is about."""
+    """One JSON object a line: time, level, logger and message, and the request and the domain that it is about."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -75,6 +76,8 @@ class JsonLines(logging.Formatter):
         }
         if request_id := current().request_id:
             line["request_id"] = request_id
+        if (domain := current().domain) != NONE:
+            line["domain"] = domain
         line |= getattr(record, "values", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -84,10 +87,14 @@ class JsonLines(logging.Formatter):
 class TextLines(logging.Formatter):
     """For people. Contents, where they are asked for, follow on lines of their own."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
+    def __init__(self, *, with_domains: bool = False) -> None:
+        """`with_domains`: whether a line says which domain it is about."""
+        super().__init__("%(asctime)s %(levelname)s %(about)s%(message)s")
+        self._with_domains = with_domains
 
     def format(self, record: logging.LogRecord) -> str:
+        domain = current().domain
+        record.about = f"[{domain}] " if self._with_domains and domain != NONE else ""
         values = getattr(record, "values", {})
         contents = [f"  {name}: {values[name]!r}" for name in ("question", "answer") if name in values]
         return "\n".join([super().format(record), *contents])
@@ -105,10 +112,12 @@ class _Stderr(logging.Handler):
 
 
 @contextmanager
-def logging_to_stderr(form: Literal["text", "json"], requests: RequestLog) -> Iterator[None]:
-    """Everything that is logged goes to stderr in this form, until the end."""
+def logging_to_stderr(
+    form: Literal["text", "json"], requests: RequestLog, *, with_domains: bool = False
+) -> Iterator[None]:
+    """Everything that is logged goes to stderr in this form, until the end; `with_domains` as for `TextLines`."""
     handler = _Stderr()
-    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.setFormatter(JsonLines() if form == "json" else TextLines(with_domains=with_domains))
     root, level = logging.getLogger(), log.level
     root.addHandler(handler)
     # Only this logger: of all libraries, information would drown what matters.

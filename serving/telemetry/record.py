@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from serving.telemetry.tracing import Tracing
 
 NONE = "none"
-"""The setup of requests that no setup answers."""
+"""The setup of requests that no setup answers, and the domain of those about none."""
 OTHER = "other"
 """The route of requests to none that there is, whatever they ask for."""
 
@@ -49,6 +49,7 @@ class RequestRecord:
     route: str = OTHER
     status: int = 0
     reason: str = ""
+    domain: str = NONE
     setup: str = NONE
     seconds: dict[str, float] = field(default_factory=dict)
     index_version: str | None = None

@@ -85,6 +85,7 @@ class Tracing:
             "http.route": record.route,
             "http.response.status_code": record.status,
             "ragft.request_id": record.request_id,
+            "ragft.domain": record.domain,
             "ragft.setup": record.setup,
         }
         for name, value in values.items():

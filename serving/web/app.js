@@ -19,6 +19,9 @@ function notice(text) {
   $("notice").textContent = text ?? "";
 }
 
+// Where there are several domains, the names of models begin with theirs.
+const domainOf = (name) => (name.includes("/") ? name.split("/")[0] : null);
+
 // --- asking ---------------------------------------------------------------------------------------------------------
 
 async function ask(question, setup = null) {
@@ -103,7 +106,7 @@ function showTurn(turn) {
 
 function showReply(answer, shown) {
   const passages = answer.told?.passages ?? [];
-  const show = (passage, button) => openSource(passage, button, answer.told);
+  const show = (passage, button) => openSource(passage, button, answer.told, domainOf(answer.setup));
   const text = element("div", { className: "text" });
   text.tabIndex = answer.text.length > 2000 ? 0 : -1;
   if (answer.text) text.append(rendered(answer.text, passages, show));
@@ -167,12 +170,12 @@ function remember() {
 
 // --- sources --------------------------------------------------------------------------------------------------------
 
-function openSource(passage, button, told) {
+function openSource(passage, button, told, domain) {
   closeSource();
   const ground = told?.grounding;
   const page = passage.page ? ` · page ${passage.page}` : "";
   const whole = element("button", { type: "button" }, "Read the document");
-  whole.addEventListener("click", () => readDocument(passage));
+  whole.addEventListener("click", () => readDocument(passage, domain));
   $("source-title").textContent = passage.title || passage.document_id;
   $("source-body").replaceChildren(
     element("p", { className: "path", dir: "auto" }, `${passage.heading}${page}`),
@@ -185,10 +188,11 @@ function openSource(passage, button, told) {
   $("source").focus({ preventScroll: true });
 }
 
-async function readDocument(passage) {
+async function readDocument(passage, domain) {
   let found;
   try {
-    found = await json(`/v1/document?id=${encodeURIComponent(passage.document_id)}`);
+    const of = domain ? `&domain=${encodeURIComponent(domain)}` : "";
+    found = await json(`/v1/document?id=${encodeURIComponent(passage.document_id)}${of}`);
   } catch (error) {
     $("source-body").append(element("p", { className: "fault" }, error.message));
     return;
@@ -213,9 +217,10 @@ function closeSource() {
 // --- search ---------------------------------------------------------------------------------------------------------
 
 async function search(query) {
+  const domain = domainOf($("setup").value);
   let found;
   try {
-    found = await json("/v1/retrieve", { query });
+    found = await json("/v1/retrieve", domain ? { query, model: $("setup").value } : { query });
   } catch (error) {
     if (error.status === 401) askForKey();
     $("hits").replaceChildren(element("li", { className: "fault" }, error.message));
@@ -224,7 +229,7 @@ async function search(query) {
   const hits = found.passages.map((passage, at) => {
     const hit = found.hits[at] ?? {};
     const open = element("button", { type: "button" }, passage.title || passage.document_id);
-    open.addEventListener("click", () => openSource(passage, open, null));
+    open.addEventListener("click", () => openSource(passage, open, null, domain));
     const scores = [["score", hit.score], ["dense", hit.dense_score], ["lexical", hit.lexical_score],
       ["rerank", hit.rerank_score]].filter(([, value]) => typeof value === "number");
     return element("li", { dir: "auto" }, open, element("div", { className: "path" }, passage.heading),

@@ -26,7 +26,10 @@ from ragft.keys import (
 
 FILE = Path("keys")
 DIGEST = digest_of(b"key")
-FIELDS = {"labels": "staff", "name": "web shop", "expires": "2030-01-31", "requests": "60", "tokens": "9000"}
+FIELDS = {
+    "domains": "desk,hr", "labels": "staff", "name": "web shop", "expires": "2030-01-31", "requests": "60",
+    "tokens": "9000",
+}  # fmt: skip
 LINE = f"chat {DIGEST} " + " ".join(f"{name}={value}" for name, value in FIELDS.items())
 
 callers = st.builds(
@@ -37,6 +40,7 @@ callers = st.builds(
     expires=st.none() | st.integers(0, 4_000_000_000).map(float),
     requests=st.none() | st.integers(-1, 10**6),
     tokens=st.none() | st.integers(-1, 10**6),
+    domains=st.none() | st.frozensets(st.sampled_from(["desk", "hr-2", "a.b", "No", ""])),
 )
 
 
@@ -53,7 +57,7 @@ def test_a_line_of_scopes_digest_and_labels_is_understood_as_it_always_was() -> 
 
 def test_a_line_may_have_a_name_an_end_and_limits_in_any_order() -> None:
     assert granted(LINE) == granted(
-        f"chat {DIGEST} tokens=9000 requests=60 expires=2030-01-31 name=web shop labels=staff"
+        f"chat {DIGEST} tokens=9000 requests=60 expires=2030-01-31 name=web shop labels=staff domains=hr, desk"
     )
     found = granted(LINE)
     assert found is not None and (found.name, found.requests, found.tokens) == ("web shop", 60, 9000)
@@ -70,6 +74,9 @@ def test_a_line_may_have_a_name_an_end_and_limits_in_any_order() -> None:
         "name=a=b", "labels=staff expires 2030-01-31", "labels=staff expires: 2030-01-31", "name=web requests 5",
         "setups=hybrid", "labels=a labels=b", "requests=5 requests=9", "staff",
         "labels=a\x0bexpires=2030-01-31", "expires=2030-01-31, ",
+        "domain=desk", "domains=", "domains=*", "domains=desk,", "domains=Desk", "domains=desk hr", "domains=desk/hr",
+        "labels=staff domains desk", "labels=staff,domain: desk", "labels=staff domains = desk", "name=web domain desk",
+        "domains=desk domains=hr", "domains=desk",
     ],
 )  # fmt: skip
 def test_a_line_with_what_is_not_understood_grants_nothing_and_closes_its_key(fields: str) -> None:
@@ -103,6 +110,18 @@ def test_two_lines_for_one_key_end_with_the_first_and_keep_both_limits() -> None
     assert (found.expires, found.requests, found.tokens) == (moment("2030-01-31"), 9, 5)
 
 
+def test_a_key_with_domains_opens_them_alone_and_one_without_opens_all() -> None:
+    found = granted(f"chat {DIGEST} domains=desk, hr\nadmin {DIGEST} domains=hr,desk")
+    assert found is not None and found.scopes == {"chat", "admin"}
+    assert [found.opens(domain) for domain in ("desk", "hr", "des", "")] == [True, True, False, False]
+    assert Caller(frozenset()).opens("desk") and not Caller(frozenset(), domains=frozenset()).opens("desk")
+
+
+def test_lines_with_different_domains_for_one_key_close_it_because_each_grants_something_else() -> None:
+    found = parse_keys(f"admin {DIGEST} domains=desk\nchat {DIGEST} domains=hr\n", FILE)
+    assert not found.callers and "keys, line 2: Another line for this key has other domains" in found.faults[0]
+
+
 @given(st.integers(0, len(LINE)), st.integers(0, 3), st.text(alphabet="=, \t*#:5adexpirstnlc", max_size=3))
 def test_no_change_of_a_line_grants_more_than_the_line_says(place: int, removed: int, put: str) -> None:
     text = LINE[:place] + put + LINE[place + removed :]
@@ -110,6 +129,7 @@ def test_no_change_of_a_line_grants_more_than_the_line_says(place: int, removed:
         # Every field that stands there is in force, but for labels of nothing, which open nothing.
         assert text.count("=") <= len(caller.fields()) + (caller.labels == frozenset())
         assert caller.scopes <= set(text.split()[0].split(","))
+        assert caller.domains is not None and all(domain in text for domain in caller.domains)
         assert caller.labels is not None or "*" in text
         assert all(label in " ".join(text.split()) for label in caller.labels or ())
         assert all(str(value) in text for value in (caller.requests, caller.tokens) if value is not None)
@@ -130,6 +150,7 @@ def test_a_key_that_was_made_has_exactly_what_was_asked_or_is_refused(caller: Ca
         return
     assert digest == DIGEST
     assert (read.scopes, read.labels, read.expires) == (caller.scopes, caller.labels, caller.expires)
+    assert read.domains == caller.domains
     assert read.name == caller.name.strip() and (read.requests, read.tokens) == (
         caller.requests or None,
         caller.tokens or None,

@@ -32,7 +32,7 @@ from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
 from ragft.stages.index import refresh as refresh_index
 from serving.app import create_app, listen, serve
-from serving.deployment import Deployment, open_retriever
+from serving.deployment import open_retriever
 from serving.security import Keys
 
 CHAT = "/v1/chat/completions"
@@ -67,11 +67,11 @@ def test_a_server_whose_engine_died_ends_so_that_its_supervisor_starts_another(
     monkeypatch.setattr(deployment_module, "WATCH_SECONDS", 0.05)
     app = make_app(engine_restarts=0)
     ended = threading.Event()
-    app.state.deployment.on_failure = ended.set
+    app.state.domains.on_failure = ended.set
     with running(app):
         fakes.engine.dead = True
         assert ended.wait(10)
-        assert isinstance(app.state.deployment.failure, EngineDead)
+        assert isinstance(app.state.domains.failure, EngineDead)
 
 
 def test_running_answers_finish_when_the_server_stops_and_new_ones_are_refused(
@@ -275,7 +275,7 @@ def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_serving(
         before = _search(served.url, "ticket")["index_version"]
         (root / "CURRENT.new").write_text("0" * 16 + "\n")
         (root / "CURRENT.new").replace(root / CURRENT)
-        deployment: Deployment = app.state.deployment
+        (deployment,) = app.state.domains.deployments
         threading.Event().wait(1.5)
         assert current_id(root) == "0" * 16
         found = _search(served.url, "ticket")

@@ -196,6 +196,22 @@ def test_labels_come_from_a_claim_and_never_open_everything_by_themselves(tmp_pa
         labels([], labels={"x": ["a,b"]})
 
 
+def test_a_claim_decides_which_domains_are_open_and_what_it_does_not_name_is_closed(tmp_path: Path) -> None:
+    file = write_set(tmp_path / "jwks.json", as_jwk(RSA, "one"))
+
+    def domains(value: Any, **more: Any) -> Any:
+        issuer = Issuer(settings(file, **{"domains_claim": "realm.groups", **more}))
+        return ask(issuer, token(realm={"groups": value})).domains
+
+    assert domains(["desk", "hr", 7, "*"]) == {"desk", "hr", "*"}  # no domain is called `*`
+    assert domains("desk") == {"desk"} and domains("desk hr") == {"desk hr"}
+    assert domains(None) == domains({"desk": 1}) == domains([]) == frozenset()
+    assert domains(["team-1", "desk"], domains={"team-1": ["hr"]}) == {"hr"}
+    assert domains(["desk"], domains_claim=None) is None
+    with pytest.raises(ValidationError, match="no domains_claim"):
+        JwtSection(domains={"team-1": ("hr",)})
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": [{"kty": "oct", "k": "eA"}]}', b"\xff"]
 )

@@ -28,6 +28,7 @@ ROUTES = [
     ("GET", "/docs", "chat", None),
     ("GET", "/v1/models", "chat", None),
     ("GET", "/v1/models/hybrid", "chat", None),
+    ("GET", "/v1/models/trains/hybrid", "chat", None),
     ("POST", "/v1/retrieve", "retrieve", {"query": "tickets"}),
     ("GET", "/admin/versions", "admin", None),
     ("POST", "/admin/index/refresh", "admin", {"folder": "/etc"}),

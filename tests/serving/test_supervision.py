@@ -86,7 +86,7 @@ def test_an_engine_that_died_under_streams_is_rebuilt_and_its_clients_hear_at_on
         until(lambda: httpx.get(served.url + "/health/ready").status_code == 200)
         engine.tokens = ["Costs 12 euros."]
         assert "12 euros" in httpx.post(served.url + CHAT, json={**ASK, "stream": True}).text
-        assert app.state.deployment.restarts == {"rebuilt": 1, "failed": 1}
+        assert app.state.domains.deployments[0].restarts == {"rebuilt": 1, "failed": 1}
         page = httpx.get(served.url + "/metrics").text
     assert 'ragft_engine_restarts_total{outcome="rebuilt"} 1.0' in page
 

@@ -80,8 +80,8 @@ def running(app: Litestar, *, wait: bool = True) -> Iterator[Running]:
             served.join()
 
 
-def until(condition: Any, seconds: float = 5.0) -> None:
-    """Waits for something that happens soon.
+def until(condition: Any, seconds: float = 60.0) -> None:
+    """Waits for something that happens soon, though not on a busy machine.
 
     Raises:
         AssertionError: it did not.

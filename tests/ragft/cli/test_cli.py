@@ -153,6 +153,25 @@ def test_labels_are_not_sent_to_a_server(ragft: Ragft, domain: Domain) -> None:
     assert ended.status == 2 and "API key decides" in ended.sentence
 
 
+def test_serve_takes_several_configurations_where_other_commands_take_one(
+    ragft: Ragft, domain: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Domain(tmp_path / "other")
+    served: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        "serving.app.serve", lambda *apps: served.extend((a.config.name, a.config.serve.port) for a in apps)
+    )
+    for one, name in ((domain, "desk"), (other, "rail")):
+        one.configure(name=name, serve={"setups": ["prompt-only"]})
+    both = ("-c", domain.config, "-c", other.config)
+    assert ragft("serve", *both, "--port", "9000").status == 0
+    assert served == [("desk", 9000), ("rail", 9000)]
+    refused = ragft("serve", *both, "--mcp")
+    assert refused.status == 2 and "single domain" in refused.sentence
+    twice = ragft("serve", "-c", domain.config, "-c", domain.config)
+    assert twice.status == 2 and "same name (desk)" in twice.sentence
+
+
 def test_adapter_that_is_none(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
     ended = ragft("merge", "-c", domain.config, "--adapter", tmp_path)
     assert ended.status == 2

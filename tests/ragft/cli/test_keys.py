@@ -37,12 +37,17 @@ def test_a_key_is_made_listed_taken_by_the_server_and_revoked(ragft: Ragft, doma
         "90d",
         "--tokens",
         "9",
+        "--domain",
+        "desk",
+        "--domain",
+        "hr",
     )
     made = ragft("keys", "new", *asked, "--json", "-c", domain.config).values
     key = made["key"]
     assert key not in file.read_text() and digest_of(key.encode()) in file.read_text()
     listed = ragft("keys", "list", "--json", "-c", domain.config)
     assert key not in listed.out and listed.values["keys"] == [{name: made[name] for name in made if name != "key"}]
+    assert made["domains"] == ["desk", "hr"]
     assert made["name"] == "web shop" and made["labels"] == ["staff"] and not made["expired"] and made["tokens"] == 9
     caller = Keys.load(file, {}).caller(key.encode())
     assert caller is not None and caller.id == made["id"] and caller.scopes == {"chat", "retrieve"}

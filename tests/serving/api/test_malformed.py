@@ -25,7 +25,7 @@ from serving.api.schemas import ChatBody, check
 from serving.errors import ApiError
 
 Client = TestClient[Litestar]
-DEPLOYED = [SETUPS["hybrid"]]
+DEPLOYED = {"hybrid": SETUPS["hybrid"]}
 TURN = {"role": "user", "content": "Why?"}
 
 READERS: dict[str, tuple[type[msgspec.Struct], dict[str, Any], Callable[[Mapping[str, Any]], Any]]] = {

@@ -53,7 +53,7 @@ def test_a_follow_up_is_the_same_token_ids_in_training_evaluation_and_serving(se
     evaluated = template.prompt(engine.requests[0].messages)
 
     body: dict[str, Any] = {"model": setup.name, "messages": [*HISTORY, {"role": "user", "content": question}]}
-    request = read_request(body, list(SETUPS.values()))
+    request = read_request(body, SETUPS)
     prompt = pipeline.render(
         request.setup, request.question, found, history=request.history, following=request.following
     )

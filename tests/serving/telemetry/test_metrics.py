@@ -146,7 +146,7 @@ def test_what_serves_is_told_as_it_is_now(make_app: Callable[..., Litestar], fak
 def test_a_reason_that_may_come_is_there_before_it_comes(client: Client) -> None:
     page = client.get("/metrics").text
     assert all(f'ragft_requests_rejected_total{{reason="{reason}"}} 0.0' in page for reason in REASONS.values())
-    assert 'ragft_index_refreshes_total{outcome="failed"} 0.0' in page
+    assert 'ragft_index_refreshes_total{domain="trains",outcome="failed"} 0.0' in page
 
 
 def test_a_port_of_loopback_answers_without_a_key(make_app: Callable[..., Litestar], tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_port_of_loopback_answers_without_a_key(make_app: Callable[..., Litest
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with on_own_port(metrics, port):
-        assert "ragft_ready 0.0" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert 'ragft_ready{domain="trains"} 0.0' in httpx.get(f"http://127.0.0.1:{port}/metrics").text
         with pytest.raises(UsageError, match=rf"{port}.*serve\.metrics_port"), on_own_port(metrics, port):
             pass
     with pytest.raises(httpx.ConnectError):
