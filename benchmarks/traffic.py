@@ -156,7 +156,10 @@ def serve_in(place: Path) -> None:
         engine = open_engine(application, application.registry.deployed().folder, 1)
         return Pipeline(application.config, {"tuned": engine}, retriever)
 
-    deployment.open_engine = open_engine  # type: ignore[assignment]
+    def open_engines(app: Application, folders: dict[str, Path], count: int) -> dict[str, StandIn]:
+        return {model: open_engine(app, folder, count) for model, folder in folders.items()}
+
+    deployment.open_engines = open_engines  # type: ignore[assignment]
     application.reporter.say = lambda line: print(line, flush=True)  # type: ignore[method-assign]
     app_module.serve(application, load=load)
     released = {asked: at for engine in engines for asked, at in engine.released.items()}

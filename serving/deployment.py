@@ -34,6 +34,8 @@ from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
 from ragft.stages.index import refresh
+from ragft.stages.live import adapter_of, is_live, version_of
+from ragft.stages.live import engines as engines_of
 from ragft.stages.prompt_choice import served
 from ragft.stages.split import arms, own_models
 from serving.errors import ApiError
@@ -99,7 +101,9 @@ class Deployment:
         self.refreshes = Counter(published=0, unchanged=0, held=0, planned=0, failed=0, unusable=0)
         self.restarts = self.shared.supervisor.outcomes
         self.deep_look = DeepLook(app.config.serve.deep_health_timeout)
-        self.models = ModelSwitch(app.registry, self._open_engine, app.config.serve.drain_seconds)
+        self.models = ModelSwitch(
+            app.registry, self._open_engine, partial(version_of, app), app.config.serve.drain_seconds
+        )
         self._own_models = own_models(app, self.split.arms.values()) if self.split is not None else {}
         self._load = load or partial(load_pipeline, app, self.shared, self._own_models)
         self._pipeline: Pipeline | None = None
@@ -298,7 +302,7 @@ class Deployment:
         return before, retriever.index_version
 
     def _open_engine(self, folder: Path) -> Engine:
-        return open_engine(self.app, folder, self.shared.engine_count())
+        return _open_one(self.app, TUNED, folder, self.shared.engine_count())
 
     async def _flip(self, retriever: Retriever) -> None:
         """Opens the snapshot that `CURRENT` names, tries it, and serves it from then on."""
@@ -332,8 +336,8 @@ def check_deployable(app: Application) -> None:
     """Refuses what would fail only after an engine has been loaded.
 
     Raises:
-        UsageError: a deployed setup, or an arm of `serve.split`, needs a model that is not there, or no setup is
-            deployed.
+        UsageError: a deployed setup, or an arm of `serve.split`, needs a model that is not there, or cannot be served
+            as `serve.adapters` says; or no setup is deployed.
         IndexFault: a deployed setup retrieves, and there is no index.
     """
     setups = app.config.serve.setups
@@ -341,7 +345,9 @@ def check_deployable(app: Application) -> None:
         raise UsageError("serve.setups names no setup to deploy.")
     arms(app)
     try:
-        app.model_folders(setups)
+        for folder in app.model_folders(setups).values():
+            if is_live(app, folder):
+                adapter_of(app, folder)
     except UsageError:  # of the base model
         raise
     except RagftError as error:
@@ -365,16 +371,26 @@ async def load_pipeline(
     if any(SETUPS[name].retrieval for name in setups):
         await asyncio.to_thread(shared.lend_encoder, app)
         retriever = await asyncio.to_thread(open_retriever, app)
+    folders, count = {**app.model_folders(setups), **own_models}, shared.engine_count()
     engines: dict[str, Engine] = {}
-    for model, folder in {**app.model_folders(setups), **own_models}.items():
-        engines[model] = await shared.engine(app, model, partial(open_engine, app, folder, shared.engine_count()))
+    if app.config.serve.adapters == "live":  # one engine for all of them, which no other domain has
+        opened = open_engines(app, folders, count)
+        for model in folders:
+            engines[model] = await shared.engine(app, f"live {model}", partial(opened.__getitem__, model))
+    else:
+        for model, folder in folders.items():
+            engines[model] = await shared.engine(app, model, partial(_open_one, app, model, folder, count))
     return Pipeline(app.config, engines, retriever)
 
 
-def open_engine(app: Application, folder: Path, count: int) -> Engine:
-    """The engine over one of `count` models that serve side by side, not started yet."""
+def _open_one(app: Application, model: str, folder: Path, count: int) -> Engine:
+    return open_engines(app, {model: folder}, count)[model]
+
+
+def open_engines(app: Application, folders: Mapping[str, Path], count: int) -> dict[str, Engine]:
+    """Engines of `count` that serve side by side, not started yet; with live adapters these are one of them."""
     share = GPU_MEMORY_SHARE / count
-    return app.engine(folder, max_queued=app.config.serve.max_queued, gpu_memory_share=share)
+    return engines_of(app, folders, max_queued=app.config.serve.max_queued, gpu_memory_share=share)
 
 
 def open_retriever(app: Application) -> Retriever:

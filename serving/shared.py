@@ -44,11 +44,13 @@ class Shared:
         self._lending = threading.Lock()
 
     def engine_count(self) -> int:
-        """How many engines serve side by side."""
-        needed = [(app, {SETUPS[name].model for name in app.config.serve.setups}) for app in self._apps]
+        """How many engines serve side by side; all models of an application with live adapters are in one."""
+        lively = sum(app.config.serve.adapters == "live" for app in self._apps)
+        merged = [app for app in self._apps if app.config.serve.adapters == "merged"]
+        needed = [(app, {SETUPS[name].model for name in app.config.serve.setups}) for app in merged]
         bases = {_base_of(app) for app, models in needed if "base" in models}
-        own = sum(len(own_models(app, arms(app).values())) for app in self._apps if app.config.serve.split.arms)
-        return len(bases) + sum("tuned" in models for _, models in needed) + own
+        own = sum(len(own_models(app, arms(app).values())) for app in merged if app.config.serve.split.arms)
+        return lively + len(bases) + sum("tuned" in models for _, models in needed) + own
 
     async def engine(self, app: Application, model: str, open_one: Callable[[], Engine]) -> Engine:
         """The started engine over one of an application's models, opened by the first that asks for one like it."""

@@ -1,5 +1,7 @@
 """Another model under traffic: in place where only its weights differ, else in a second engine beside the old one.
 
+With live adapters, in place means that the adapter is read into the engine that serves and no weights are loaded.
+
 Whoever deploys, this server by a request or another process by `ragft models deploy`, the model that the workspace
 names is the one that serves a few seconds later. One that cannot be loaded changes nothing.
 """
@@ -14,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from ragft.artifacts import Artifact, model_version
+from ragft.artifacts import Artifact
 from ragft.engine.base import Engine, EngineDead, NotInPlace
 from ragft.errors import RagftError
 from ragft.finetune.registry import Registry
@@ -27,6 +29,7 @@ POLL_SECONDS = 1.0  # between two looks whether another process has made somethi
 TUNED = "tuned"
 
 Open = Callable[[Path], Engine]
+Version = Callable[[Path], str]
 
 
 async def changes(path: Path) -> AsyncIterator[None]:
@@ -48,14 +51,16 @@ class ModelSwitch:
         history: the models that served since the process began, the last one serves.
     """
 
-    def __init__(self, registry: Registry, open_engine: Open, drain_seconds: float) -> None:
+    def __init__(self, registry: Registry, open_engine: Open, version_of: Version, drain_seconds: float) -> None:
         """
         Args:
             open_engine: the engine over a model's folder, not started yet.
+            version_of: the version that an engine over a model's folder has; raises a RagftError where none can be.
             drain_seconds: how long the old engine's answers may take before it is closed.
         """
         self.history: list[dict[str, Any]] = []
-        self._registry, self._open, self._drain_seconds = registry, open_engine, drain_seconds
+        self._registry, self._drain_seconds = registry, drain_seconds
+        self._open, self._version_of = open_engine, version_of
         self._switching = asyncio.Lock()
 
     def note(self, engine: Engine) -> None:
@@ -123,7 +128,7 @@ class ModelSwitch:
 
     async def _serve(self, pipeline: Pipeline, folder: Path) -> str:
         engine = pipeline.engines[TUNED]
-        if await asyncio.to_thread(model_version, folder) == engine.version:
+        if await asyncio.to_thread(self._version_of, folder) == engine.version:
             return "unchanged"
         how = await self._exchange(pipeline, engine, folder)
         self.note(pipeline.engines[TUNED])

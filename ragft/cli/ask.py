@@ -76,12 +76,13 @@ async def _ask_here(
     app: Application, question: str, setup_name: str, only: Filter | None, labels: Labels, history: Sequence[Message]
 ) -> dict[str, Any]:  # fmt: skip
     from ragft.stages.index import live_snapshot
+    from ragft.stages.live import engine_of
     from ragft.stages.prompt_choice import served
 
     setup = served(app, setup_name)
     folder = app.model_folders([setup.name])[setup.model]
     retriever = app.retriever(live_snapshot(app)) if setup.retrieval else None
-    engine = app.engine(folder)
+    engine = engine_of(app, folder)
     app.reporter.say(f"Loading the {setup.model} model; a running `ragft serve` answers at once with --server")
     await engine.start()
     try:

@@ -74,6 +74,42 @@ def rollback(app: Application) -> None:
     _show_deployed(app, *app.registry.rollback())
 
 
+@command(commands, "prove-live")
+def prove_live(
+    app: Application,
+    model: Annotated[
+        str | None, typer.Argument(help="Fingerprint of a model, or its beginning; default: the deployed one.")
+    ] = None,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="Held-out prompts to compare on; default: merge.prompts.")
+    ] = None,
+) -> None:
+    """Compare the answers of base and live adapter (serve.adapters: live) with those of the merged model.
+
+    Exits with status 1 where they differ by more than merge.max_divergence or merge.max_format_loss allow.
+    """
+    from ragft.finetune.live_proof import LiveProof, check_live
+    from ragft.stages.live import prove
+
+    found = app.registry.named(model) if model else app.registry.deployed()
+    proof = prove(app, found, prompts)
+    figures = LiveProof.read(proof).figures(app.config.answer)
+    app.reporter.result(
+        {"model": found.fingerprint, "folder": str(proof.folder), **figures},
+        f"Same answers: {figures['same_answers']} of {figures['prompts']}",
+        f"Divergence from the merged model: {figures['divergence']:.4f} nats per token over {figures['tokens']} "
+        f"tokens, {figures['divergence_max']:.4f} at the worst prompt",
+        *_form_lines(figures),
+        f"Result: {proof.folder}",
+    )
+    check_live(figures, app.config.merge, found.fingerprint)
+
+
+def _form_lines(figures: dict[str, Any]) -> list[str]:
+    merged, live = figures["format_valid_merged"], figures["format_valid_live"]
+    return [] if merged is None else [f"In the house format: {live:.1%}, merged model {merged:.1%}"]
+
+
 @command(commands)
 def gc(
     app: Application,

@@ -13,7 +13,17 @@ from ragft.config.file import Config
 from ragft.errors import UsageError
 
 OF_A_DOMAIN = frozenset(
-    ["condense", "condense_deadline", "documents", "grounding", "refuse_below", "refuse_by", "setups", "split"]
+    [
+        "adapters",
+        "condense",
+        "condense_deadline",
+        "documents",
+        "grounding",
+        "refuse_below",
+        "refuse_by",
+        "setups",
+        "split",
+    ]
 )
 """The keys of `serve` that each domain has for itself; the others are the server's."""
 

@@ -83,6 +83,7 @@ class JwtSection(Section):
 
 
 Condense = Literal["off", "heuristic", "model"]
+Adapters = Literal["merged", "live"]
 
 
 class ServeSection(Section):
@@ -93,6 +94,12 @@ class ServeSection(Section):
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0: any free one.")
     setups: tuple[SetupName, ...] = Field(("hybrid", "fine-tuned"), description="Setups to deploy, the default first.")
+    adapters: Adapters = Field(
+        "merged",
+        description="How the tuned model is loaded, in `ragft ask` and the evaluation, too. merged: as a model of its "
+        "own. live: as the base model and a LoRA adapter in one engine, so that all setups share one model's memory "
+        "and another adapter serves in a second; answers take longer.",
+    )
     condense: Condense = Field(
         "heuristic",
         description="How a follow-up becomes a query of its own before it is searched for, in `ragft ask` and the "

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragft.engine.backends import BACKENDS
 from ragft.templates import TemplateOptions
 
 if TYPE_CHECKING:
     from ragft.config import EngineSection
+    from ragft.engine.adapter import Adapter
     from ragft.engine.base import Engine
+    from ragft.engine.live import Find
 
 
 def open(  # noqa: A001
@@ -36,3 +39,22 @@ def open(  # noqa: A001
         model=model,
     )  # fmt: skip
     return engine
+
+
+def open_live(
+    base: Path, adapters: Mapping[str, Adapter | None], settings: EngineSection, find: Find, **others: Any
+) -> dict[str, Engine]:
+    """Engines that share one vLLM engine over a base model, not started yet.
+
+    Args:
+        base: the model, as safetensors.
+        adapters: of each model by name; None: the base model alone.
+        find: see `ragft.engine.live.LiveEngine`.
+        others: of `open`.
+    """
+    from ragft.engine.live import LiveEngine, Shared
+    from ragft.engine.vllm import VllmEngine
+
+    rank = max((adapter.room for adapter in adapters.values() if adapter is not None), default=None)
+    shared = Shared(VllmEngine(base, settings, adapter_rank=rank, **others))
+    return {name: LiveEngine(shared, adapter, find) for name, adapter in adapters.items()}

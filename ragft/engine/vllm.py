@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.encoders.precision import native_format
 from ragft.artifacts import model_version
+from ragft.engine.adapter import Adapter
 from ragft.engine.asking import Rendering, body_of, within
 from ragft.engine.base import (
     ChatRequest,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ragft.config import EngineSection
 
 _NAME = "model"  # what vLLM calls the model; who serves it gives it another name
+_ADAPTERS = 2  # that it computes with at once: one that serves, and one that is to take its place
 _SHUTDOWN_SECONDS = 20.0  # vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy
 _EVENT, _DONE = "data: ", "[DONE]"
 
@@ -55,15 +57,19 @@ class VllmEngine:
     def __init__(
         self, folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
         gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(), model: str = "tuned",  # noqa: B008
+        adapter_rank: int | None = None,
     ) -> None:  # fmt: skip
-        """See `ragft.engine.open`."""
+        """See `ragft.engine.open`; with `adapter_rank`, one of `RANKS`, it applies LoRA adapters up to that rank."""
         self.folder = folder
+        self.adapter_rank = adapter_rank
         self._settings = settings
         self._rendering = Rendering(folder, template)
         self._seed, self._max_queued, self._gpu_memory_share = seed, max_queued, gpu_memory_share
         self._llm: Any = None
         self._chat: Any = None
         self._texts: Any = None
+        self._models: Any = None
+        self._adapters: dict[str, Adapter] = {}
         self._loading: Future[Any] | None = None
         self._log: Path | None = None
         self._version: str | None = None
@@ -104,8 +110,12 @@ class VllmEngine:
         await asyncio.to_thread(lambda: self.version)
         try:
             llm = await asyncio.wrap_future(self._begin())
-            self._chat, self._texts = await _servings(llm, self.folder, eager=self._settings.enforce_eager)
+            state = await _servings(llm, self.folder, eager=self._settings.enforce_eager)
+            self._chat, self._texts = state.openai_serving_chat, state.openai_serving_completion
+            self._models = state.openai_serving_models
             self._llm = llm
+            for adapter in self._adapters.values():  # of an engine that died
+                await self._load_adapter(adapter)
             # Now, so that the first question does not wait for it.
             await asyncio.to_thread(self.prompt_length, [turn("user", "")])
         except BaseException:
@@ -141,6 +151,37 @@ class VllmEngine:
                 raise EngineDead(f"The engine must be restarted: {folder.name} could not be loaded: {error}") from error
             self.folder, self._version = folder, version
 
+    async def load_adapter(self, adapter: Adapter) -> None:
+        """Reads a LoRA adapter into the running engine, for requests that name its version; no answer is held up.
+
+        An engine that is started anew has it, too. One that is loaded already stays as it is.
+
+        Raises:
+            RagftError: vLLM cannot apply it; the sentence holds its reason.
+        """
+        self._started()
+        if adapter.version not in self._models.lora_requests:
+            await self._load_adapter(adapter)
+        self._adapters[adapter.version] = adapter
+
+    async def _load_adapter(self, adapter: Adapter) -> None:
+        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+        from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
+
+        wanted = LoadLoRAAdapterRequest(lora_name=adapter.version, lora_path=str(adapter.folder))
+        with self._errors():
+            told = await self._models.load_lora_adapter(wanted)
+        if isinstance(told, ErrorResponse):
+            raise RagftError(f"vLLM cannot apply the adapter in {adapter.folder}: {told.error.message}")
+
+    async def unload_adapter(self, version: str) -> None:
+        """Forgets an adapter that no request names any more; one that is not there is forgotten already."""
+        self._adapters.pop(version, None)
+        if self._llm is None or (known := self._models.lora_requests.pop(version, None)) is None:
+            return
+        with contextlib.suppress(Exception):  # of a dead engine
+            await self._llm.remove_lora(known.lora_int_id)
+
     async def drain(self) -> None:
         await self._turnstile.empty()
 
@@ -148,11 +189,12 @@ class VllmEngine:
         with self._errors():
             await self._started().check_health()
 
-    async def chat(self, request: ChatRequest) -> Completion:
+    async def chat(self, request: ChatRequest, adapter: str | None = None) -> Completion:
+        """See `Engine.chat`; `adapter` is the version of a loaded one that answers, None: the model alone."""
         begin = time.perf_counter()
         async with self._turnstile.passing():
             with self._errors(request):
-                answer = await self._ask(request, stream=False, return_token_ids=True)
+                answer = await self._ask(request, adapter, stream=False, return_token_ids=True)
         total_ms = (time.perf_counter() - begin) * 1000
         body: dict[str, Any] = answer.model_dump(mode="json")
         first, metrics, body["metrics"] = body["choices"][0], body["metrics"] or {}, None
@@ -175,19 +217,21 @@ class VllmEngine:
     def prompt_length(self, messages: Sequence[Message], tools: Any = None) -> int:
         return self._rendering.length(messages, tools)
 
-    async def complete(self, request: TextRequest) -> dict[str, Any]:
+    async def complete(self, request: TextRequest, adapter: str | None = None) -> dict[str, Any]:
         async with self._turnstile.passing():
             with self._errors(request):
-                answer = await self._ask(request, stream=False)
+                answer = await self._ask(request, adapter, stream=False)
         body: dict[str, Any] = answer.model_dump(mode="json")
         body["metrics"] = None
         return body
 
-    async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(
+        self, request: ChatRequest | TextRequest, adapter: str | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
         async with self._turnstile.passing():
             with self._errors(request):
                 # aclosing aborts the request in vLLM as soon as the caller stops reading or is cancelled.
-                async with contextlib.aclosing(await self._ask(request, stream=True)) as events:
+                async with contextlib.aclosing(await self._ask(request, adapter, stream=True)) as events:
                     async for event in events:
                         content = event.removeprefix(_EVENT).strip()
                         if content != _DONE:
@@ -196,7 +240,7 @@ class VllmEngine:
                                 raise self._refused(chunk.get("error") or {})
                             yield chunk
 
-    async def _ask(self, request: ChatRequest | TextRequest, **fixed: Any) -> Any:
+    async def _ask(self, request: ChatRequest | TextRequest, adapter: str | None, **fixed: Any) -> Any:
         """vLLM's response object, or its generator of server-sent events.
 
         Raises:
@@ -211,7 +255,7 @@ class VllmEngine:
         traced = (
             SimpleNamespace(headers=request.trace_headers, state=SimpleNamespace()) if request.trace_headers else None
         )
-        fixed, room = {**fixed, "model": _NAME}, self._settings.max_model_len
+        fixed, room = {**fixed, "model": adapter or _NAME}, self._settings.max_model_len
         if isinstance(request, ChatRequest):
             body = {**body_of(request, self._rendering.template, room), **fixed}
             answer = await self._chat.create_chat_completion(read_request(ChatCompletionRequest, body), traced)
@@ -241,6 +285,8 @@ class VllmEngine:
             if on_cpu
             else {"gpu_memory_utilization": self._gpu_memory_share}
         )
+        if self.adapter_rank is not None:
+            where |= {"enable_lora": True, "max_lora_rank": self.adapter_rank, "max_loras": _ADAPTERS}
         if self._max_queued is not None:
             where["max_num_queued_reqs"] = settings.max_num_seqs + self._max_queued
         self._log = new_log()
@@ -329,8 +375,8 @@ class VllmEngine:
         return RagftError(f"vLLM failed to generate an answer: {message}")
 
 
-async def _servings(llm: Any, folder: Path, *, eager: bool) -> tuple[Any, Any]:
-    """What answers chat completions, and completions, in vLLM's own server, over this engine."""
+async def _servings(llm: Any, folder: Path, *, eager: bool) -> Any:
+    """What answers chat completions, and completions, in vLLM's own server, over this engine: its state."""
     from starlette.datastructures import State
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -341,7 +387,7 @@ async def _servings(llm: Any, folder: Path, *, eager: bool) -> tuple[Any, Any]:
     parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
     state = State()
     await init_app_state(llm, state, parsed, await llm.get_supported_tasks())
-    return state.openai_serving_chat, state.openai_serving_completion
+    return state
 
 
 async def _stop(llm: Any) -> None:

@@ -22,6 +22,7 @@ from ragft.stages.application import Application, Inputs
 from ragft.stages.conversing import how_conversed
 from ragft.stages.data import mix, rows
 from ragft.stages.inputs import RECORDS, RETRIEVAL
+from ragft.stages.live import how_adapted, version_of
 
 if TYPE_CHECKING:
     from index.store.snapshot import Snapshot
@@ -72,13 +73,15 @@ def inputs(app: Application, arm: Arm, questions: str, index_version: str | None
     """
     section = app.config.evaluate.arms[arm.name]
     if arm.engine in OWN_MODELS:
-        version = model_version(app.model_folder(arm.engine))
+        version = version_of(app, app.model_folder(arm.engine))
     else:
         remote = section.url is not None
         version = engine(app, arm).version if remote else model_version(resolve_model(section.model, app.reporter.say))
     parents = {"model": version}
     # The name of the variable, and the key in it, decide nothing.
     values: dict[str, Any] = {"setup": arm.name, "questions": questions, "passages": section.passages, **parents}
+    if arm.engine in OWN_MODELS:
+        values |= how_adapted(app)
     values["prompt"] = section.prompt
     if arm.shots:
         values["shots"] = hash_shots(arm.shots)

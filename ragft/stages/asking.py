@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from index.store.snapshot import Snapshot
-from ragft.artifacts import Artifact, hash_file, model_version
+from ragft.artifacts import Artifact, hash_file
 from ragft.console import counted
 from ragft.data.jsonl import read_objects
 from ragft.data.questions import Question
@@ -17,6 +17,7 @@ from ragft.pipeline import Pipeline
 from ragft.setups import SETUPS, Setup
 from ragft.stages.application import Application
 from ragft.stages.evaluation import asked_before
+from ragft.stages.live import engine_of, version_of
 from ragft.stages.prompt_choice import configured
 
 
@@ -63,7 +64,7 @@ def what_is_asked(
     searched = {} if snapshot is None else {"index": snapshot.id, "reranker": app.encoder_hashes()["reranker"]}
     beside = {} if evaluation is None else {"evaluation": evaluation.fingerprint}
     return {
-        "models": {setup.name: model_version(app.model_folder(setup.model)) for setup in setups},
+        "models": {setup.name: version_of(app, app.model_folder(setup.model)) for setup in setups},
         **searched, **beside, "questions": hash_file(app.config.data.questions),
     }  # fmt: skip
 
@@ -91,7 +92,7 @@ def ask_setups(
     told = dict[str, list[T]]()
     with app.reporter.progress(title) as advance, asyncio.Runner() as runner:
         for done, setup in enumerate(setups):
-            engine = app.engine(app.model_folder(setup.model))
+            engine = engine_of(app, app.model_folder(setup.model))
             runner.run(engine.start())
             try:
                 pipeline = Pipeline(app.config, {setup.model: engine}, None)

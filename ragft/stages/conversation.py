@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from index.durable import write_file
-from ragft.artifacts import Artifact, hash_file, model_version
+from ragft.artifacts import Artifact, hash_file
 from ragft.config.serve import Condense
 from ragft.conversation import CONDENSING_VERSION
 from ragft.data.gold import located
@@ -36,6 +36,7 @@ from ragft.stages.application import Application, Inputs
 from ragft.stages.asking import ask_setups
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import CONVERSATION, COUNTERFACTUAL, RETRIEVAL
+from ragft.stages.live import version_of
 
 WAYS: tuple[Condense, ...] = ("off", "heuristic")
 
@@ -63,7 +64,7 @@ def conversation(app: Application, *, generate: bool = False) -> Artifact:
         "index": snapshot.id, "reranker": app.encoder_hashes()["reranker"],
     }  # fmt: skip
     if generate:
-        models = {setup.name: model_version(app.model_folder(setup.model)) for setup in setups}
+        models = {setup.name: version_of(app, app.model_folder(setup.model)) for setup in setups}
         inputs |= {"models": models, "rewriting": REWRITING_VERSION, "condense": config.serve.condense}
         inputs["history_tokens"] = config.prompt.history_tokens
 

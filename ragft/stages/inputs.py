@@ -104,7 +104,7 @@ RECORDS = Stage(
     keys=("prompt", "engine"), without=_HOW_ENGINES_RUN,
     content=(
         "data.questions", "evaluate.limit", "evaluate.arms", "evaluate.prompts", "evaluate.choose_share",
-        "prompt.untuned", "model.base", "prompt.history_tokens",
+        "prompt.untuned", "model.base", "prompt.history_tokens", "serve.adapters",
     ),
     packages=(*_TORCH, *_VLLM), after=("model",),
 )  # fmt: skip
@@ -173,6 +173,10 @@ BIAS = Stage(
     keys=(*ROBUSTNESS.keys, "evaluate.bias"), without=_HOW_ENGINES_RUN,
     content=("data.questions", "evaluate.bias.questions"), packages=ROBUSTNESS.packages,
 )  # fmt: skip
+LIVE = Stage(
+    "live adapter", "live", keys=("engine",), without=(*_HOW_ENGINES_RUN, "engine.backend"), packages=(*_TORCH, *_VLLM)
+)  # fmt: skip
+"""The proof that a live adapter answers as the merged model does, made by `ragft models prove-live` alone."""
 ABSTENTION = Stage(
     "abstention", "suites",
     keys=("answer", "seed"), content=("data.questions",), packages=("numpy", "scipy"), after=("records with retrieval",)

@@ -21,6 +21,7 @@ from ragft.stages.card import card_of
 from ragft.stages.combination import Wanted, combined
 from ragft.stages.data import mix, rendered, rows
 from ragft.stages.inputs import MODEL
+from ragft.stages.live import keep_adapter
 
 if TYPE_CHECKING:
     from ragft.finetune.candidates import Candidate
@@ -92,6 +93,7 @@ def proven(app: Application, adapters: Sequence[Path] = (), wanted: Wanted | Non
         for onto in ONTO:
             shutil.rmtree(growing / onto, ignore_errors=True)
         taken.proof.write(growing)
+        keep_adapter(folder, growing)
         figures = {**taken.figures, "onto": taken.onto, **why, "template": lineage.template, "recipe": config.recipe}
         figures |= {"version": taken.proof.model_version, "trained_with": trained_with(config)}
         write_file(growing / CARD, card_of(app, figures, inputs, parents).encode())

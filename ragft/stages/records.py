@@ -13,7 +13,7 @@ from typing import Any
 from blake3 import blake3
 
 from index.store.snapshot import Snapshot
-from ragft.artifacts import Artifact, model_version
+from ragft.artifacts import Artifact
 from ragft.config.evaluate import OWN_MODELS
 from ragft.console import Advance
 from ragft.data.questions import Question
@@ -30,6 +30,7 @@ from ragft.stages.arms import inputs as arm_inputs
 from ragft.stages.conversing import how_conversed, queries
 from ragft.stages.index import live_snapshot
 from ragft.stages.inputs import RECORDS, RETRIEVAL
+from ragft.stages.live import engines, how_adapted, version_of
 from ragft.stages.prompt_choice import asked_with, best_prompt, configured, tried
 
 Questions = tuple[Question, ...]
@@ -61,7 +62,7 @@ class Decided:
         """
         self._app, self._index = app, index_version
         folders = app.model_folders(app.config.evaluate.setups)
-        self._versions = {model: model_version(folder) for model, folder in folders.items()}
+        self._versions = {model: version_of(app, folder) for model, folder in folders.items()}
 
     def inputs(self, setup: Setup, questions: Questions) -> Inputs:
         """What decides the records of a setup, as it is asked."""
@@ -71,7 +72,7 @@ class Decided:
         if isinstance(setup, Arm):
             return arm_inputs(self._app, setup, hashed, self._index)
         parents = {"model": self._versions[setup.model]}
-        values: dict[str, Any] = {"setup": setup.name, "questions": hashed, **parents}
+        values: dict[str, Any] = {"setup": setup.name, "questions": hashed, **parents, **how_adapted(self._app)}
         if setup.arrangement != SETUPS[setup.name].arrangement:
             values["prompt"] = setup.arrangement
         if setup.shots:
@@ -220,12 +221,19 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         if model not in self._engines:
             self._close()
             if isinstance(setup, Arm) and model not in OWN_MODELS:
-                engine = arm_engine(self._app, setup)
+                self._engines[model] = arm_engine(self._app, setup)
             else:
-                engine = self._app.engine(self._app.model_folder(model))
-            self._engines[model] = engine
-            self._runner.run(engine.start())
+                self._engines |= engines(self._app, self._loaded_with(model))
+            for engine in self._engines.values():
+                self._runner.run(engine.start())
         return self._engines[model]
+
+    def _loaded_with(self, model: str) -> dict[str, Path]:
+        """The folders of the models that are loaded when one is asked for: of all if they share an engine."""
+        wanted = {model}
+        if self._app.config.serve.adapters == "live":
+            wanted |= {setup.model for setup in setups_and_arms(self._app)} & set(OWN_MODELS)
+        return {name: self._app.model_folder(name) for name in sorted(wanted)}
 
     def _close(self) -> None:
         for engine in self._engines.values():

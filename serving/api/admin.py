@@ -12,7 +12,10 @@ from litestar import Request, Response, get, post
 from index.documents.document import Skipped
 from index.errors import NoSnapshot
 from index.store.snapshot import list_snapshots
-from ragft.artifacts import model_version, package_versions
+from ragft.artifacts import Artifact, package_versions
+from ragft.errors import RagftError
+from ragft.stages.application import Application
+from ragft.stages.live import version_of
 from ragft.stages.refresh_report import counts_of, held_sentence, outcome_of
 from serving.api.bodies import read_body
 from serving.deployment import Deployed, Ready
@@ -104,6 +107,14 @@ async def roll_back_index(request: Request[Any, Any, Any], deployment: Deployed)
     return {"index_version": now, "before": before}
 
 
+def _version(app: Application, model: Artifact) -> str | None:
+    """The version that answers would have; None where the model cannot be served with `serve.adapters: live`."""
+    try:
+        return version_of(app, model.folder)
+    except RagftError:
+        return None
+
+
 @get("/admin/versions", opt={"scope": "admin"})
 async def versions(deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
     """What serves now, what served since the start (the last one serves), and what there is to deploy."""
@@ -123,7 +134,7 @@ async def versions(deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
                 {
                     "model": model.fingerprint,
                     "created": model.manifest["created"],
-                    "version": model_version(model.folder),
+                    "version": await asyncio.to_thread(_version, deployment.app, model),
                 }
                 for model in models
             ],

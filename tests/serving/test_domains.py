@@ -144,12 +144,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
             refresh(app, reporter=Silent())
         engines: list[FakeEngine] = []
 
-        def open_engine(app: Application, folder: Path, count: int) -> FakeEngine:
-            engines.append(Mortal(["Yes [1] [2]."]))
-            return engines[-1]
+        def open_engines(app: Application, folders: dict[str, Path], count: int) -> dict[str, FakeEngine]:
+            opened = {model: Mortal(["Yes [1] [2]."]) for model in folders}
+            engines.extend(opened.values())
+            return dict(opened)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(deployment_module, "open_engine", open_engine)
+            patch.setattr(deployment_module, "open_engines", open_engines)
             patch.setattr(deployment_module, "WATCH_SECONDS", 0.05)
             patch.setattr(supervision, "FIRST_PAUSE", 0.01)
             keys = Keys({digest_of(key.encode()): caller for key, caller in CALLERS.items()})

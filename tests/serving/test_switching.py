@@ -10,15 +10,18 @@ from typing import Any
 
 import httpx
 import pytest
-from support.fakes import FakeEngine
+from support.fakes import FakeEngine, FakeHost, FakeRetriever
 from support.serving import Fakes, Running, make_application, make_models, running, until
 
-from ragft.artifacts import Artifact
+from ragft.artifacts import Artifact, model_version
+from ragft.engine.adapter import Adapter
 from ragft.engine.base import EngineDead
+from ragft.engine.live import LiveEngine, Shared
 from ragft.errors import RagftError
 from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
 from serving import deployment as deployment_module
+from serving.api import admin
 from serving.app import create_app
 from serving.security import Keys
 
@@ -39,11 +42,11 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> list[FakeEngine]:
     """The engines that were started beside the first one; they have the version of their folder."""
     opened: list[FakeEngine] = []
 
-    def open_engine(app: Application, folder: Path, count: int) -> FakeEngine:
-        opened.append(FakeEngine(version=folder.name))
-        return opened[-1]
+    def open_engines(app: Application, folders: dict[str, Path], count: int) -> dict[str, FakeEngine]:
+        opened.extend(FakeEngine(version=folder.name) for folder in folders.values())
+        return dict(zip(folders, opened[-len(folders) :], strict=True))
 
-    monkeypatch.setattr(deployment_module, "open_engine", open_engine)
+    monkeypatch.setattr(deployment_module, "open_engines", open_engines)
     return opened
 
 
@@ -64,6 +67,19 @@ def served(application: Application, models: list[Artifact], fakes: Fakes) -> It
 def post(served: Running, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
     answer = httpx.post(served.url + path, json=body, timeout=30)
     return answer.status_code, answer.json()
+
+
+def patiently(served: Running, path: str, **body: Any) -> dict[str, Any]:
+    """As `post`, once the server no longer looks whether another process has deployed something."""
+    told: list[tuple[int, dict[str, Any]]] = []
+
+    def is_done() -> bool:
+        told.append(post(served, path, **body))
+        return told[-1][0] != 409
+
+    until(is_done, 30.0)
+    assert told[-1][0] == 200, told[-1]
+    return told[-1][1]
 
 
 def versions(served: Running) -> dict[str, Any]:
@@ -187,6 +203,71 @@ def test_no_answer_is_lost_while_models_change(served: Running, models: list[Art
     assert set(seen) <= {model.fingerprint for model in models} and len(seen) > 10
 
 
+@pytest.fixture
+def live(application: Application, models: list[Artifact], monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """A server whose two models answer from one engine, which says in each answer by which adapter it is."""
+    host = FakeHost(pause=0.002)
+
+    def find(folder: Path) -> Adapter:
+        if folder == models[2].folder:
+            raise RagftError("its proof says that it differs")
+        return Adapter(folder, version_of(application, folder), 8)
+
+    def version_of(app: Application, folder: Path) -> str:
+        if folder.name not in (models[0].fingerprint, models[1].fingerprint):
+            raise RagftError("it is DoRA")
+        return f"live {folder.name[:4]}"
+
+    async def load() -> Pipeline:
+        shared = Shared(host)
+        engines = {"base": LiveEngine(shared, None, find), "tuned": LiveEngine(shared, find(models[0].folder), find)}
+        for engine in engines.values():
+            await engine.start()
+        pipeline = Fakes().pipeline(FakeRetriever())
+        pipeline.engines.update(engines)
+        return pipeline
+
+    monkeypatch.setattr(deployment_module, "version_of", version_of)
+    monkeypatch.setattr(admin, "version_of", version_of)
+    with running(create_app(application, load=load, keys=Keys({}))) as server:
+        yield server
+    assert host.starts == 1 and host.closed
+
+
+def test_live_adapters_are_exchanged_under_traffic_and_every_answer_is_of_the_version_that_it_names(
+    live: Running, models: list[Artifact], application: Application
+) -> None:
+    over, seen = threading.Event(), list[tuple[str, str]]()
+
+    def keep_asking() -> None:
+        body = {"model": "hybrid", "messages": [{"role": "user", "content": "What does a ticket cost?"}]}
+        while not over.is_set():
+            answer = httpx.post(live.url + "/v1/chat/completions", json=body, timeout=30).json()
+            seen.append((answer["choices"][0]["message"]["content"], answer["ragft"]["model_version"]))
+
+    askers = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for thread in askers:
+        thread.start()
+    names = [f"live {model.fingerprint[:4]}" for model in models]
+    for number in range(1, 6):
+        told = patiently(live, "/admin/models/deploy", model=models[number % 2].fingerprint)
+        assert (told["how"], told["model_version"]) == ("in place", names[number % 2])
+    assert patiently(live, "/admin/models/rollback")["model"] == application.registry.current() == models[0].fingerprint
+    over.set()
+    for thread in askers:
+        thread.join()
+    assert {name for name, _ in seen} == set(names[:2]) and all(text == version for text, version in seen)
+
+
+def test_a_model_that_cannot_be_served_live_is_refused_and_listed_without_a_version(
+    live: Running, models: list[Artifact], application: Application
+) -> None:
+    status, told = post(live, "/admin/models/deploy", model=models[2].fingerprint)
+    assert (status, application.registry.current()) == (422, models[0].fingerprint) and "DoRA" not in str(told)
+    listed = {entry["model"]: entry["version"] for entry in versions(live)["available"]["models"]}
+    assert listed[models[2].fingerprint] is None and listed[models[1].fingerprint].startswith("live ")
+
+
 def test_without_a_tuned_setup_there_is_nothing_to_exchange(tmp_path: Path, fakes: Fakes) -> None:
     app = make_application(tmp_path, setups=["rag-only"])
 
@@ -207,6 +288,6 @@ def test_the_wait_for_an_old_engine_ends(application: Application, models: list[
     old.running = 1
     pipeline = Fakes().pipeline(None)
     pipeline.engines["tuned"] = old
-    switch = ModelSwitch(application.registry, lambda folder: fresh, drain_seconds=0.05)
+    switch = ModelSwitch(application.registry, lambda folder: fresh, model_version, drain_seconds=0.05)
     told = asyncio.run(switch.deploy(pipeline, lambda: models[1]))
     assert told["how"] == "beside" and old.closed and pipeline.engines["tuned"] is fresh

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from index.encoders.encoder import Progress, Vectors
 from index.search.search import Hit
 from index.store.filters import Filter, Labels
 from ragft.artifacts import model_version
+from ragft.engine.adapter import Adapter
 from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace, TextRequest
+from ragft.errors import RagftError
 from ragft.pipeline import Retrieved
 from ragft.prompts import Message
 
@@ -252,3 +254,50 @@ class FakeEngine:
             raise
         finally:
             self.running -= 1
+
+
+@dataclass
+class FakeHost(FakeEngine):
+    """An engine that applies adapters; an answer is the name of its adapter, or `base`.
+
+    Attributes:
+        loaded: versions of the adapters that it has.
+        unusable: folders of adapters that it refuses.
+        starts: how often it was started.
+    """
+
+    adapter_rank: int | None = 16
+    loaded: list[str] = field(default_factory=list)
+    unusable: set[str] = field(default_factory=set)
+    starts: int = 0
+
+    async def start(self) -> None:
+        self.starts += not self.started
+        await super().start()
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        if adapter.folder.name in self.unusable:
+            raise RagftError("vLLM cannot apply the adapter")
+        self.loaded.append(adapter.version)
+
+    async def unload_adapter(self, version: str) -> None:
+        if version in self.loaded:
+            self.loaded.remove(version)
+
+    async def chat(self, request: ChatRequest, adapter: str | None = None) -> Completion:
+        assert adapter is None or adapter in self.loaded
+        answer = await super().chat(request)
+        # Until its end: an adapter that is taken away meanwhile would be missed.
+        assert adapter is None or adapter in self.loaded
+        answer.body["choices"][0]["message"]["content"] = adapter or "base"
+        return replace(answer, text=adapter or "base")
+
+    async def complete(self, request: TextRequest, adapter: str | None = None) -> dict[str, Any]:
+        return {**await super().complete(request), "model": adapter or "base"}
+
+    async def stream(
+        self, request: ChatRequest | TextRequest, adapter: str | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        async for chunk in super().stream(request):
+            assert adapter is None or adapter in self.loaded
+            yield {**chunk, "model": adapter or "base"}

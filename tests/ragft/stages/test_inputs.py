@@ -25,7 +25,7 @@ from ragft.config.loading import leaves
 from ragft.finetune import proof
 from ragft.finetune.lineage import ADAPTER_FILES
 from ragft.stages import application as module
-from ragft.stages import prompt_choice, tracking
+from ragft.stages import live, prompt_choice, tracking
 from ragft.stages.application import Application
 from ragft.stages.encoder import train_encoder
 from ragft.stages.evaluation import evaluate
@@ -310,6 +310,7 @@ def fingerprints(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         # Without work there are no answers to choose by.
         patch.setattr(prompt_choice, "measured", lambda questions, answers, rules, **_: (next(iter(answers)), 2, {}))
         patch.setattr(proof, "check_proof", lambda figures, limits: None)
+        patch.setattr(live, "read_plain_lora", lambda folder: SimpleNamespace(rank=8, ranks={}))
         yield made
 
 

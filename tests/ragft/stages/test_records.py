@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 from support import in_order
 from support.evaluated import COUNT, Evaluated, evaluated, records_of
+from support.fakes import FakeHost
 
 from ragft.artifacts import Artifact
+from ragft.engine.adapter import Adapter
 from ragft.engine.base import EngineDead
+from ragft.engine.live import LiveEngine, Shared
 from ragft.errors import RagftError
 from ragft.evaluate.records import append_records, read_records
 from ragft.setups import SETUPS
+from ragft.stages import records as stage
+from ragft.stages.application import Application
 from ragft.stages.records import records
 
 
@@ -70,6 +75,28 @@ def test_one_model_is_in_memory_at_a_time(run: Evaluated) -> None:
     made(run)
     assert [engine.version for engine in run.engines] == [run.version("base"), run.version("tuned")]
     assert not any(engine.started for engine in run.engines)
+
+
+def test_live_adapters_answer_from_one_engine_and_their_records_are_others(
+    run: Evaluated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged, hosts = fingerprints(run), list[FakeHost]()
+
+    def engines(app: Application, folders: dict[str, Path]) -> dict[str, LiveEngine]:
+        hosts.append(FakeHost(version=run.version("base")))
+        shared = Shared(hosts[-1])
+        adapters = {"base": None, "tuned": Adapter(folders["tuned"], "live", 8)}
+        return {model: LiveEngine(shared, adapters[model], lambda folder: Adapter(folder, "", 8)) for model in folders}
+
+    monkeypatch.setattr(stage, "engines", engines)
+    app = run.application(serve={"adapters": "live"})
+    found = {name: asked.records for name, asked in records(app).items()}
+    assert set(found) == set(merged) and not {one.fingerprint for one in found.values()} & set(merged.values())
+    first = {name: read_records(artifact.folder / "records.jsonl")[0] for name, artifact in found.items()}
+    told = {name: (record.answer, record.model_version) for name, record in first.items()}
+    base = ("base", run.version("base"))
+    assert told == {"prompt-only": base, "rag-only": base, "fine-tuned": ("live", "live"), "hybrid": ("live", "live")}
+    assert [(host.starts, host.closed) for host in hosts] == [(1, True)]
 
 
 def test_records_that_exist_are_not_made_again_and_nothing_is_loaded_for_them(run: Evaluated) -> None:
