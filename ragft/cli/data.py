@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragft.cli.options import command
-from ragft.cli.results import cleaned_lines, show_artifact
+from ragft.cli.results import cleaned_lines, show_artifact, show_generated
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
 
-commands = typer.Typer(help="Examples: audit, clean, split, mix with passages, show.", no_args_is_help=True)
+commands = typer.Typer(help="Examples: generate, audit, clean, split, mix with passages, show.", no_args_is_help=True)
 
 
 @command(commands)
@@ -63,6 +63,27 @@ def mix_(app: Application) -> None:
     artifact = mix(app)
     rows = {part: artifact.figures[part]["rows"] for part in ("train", "validation")}
     show_artifact(app, artifact, f"{rows['train']} rows to train on, {rows['validation']} to validate")
+
+
+@command(commands, by="data.generate.by", examples="data.generate.examples", questions="data.generate.questions")
+def generate(
+    app: Application,
+    by: Annotated[str | None, typer.Option(help="What writes them: structure, model or both.", metavar="HOW")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Training examples to make.")] = None,
+    questions: Annotated[int | None, typer.Option(min=1, help="Evaluation questions to make.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes, and make nothing.")] = False,
+) -> None:
+    """Make examples and questions from the passages of the index, each verified; goes on where it was interrupted."""
+    from dataclasses import asdict
+
+    from ragft.stages.generation import Generation
+
+    generation = Generation(app)
+    if dry_run:
+        estimate = generation.estimate()
+        app.reporter.result(asdict(estimate), estimate.sentence)
+        return
+    show_generated(app, generation.made())
 
 
 @command(commands)

@@ -204,3 +204,34 @@ def show_refresh(
     if report.refusal:
         say(f"The refresh would be refused: {report.refusal}")
     return bool(report.skipped or report.kept or report.held or report.refusal)
+
+
+def show_generated(app: Application, artifact: Artifact) -> None:
+    """What was generated, what was rejected, and what it took."""
+    from ragft.console import counted, duration
+
+    figures, folder = artifact.figures, app.config.data.generate.folder
+    lines = []
+    for name in ("examples", "questions"):
+        part = figures[name]
+        shapes = ", ".join(f"{shape} {count}" for shape, count in part["shapes"].items())
+        short = f" of {part['wanted']} wanted" if part["count"] < part["wanted"] else ""
+        lines.append(
+            f"{part['count']} {name}{short} from {counted(part['groups'], 'group')} of documents: {shapes}; "
+            f"{part['hard']} hard, because the retriever misses a source"
+        )
+    rejected = figures["rejected"]
+    reasons = ", ".join(f"{check} {count}" for check, count in rejected.items())
+    lines.append(f"{counted(sum(rejected.values()), 'candidate')} rejected{f': {reasons}' if reasons else ''}")
+    asked = figures["model"]
+    if asked["requests"]:
+        price = "" if asked["price"] is None else f", {asked['price']:.2f} {asked['currency']}"
+        tokens = f"{asked['prompt_tokens']:,} and {asked['answer_tokens']:,} tokens"
+        lines.append(f"{counted(asked['requests'], 'request')} to the model: {tokens}{price}")
+    if figures["unanswered_requests"]:
+        failed = counted(figures["unanswered_requests"], "request")
+        lines.append(f"{failed} without a reply, asked again next time; the first: {figures['first_unanswered']}")
+    lines.append(f"Took {duration(figures['seconds'])}")
+    app.reporter.result(
+        {"folder": str(folder), "fingerprint": artifact.fingerprint, **figures}, *lines, f"Result: {folder}"
+    )

@@ -17,17 +17,40 @@ commands = typer.Typer()
 
 @commands.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the domain and of the folder to make.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="Name of the domain and of the folder to make.")],
+    documents: Annotated[
+        Path | None,
+        typer.Option("--from", help="Copy this folder's documents, and generate examples and questions from them."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Scaffold a domain: configuration, documents/, examples.jsonl, questions.jsonl."""
     from ragft.cli.scaffold import scaffold
     from ragft.console import Reporter
 
-    folder = scaffold(Path(name))
+    folder = scaffold(Path(name), documents)
+    if documents is not None:
+        _generate(folder, as_json)
+        return
     Reporter(as_json).result(
         {"folder": str(folder)}, f"Made {folder}/. Next: put your documents and examples there, then\n"
         f"  cd {folder} && ragft check && ragft run"
     )  # fmt: skip
+
+
+def _generate(folder: Path, as_json: bool) -> None:
+    """Makes examples and questions for a new domain from its documents."""
+    from ragft.cli.options import open_application
+    from ragft.cli.results import show_generated
+    from ragft.stages.generation import generate
+
+    # Where the commands that follow find it, which are given in the new folder.
+    workspace = folder / "workspace" / folder.name
+    app = open_application(folder / "ragft.yaml", [f"workspace={workspace.resolve()}"], as_json)
+    go_on = f"cd {folder} && ragft data generate"
+    app.reporter.say(f"Made {folder}/ with its documents; if this is interrupted, {go_on} goes on.")
+    show_generated(app, generate(app))
+    app.reporter.say(f"Next: cd {folder} && ragft check && ragft run")
 
 
 @command(commands)

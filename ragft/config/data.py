@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from ragft.config.generate import GenerateSection
 from ragft.config.section import FilePath, Section, Share
 
 FaultKind = Literal[
@@ -103,3 +104,4 @@ class DataSection(Section):
     clean: CleanSection = CleanSection()
     split: SplitSection = SplitSection()
     mix: MixSection = MixSection()
+    generate: GenerateSection = GenerateSection()

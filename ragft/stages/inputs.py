@@ -197,6 +197,17 @@ ENCODER = Stage(
     packages=(*_TORCH, "sentence-transformers", *_SEARCH), after=("index",),
 )  # fmt: skip
 
+GENERATE = Stage(
+    "generated", "data",
+    keys=("data.generate", "answer.refusal", "answer.format", "answer.value", "index.search", "index.vectors", "seed"),
+    without=tuple(
+        f"data.generate.{key}" for key in ("folder", "server", "concurrency", "retries", "timeout")
+    ),
+    content=("data.generate.templates", "data.generate.avoid", "index.documents", "index.encoder.model", "model.base"),
+    packages=_SEARCH,
+)  # fmt: skip
+"""Made by `ragft data generate` alone; what it writes are the files that a person names as examples and questions."""
+
 GENERAL = Stage(
     "likelihoods of choices", "records",
     keys=("seed",), content=("evaluate.general.files", "evaluate.general.limit", "model.base"), packages=_TORCH,

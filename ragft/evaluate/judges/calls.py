@@ -3,73 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
-from index.durable import locked
 from ragft.errors import RagftError
 from ragft.evaluate.judges.endpoint import Endpoint, NotAccepted, NotAnswered, Reply, down
 from ragft.evaluate.judges.rubric import Ask
+from ragft.kept import Kept, kept_in
 
 PATIENCE = 8
 """Requests in a row, each already repeated, after which a judge counts as down."""
 
 
 class Cache:
-    """Replies by the content of what was asked, in a file of JSON lines that is only ever appended to."""
+    """Replies by the content of what was asked, in a file that outlives the process."""
 
-    def __init__(self, path: Path, file: BinaryIO, replies: dict[str, Reply]) -> None:
-        self.path, self._file, self._replies = path, file, replies
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
 
     def get(self, key: str) -> Reply | None:
-        return self._replies.get(key)
+        values = self._kept.get(key)
+        return None if values is None else Reply(str(values["reply"]), bool(values["cut_off"]))
 
     def __len__(self) -> int:
-        return len(self._replies)
+        return len(self._kept)
 
     def keep(self, key: str, reply: Reply) -> None:
         """Keeps a reply; it is on disk when this returns."""
-        line = json.dumps({"key": key, "reply": reply.text, "cut_off": reply.cut_off}, ensure_ascii=True)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._replies[key] = reply
+        self._kept.keep(key, {"reply": reply.text, "cut_off": reply.cut_off})
 
 
 @contextmanager
 def opened_cache(path: Path) -> Iterator[Cache]:
-    """The cache in a file; an incomplete last line, which a killed process left, is removed.
-
-    Raises:
-        RagftError: another process uses it, or a line of it is no reply.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(path.with_suffix(".lock"), remove=True), path.open("ab+") as file:
-            yield Cache(path, file, _read(path, file))
-    except BlockingIOError:
-        raise RagftError(f"Another process is asking a judge and writes {path}: wait until it ends.") from None
-
-
-def _read(path: Path, file: BinaryIO) -> dict[str, Reply]:
-    file.seek(0)
-    content = file.read()
-    whole = content.rpartition(b"\n")[0]
-    if len(whole) + 1 < len(content) or (content and not content.endswith(b"\n")):
-        file.truncate(len(whole) + 1 if whole else 0)
-    replies: dict[str, Reply] = {}
-    for number, line in enumerate(whole.split(b"\n") if whole else (), start=1):
-        try:
-            values = json.loads(line)
-            replies[str(values["key"])] = Reply(str(values["reply"]), bool(values["cut_off"]))
-        except (ValueError, KeyError, TypeError):
-            raise RagftError(f"{path}, line {number} is no reply of a judge: delete the line.") from None
-    return replies
+    """The cache in a file; raises as `ragft.kept.kept_in`."""
+    keys = ("reply", "cut_off")
+    with kept_in(path, busy="asking a judge", what="reply of a judge", keys=keys) as kept:
+        yield Cache(kept)
 
 
 @dataclass

@@ -1,0 +1,698 @@
+"""Examples and questions made from the passages of the index, verified, and told apart from what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+
+from index.durable import write_file
+from ragft.artifacts import Artifact, hash_file, remove
+from ragft.console import counted, duration
+from ragft.data.examples import Example, read_examples
+from ragft.data.generate.candidates import CANDIDATES_VERSION, SHAPES, Candidate, Place, Shape, from_structure
+from ragft.data.generate.facts import FACTS_VERSION, Fact, facts_in
+from ragft.data.generate.model import (
+    PROMPT_VERSION,
+    Ask,
+    asks_about,
+    check_fault,
+    check_messages,
+    key_of,
+    read_reply,
+)
+from ragft.data.generate.sections import Section, document_groups, sections_of
+from ragft.data.generate.verify import VERIFY_VERSION, Checks, Rejected, rank_of, stated_by, without_copies
+from ragft.data.generate.wording import Wording, first_wording, read_wording, to_yaml
+from ragft.data.jsonl import read_objects, to_lines
+from ragft.data.questions import Question, as_line, read_questions
+from ragft.data.sources import Source
+from ragft.engine.many import ask_many
+from ragft.errors import RagftError, UsageError
+from ragft.kept import Kept, kept_in
+from ragft.messages import Message
+from ragft.stages.application import Application, Inputs
+from ragft.stages.index import training_snapshot
+from ragft.stages.inputs import GENERATE
+
+if TYPE_CHECKING:
+    from index.documents.chunking import Chunk
+    from index.store.snapshot import Snapshot
+    from ragft.engine.base import Engine
+    from ragft.pipeline import Retriever
+
+EXAMPLES, QUESTIONS, REJECTED, REPORT = "examples.jsonl", "questions.jsonl", "rejected.jsonl", "report.json"
+TEMPLATES = "templates.yaml"
+SEARCHES, REPLIES = "generated-searches.jsonl", "generated-replies.jsonl"
+
+DEPTH = 4
+"""Times `index.search.top_k` passages that are looked through for a source, and for what nobody should state."""
+_BATCH = 64  # searches at once
+_CHARACTERS_PER_TOKEN = 4
+_YIELD = 0.5
+"""Share of a model's questions that is expected to be verified, until it is known."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What generating takes.
+
+    Attributes:
+        facts: that the structure of the documents states.
+        candidates: that structure gives, before they are verified.
+        requests: to the model, `known` ones of which were answered before.
+        prompt_tokens: of the requests that are to be made, about.
+        answer_tokens: of their replies, at most.
+        price: of both, in `evaluate.cost.currency`; None where no prices of tokens are given.
+    """
+
+    documents: int
+    facts: int
+    candidates: int
+    requests: int = 0
+    known: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    price: float | None = None
+    currency: str = ""
+
+    @property
+    def sentence(self) -> str:
+        structure = (
+            f"{counted(self.facts, 'fact')} in {counted(self.documents, 'document')}, which give "
+            f"{counted(self.candidates, 'candidate')}"
+        )
+        if not self.requests:
+            return f"{structure}; no model is asked."
+        price = "" if self.price is None else f", about {self.price:.2f} {self.currency}"
+        known = f", {self.known} of which are answered already" if self.known else ""
+        return (
+            f"{structure}; about {counted(self.requests, 'request')} to the model{known}: {self.prompt_tokens:,} "
+            f"tokens of prompts and at most {self.answer_tokens:,} of replies{price}."
+        )
+
+
+@dataclass
+class Side:
+    """The examples, or the questions, as they grow.
+
+    Attributes:
+        wanted: how many of each shape.
+        found: verified, with whether the retriever misses a source.
+    """
+
+    in_questions: bool
+    wanted: dict[Shape, int]
+    found: list[tuple[Candidate, bool]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(self.wanted.values())
+
+    @property
+    def lacking(self) -> int:
+        return max(0, self.total - len(self.found))
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [candidate for candidate, _ in self.found]
+
+
+def generate(app: Application) -> Artifact:
+    """Makes examples and questions, and publishes them into `data.generate.folder`.
+
+    What is interrupted goes on where it was: searches and replies of the model are kept as they come.
+
+    Raises:
+        UsageError: there is nothing to ask about, the templates cannot be read, or files in the folder were edited.
+        RagftError: the server does not answer.
+    """
+    return Generation(app).made()
+
+
+class Generation:
+    """The generating of one configuration: planned, and not begun."""
+
+    def __init__(self, app: Application) -> None:
+        self.app, self.settings = app, app.config.data.generate
+        self._rejected: list[Rejected] = []
+        self._unanswered: dict[str, str] = {}
+        self._spent: Counter[str] = Counter()
+
+    # --- what there is
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        return training_snapshot(self.app)
+
+    @cached_property
+    def chunks(self) -> dict[str, Chunk]:
+        """The passages of the index by their id."""
+        return {chunk.id: chunk for chunk in self.snapshot.chunks()}
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """What may be asked about.
+
+        Raises:
+            UsageError: there is none.
+        """
+        found = sections_of(self.chunks.values())
+        opened = [section for section in found if self.settings.restricted or not section.restricted]
+        if len(opened) < len(found):
+            closed = len({section.document_id for section in found if section.restricted})
+            self.app.reporter.say(
+                f"{counted(closed, 'document')} with access labels left out: a model tells everybody what it was "
+                "trained on (data.generate.restricted)."
+            )
+        if not opened:
+            raise UsageError(
+                "The index holds no section that may be asked about: set index.documents.folder to your documents, or "
+                "data.generate.restricted to true."
+            )
+        return opened
+
+    @cached_property
+    def facts(self) -> list[Fact]:
+        return [fact for section in self.sections for fact in facts_in(section)]
+
+    @cached_property
+    def places(self) -> dict[Source, Place]:
+        """Where each section belongs; the groups for questions hold about `question_share` of what can be asked."""
+        groups = {section.source: section.document_id for section in self.sections}
+        joined = document_groups(self.sections)
+        if len(set(joined.values())) > 1:
+            groups = {section.source: joined[section.document_id] for section in self.sections}
+        else:
+            self.app.reporter.say(
+                "There is one document, so examples and questions are told apart by its chapters, not by documents."
+            )
+            groups = {section.source: str(section.source) for section in self.sections}
+        weight = Counter(groups[fact.section.source] for fact in self.facts)
+        if self.settings.by != "structure":
+            weight.update(groups.values())
+        ordered = sorted(weight, key=lambda name: blake3(f"{self.app.fixed_seed}\0{name}".encode()).digest())
+        held_out: set[str] = set()
+        for name in ordered[:-1]:
+            if sum(weight[one] for one in held_out) >= self.settings.question_share * weight.total():
+                break
+            held_out.add(name)
+        return {
+            # Rows of one table are documents of their own, and neighbours.
+            section.source: Place(
+                (group := groups[section.source]), joined[section.document_id].partition("#")[0], group in held_out
+            )
+            for section in self.sections
+        }
+
+    @cached_property
+    def templates(self) -> Path:
+        return self.settings.templates or self.settings.folder / TEMPLATES
+
+    @cached_property
+    def wording(self) -> Wording:
+        """The templates; they are written where there are none."""
+        if not self.templates.exists():
+            text = to_yaml(first_wording(self.app.config.answer, self.facts))
+            self.templates.parent.mkdir(parents=True, exist_ok=True)
+            write_file(self.templates, text.encode())
+            self.app.reporter.say(f"Wrote {self.templates}: edit how questions are worded there.")
+        return read_wording(self.templates)
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """What structure gives."""
+        if self.settings.by == "model":
+            return []
+        refusal = self.app.config.answer.refusal.strip()
+        return from_structure(self.facts, self.wording, self.places, refusal, self.app.fixed_seed)
+
+    @cached_property
+    def checks(self) -> Checks:
+        return Checks.over(self.sections, self.facts, self.app.config.answer, self.settings.max_answer_words)
+
+    @cached_property
+    def existing(self) -> tuple[list[Example], list[Question]]:
+        """What generated ones must not copy.
+
+        Raises:
+            UsageError: a file can be read neither as examples nor as questions.
+        """
+        examples: list[Example] = []
+        questions: list[Question] = []
+        for path in self.settings.avoid:
+            _, first = next(read_objects(path, "examples or questions", "data.generate.avoid"))
+            if "answers" in first or "answerable" in first:
+                questions += read_questions(path)
+            else:
+                examples += read_examples(path, "data.generate.avoid")
+        return examples, questions
+
+    # --- what it takes
+
+    def estimate(self) -> Estimate:
+        """What it takes; asks nobody anything."""
+        told = Estimate(len({one.document_id for one in self.sections}), len(self.facts), len(self.candidates))
+        if self.settings.by == "structure":
+            return told
+        asks: list[Ask] = []
+        for side in self._sides():
+            expected = 0 if self.settings.by == "model" else len(self._passing(side))
+            asks += self._asks(side, max(0, side.total - expected))
+        model, size = self._model_name, self.settings.max_tokens
+        with self._kept(REPLIES) as kept:
+            waiting = [ask for ask in asks if kept.get(ask.key(model, size)) is None]
+        characters = sum(len(one["content"]) for ask in waiting for one in ask.messages)
+        prompts = characters // _CHARACTERS_PER_TOKEN
+        answers = len(waiting) * size
+        cost = self.app.config.evaluate.cost
+        rates = cost.prompt_tokens, cost.answer_tokens
+        price = None if None in rates else (prompts * (rates[0] or 0) + answers * (rates[1] or 0)) / 1e6
+        return Estimate(
+            told.documents, told.facts, told.candidates, len(asks), len(asks) - len(waiting), prompts, answers, price,
+            cost.currency,
+        )  # fmt: skip
+
+    def _passing(self, side: Side) -> list[Candidate]:
+        return [one for one in self.candidates if one.place.in_questions == side.in_questions
+                and self.checks.fault(one) is None]  # fmt: skip
+
+    # --- the work
+
+    def made(self) -> Artifact:
+        """The artifact, found or made, and published; see `generate`."""
+        folder = self.settings.folder
+        _refuse_edited(folder)
+        inputs = Inputs((GENERATE,), self._decided())
+        existing = self.app.find(inputs)
+        if existing is not None and existing.figures["unanswered_requests"]:
+            remove(existing)  # what got no answer then may get one now
+        artifact = self.app.build(inputs, self._work)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (EXAMPLES, QUESTIONS, REJECTED, REPORT):
+            write_file(folder / name, (artifact.folder / name).read_bytes())
+        return artifact
+
+    def _decided(self) -> dict[str, Any]:
+        by_model = self.settings.by != "structure"
+        wording = self.wording  # written where it is missing
+        return {
+            "snapshot": self.snapshot.id,
+            "templates": wording.model_dump(mode="json"),
+            "avoid": [self.app.hash_input(path, "data.generate.avoid") for path in self.settings.avoid],
+            "model": self._model_name if by_model else None,
+            "reranker": self.app.encoder_hashes()["reranker"],
+            "versions": [FACTS_VERSION, CANDIDATES_VERSION, VERIFY_VERSION, PROMPT_VERSION if by_model else 0],
+        }
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        begin = time.monotonic()
+        estimate = self.estimate()
+        self.app.reporter.say(estimate.sentence)
+        sides = self._sides()
+        with self._kept(SEARCHES) as searches:
+            retriever = self.app.retriever(self.snapshot)
+            # Far more may be stated than is wanted, so that candidates are verified in portions.
+            for portion in self._portions(sides):
+                self._settle(sides, self._verified(portion, _settled(sides)), searches, retriever)
+            if self.settings.by != "structure" and any(side.lacking for side in sides):
+                with self._kept(REPLIES) as replies:
+                    self._ask(sides, replies, searches, retriever)
+        taught, asked = sides
+        if not taught.found or not asked.found:
+            raise UsageError(self._nothing(taught, asked))
+        report = self._report(sides, estimate, time.monotonic() - begin)
+        rows = [candidate.example(*_hard(hard)) for candidate, hard in taught.found]
+        write_file(folder / EXAMPLES, to_lines(_example_line(row) for row in rows))
+        questions = [candidate.evaluation(*_hard(hard)) for candidate, hard in asked.found]
+        write_file(folder / QUESTIONS, to_lines(as_line(row) for row in questions))
+        write_file(folder / REJECTED, to_lines(one.to_json() for one in self._rejected))
+        report["files"] = {name: hash_file(folder / name) for name in (EXAMPLES, QUESTIONS)}
+        write_file(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
+        return report
+
+    def _nothing(self, taught: Side, asked: Side) -> str:
+        lacking = "examples" if not taught.found else "questions"
+        counts = ", ".join(f"{check}: {count}" for check, count in self._counts().items()) or "there was no candidate"
+        first = f"; the first: {self._rejected[0].reason}" if self._rejected else ""
+        return (
+            f"No {lacking} could be verified ({counts}{first}): give more documents, change the templates in "
+            f"{self.templates}, or let a model write them (data.generate.by = both)."
+        )
+
+    def _sides(self) -> tuple[Side, Side]:
+        settings = self.settings
+
+        def wanted(count: int) -> dict[Shape, int]:
+            shares: dict[Shape, float] = {
+                "comparison": settings.comparison_share, "unanswerable": settings.unanswerable_share,
+                "follow-up": settings.follow_up_share,
+            }  # fmt: skip
+            counts = {shape: round(share * count) for shape, share in shares.items()}
+            return {"single": max(0, count - sum(counts.values())), **counts}
+
+        return Side(False, wanted(settings.examples)), Side(True, wanted(settings.questions))
+
+    def _portions(self, sides: Sequence[Side]) -> Iterator[list[Candidate]]:
+        """Candidates of structure, as many at a time as may be enough, until the sides are full."""
+        queues = {
+            (side.in_questions, shape): _spread(
+                [one for one in self.candidates if (one.place.in_questions, one.shape) == (side.in_questions, shape)]
+            )
+            for side in sides
+            for shape in SHAPES
+        }
+        while any(side.lacking for side in sides):
+            portion = [
+                candidate
+                for side in sides
+                if side.lacking
+                for shape in SHAPES
+                for candidate in islice(queues[side.in_questions, shape], 2 * side.wanted[shape])
+            ]
+            if not portion:
+                return
+            yield portion
+
+    def _verified(self, candidates: Sequence[Candidate], settled: Sequence[Candidate]) -> list[Candidate]:
+        """Those that pass every check that needs no search."""
+        passed = []
+        for candidate in candidates:
+            if fault := self.checks.fault(candidate):
+                self._rejected.append(fault)
+            else:
+                passed.append(candidate)
+        examples, questions = self.existing
+        passed, copies = without_copies(passed, settled, examples, questions)
+        self._rejected += copies
+        return passed
+
+    def _settle(
+        self, sides: Sequence[Side], verified: Sequence[Candidate], searches: Kept, retriever: Retriever,
+        accepted: Callable[[list[Candidate], Mapping[str, list[Chunk]]], list[Candidate]] = lambda some, _: some,
+    ) -> None:  # fmt: skip
+        """Fills the sides from candidates that are verified but for what the retriever finds.
+
+        Args:
+            accepted: leaves out those that fail a last check, which is told what was found for each.
+        """
+        with self.app.reporter.progress("Verifying") as advance:
+            for side in sides:
+                queues = {shape: _spread([one for one in verified if one.shape == shape
+                                          and one.place.in_questions == side.in_questions])
+                          for shape in SHAPES}  # fmt: skip
+                for shape in SHAPES:
+                    had = sum(candidate.shape == shape for candidate in side.candidates)
+                    self._fill(side, queues[shape], side.wanted[shape] - had, searches, retriever, accepted)
+                    advance(sum(len(one.found) for one in sides), sum(one.total for one in sides), "")
+                for shape in SHAPES:  # what one shape lacks, others make up for
+                    if shape != "unanswerable":
+                        self._fill(side, queues[shape], side.total, searches, retriever, accepted)
+
+    def _fill(
+        self, side: Side, queue: Iterator[Candidate], wanted: int, searches: Kept, retriever: Retriever,
+        accepted: Callable[[list[Candidate], Mapping[str, list[Chunk]]], list[Candidate]],
+    ) -> None:  # fmt: skip
+        """Takes candidates of one shape until so many are verified, or the side is full."""
+        top_k = self.app.config.index.search.top_k
+        while (missing := min(wanted, side.lacking)) > 0:
+            batch = list(islice(queue, min(missing, _BATCH)))
+            if not batch:
+                return
+            found = self._searched(batch, searches, retriever)
+            kept = []
+            for candidate in batch:
+                stated = stated_by(candidate, found[candidate.id]) if candidate.shape == "unanswerable" else ""
+                if stated:
+                    self._rejected.append(Rejected(candidate, "stated", f"{stated} seems to state it"))
+                else:
+                    kept.append(candidate)
+            for candidate in accepted(kept, found):
+                rank = rank_of(candidate, found[candidate.id])
+                side.found.append((candidate, bool(candidate.sections) and (rank is None or rank > top_k)))
+                wanted -= 1
+
+    def _searched(
+        self, batch: Sequence[Candidate], searches: Kept, retriever: Retriever
+    ) -> dict[str, list[Chunk]]:  # fmt: skip
+        """What the retriever finds for each candidate, by its id; every search is made once."""
+        settings = self.app.config.index.search.model_dump(mode="json")
+        head = json.dumps([self.snapshot.id, settings, self.app.encoder_hashes(), DEPTH], sort_keys=True)
+        keys = {one.id: blake3(f"{head}\0{one.asked}".encode()).hexdigest()[:24] for one in batch}
+        waiting = [one for one in batch if searches.get(keys[one.id]) is None]
+        if waiting:
+            depth = DEPTH * self.app.config.index.search.top_k
+            hits = [one.hits for one in retriever.search([one.asked for one in waiting], depth)]
+            names = [{"hits": [hit.chunk_id for hit in own]} for own in hits]
+            searches.keep_all({keys[one.id]: own for one, own in zip(waiting, names, strict=True)})
+        chunks = self.chunks
+        return {
+            one.id: [chunks[name] for name in (searches.get(keys[one.id]) or {})["hits"] if name in chunks]
+            for one in batch
+        }
+
+    # --- the model
+
+    @cached_property
+    def _model_name(self) -> str:
+        """Identifies the model that writes."""
+        server = self.settings.server
+        return self.app.base_hash if server is None else f"{server.url} {server.model or ''}"
+
+    def _asks(self, side: Side, lacking: int) -> list[Ask]:
+        """Requests that should give so many verified rows."""
+        if lacking <= 0:
+            return []
+        shares = {shape: side.wanted[shape] / side.total for shape in SHAPES}
+        per = {shape: self.settings.per_request if shape == "single" else 1 for shape in SHAPES}
+        counts = {shape: round(lacking * shares[shape] / per[shape] / _YIELD + 0.499) for shape in SHAPES}
+        # The shapes take turns, so that what is interrupted has some of each.
+        order = cycle(SHAPES)
+        shapes: list[Shape] = []
+        while sum(counts.values()):
+            shape = next(order)
+            if counts[shape]:
+                counts[shape] -= 1
+                shapes.append(shape)
+        own = [section for section in self.sections if self.places[section.source].in_questions == side.in_questions]
+        return asks_about(
+            own, self.places, shapes, self.wording, self.settings.per_request, self.settings.max_answer_words,
+            self.app.fixed_seed,
+        )  # fmt: skip
+
+    def _ask(self, sides: Sequence[Side], replies: Kept, searches: Kept, retriever: Retriever) -> None:
+        """Lets the model fill what the sides lack."""
+        with asyncio.Runner() as runner:
+            model = _Model(self, replies, runner)
+            runner.run(model.start())
+            try:
+                asks = [ask for side in sides for ask in self._asks(side, side.lacking)]
+                said = model.said([ask.messages for ask in asks], self.settings.max_tokens, "Asking the model")
+                candidates: list[Candidate] = []
+                refusal = self.app.config.answer.refusal.strip()
+                for ask, reply in zip(asks, said, strict=True):
+                    if reply is None:
+                        continue
+                    found, faults = read_reply(ask, reply["text"], reply["cut_off"], self.wording, refusal, self.places)
+                    candidates += found
+                    self._rejected += faults
+
+                def accepted(some: list[Candidate], found: Mapping[str, list[Chunk]]) -> list[Candidate]:
+                    return self._checked(some, found, model) if self.settings.check else some
+
+                self._settle(sides, self._verified(candidates, _settled(sides)), searches, retriever, accepted)
+            finally:
+                runner.run(model.close())
+
+    def _checked(
+        self, some: Sequence[Candidate], found: Mapping[str, list[Chunk]], model: _Model
+    ) -> list[Candidate]:  # fmt: skip
+        """Those that the model answers itself as they say."""
+        top_k = self.app.config.index.search.top_k
+        asked = [check_messages(one, [chunk.passage for chunk in found[one.id][:top_k]]) for one in some]
+        kept = []
+        for candidate, reply in zip(some, model.said(asked, _CHECK_TOKENS, "Checking"), strict=True):
+            fault = "the check got no reply" if reply is None else check_fault(candidate, reply["text"])
+            if fault:
+                self._rejected.append(Rejected(candidate, "check", fault, "" if reply is None else reply["text"][:300]))
+            else:
+                kept.append(candidate)
+        return kept
+
+    # --- what is told
+
+    @contextmanager
+    def _kept(self, name: str) -> Iterator[Kept]:
+        keys = ("hits",) if name == SEARCHES else ("text", "cut_off")
+        path = self.app.workspace / GENERATE.folder / name
+        with kept_in(path, busy="generating examples", what="line of what was kept", keys=keys) as kept:
+            yield kept
+
+    def _counts(self) -> dict[str, int]:
+        return dict(Counter(one.check for one in self._rejected).most_common())
+
+    def _report(self, sides: Sequence[Side], estimate: Estimate, seconds: float) -> dict[str, Any]:
+        taught, asked = sides
+        told: dict[str, Any] = {"estimate": asdict(estimate), "facts": dict(Counter(one.kind for one in self.facts))}
+        for name, side in (("examples", taught), ("questions", asked)):
+            told[name] = {
+                "count": len(side.found), "wanted": side.total,
+                "groups": len({candidate.place.group for candidate in side.candidates}),
+                "hard": sum(hard for _, hard in side.found),
+                "shapes": dict(Counter(candidate.shape for candidate in side.candidates)),
+                "ways": dict(Counter(candidate.way for candidate in side.candidates)),
+            }  # fmt: skip
+        cost = self.app.config.evaluate.cost
+        rates = cost.prompt_tokens, cost.answer_tokens
+        prompts, answers = self._spent["prompt_tokens"], self._spent["answer_tokens"]
+        price = None if None in rates else (prompts * (rates[0] or 0) + answers * (rates[1] or 0)) / 1e6
+        told["rejected"] = self._counts()
+        told["model"] = {
+            "requests": self._spent["requests"], "prompt_tokens": prompts, "answer_tokens": answers, "price": price,
+            "currency": cost.currency, "seconds": round(self._spent["milliseconds"] / 1000, 1),
+        }  # fmt: skip
+        told["unanswered_requests"] = len(self._unanswered)
+        told["first_unanswered"] = next(iter(self._unanswered.values()), None)
+        told["seconds"] = round(seconds, 1)
+        return told
+
+
+_CHECK_TOKENS = 64
+
+
+class _Model:
+    """The model that writes: replies are kept as they come, and nothing is asked twice."""
+
+    def __init__(self, generation: Generation, kept: Kept, runner: asyncio.Runner) -> None:
+        self._generation, self._kept, self._runner = generation, kept, runner
+        self._settings = generation.settings
+        self._engine = self._opened()
+        self._answered = False
+
+    def _opened(self) -> Engine:
+        from ragft.engine.remote import RemoteEngine, key_in
+
+        server, app = self._settings.server, self._generation.app
+        if server is None:
+            return app.engine(app.base)
+        key = key_in(server.key_variable, "data.generate.server")
+        return RemoteEngine(
+            server.url, server.model or "", key, timeout=self._settings.timeout, tries=self._settings.retries + 1
+        )
+
+    @property
+    def where(self) -> str:
+        return "the base model" if self._settings.server is None else self._settings.server.url
+
+    async def start(self) -> None:
+        from ragft.engine.remote import RemoteEngine
+
+        await self._engine.start()
+        if isinstance(self._engine, RemoteEngine) and not self._engine.model:
+            self._engine.model = await self._engine.only_model()
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    def said(
+        self, asked: Sequence[Sequence[Message]], max_tokens: int, title: str
+    ) -> list[dict[str, Any] | None]:  # fmt: skip
+        """The reply to each conversation, in their order; None where a request failed.
+
+        Raises:
+            RagftError: the model does not answer any more; what it said is kept.
+        """
+        app, spent = self._generation.app, self._generation._spent
+        keys = [key_of(messages, self._generation._model_name, max_tokens) for messages in asked]
+        waiting = {key: one for key, one in zip(keys, asked, strict=True) if self._kept.get(key) is None}
+        if waiting:
+            size = self._settings.concurrency if self._settings.server else app.config.engine.max_num_seqs
+            begin = time.monotonic()
+            with app.reporter.progress(title) as advance:
+                if not self._answered:  # the first request alone finds out whether anybody is there
+                    first = next(iter(waiting))
+                    self._runner.run(self._one(first, waiting.pop(first), max_tokens, alone=True))
+                    took = (time.monotonic() - begin) * len(waiting) / size
+                    if waiting:
+                        requests = counted(len(waiting), "request")
+                        app.reporter.say(f"{title}: {duration(took)} for {requests} more, as the first one took.")
+                self._runner.run(
+                    ask_many(
+                        list(waiting), size, lambda key: self._one(key, waiting[key], max_tokens),
+                        lambda done: advance(done, len(waiting), "requests"),
+                    )
+                )  # fmt: skip
+            spent["milliseconds"] += round((time.monotonic() - begin) * 1000)
+        return [self._kept.get(key) for key in keys]
+
+    async def _one(self, key: str, messages: Sequence[Message], max_tokens: int, *, alone: bool = False) -> None:
+        from ragft.engine.base import ChatRequest, EngineDead
+
+        spent = self._generation._spent
+        try:
+            reply = await self._engine.chat(ChatRequest(messages, {"temperature": 0, "max_tokens": max_tokens}))
+        except EngineDead as error:
+            raise self._down(error) from None
+        except RagftError as error:
+            if alone:
+                raise self._down(error) from None
+            self._generation._unanswered[key] = str(error)
+            return
+        self._answered = True
+        self._kept.keep(key, {"text": reply.text, "cut_off": reply.finish_reason == "length"})
+        spent["requests"] += 1
+        spent["prompt_tokens"] += reply.prompt_tokens or 0
+        spent["answer_tokens"] += reply.answer_tokens or 0
+
+    def _down(self, error: RagftError) -> RagftError:
+        return RagftError(
+            f"{self.where} does not write questions ({str(error).rstrip('.')}): start it, or correct "
+            f"data.generate.server; {len(self._kept)} replies are kept, and the same command goes on from there."
+        )
+
+
+def _refuse_edited(folder: Path) -> None:
+    """Refuses to replace files that were not written by this command, or were changed since."""
+    try:
+        written = json.loads((folder / REPORT).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        written = {}
+    for name in (EXAMPLES, QUESTIONS):
+        if (folder / name).exists() and written.get(name) != hash_file(folder / name):
+            raise UsageError(
+                f"{folder / name} was edited, or not written by `ragft data generate`: move it elsewhere, or set "
+                "data.generate.folder to another folder."
+            )
+
+
+def _spread(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+    """Candidates in turn from every group, so that a large document does not take all places."""
+    before: Counter[str] = Counter()
+    turns = []
+    for candidate in candidates:
+        turns.append(before[candidate.place.group])
+        before[candidate.place.group] += 1
+    return iter([one for _, one in sorted(zip(turns, candidates, strict=True), key=lambda pair: pair[0])])
+
+
+def _settled(sides: Sequence[Side]) -> list[Candidate]:
+    return [candidate for side in sides for candidate in side.candidates]
+
+
+def _hard(hard: bool) -> tuple[str, ...]:
+    return ("hard",) if hard else ()
+
+
+def _example_line(example: Example) -> dict[str, Any]:
+    """An example as its line in a file, without the fields that are empty."""
+    return {key: value for key, value in example.to_json().items() if value not in ((), "", [])}
