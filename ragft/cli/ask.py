@@ -82,7 +82,7 @@ async def _ask_here(
     setup = served(app, setup_name)
     folder = app.model_folders([setup.name])[setup.model]
     retriever = app.retriever(live_snapshot(app)) if setup.retrieval else None
-    engine = engine_of(app, folder)
+    engine = engine_of(app, folder, forked=True)  # nothing runs here beside its start
     app.reporter.say(f"Loading the {setup.model} model; a running `ragft serve` answers at once with --server")
     await engine.start()
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def open(  # noqa: A001
     folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
     gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(), model: str = "tuned",  # noqa: B008
+    forked: bool = False,
 ) -> Engine:  # fmt: skip
     """The engine over a model's folder, not started yet.
 
@@ -31,12 +32,15 @@ def open(  # noqa: A001
         gpu_memory_share: share of a GPU's memory for weights and attention cache; ignored on a CPU.
         template: what the model's chat template is told besides the conversation.
         model: `base` or `tuned`, for engines that are elsewhere.
+        forked: the engine's process may be forked from this one, which saves it from importing everything once more.
+            Only where no other thread runs in this process until the engine has started (idle ones do no harm), and
+            for few answers: OpenMP's threads are not bound to cores. Ignored on a GPU.
     """
     backend = BACKENDS[settings.backend]
     make = getattr(importlib.import_module(backend.module), backend.engine)
     engine: Engine = make(
         folder, settings, seed=seed, max_queued=max_queued, gpu_memory_share=gpu_memory_share, template=template,
-        model=model,
+        model=model, forked=forked,
     )  # fmt: skip
     return engine
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import multiprocessing
 import os
 import re
@@ -128,6 +129,38 @@ def _leave_at_once() -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(0)
+
+
+_forking = threading.local()
+"""`inside`: whether this thread is in `forked_children`."""
+
+
+@contextlib.contextmanager
+def forked_children() -> Iterator[None]:
+    """Processes that this thread forks inside are prepared as spawned ones prepare themselves: they write their errors
+    to descriptor 2, and end with their owner. The files that this process has open are open in them, too.
+    """
+    _register()
+    _forking.inside = True
+    try:
+        yield
+    finally:
+        _forking.inside = False
+
+
+@functools.cache
+def _register() -> None:
+    os.register_at_fork(after_in_child=_in_forked_child)
+
+
+def _in_forked_child() -> None:
+    if not getattr(_forking, "inside", False):
+        return
+    _forking.inside = False
+    # That of the owner may be elsewhere by now; see `stderr_of_children`.
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    _watching.clear()
+    watch_owner()
 
 
 @contextlib.contextmanager

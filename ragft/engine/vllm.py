@@ -1,9 +1,9 @@
 """The engine over vLLM's `AsyncLLM`, in this process; with `vllm_requests`, all that imports vLLM.
 
 Requests are answered by vLLM's own implementation of OpenAI's API, so that every option behaves as in its server.
-vLLM keeps the model in child processes of its own: a crash there is an error here and not the end of the program. They
-are spawned: a script that uses this module needs the `if __name__ == "__main__":` guard. vLLM itself is imported when
-an engine starts, because that takes many seconds.
+vLLM keeps the model in a child process: a crash there is an error here and not the end of the program. It is spawned,
+unless it may be forked: a script that uses this module needs the `if __name__ == "__main__":` guard. vLLM itself is
+imported when an engine starts, because that takes many seconds, in each process that imports it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gc
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,7 +36,7 @@ from ragft.engine.base import (
     RequestRefused,
     TextRequest,
 )
-from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
+from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, forked_children, new_log, stderr_of_children
 from ragft.engine.in_place import Turnstile, why_not_in_place
 from ragft.engine.vllm_requests import first_fault, read_request
 from ragft.errors import MissingDependency, RagftError
@@ -57,7 +58,7 @@ class VllmEngine:
     def __init__(
         self, folder: Path, settings: EngineSection, *, seed: int = 0, max_queued: int | None = None,
         gpu_memory_share: float = 0.9, template: TemplateOptions = TemplateOptions(), model: str = "tuned",  # noqa: B008
-        adapter_rank: int | None = None,
+        adapter_rank: int | None = None, forked: bool = False,
     ) -> None:  # fmt: skip
         """See `ragft.engine.open`; with `adapter_rank`, one of `RANKS`, it applies LoRA adapters up to that rank."""
         self.folder = folder
@@ -65,6 +66,7 @@ class VllmEngine:
         self._settings = settings
         self._rendering = Rendering(folder, template)
         self._seed, self._max_queued, self._gpu_memory_share = seed, max_queued, gpu_memory_share
+        self._forked = forked
         self._llm: Any = None
         self._chat: Any = None
         self._texts: Any = None
@@ -307,6 +309,8 @@ class VllmEngine:
                     otlp_traces_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
                     **where,
                 )
+                if on_cpu and self._forked:
+                    return _beside_its_scheduler(arguments)
                 return AsyncLLM.from_engine_args(arguments)
         except Exception as error:
             reason = cause(self._log, error)
@@ -373,6 +377,71 @@ class VllmEngine:
         if self._llm is not None and self._llm.errored:
             return EngineDead("The engine died and must be restarted.")
         return RagftError(f"vLLM failed to generate an answer: {message}")
+
+
+def _beside_its_scheduler(arguments: Any) -> Any:
+    """vLLM's engine on a CPU, with scheduler and model in one forked process, and not in a spawned one each.
+
+    A third process would have to import the same modules once more, and be talked to at every token. vLLM keeps the two
+    apart on a CPU because OpenMP reads its variables when it is loaded, which is too late where the scheduler is the
+    one who sets them: here they are set, by vLLM's own rules, before that process begins.
+    """
+    arguments.distributed_executor_backend = "uni"
+    with _variables(VLLM_ENABLE_V1_MULTIPROCESSING="0"):  # without which vLLM's CPU platform makes "mp" of "uni"
+        config = arguments.create_engine_config()
+    # OpenMP hangs in a process that was forked from a thread which has used it; this one never has.
+    with _variables(**_of_openmp(config)), ThreadPoolExecutor(1, "fork") as fresh:
+        return fresh.submit(_forking, config).result()
+
+
+def _forking(config: Any) -> Any:
+    """vLLM's engine, whose process is forked from this thread."""
+    import torch
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    # OpenMP has read its variables here long ago; a forked process goes on with the thread's own number.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
+    try:
+        with _variables(VLLM_WORKER_MULTIPROC_METHOD="fork"), forked_children():
+            return AsyncLLM.from_vllm_config(config)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _of_openmp(config: Any) -> dict[str, str]:
+    """OpenMP's variables for a process that runs a model: the threads and cores that vLLM would give a worker."""
+    from vllm.utils.ompmultiprocessing import OMPProcessManager
+
+    with _environment, OMPProcessManager(config).configure_omp_envs(rank=0, local_rank=0):
+        return {name: value for name, value in os.environ.items() if name.startswith(("OMP_", "GOMP_", "KMP_"))}
+
+
+_environment = threading.Lock()
+_held = dict[str, tuple[int, str | None]]()
+"""How many engines hold a variable, and what it was before the first did."""
+
+
+@contextlib.contextmanager
+def _variables(**values: str) -> Iterator[None]:
+    """Environment variables, the same for all engines, for as long as one of those that start needs them."""
+    with _environment:
+        for name, value in values.items():
+            holders, before = _held.get(name, (0, os.environ.get(name)))
+            _held[name] = holders + 1, before
+            os.environ[name] = value
+    try:
+        yield
+    finally:
+        with _environment:
+            for name in values:
+                holders, before = _held.pop(name)
+                if holders > 1:
+                    _held[name] = holders - 1, before
+                elif before is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = before
 
 
 async def _servings(llm: Any, folder: Path, *, eager: bool) -> Any:

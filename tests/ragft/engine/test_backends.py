@@ -35,7 +35,8 @@ def test_a_new_engine_is_one_entry_and_one_module(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(BACKENDS, "new", replace(vllm, name="new", module=__name__, engine="make"))
     settings = EngineSection(backend="new")
     assert isinstance(engine.open(tmp_path, settings, seed=3), FakeEngine)
-    told = {"seed": 3, "max_queued": None, "gpu_memory_share": 0.9, "template": TemplateOptions(), "model": "tuned"}
+    told = {"seed": 3, "max_queued": None, "gpu_memory_share": 0.9, "template": TemplateOptions(), "model": "tuned",
+            "forked": False}  # fmt: skip
     assert made == [(tmp_path, settings, told)]
 
 

@@ -92,14 +92,12 @@ def test_program_that_is_no_engine_process_is_left_alone() -> None:
 
 
 def test_engine_process_ends_when_its_parent_is_gone() -> None:
+    # It says its id once it watches.
     child = (
-        "import time; from ragft.engine.children import end_with_owner; end_with_owner(); "
-        "print('watches', flush=True); time.sleep(60)"
+        "import os, time; from ragft.engine.children import end_with_owner; end_with_owner(); "
+        "print(os.getpid(), flush=True); time.sleep(60)"
     )
-    parent = (
-        f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); "
-        "sys.stdin.read()"
-    )
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", parent],
         env={**os.environ, OWNER: "1"},
@@ -109,12 +107,55 @@ def test_engine_process_ends_when_its_parent_is_gone() -> None:
     )
     assert process.stdout is not None
     orphan = psutil.Process(int(process.stdout.readline()))
-    assert process.stdout.readline() == "watches\n"
     assert orphan.is_running()
     process.kill()
     process.wait()
     gone, _ = psutil.wait_procs([orphan], timeout=ENDED_WITHIN)
     assert gone or orphan.status() == psutil.STATUS_ZOMBIE
+
+
+FORKING = """
+    import multiprocessing, os, sys, threading, time
+    from pathlib import Path
+    from ragft.engine.children import OWNER, forked_children, stderr_of_children
+
+    def engine():
+        print("of the engine", file=sys.stderr, flush=True)
+        time.sleep(60)
+
+    def other():
+        print(threading.active_count(), flush=True)
+
+    os.environ[OWNER] = str(os.getpid())
+    fork = multiprocessing.get_context("fork")
+    with stderr_of_children(Path(sys.argv[1])), forked_children():
+        child = fork.Process(target=engine)
+        child.start()
+    print(child.pid, flush=True)
+    fork.Process(target=other).start()  # not the engine's: nothing is done to it
+    sys.stdin.read()
+"""
+
+
+def test_a_forked_engine_process_writes_to_the_log_and_ends_with_its_owner(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(FORKING), log], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    engine = psutil.Process(int(process.stdout.readline()))
+    assert process.stdout.readline() == "1\n"
+    deadline = time.monotonic() + ENDED_WITHIN
+    while log.read_text() != "of the engine\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    gone, _ = psutil.wait_procs([engine], timeout=ENDED_WITHIN)
+    assert gone or engine.status() == psutil.STATUS_ZOMBIE
+    assert process.stderr.read() == ""
+    process.communicate()
 
 
 def test_engine_process_that_ends_in_good_order_says_all_and_frees_nothing() -> None:

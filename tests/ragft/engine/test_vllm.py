@@ -20,7 +20,7 @@ from support.serving import until
 
 from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace, PromptTooLong, RequestRefused
 from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
-from ragft.engine.vllm import VllmEngine
+from ragft.engine.vllm import VllmEngine, _variables
 from ragft.errors import RagftError
 from ragft.models import resolve_model
 from ragft.prompts import Message, conversation
@@ -274,7 +274,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_in_a_sentence_without_a_traceb
         (tmp_path / file.name).write_bytes(file.read_bytes()[:half])
     script = (
         "import asyncio, sys\nfrom pathlib import Path\nfrom ragft.config import EngineSection\n"
-        "from ragft.engine.vllm import VllmEngine\nfrom ragft.errors import RagftError\n"
+        "from ragft.engine.vllm import VllmEngine, _variables\nfrom ragft.errors import RagftError\n"
         "if __name__ == '__main__':\n"
         f"    engine = VllmEngine(Path({str(tmp_path)!r}), EngineSection())\n"
         "    try:\n        asyncio.run(engine.start())\n"
@@ -404,6 +404,21 @@ def test_ctrl_c_is_not_for_the_children() -> None:
     with deaf_to_ctrl_c():
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+
+
+def test_a_variable_stays_until_the_last_engine_that_starts_with_it_has_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("GOMP_CPU_AFFINITY", raising=False)
+    values = {"OMP_NUM_THREADS": "1", "GOMP_CPU_AFFINITY": "1"}
+    first, second = _variables(**values), _variables(**values)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert {name: os.environ.get(name) for name in values} == values
+    second.__exit__(None, None, None)
+    assert {name: os.environ.get(name) for name in values} == {"OMP_NUM_THREADS": "7", "GOMP_CPU_AFFINITY": None}
 
 
 def test_a_missing_vllm_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
