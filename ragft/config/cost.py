@@ -42,3 +42,9 @@ class CostSection(Section):
         """Whether any rate is given."""
         rates = (self.prompt_tokens, self.answer_tokens, self.hour, self.training_hour, self.watts)
         return any(rate is not None for rate in rates)
+
+    def of_tokens(self, prompt: float, answer: float) -> float | None:
+        """The price of so many tokens of prompts and answers; None where a price of tokens is not given."""
+        if self.prompt_tokens is None or self.answer_tokens is None:
+            return None
+        return (prompt * self.prompt_tokens + answer * self.answer_tokens) / 1e6

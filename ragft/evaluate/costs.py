@@ -164,7 +164,7 @@ def answer_cost(records: Sequence[Record], rates: CostSection, at_once: int | No
         if prompt is None or answer is None:
             reason = "the records do not say how many tokens were read and written"
         else:
-            price = (prompt * rates.prompt_tokens + answer * rates.answer_tokens) / 1000
+            price = rates.of_tokens(1000 * prompt, 1000 * answer)
     else:
         reason = "evaluate.cost needs prompt_tokens and answer_tokens, or hour"
     return AnswerCost(price, kwh, reason, n, prompt, answer, seconds)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file, remove
-from ragft.console import counted, duration
+from ragft.console import counted
 from ragft.data.examples import Example, read_examples
 from ragft.data.generate.candidates import CANDIDATES_VERSION, SHAPES, Candidate, Place, Shape, from_structure
 from ragft.data.generate.facts import FACTS_VERSION, Fact, facts_in
@@ -28,7 +28,6 @@ from ragft.data.generate.model import (
     asks_about,
     check_fault,
     check_messages,
-    key_of,
     read_reply,
 )
 from ragft.data.generate.sections import Section, document_groups, sections_of
@@ -37,18 +36,16 @@ from ragft.data.generate.wording import Wording, first_wording, read_wording, to
 from ragft.data.jsonl import read_objects, to_lines
 from ragft.data.questions import Question, as_line, read_questions
 from ragft.data.sources import Source
-from ragft.engine.many import ask_many
-from ragft.errors import RagftError, UsageError
+from ragft.errors import UsageError
 from ragft.kept import Kept, kept_in
-from ragft.messages import Message
 from ragft.stages.application import Application, Inputs
 from ragft.stages.index import training_snapshot
 from ragft.stages.inputs import GENERATE
+from ragft.stages.writing_model import WritingModel, model_name
 
 if TYPE_CHECKING:
     from index.documents.chunking import Chunk
     from index.store.snapshot import Snapshot
-    from ragft.engine.base import Engine
     from ragft.pipeline import Retriever
 
 EXAMPLES, QUESTIONS, REJECTED, REPORT = "examples.jsonl", "questions.jsonl", "rejected.jsonl", "report.json"
@@ -59,6 +56,7 @@ DEPTH = 4
 """Times `index.search.top_k` passages that are looked through for a source, and for what nobody should state."""
 _BATCH = 64  # searches at once
 _CHARACTERS_PER_TOKEN = 4
+_CHECK_TOKENS = 64
 _YIELD = 0.5
 """Share of a model's questions that is expected to be verified, until it is known."""
 
@@ -276,11 +274,9 @@ class Generation:
         prompts = characters // _CHARACTERS_PER_TOKEN
         answers = len(waiting) * size
         cost = self.app.config.evaluate.cost
-        rates = cost.prompt_tokens, cost.answer_tokens
-        price = None if None in rates else (prompts * (rates[0] or 0) + answers * (rates[1] or 0)) / 1e6
-        return Estimate(
-            told.documents, told.facts, told.candidates, len(asks), len(asks) - len(waiting), prompts, answers, price,
-            cost.currency,
+        return replace(
+            told, requests=len(asks), known=len(asks) - len(waiting), prompt_tokens=prompts, answer_tokens=answers,
+            price=cost.of_tokens(prompts, answers), currency=cost.currency,
         )  # fmt: skip
 
     def _passing(self, side: Side) -> list[Candidate]:
@@ -465,9 +461,7 @@ class Generation:
 
     @cached_property
     def _model_name(self) -> str:
-        """Identifies the model that writes."""
-        server = self.settings.server
-        return self.app.base_hash if server is None else f"{server.url} {server.model or ''}"
+        return model_name(self.app)
 
     def _asks(self, side: Side, lacking: int) -> list[Ask]:
         """Requests that should give so many verified rows."""
@@ -493,7 +487,8 @@ class Generation:
     def _ask(self, sides: Sequence[Side], replies: Kept, searches: Kept, retriever: Retriever) -> None:
         """Lets the model fill what the sides lack."""
         with asyncio.Runner() as runner:
-            model = _Model(self, replies, runner)
+            model = WritingModel(self.app, replies, runner)
+            self._unanswered, self._spent = model.unanswered, model.spent
             runner.run(model.start())
             try:
                 asks = [ask for side in sides for ask in self._asks(side, side.lacking)]
@@ -515,7 +510,7 @@ class Generation:
                 runner.run(model.close())
 
     def _checked(
-        self, some: Sequence[Candidate], found: Mapping[str, list[Chunk]], model: _Model
+        self, some: Sequence[Candidate], found: Mapping[str, list[Chunk]], model: WritingModel
     ) -> list[Candidate]:  # fmt: skip
         """Those that the model answers itself as they say."""
         top_k = self.app.config.index.search.top_k
@@ -553,112 +548,17 @@ class Generation:
                 "ways": dict(Counter(candidate.way for candidate in side.candidates)),
             }  # fmt: skip
         cost = self.app.config.evaluate.cost
-        rates = cost.prompt_tokens, cost.answer_tokens
         prompts, answers = self._spent["prompt_tokens"], self._spent["answer_tokens"]
-        price = None if None in rates else (prompts * (rates[0] or 0) + answers * (rates[1] or 0)) / 1e6
         told["rejected"] = self._counts()
         told["model"] = {
-            "requests": self._spent["requests"], "prompt_tokens": prompts, "answer_tokens": answers, "price": price,
-            "currency": cost.currency, "seconds": round(self._spent["milliseconds"] / 1000, 1),
+            "requests": self._spent["requests"], "prompt_tokens": prompts, "answer_tokens": answers,
+            "price": cost.of_tokens(prompts, answers), "currency": cost.currency,
+            "seconds": round(self._spent["milliseconds"] / 1000, 1),
         }  # fmt: skip
         told["unanswered_requests"] = len(self._unanswered)
         told["first_unanswered"] = next(iter(self._unanswered.values()), None)
         told["seconds"] = round(seconds, 1)
         return told
-
-
-_CHECK_TOKENS = 64
-
-
-class _Model:
-    """The model that writes: replies are kept as they come, and nothing is asked twice."""
-
-    def __init__(self, generation: Generation, kept: Kept, runner: asyncio.Runner) -> None:
-        self._generation, self._kept, self._runner = generation, kept, runner
-        self._settings = generation.settings
-        self._engine = self._opened()
-        self._answered = False
-
-    def _opened(self) -> Engine:
-        from ragft.engine.remote import RemoteEngine, key_in
-
-        server, app = self._settings.server, self._generation.app
-        if server is None:
-            return app.engine(app.base)
-        key = key_in(server.key_variable, "data.generate.server")
-        return RemoteEngine(
-            server.url, server.model or "", key, timeout=self._settings.timeout, tries=self._settings.retries + 1
-        )
-
-    @property
-    def where(self) -> str:
-        return "the base model" if self._settings.server is None else self._settings.server.url
-
-    async def start(self) -> None:
-        from ragft.engine.remote import RemoteEngine
-
-        await self._engine.start()
-        if isinstance(self._engine, RemoteEngine) and not self._engine.model:
-            self._engine.model = await self._engine.only_model()
-
-    async def close(self) -> None:
-        await self._engine.close()
-
-    def said(
-        self, asked: Sequence[Sequence[Message]], max_tokens: int, title: str
-    ) -> list[dict[str, Any] | None]:  # fmt: skip
-        """The reply to each conversation, in their order; None where a request failed.
-
-        Raises:
-            RagftError: the model does not answer any more; what it said is kept.
-        """
-        app, spent = self._generation.app, self._generation._spent
-        keys = [key_of(messages, self._generation._model_name, max_tokens) for messages in asked]
-        waiting = {key: one for key, one in zip(keys, asked, strict=True) if self._kept.get(key) is None}
-        if waiting:
-            size = self._settings.concurrency if self._settings.server else app.config.engine.max_num_seqs
-            begin = time.monotonic()
-            with app.reporter.progress(title) as advance:
-                if not self._answered:  # the first request alone finds out whether anybody is there
-                    first = next(iter(waiting))
-                    self._runner.run(self._one(first, waiting.pop(first), max_tokens, alone=True))
-                    took = (time.monotonic() - begin) * len(waiting) / size
-                    if waiting:
-                        requests = counted(len(waiting), "request")
-                        app.reporter.say(f"{title}: {duration(took)} for {requests} more, as the first one took.")
-                self._runner.run(
-                    ask_many(
-                        list(waiting), size, lambda key: self._one(key, waiting[key], max_tokens),
-                        lambda done: advance(done, len(waiting), "requests"),
-                    )
-                )  # fmt: skip
-            spent["milliseconds"] += round((time.monotonic() - begin) * 1000)
-        return [self._kept.get(key) for key in keys]
-
-    async def _one(self, key: str, messages: Sequence[Message], max_tokens: int, *, alone: bool = False) -> None:
-        from ragft.engine.base import ChatRequest, EngineDead
-
-        spent = self._generation._spent
-        try:
-            reply = await self._engine.chat(ChatRequest(messages, {"temperature": 0, "max_tokens": max_tokens}))
-        except EngineDead as error:
-            raise self._down(error) from None
-        except RagftError as error:
-            if alone:
-                raise self._down(error) from None
-            self._generation._unanswered[key] = str(error)
-            return
-        self._answered = True
-        self._kept.keep(key, {"text": reply.text, "cut_off": reply.finish_reason == "length"})
-        spent["requests"] += 1
-        spent["prompt_tokens"] += reply.prompt_tokens or 0
-        spent["answer_tokens"] += reply.answer_tokens or 0
-
-    def _down(self, error: RagftError) -> RagftError:
-        return RagftError(
-            f"{self.where} does not write questions ({str(error).rstrip('.')}): start it, or correct "
-            f"data.generate.server; {len(self._kept)} replies are kept, and the same command goes on from there."
-        )
 
 
 def _refuse_edited(folder: Path) -> None:
