@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 1000, 260
 """Of the area of a histogram, in the SVG's own units."""
 MAP_WIDTH, MAP_HEIGHT = 1000, 560
+_LETTER, _LINE = 7.2, 16.0
+"""Width of a letter and height of a line of the map's labels, about."""
 _BARS = 40
 _MENDABLE: tuple[Kind, ...] = ("personal", "untidy", "duplicate", "near_duplicate")
 _ROWS = 5
@@ -160,20 +162,34 @@ def _map(found: Coverage) -> dict[str, Any]:
         (False, True): ("questions", "questions, no example"), (False, False): ("neither", "neither"),
     }  # fmt: skip
     edge = 46.0
-    bubbles = []
-    for place, one in enumerate(found.clusters):
+    bubbles: list[dict[str, Any]] = []
+    for one in found.clusters:
         kind, told = kinds[bool(one.examples), bool(one.questions)]
         bubbles.append({
             "x": round(edge + (MAP_WIDTH - 2 * edge) * one.x, 1), "y": round(edge + (MAP_HEIGHT - 2 * edge) * one.y, 1),
-            "r": round(6 + 34 * math.sqrt(one.passages / largest), 1), "kind": kind, "label": _short(one.title),
-            "named": place < 24,
+            "r": round(6 + 34 * math.sqrt(one.passages / largest), 1), "kind": kind,
             "text": f"{one.title}: {counted(one.passages, 'passage')}, {counted(one.examples, 'example')}, "
             f"{counted(one.questions, 'question')} ({told})",
         })  # fmt: skip
+    named = zip(bubbles, found.clusters, strict=True)
     return {
-        "bubbles": bubbles, "legend": list(kinds.values()), "clusters": _listed(found), "shown": found.shown,
+        "bubbles": bubbles, "labels": _labels([(at["x"], at["y"], _short(one.title)) for at, one in named]),
+        "legend": list(kinds.values()), "clusters": _listed(found), "shown": found.shown,
         "suggestions": found.suggestions(), "unplaced": found.unplaced,
     }  # fmt: skip
+
+
+def _labels(named: Sequence[tuple[float, float, str]]) -> list[dict[str, Any]]:
+    """Names where they are read: within the map, and not over each other; the earlier of two that would be stays."""
+    placed: list[tuple[float, float, float]] = []
+    labels = []
+    for x, y, text in named:
+        half = _LETTER * len(text) / 2
+        centre = min(max(x, half), MAP_WIDTH - half)
+        if all(abs(y - other) > _LINE or abs(centre - middle) > half + wide for middle, other, wide in placed):
+            placed.append((centre, y, half))
+            labels.append({"x": round(centre, 1), "y": round(y + 4, 1), "text": text})
+    return labels
 
 
 def _listed(found: Coverage) -> Sequence[dict[str, Any]]:

@@ -9,7 +9,7 @@ from support.indexes import HashEncoder, WordTokenizer, index_of
 from index.documents.document import Document
 from ragft.console import Findings
 from ragft.data.audit.coverage import coverage_findings, coverage_of
-from ragft.data.audit.page import _map
+from ragft.data.audit.page import _labels, _map
 from ragft.data.questions import Question
 from ragft.data.sources import Source
 
@@ -44,3 +44,11 @@ def test_an_index_of_one_passage_has_one_cluster(tmp_path: Path) -> None:
     snapshot = index_of(tmp_path, documents()[:1], encoder=HashEncoder(WordTokenizer()))
     found = coverage_of(snapshot, {}, [], seed=0)
     assert len(found.clusters) >= 1 and found.scarce
+
+
+def test_names_on_the_map_are_within_it_and_not_over_each_other() -> None:
+    labels = _labels(
+        [(500.0, 100.0, "The first"), (510.0, 108.0, "over it"), (500.0, 140.0, "below"), (1.0, 9.0, "edge")]
+    )
+    assert [label["text"] for label in labels] == ["The first", "below", "edge"]
+    assert labels[-1]["x"] > len("edge") * 3
