@@ -203,7 +203,7 @@ def test_a_client_that_goes_away_frees_the_engines_slot(
 
 
 def test_models_are_listed(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["rag-only", "prompt-only"]
+    assert [model.id for model in client.models.list()] == ["rag-only", "prompt-only", "split"]
 
 
 def test_a_tool_call_conversation_keeps_the_passages_in_the_users_turn(client: openai.OpenAI, tmp_path: Path) -> None:

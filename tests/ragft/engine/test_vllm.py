@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -358,8 +359,8 @@ def test_a_start_that_failed_can_be_tried_again(tmp_path: Path, monkeypatch: pyt
             raise result
         return result
 
-    async def servings(*_: object, **__: object) -> tuple[None, None]:
-        return None, None
+    async def servings(*_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(openai_serving_chat=None, openai_serving_completion=None, openai_serving_models=None)
 
     monkeypatch.setattr(VllmEngine, "_load", load)
     monkeypatch.setattr("ragft.engine.vllm._servings", servings)
