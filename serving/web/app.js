@@ -1,6 +1,7 @@
 // The page: one chat at a time, asked of one setup or of all side by side; sources beside it; a search.
 import { about, chip, element, passageText, rendered } from "/web/answer.js";
 import { Refused, events, json } from "/web/api.js";
+import * as operate from "/web/operate.js";
 import * as store from "/web/store.js";
 
 const $ = (id) => document.getElementById(id);
@@ -265,6 +266,7 @@ async function start() {
   }
   $("setup").replaceChildren(...setups.map((name) => element("option", { value: name }, name)));
   $("compare").parentElement.hidden = setups.length < 2;
+  operate.prepare($("operate"), setups).then((may) => { document.querySelector("[data-view=operate]").hidden = !may; });
   await whenReady();
 }
 
@@ -316,9 +318,13 @@ for (const button of document.querySelectorAll("[data-view]")) {
       other.setAttribute("aria-pressed", String(other === button));
       $(other.dataset.view).hidden = other !== button;
     }
+    if (button.dataset.view === "operate") operate.show();
+    else operate.hide();
     closeSource();
   });
 }
+$("would").addEventListener("click", () => operate.refresh(true));
+$("refresh").addEventListener("click", () => operate.refresh(false));
 $("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {

@@ -162,6 +162,28 @@ def test_the_search_shows_passages_and_their_scores(page: Any) -> None:
     assert "A ticket costs 12 euros." in first and "dense 0.5" in first
 
 
+def test_an_operator_sees_what_serves_and_others_do_not(
+    browser: Any, served: Running, make_app: Callable[..., Litestar]
+) -> None:
+    for page in opened(browser, served.url):
+        ask(page, "How much?")
+        page.locator(".acts").wait_for()
+        page.get_by_role("button", name="Operate").click()
+        page.locator("#serving dd").get_by_text("hybrid, fine-tuned").wait_for()
+        assert "fedcba9876543210" in page.locator("#serving").inner_text()
+        assert page.locator(".chart").count() == 3
+        page.get_by_role("button", name="What would a refresh change?").click()
+        page.locator("#operated p").wait_for()
+    keys = Keys({digest_of(b"secret"): Caller(frozenset({"chat"}), None, id="guest")})
+    with running(make_app(keys)) as server:
+        for page in opened(browser, server.url):
+            page.fill("#key", "secret")
+            page.keyboard.press("Enter")
+            ask(page, "How much?")
+            page.locator(".acts").wait_for()
+            assert page.locator("[data-view=operate]").is_hidden()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_narrow_screen(browser: Any, served: Running, scheme: str) -> None:
     for page in opened(browser, served.url, viewport={"width": 360, "height": 740}, color_scheme=scheme):
