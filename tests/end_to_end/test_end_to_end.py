@@ -166,7 +166,9 @@ def test_adapter_loads_in_peft_and_changes_what_the_model_says(built: Built, tok
 
 def test_merged_model_is_safetensors_with_the_bases_tokenizer(model: Path) -> None:
     base = resolve_model("smollm2-135m-instruct")
-    assert {path.suffix for path in model.iterdir()} <= {".safetensors", ".json", ".jsonl", ".jinja", ".txt", ".md"}
+    files = [path for path in model.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".jinja", ".txt", ".md"}
+    assert {path.name for path in model.iterdir() if path.is_dir()} == {"adapter"}
     for name in ("tokenizer.json", "chat_template.jinja"):
         assert (model / name).read_bytes() == (base / name).read_bytes()
 
