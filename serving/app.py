@@ -30,6 +30,7 @@ from serving.api.chat import chat_completions
 from serving.api.completions import completions
 from serving.api.document import document
 from serving.api.embeddings import embeddings
+from serving.api.feedback import feedback
 from serving.api.health import deep, live, metrics, ready
 from serving.api.models import model, model_of_domain, models
 from serving.api.openapi import openapi, page
@@ -53,6 +54,7 @@ from serving.telemetry.metrics import on_own_port
 _KEEP_ALIVE = 5
 _ROUTES = [
     chat_completions, completions, responses, embeddings, models, model, model_of_domain, retrieve, document,
+    feedback,
     refresh_index, roll_back_index, deploy_model, roll_back_model, versions, openapi, page, live, ready, deep, metrics,
     *web.ROUTES,
 ]  # fmt: skip

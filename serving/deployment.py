@@ -29,6 +29,7 @@ from index.store.snapshot import Snapshot
 from ragft.console import Silent
 from ragft.engine.base import Engine, EngineDead
 from ragft.errors import RagftError, UsageError
+from ragft.feedback.store import check_store
 from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
@@ -39,6 +40,7 @@ from ragft.stages.live import engines as engines_of
 from ragft.stages.prompt_choice import served
 from ragft.stages.split import arms, own_models
 from serving.errors import ApiError
+from serving.feedback import FeedbackDesk
 from serving.shared import Shared
 from serving.split import Split
 from serving.supervision import DeepLook, first_dead
@@ -73,6 +75,7 @@ class Deployment:
         models: exchanges the tuned model.
         restarts: how many attempts to rebuild an engine ended how; see `Supervisor`.
         shared: what this deployment has in common with the others of its server.
+        feedback: what users say about answers, and the answers that they may say something about.
         split: the experiment that requests may take part in; None: there is none.
     """
 
@@ -86,6 +89,7 @@ class Deployment:
         self.domain = app.config.name
         self.shared = shared or Shared([app])
         self.split = Split(app) if app.config.serve.split.arms else None
+        self.feedback = FeedbackDesk(app)
         self.setups = [served(app, name) for name in app.config.serve.setups]
         self.prefix = f"{self.domain}/" if self.shared.several else ""
         self.named = {f"{self.prefix}{setup.name}": setup for setup in self.setups}
@@ -155,12 +159,14 @@ class Deployment:
         # What is logged of this is logged with the domain.
         with recorded(RequestRecord("", "", domain=self.domain)):
             self._tasks.append(asyncio.create_task(self._start()))
+            self._tasks.append(asyncio.create_task(self.feedback.keep_young()))
         try:
             yield
         finally:
             await self.stop()
             if self.split is not None:
                 await self.split.close()
+            await self.feedback.close()
             if self._pipeline is not None:
                 await _close(self._pipeline.engines.values())
             await self.shared.close()
@@ -337,13 +343,14 @@ def check_deployable(app: Application) -> None:
 
     Raises:
         UsageError: a deployed setup, or an arm of `serve.split`, needs a model that is not there, or cannot be served
-            as `serve.adapters` says; or no setup is deployed.
+            as `serve.adapters` says; or no setup is deployed; or a newer ragft wrote the feedback.
         IndexFault: a deployed setup retrieves, and there is no index.
     """
     setups = app.config.serve.setups
     if not setups:
         raise UsageError("serve.setups names no setup to deploy.")
     arms(app)
+    check_store(app.workspace)
     try:
         for folder in app.model_folders(setups).values():
             if is_live(app, folder):

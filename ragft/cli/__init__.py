@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ragft.cli import compare, data, evaluate, index, judge, keys, models, serve, start, train, tune, use
+from ragft.cli import compare, data, evaluate, feedback, index, judge, keys, models, serve, start, train, tune, use
 from ragft.cli.refusals import refusal
 from ragft.errors import UsageError
 
@@ -38,6 +38,7 @@ app.add_typer(tune.commands, name="tune")
 app.add_typer(serve.commands, name="serve")
 app.add_typer(models.commands, name="models")
 app.add_typer(keys.commands, name="keys")
+app.add_typer(feedback.commands, name="feedback")
 app.add_typer(judge.sheets, name="sheets")
 
 

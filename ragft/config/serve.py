@@ -167,6 +167,14 @@ class ServeSection(Section):
     documents: bool = Field(
         False, description="Let admins put and delete documents over HTTP, in the folder `uploads` of the documents."
     )
+    log_questions: bool = Field(
+        False,
+        description="Keep question, answer and the turns before them with what a user says of an answer, with personal "
+        "data of `data.personal` replaced. Only such feedback becomes examples and questions.",
+    )
+    feedback_days: int | None = Field(
+        365, ge=1, description="Days after which feedback is deleted. Unset: it is kept until it is deleted."
+    )
 
     split: SplitSection = Field(SplitSection(), description="Traffic that is shared among arms, to compare them.")
 

@@ -84,12 +84,17 @@ def read_questions(path: Path) -> tuple[Question, ...]:
     """
     questions, ids = list[Question](), Ids()
     for where, values in read_objects(path, "questions", "data.questions"):
-        questions.append(_question_of(values, where))
+        questions.append(question_of(values, where))
         ids.claim(questions[-1].id, where)
     return tuple(questions)
 
 
-def _question_of(values: Mapping[str, Any], where: str) -> Question:
+def question_of(values: Mapping[str, Any], where: str) -> Question:
+    """The question of one line.
+
+    Raises:
+        UsageError: the line is no question; the message begins with `where`.
+    """
     known = [field.name for field in dataclasses.fields(Question) if field.name != "places"]
     refuse_misspelt_keys(values, known, where, beside_right_one=True)
     for field in ("id", "question"):

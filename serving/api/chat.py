@@ -23,7 +23,7 @@ from serving.api.streams import Chunks, as_stream, first_of, relay
 from serving.deployment import Deployed, Ready
 from serving.errors import request_id_of
 from serving.limits import until_disconnect
-from serving.security import CallerLabels
+from serving.security import CallerLabels, caller_of
 
 
 @post("/v1/chat/completions", opt={"scope": "chat", "body": ChatBody}, status_code=200)
@@ -39,6 +39,7 @@ async def chat_completions(
         exchange, engine, engine_request = await prepare(
             pipeline, asked, labels, deployment.grounder, request_id_of(request), begin
         )
+        exchange.noted = deployment.feedback.for_caller(caller_of(request))
         if asked.options.get("stream") is not True:
             completion = await engine.chat(engine_request)
             exchange.begun(engine)
@@ -56,7 +57,7 @@ def _whole(exchange: Exchange, completion: Completion) -> Response[bytes]:
     """The answer in one piece, under the name that was asked for."""
     body = {**completion.body, "model": exchange.asked.model}
     texts = [choice["message"].get("content") or "" for choice in body["choices"]]
-    body["ragft"] = exchange.provenance("\n".join(texts))
+    body["ragft"] = exchange.whole(str(body["id"]), "\n".join(texts))
     return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=exchange.headers(), status_code=200)
 
 
@@ -77,7 +78,7 @@ def _events(exchange: Exchange, first: dict[str, Any], rest: Chunks) -> AsyncGen
             unfinished = -1
             # In a chunk that has choices: many clients read choices[0] of every chunk that they get.
             text = "\n".join("".join(texts[index]) for index in sorted(texts))
-            chunk["ragft"] = exchange.provenance(text)
+            chunk["ragft"] = exchange.whole(str(chunk["id"]), text)
         return chunk
 
     return relay(first, rest, named, exchange.request_id)

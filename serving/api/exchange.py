@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ class Exchange:
         refused: why the question was refused before anything was generated; None where it was answered.
         model_version: of the model that answered, known once it has begun to.
         first_token: when its first token came; None where the answer is not streamed.
+        noted: is told of the answer when it is whole, with its id and its text; see `serving.feedback`.
     """
 
     asked: Asked
@@ -34,6 +36,7 @@ class Exchange:
     refused: str | None = None
     model_version: str = ""
     first_token: float | None = None
+    noted: Callable[[Exchange, str, str], None] = lambda *_: None
 
     def begun(self, engine: Engine, *, streamed: bool = False) -> None:
         """Notes that an answer has begun to come, before anything else is awaited: as soon as none is in progress,
@@ -49,6 +52,11 @@ class Exchange:
         if self.prompt.retrieved is not None:
             headers["x-ragft-index-version"] = self.prompt.retrieved.index_version
         return headers
+
+    def whole(self, answer_id: str, text: str) -> dict[str, Any]:
+        """The field `ragft` of an answer that somebody gets and may say something about."""
+        self.noted(self, answer_id, text)
+        return self.provenance(text)
 
     def provenance(self, text: str) -> dict[str, Any]:
         """The field `ragft` of an answer."""

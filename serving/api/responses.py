@@ -25,7 +25,7 @@ from serving.api.streams import Chunks, as_stream, close, event, first_of
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError, as_api_error, request_id_of
 from serving.limits import until_disconnect
-from serving.security import CallerLabels
+from serving.security import CallerLabels, caller_of
 
 
 class InputText(msgspec.Struct):
@@ -194,7 +194,7 @@ class _Answer:
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
             "output": [self.message(status, [_part(text)])],
             "usage": _usage(usage) if usage else None,
-            "ragft": self._exchange.provenance(text),
+            "ragft": self._exchange.whole(self.body["id"], text),
         }
 
 
@@ -227,6 +227,7 @@ async def responses(
         exchange, engine, engine_request = await prepare(
             pipeline, chat, labels, deployment.grounder, request_id_of(request), begin
         )
+        exchange.noted = deployment.feedback.for_caller(caller_of(request))
         answer = _Answer(asked, exchange)
         if not asked.stream:
             completion = await engine.chat(engine_request)

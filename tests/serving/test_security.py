@@ -30,6 +30,7 @@ ROUTES = [
     ("GET", "/v1/models/hybrid", "chat", None),
     ("GET", "/v1/models/trains/hybrid", "chat", None),
     ("POST", "/v1/retrieve", "retrieve", {"query": "tickets"}),
+    ("POST", "/v1/feedback", "chat", {"id": "chatcmpl-0", "thumb": "good"}),
     ("GET", "/admin/versions", "admin", None),
     ("POST", "/admin/index/refresh", "admin", {"folder": "/etc"}),
     ("POST", "/admin/index/rollback", "admin", {"folder": "/etc"}),

@@ -1,0 +1,112 @@
+"""`ragft feedback`: what users say about answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ragft.cli.options import command
+
+if TYPE_CHECKING:
+    from ragft.feedback.promotion import LeftOut
+    from ragft.feedback.store import Feedback
+    from ragft.stages.application import Application
+
+commands = typer.Typer(
+    help="What users say about answers: list, export, promote to examples or questions, delete.", no_args_is_help=True
+)
+
+
+@command(commands, "list")
+def list_(
+    app: Application,
+    thumb: Annotated[Literal["good", "bad"] | None, typer.Option(help="Only this. Default: both.")] = None,
+    caller: Annotated[str | None, typer.Option(help="Only what this caller has said, by its id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show, the newest first.")] = 20,
+) -> None:
+    """List what was said, the newest first."""
+    from itertools import islice
+
+    from ragft.stages.feedback import opened
+
+    with opened(app) as store:
+        found = store.each(thumb=thumb, caller=caller, newest=True)
+        shown = list(islice(found, limit))
+    lines = [_line(one) for one in shown] or ["There is no feedback."]
+    app.reporter.result({"feedback": [asdict(one) for one in shown]}, *lines)
+
+
+@command(commands)
+def export(
+    app: Application,
+    out: Annotated[Path, typer.Option(help="File to write: JSON Lines, or with .csv a sheet to review.")],
+) -> None:
+    """Write all feedback into a new file."""
+    from ragft.console import counted
+    from ragft.stages.feedback import export as exported
+
+    count = exported(app, out)
+    app.reporter.result({"feedback": count, "file": str(out)}, f"{counted(count, 'feedback')} in {out}")
+
+
+@command(commands)
+def promote(
+    app: Application,
+    to: Annotated[Literal["examples", "questions"], typer.Option(help="What corrected answers become.")],
+    sheet: Annotated[
+        Path | None, typer.Option(help="A reviewed sheet of `export`: only what it says yes to, as it stands there.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to add the rows to. Default: data.examples or data.questions.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added, and write nothing.")] = False,
+) -> None:
+    """Add corrected answers to the examples, with the worse answer as `rejected`, or to the evaluation questions.
+
+    What says the same as a row that is there, or comes near one of the other side, is left out.
+    """
+    from ragft.console import counted
+    from ragft.feedback.promotion import WHY
+    from ragft.stages.feedback import promote as promoted
+
+    made, file = promoted(app, to, out=out, sheet=sheet, dry_run=dry_run)
+    values = {
+        "file": str(file), "added": len(made.rows), "dry_run": dry_run, "rows": made.rows,
+        "left_out": [asdict(one) for one in made.left_out],
+    }  # fmt: skip
+    lines = [f"{count} left out: {WHY[why]}{_ids(made.left_out, why)}" for why, count in made.counts.items()]
+    would = "would be added" if dry_run else "added"
+    app.reporter.result(values, *lines, f"{counted(len(made.rows), 'row')} {would} to {file}")
+
+
+@command(commands)
+def delete(
+    app: Application, caller: Annotated[str, typer.Option(help="Id of the caller, as `list` shows it.")]
+) -> None:
+    """Delete what a caller has said, beyond recovery; rows that were made of it stay in their files."""
+    from ragft.console import counted
+    from ragft.stages.feedback import opened
+
+    with opened(app) as store:
+        count = store.delete(caller)
+    app.reporter.result({"deleted": count, "caller": caller}, f"{counted(count, 'feedback')} of {caller} deleted")
+
+
+def _line(one: Feedback) -> str:
+    from ragft.keys import shown_moment
+
+    told = [one.id, shown_moment(round(one.time)), one.caller, one.thumb, one.reason, one.setup]
+    said = one.comment or one.corrected_answer or one.question or ""
+    return "  ".join([*(part for part in told if part), " ".join(said.split())[:60]]).rstrip()
+
+
+def _ids(left_out: Iterable[LeftOut], why: str) -> str:
+    """The first ids that were left out for a reason, with the rows that they say the same as."""
+    from ragft.console import some
+
+    found = [one for one in left_out if one.why == why and one.detail]
+    return f": {some([f'{one.id} ({one.detail})' for one in found])}" if found else ""
