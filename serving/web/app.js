@@ -1,6 +1,7 @@
 // The page: one chat at a time, asked of one setup or of all side by side; sources beside it; a search.
 import { about, chip, element, passageText, rendered } from "/web/answer.js";
 import { Refused, events, json } from "/web/api.js";
+import { thumbs } from "/web/feedback.js";
 import * as operate from "/web/operate.js";
 import * as store from "/web/store.js";
 
@@ -54,6 +55,7 @@ async function answerTo(messages, answer, shown, signal) {
   try {
     const body = { model: answer.setup, messages, stream: true, ragft: { return_passages: true } };
     for await (const event of events("/v1/chat/completions", body, signal)) {
+      answer.id ??= event.id;
       answer.text += event.choices?.[0]?.delta?.content ?? "";
       if (event.choices?.[0]?.finish_reason === "length") answer.cut = true;
       if (event.ragft) answer.told = event.ragft;
@@ -122,7 +124,7 @@ function showReply(answer, shown) {
     if (others.length) parts.push(element("p", { className: "about" }, "Also given: ", ...others));
   }
   if (answer.told) parts.push(about(answer.told));
-  if (answer.done) parts.push(acts(answer));
+  if (answer.done) parts.push(...acts(answer));
   shown.style.setProperty("--c", `var(--${answer.setup.split("/").pop()}, var(--other))`);
   shown.replaceChildren(...parts);
 }
@@ -147,7 +149,15 @@ function acts(answer) {
     showChat();
     ask(question, answers.length === 1 ? answer.setup : null);
   });
-  return element("div", { className: "acts" }, copy, retry);
+  const row = element("div", { className: "acts" }, copy, retry);
+  // Of an answer that broke off, the server knows nothing.
+  if (!answer.told || !answer.id) return [row];
+  const { buttons, place } = thumbs(answer, {
+    refused: (error) => { if (error.status === 401) askForKey(); },
+    said: () => { $("spoken").textContent = "Thank you, that is kept."; remember(); },
+  });
+  row.append(...buttons);
+  return [row, place];
 }
 
 function showChat() {

@@ -33,7 +33,17 @@ def test_the_page_loads_from_here_alone_and_is_small(closed: TestClient[Litestar
     policy = page.headers["content-security-policy"]
     assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
     assert "style=" not in page.text and "http:" not in page.text and "https:" not in page.text
-    names = ["app.css", "app.js", "api.js", "answer.js", "operate.js", "store.js", "marked.js", "purify.js"]
+    names = [
+        "app.css",
+        "app.js",
+        "api.js",
+        "answer.js",
+        "feedback.js",
+        "operate.js",
+        "store.js",
+        "marked.js",
+        "purify.js",
+    ]
     files = [closed.get(f"/web/{name}") for name in names]
     assert all(file.status_code == 200 for file in files)
     assert sum(len(file.content) for file in (page, *files)) < 300_000

@@ -14,6 +14,7 @@ from litestar import Litestar
 from support.fakes import FakeEngine
 from support.serving import Fakes, Running, running
 
+from ragft.feedback.store import Feedback, FeedbackStore
 from ragft.keys import SCOPES, Caller, digest_of
 from serving.security import Keys
 
@@ -67,6 +68,11 @@ def opened(browser: Any, url: str, **options: Any) -> Iterator[Any]:
     assert faults == []
 
 
+def feedback_in(tmp_path: Path) -> list[Feedback]:
+    with FeedbackStore(tmp_path / "workspace") as store:
+        return list(store.each())
+
+
 def ask(page: Any, question: str) -> None:
     page.locator("#setup option").first.wait_for(state="attached")
     page.fill("#question", question)
@@ -92,6 +98,50 @@ def test_a_question_is_answered_and_its_source_opened(page: Any) -> None:
     assert chip.get_attribute("aria-expanded") == "true"
     page.keyboard.press("Escape")
     assert source.is_hidden() and chip.evaluate("chip => chip === document.activeElement")
+
+
+def test_a_bad_answer_is_corrected_by_keyboard_alone(page: Any, tmp_path: Path) -> None:
+    ask(page, "How much is a ticket?")
+    bad, good = (page.get_by_role("button", name=f"{name} answer") for name in ("Bad", "Good"))
+    bad.focus()
+    page.keyboard.press("Enter")
+    assert bad.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("Escape")
+    assert page.locator("form.feedback").count() == 0 and bad.evaluate("it => it === document.activeElement")
+    page.keyboard.press("Enter")
+    # The first field has the focus; words choose in a list.
+    page.keyboard.type("It is wrong")
+    page.keyboard.press("Tab")
+    page.keyboard.type("13 euros [1]")
+    page.keyboard.press("Tab")
+    page.keyboard.type("1:")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator("#spoken", has_text="Thank you").wait_for(state="attached")
+    assert bad.get_attribute("aria-pressed") == "true" and bad.evaluate("it => it === document.activeElement")
+    (said,) = feedback_in(tmp_path)
+    assert (said.thumb, said.reason, said.corrected_answer) == ("bad", "wrong", "13 euros [1]")
+    assert said.source is not None and said.source.startswith("tickets.md#")
+    good.click()
+    page.locator("button.good[aria-pressed=true]").wait_for()
+    assert [(one.thumb, one.reason) for one in feedback_in(tmp_path)] == [("good", None)]
+
+
+def test_feedback_that_is_not_kept_says_why_and_stays_in_the_form(page: Any, tmp_path: Path) -> None:
+    ask(page, "How much is a ticket?")
+    page.get_by_role("button", name="Bad answer").click()
+    page.get_by_label("Anything else?").fill("It is late.")
+    page.route("**/v1/feedback", lambda route: route.fulfill(
+        status=507, content_type="application/json", body='{"error": {"message": "The disk is full."}}'
+    ))  # fmt: skip
+    page.get_by_role("button", name="Send").click()
+    page.get_by_role("alert").get_by_text("The disk is full.").wait_for()
+    assert page.get_by_label("Anything else?").input_value() == "It is late."
+    page.unroute("**/v1/feedback")
+    page.get_by_role("button", name="Send").click()
+    page.locator("button.bad[aria-pressed=true]").wait_for()
+    assert [one.comment for one in feedback_in(tmp_path)] == ["It is late."]
 
 
 def test_all_setups_answer_side_by_side_and_the_chat_is_kept(page: Any) -> None:
