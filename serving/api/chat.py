@@ -57,7 +57,7 @@ def _whole(exchange: Exchange, completion: Completion) -> Response[bytes]:
     """The answer in one piece, under the name that was asked for."""
     body = {**completion.body, "model": exchange.asked.model}
     texts = [choice["message"].get("content") or "" for choice in body["choices"]]
-    body["ragft"] = exchange.whole(str(body["id"]), "\n".join(texts))
+    body["ragft"] = exchange.whole(body.get("id"), "\n".join(texts))
     return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=exchange.headers(), status_code=200)
 
 
@@ -78,7 +78,7 @@ def _events(exchange: Exchange, first: dict[str, Any], rest: Chunks) -> AsyncGen
             unfinished = -1
             # In a chunk that has choices: many clients read choices[0] of every chunk that they get.
             text = "\n".join("".join(texts[index]) for index in sorted(texts))
-            chunk["ragft"] = exchange.whole(str(chunk["id"]), text)
+            chunk["ragft"] = exchange.whole(chunk.get("id"), text)
         return chunk
 
     return relay(first, rest, named, exchange.request_id)

@@ -53,9 +53,10 @@ class Exchange:
             headers["x-ragft-index-version"] = self.prompt.retrieved.index_version
         return headers
 
-    def whole(self, answer_id: str, text: str) -> dict[str, Any]:
-        """The field `ragft` of an answer that somebody gets and may say something about."""
-        self.noted(self, answer_id, text)
+    def whole(self, answer_id: str | None, text: str) -> dict[str, Any]:
+        """The field `ragft` of an answer that somebody gets and, where the engine gave it an id, may tell of."""
+        if answer_id:
+            self.noted(self, answer_id, text)
         return self.provenance(text)
 
     def provenance(self, text: str) -> dict[str, Any]:
