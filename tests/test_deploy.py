@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -91,7 +91,9 @@ def test_panels_do_not_overlap_and_each_asks_for_something() -> None:
 
 
 def _arguments_are_taken(words: list[str]) -> None:
-    found = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+    found: Any = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+    # Where the group's usual command is meant, it is not named.
+    found = found.commands[found.default] if hasattr(found, "commands") else found
     context = found.make_context(words[0], words[1:])
     load_config(ROOT / "configs" / "lifecycle.yaml", context.params["overrides"])
 

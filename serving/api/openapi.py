@@ -13,6 +13,7 @@ from litestar.routes import HTTPRoute
 
 from ragft.artifacts import package_versions
 from serving.errors import STATUS_TYPES
+from serving.limits import FORM
 
 _TEMPLATE = Path(__file__).with_name("openapi.html.j2")
 _SCHEMAS = "#/components/schemas/"
@@ -57,7 +58,8 @@ def describe(app: Litestar) -> dict[str, Any]:
     """The OpenAPI document of an application.
 
     Routes are described by their docstrings and by what their `opt` holds: `scope`; `body`, the struct that their
-    request is read into; `may_be_empty`, whether it may be left out; and `query`, the types of query parameters.
+    request is read into; `may_be_empty`, whether it may be left out; `form`, the struct of the fields of a form; and
+    `query`, the types of query parameters.
     """
     handlers = [
         (route.path_format, handler)
@@ -66,7 +68,8 @@ def describe(app: Litestar) -> dict[str, Any]:
         for handler in route.route_handlers
         if "scope" in handler.opt
     ]
-    bodies = list(dict.fromkeys(handler.opt["body"] for _, handler in handlers if "body" in handler.opt))
+    taken = (handler.opt.get("body", handler.opt.get("form")) for _, handler in handlers)
+    bodies = list(dict.fromkeys(body for body in taken if body is not None))
     _, schemas = msgspec.json.schema_components(bodies, ref_template=_SCHEMAS + "{name}")
     paths: dict[str, dict[str, Any]] = {}
     for path, handler in handlers:
@@ -100,10 +103,11 @@ def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
     parameters += [_parameter(name, "query", kind) for name, kind in query.items()]
     if parameters:
         described["parameters"] = parameters
-    if (body := handler.opt.get("body")) is not None:
-        schema = {"$ref": _SCHEMAS + body.__name__}
-        needed = not handler.opt.get("may_be_empty", False)
-        described["requestBody"] = {"required": needed, "content": {"application/json": {"schema": schema}}}
+    for name, kind in (("body", "application/json"), ("form", FORM)):
+        if (body := handler.opt.get(name)) is not None:
+            schema = {"$ref": _SCHEMAS + body.__name__}
+            needed = not handler.opt.get("may_be_empty", False)
+            described["requestBody"] = {"required": needed, "content": {kind: {"schema": schema}}}
     return described
 
 

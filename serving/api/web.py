@@ -68,6 +68,12 @@ class SessionBody(msgspec.Struct, forbid_unknown_fields=True):
     key: str
 
 
+class QuestionForm(msgspec.Struct):
+    """The fields of the form for browsers without JavaScript."""
+
+    question: str
+
+
 @get("/", opt={"scope": "open"}, media_type=MediaType.HTML)
 async def index(request: Request[Any, Any, Any], domains: Served) -> Response[str]:
     """The page on which people ask."""
@@ -127,7 +133,7 @@ async def log_out(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     return Response({"logged_in": False}, headers=_HEADERS, cookies=[Cookie(COOKIE, value="", max_age=0)])
 
 
-@post("/web/ask", opt={"scope": "chat"}, media_type=MediaType.HTML, status_code=200)
+@post("/web/ask", opt={"scope": "chat", "form": QuestionForm}, media_type=MediaType.HTML, status_code=200)
 async def ask(
     request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
 ) -> Response[str]:

@@ -14,6 +14,7 @@ from support.serving import Fakes, make_application, until
 from ragft.errors import UsageError
 from ragft.keys import Caller, add_key
 from serving import security
+from serving.api import web
 from serving.app import create_app, serve
 from serving.security import Keys, digest_of
 
@@ -30,6 +31,7 @@ ROUTES = [
     ("GET", "/v1/models/hybrid", "chat", None),
     ("GET", "/v1/models/trains/hybrid", "chat", None),
     ("POST", "/v1/retrieve", "retrieve", {"query": "tickets"}),
+    ("GET", "/v1/document?id=tickets.md", "retrieve", None),
     ("POST", "/v1/feedback", "chat", {"id": "chatcmpl-0", "thumb": "good"}),
     ("GET", "/admin/versions", "admin", None),
     ("POST", "/admin/index/refresh", "admin", {"folder": "/etc"}),
@@ -81,10 +83,19 @@ def test_how_the_server_is_can_be_seen_with_the_scope_metrics_and_with_admin(
     assert allowed == ["metrics", "admin"]
 
 
-def test_health_needs_no_key_and_nothing_else_does(keyed: Client) -> None:
-    assert keyed.get("/health/live").status_code == 200
-    assert keyed.get("/health/ready").status_code == 200
-    for path in ("/", "/nowhere", "/schema", "/metrics", "/health", "/health/live/", "//health/live"):
+def test_health_and_the_page_need_no_key_and_nothing_else_does(keyed: Client) -> None:
+    for path in ("/health/live", "/health/ready", "/", "/web/app.js", "/web/session"):
+        assert keyed.get(path).status_code == 200, path
+    for path in (
+        "/nowhere",
+        "/web",
+        "//web/app.js",
+        "/schema",
+        "/metrics",
+        "/health",
+        "/health/live/",
+        "//health/live",
+    ):
         assert keyed.get(path).status_code == 401, path
 
 
@@ -95,8 +106,8 @@ def test_every_route_of_the_application_declares_a_scope(make_app: Callable[...,
         for handler in getattr(route, "route_handlers", [])
         if "OPTIONS" not in getattr(handler, "http_methods", ())
     ]
-    documents = [handler for handler in handlers if "document" in handler.fn.__name__]
-    assert len(handlers) == len(ROUTES) + len(("live", "ready", "deep", "metrics")) + len(documents)
+    documents = [handler for handler in handlers if any(path.startswith("/admin/documents") for path in handler.paths)]
+    assert len(handlers) == len(ROUTES) + len(("live", "ready", "deep", "metrics")) + len(documents) + len(web.ROUTES)
     assert len(documents) == 4 and {handler.opt["scope"] for handler in documents} == {"admin"}
     scopes = ("chat", "retrieve", "metrics", "admin", "open")
     assert all(handler.opt.get("scope") in scopes for handler in handlers)

@@ -42,7 +42,7 @@ class Served:
 
     def __init__(self, client: Client, app: Litestar) -> None:
         self.client, self.app = client, app
-        self.deployment: Deployment = app.state.deployment
+        self.deployment: Deployment = app.state.domains.deployments[0]
         self.root = experiments_root(self.deployment.app)
 
     def ask(self, text: str = "What does a ticket cost?", **fields: Any) -> Any:
@@ -218,9 +218,9 @@ def test_a_second_server_of_a_workspace_is_refused_before_it_loads_anything(serv
         fakes = Fakes()
         app = create_app(again, load=fakes.load, keys=Keys({}))
         with TestClient(app, base_url="http://localhost"):
-            until(lambda: app.state.deployment.failure is not None)
-        assert isinstance(app.state.deployment.failure, UsageError)
-        assert "Another server records the experiments" in str(app.state.deployment.failure)
+            until(lambda: app.state.domains.failure is not None)
+        assert isinstance(app.state.domains.failure, UsageError)
+        assert "Another server records the experiments" in str(app.state.domains.failure)
 
 
 def test_an_arm_may_have_a_model_of_its_own(tmp_path: Path) -> None:
@@ -312,10 +312,10 @@ def test_a_shadow_ends_when_a_request_comes_and_delays_nobody(tmp_path: Path) ->
             assert client.post(CHAT, json=body).status_code == 200
             until(lambda: fakes.engine.running == 1)
             assert fakes.engine.cancelled == number
-        split_of = app.state.deployment.split
+        split_of = app.state.domains.deployments[0].split
         assert split_of.shadows.dropped == 2
     assert fakes.engine.cancelled == 3  # the last one when the server stopped
-    root = experiments_root(app.state.deployment.app)
+    root = experiments_root(app.state.domains.deployments[0].app)
     found, _ = read_outcomes(root, experiments(root)[0].id)
     assert [one.arm for one in found] == ["now"] * 3
 

@@ -17,7 +17,7 @@ from ragft.finetune.registry import Registry
 
 # These run until they are stopped, need a file that the page describes, take minutes, or read weights; they have tests
 # of their own.
-ELSEWHERE = {"--watch", "export", "train-encoder", "index.encoder.model=./encoders/mine"}
+ELSEWHERE = {"--watch", "export", "prove-live", "train-encoder", "index.encoder.model=./encoders/mine"}
 PLACEHOLDERS = ("0123456789abcdef", "fedcba9876543210")
 
 

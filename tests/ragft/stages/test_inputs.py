@@ -152,7 +152,12 @@ def configuration(folder: Path) -> dict[str, Any]:
         "evaluate": {"metrics_file": folder / "metrics.py"},
         "serve": {
             "keys": folder / "keys",
-            "jwt": {"issuer": "https://id.example.org", "audience": "ragft", "jwks": str(folder / "jwks.json")},
+            "jwt": {
+                "issuer": "https://id.example.org",
+                "audience": "ragft",
+                "jwks": str(folder / "jwks.json"),
+                "domains_claim": "groups",
+            },
         },
     }
 
@@ -237,6 +242,8 @@ OTHER_VALUES: dict[str, Any] = {
     "serve.jwt.algorithms": ["RS256"],
     "serve.jwt.scopes": {"chat": ["chat"]},
     "serve.jwt.labels_claim": "groups",
+    "serve.jwt.domains_claim": "desks",
+    "serve.jwt.domains": {"team": ["travel"]},
     "serve.jwt.labels": {"team": ["staff"]},
 }  # fmt: skip
 
