@@ -154,7 +154,7 @@ CALLS = [
     chat("a schema that is none", **extra(structured_outputs={"json": {"type": 7}})),
     chat("another model", another="gpt-4"),
     chat("a prompt without room", question="word " * 5000),
-    chat("an unknown role", turns=[("wizard", "Hello!")]),
+    chat("an unknown role", "refused, as OpenAI does", turns=[("wizard", "Hello!")]),
     chat("a picture", picture=True),
     chat("an unknown field", STRICT, **extra(unknown=1)),
     chat("another template", STRICT, **extra(chat_template="{{ messages }}")),
@@ -185,7 +185,7 @@ CALLS = [
     response("metadata", OURS, metadata={"a": "b"}),
     response("stream", OURS, stream=True),
     response("temperature below 0", temperature=-1),
-    response("an earlier response", previous_response_id="resp_1"),
+    response("an earlier response", "none is stored, so that the field is refused", previous_response_id="resp_1"),
     Call("models: list", "models.list", expected="the setups, with fewer fields than vLLM's"),
     Call("models: one", "models.retrieve", expected="vLLM has no such route"),
     Call("models: none such", "models.retrieve", {"another": "gpt-4"}),
@@ -336,7 +336,8 @@ def langchain(side: Side) -> list[str]:
     class Price(BaseModel):
         euros: int
 
-    structured = model.with_structured_output(Price, method="json_schema").invoke(QUESTION)
+    longer = ChatOpenAI(base_url=side.url + "/v1", api_key="none", model=side.model, temperature=0, max_tokens=64)
+    structured = longer.with_structured_output(Price, method="json_schema").invoke(QUESTION)
     batch = model.batch([QUESTION, "Why?"])
     assert told.content == model.invoke([("system", SYSTEM), ("user", QUESTION)]).content
     assert isinstance(structured, Price) and usage and all(one.content for one in batch)
