@@ -58,7 +58,7 @@ async def measure(app: Application, count: int, rounds: int) -> tuple[dict[str, 
                 seconds["ragft"].append(took)
                 seconds["vLLM"].append(time.perf_counter() - begin)
             texts = [app.template.tokenizer.decode(ids, skip_special_tokens=True) for ids in plain]
-            same = sum(text == record.text for text, record in zip(texts, records, strict=True))
+            same = sum(text == record.answer for text, record in zip(texts, records, strict=True))
             if same < len(records):
                 print(f"{len(records) - same} of {len(records)} answers differ")
             first = first or records
@@ -121,7 +121,7 @@ def main() -> None:
     seconds, records = asyncio.run(measure(app, chosen.questions, chosen.rounds))
     each = {way: statistics.median(of) / chosen.questions for way, of in seconds.items()}
     each["transformers, one by one"], texts = one_by_one(app, chosen.slow)
-    same = sum(text == record.text for text, record in zip(texts, records[: chosen.slow], strict=True))
+    same = sum(text == record.answer for text, record in zip(texts, records[: chosen.slow], strict=True))
     ratios = sorted(one / other for one, other in zip(seconds["ragft"], seconds["vLLM"], strict=True))
     table = Table("way", "seconds an answer", "beside vLLM")
     for way, one in each.items():
