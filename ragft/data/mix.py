@@ -210,17 +210,14 @@ def _kinds(examples: Sequence[Example], settings: MixSection, draw: random.Rando
     ]
 
 
-def _values(examples: Sequence[Example], rule: Bounded | None, refusal: str) -> dict[str, str]:
-    """The value of each example that is no refusal, by its id; without a rule for values the whole answer."""
-    found = dict[str, str]()
+def _values(examples: Sequence[Example], rule: Bounded | None, refusal: str) -> list[str]:
+    """The values of the examples that are no refusals, each once; without a rule for values the whole answers."""
+    found = dict[str, None]()
     for example in examples:
-        if example.answer.strip() == refusal.strip():
-            continue
-        match = rule.search(example.answer) if rule else None
-        value = in_plain_words((match[1] or "") if match else example.answer).strip()
-        if value:
-            found[example.id] = value
-    return found
+        if example.answer.strip() != refusal.strip():
+            match = rule.search(example.answer) if rule else None
+            found[in_plain_words((match[1] or "") if match else example.answer).strip()] = None
+    return [value for value in found if value]
 
 
 @dataclass(frozen=True)
@@ -228,7 +225,7 @@ class _Hostile:
     """Gives orders to rows: an exact share, at seeded places."""
 
     share: float
-    values: Mapping[str, str]
+    values: Sequence[str]
     draw: random.Random
 
     def orders(self, examples: Sequence[Example], kinds: Sequence[Kind]) -> list[Order | None]:
@@ -237,7 +234,7 @@ class _Hostile:
         places = [place for place, kind in enumerate(kinds) if kind != "closed-book"]
         for place in self.draw.sample(places, round(self.share * len(places))):
             own = text_of(examples[place].answer).run
-            wrong = [value for value in dict.fromkeys(self.values.values()) if not contains_tokens(own, run_of(value))]
+            wrong = [value for value in self.values if not contains_tokens(own, run_of(value))]
             orders[place] = order_for(wrong, self.draw) if wrong else None
         return orders
 
