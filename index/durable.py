@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 TEMPORARY_SUFFIX = ".tmp"
 """Ends the name of what is not published yet; the next writer may delete it."""
@@ -53,7 +54,14 @@ def _acquire(path: Path, wait: bool) -> int:
 
 
 def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Replace the file at `path` by `data`, atomically and durably.
+    """Replace the file at `path` by `data`, atomically and durably; arguments and errors as for `replacing`."""
+    with replacing(path, private=private) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """A file to write into, which replaces the one at `path`, atomically and durably, when the block ends well.
 
     Args:
         private: only its owner may read and write it; who owned the file before goes on to own it.
@@ -69,7 +77,7 @@ def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
                 with contextlib.suppress(FileNotFoundError, PermissionError):
                     before = path.stat()
                     os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

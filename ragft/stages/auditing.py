@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from index.durable import TEMPORARY_SUFFIX, fsync_folder, write_file
+from index.durable import replacing, write_file
 from index.errors import IndexFault
 from ragft.artifacts import Artifact
 from ragft.data.audit import AUDIT_VERSION, Audit, audit
@@ -128,12 +127,5 @@ def copy_out(artifact: Artifact, out: Path) -> None:
         raise UsageError(f"{out} exists already: name another file with --out, or delete it first.")
     if not out.parent.is_dir():
         raise UsageError(f"There is no folder {str(out.parent)!r}: make it, or name another file with --out.")
-    growing = out.with_name(f".{out.name}{TEMPORARY_SUFFIX}")
-    try:
-        shutil.copyfile(artifact.folder / ROWS, growing)
-        with growing.open("rb") as file:
-            os.fsync(file.fileno())
-        growing.rename(out)
-    finally:
-        growing.unlink(missing_ok=True)
-    fsync_folder(out.parent)
+    with (artifact.folder / ROWS).open("rb") as rows, replacing(out) as file:
+        shutil.copyfileobj(rows, file)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from index.durable import TEMPORARY_SUFFIX, fsync_folder, write_file
+from index.durable import replacing, write_file
 from ragft.data.audit.scan import finder
 from ragft.data.examples import read_examples
 from ragft.data.jsonl import to_lines
@@ -81,27 +81,19 @@ def export(app: Application, out: Path) -> int:
         UsageError: the file exists.
         FeedbackFault: the feedback cannot be read.
     """
-    temporary = out.with_name(out.name + TEMPORARY_SUFFIX)
     if out.exists():
         raise UsageError(f"{out} exists: nothing is overwritten; name another file.")
     count = 0
-    try:
-        with opened(app) as store, temporary.open("w", encoding="utf-8", newline="") as file:
-            temporary.chmod(0o600)
-            sheet = SheetWriter(file) if out.suffix == ".csv" else None
-            for one in store.each():
-                count += 1
-                if sheet is not None:
-                    sheet.add(one)
-                else:
-                    file.write(to_lines([asdict(one)]).decode())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(out)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_folder(out.resolve().parent)
+    with opened(app) as store, replacing(out, private=True) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        sheet = SheetWriter(text) if out.suffix == ".csv" else None
+        for one in store.each():
+            count += 1
+            if sheet is not None:
+                sheet.add(one)
+            else:
+                text.write(to_lines([asdict(one)]).decode())
+        text.detach()  # which writes what it holds, and leaves the file open
     return count
 
 
