@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _NAME = "model"  # what vLLM calls the model; who serves it gives it another name
 _ADAPTERS = 2  # that it computes with at once: one that serves, and one that is to take its place
+_MANY_CORES = 4  # from where one of them is better left to the process that speaks HTTP
 _SHUTDOWN_SECONDS = 20.0  # vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy
 _EVENT, _DONE = "data: ", "[DONE]"
 
@@ -309,8 +310,8 @@ class VllmEngine:
                     otlp_traces_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
                     **where,
                 )
-                if on_cpu and self._forked:
-                    return _beside_its_scheduler(arguments)
+                if on_cpu:
+                    return _beside_its_scheduler(arguments, forked=self._forked)
                 return AsyncLLM.from_engine_args(arguments)
         except Exception as error:
             reason = cause(self._log, error)
@@ -379,19 +380,24 @@ class VllmEngine:
         return RagftError(f"vLLM failed to generate an answer: {message}")
 
 
-def _beside_its_scheduler(arguments: Any) -> Any:
-    """vLLM's engine on a CPU, with scheduler and model in one forked process, and not in a spawned one each.
+def _beside_its_scheduler(arguments: Any, *, forked: bool) -> Any:
+    """vLLM's engine on a CPU, with scheduler and model in one process, and not in one each.
 
-    A third process would have to import the same modules once more, and be talked to at every token. vLLM keeps the two
+    Another process would have to import the same modules once more, and be talked to at every token. vLLM keeps the two
     apart on a CPU because OpenMP reads its variables when it is loaded, which is too late where the scheduler is the
     one who sets them: here they are set, by vLLM's own rules, before that process begins.
     """
+    from vllm.v1.engine.async_llm import AsyncLLM
+
     arguments.distributed_executor_backend = "uni"
     with _variables(VLLM_ENABLE_V1_MULTIPROCESSING="0"):  # without which vLLM's CPU platform makes "mp" of "uni"
         config = arguments.create_engine_config()
-    # OpenMP hangs in a process that was forked from a thread which has used it; this one never has.
-    with _variables(**_of_openmp(config)), ThreadPoolExecutor(1, "fork") as fresh:
-        return fresh.submit(_forking, config).result()
+    with _variables(**_of_openmp(config)):
+        if not forked:
+            return AsyncLLM.from_vllm_config(config)
+        # OpenMP hangs in a process that was forked from a thread which has used it; this one never has.
+        with ThreadPoolExecutor(1, "fork") as fresh:
+            return fresh.submit(_forking, config).result()
 
 
 def _forking(config: Any) -> Any:
@@ -410,7 +416,15 @@ def _forking(config: Any) -> Any:
 
 
 def _of_openmp(config: Any) -> dict[str, str]:
-    """OpenMP's variables for a process that runs a model: the threads and cores that vLLM would give a worker."""
+    """OpenMP's variables for a process that runs a model: the threads and cores that vLLM would give a worker, and on
+    few cores one thread for each of them.
+
+    vLLM keeps a core free for its scheduler, which is half of two. A thread that waits gives its core away, because the
+    process that speaks HTTP needs it now and then.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if cores < _MANY_CORES and "VLLM_CPU_OMP_THREADS_BIND" not in os.environ:
+        return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores)), "OMP_WAIT_POLICY": "passive"}
     from vllm.utils.ompmultiprocessing import OMPProcessManager
 
     with _environment, OMPProcessManager(config).configure_omp_envs(rank=0, local_rank=0):
