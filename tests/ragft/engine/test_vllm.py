@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from support import PYTHONPATH
 from support.engines import MODEL, SETTINGS, EngineThread
@@ -21,7 +22,7 @@ from support.serving import until
 
 from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace, PromptTooLong, RequestRefused
 from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
-from ragft.engine.vllm import VllmEngine, _variables
+from ragft.engine.vllm import VllmEngine, _of_openmp, _variables
 from ragft.errors import RagftError
 from ragft.models import resolve_model
 from ragft.prompts import Message, conversation
@@ -420,6 +421,32 @@ def test_a_variable_stays_until_the_last_engine_that_starts_with_it_has_started(
     assert {name: os.environ.get(name) for name in values} == values
     second.__exit__(None, None, None)
     assert {name: os.environ.get(name) for name in values} == {"OMP_NUM_THREADS": "7", "GOMP_CPU_AFFINITY": None}
+
+
+@pytest.mark.parametrize(
+    ("cores", "told", "expected"),
+    [
+        (2, {}, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}),
+        (2, {"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}),
+    ],
+)
+def test_few_cores_are_all_computed_with_unless_the_user_says_how_many(
+    monkeypatch: pytest.MonkeyPatch, cores: int, told: dict[str, str], expected: dict[str, str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    for name in ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert _of_openmp(None) == expected
+
+
+@slow
+def test_scheduler_and_model_are_one_process(vllm_engine: EngineThread) -> None:
+    assert vllm_engine.call(vllm_engine.engine.check_health()) is None
+    commands = [" ".join(one.cmdline()) for one in psutil.Process().children(recursive=True)]
+    assert not [command for command in commands if "Worker" in command], commands
+    assert [command for command in commands if "EngineCore" in command], commands
 
 
 def test_a_missing_vllm_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
