@@ -214,8 +214,8 @@ def make_server(app: Litestar) -> Any:
     settings = domains.deployments[0].app.config.serve
     return Server(
         uvicorn.Config(
-            app, http=protocol(settings.body_timeout), lifespan="on", ws="none", log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
-            timeout_keep_alive=_KEEP_ALIVE,
+            app, http=protocol(settings.body_timeout, settings.write_timeout), lifespan="on", ws="none",
+            log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.drain_seconds), timeout_keep_alive=_KEEP_ALIVE,
         )
     )  # fmt: skip

@@ -127,6 +127,9 @@ class ServeSection(Section):
     body_timeout: float = Field(
         10.0, gt=0, description="Seconds within which a request's head must arrive, and then its body."
     )
+    write_timeout: float = Field(
+        60.0, gt=0, description="Seconds that a client may leave its answer unread before its connection is closed."
+    )
     drain_seconds: float = Field(20.0, ge=0, description="Seconds that answers in progress are given after SIGTERM.")
     max_queued: int = Field(64, ge=1, description="Requests that may wait before new ones are refused with 503.")
     grounding: Literal["off", "report", "refuse"] = Field(

@@ -150,6 +150,36 @@ def test_a_client_that_goes_away_frees_its_slot(make_app: Callable[..., Litestar
         assert fakes.engine.cancelled == 1
 
 
+def _asking(url: str) -> socket.socket:
+    """A connection of a client that has asked for a stream, and has not read any of it."""
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    body = json.dumps({**ASK, "stream": True}).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    connection.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return connection
+
+
+def test_a_client_that_stops_reading_frees_its_slot(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
+    fakes.engine.tokens = [" " * 100_000] * 500
+    with running(make_app(write_timeout=0.3)) as served, _asking(served.url):
+        until(lambda: fakes.engine.running == 1, 3.0)
+        until(lambda: fakes.engine.running == 0, 5.0)
+        assert fakes.engine.cancelled == 1
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
+    fakes.engine.tokens = [" " * 100_000] * 200
+    with running(make_app(write_timeout=0.3)) as served, _asking(served.url) as connection:
+        read, begin, last = 0, time.monotonic(), b""
+        # Slower than the server writes, and for longer than the limit.
+        while piece := connection.recv(4096 if (slow := time.monotonic() - begin < 1.0) else 1 << 20):
+            read, last = read + len(piece), last[-100:] + piece[-100:]
+            time.sleep(0.01 if slow else 0.0)
+        assert b"[DONE]" in last and read > 20_000_000
+        assert fakes.engine.cancelled == 0
+
+
 def test_a_client_that_goes_away_before_the_first_token_frees_its_slot(
     make_app: Callable[..., Litestar], fakes: Fakes
 ) -> None:

@@ -21,6 +21,7 @@ def test_every_key_of_serve_is_known_to_be_of_a_domain_or_of_the_server() -> Non
     of_the_server = {
         "audit_log", "body_timeout", "cors", "deep_health_timeout", "drain_seconds", "engine_restarts", "host", "jwt",
         "keys", "log_format", "max_body_bytes", "max_queued", "metrics_port", "otlp_endpoint", "port", "request_log",
+        "write_timeout",
     }  # fmt: skip
     # A new key belongs to one of them: to `OF_A_DOMAIN`, or above.
     assert of_the_server | OF_A_DOMAIN == set(ServeSection.model_fields) and not of_the_server & OF_A_DOMAIN
