@@ -166,8 +166,11 @@ def _settle(say: Callable[[str], None]) -> None:
     say("Ready")
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, key: str = "serve.port") -> socket.socket:
     """A listening socket.
+
+    Args:
+        key: what sets the port, for messages.
 
     Raises:
         UsageError: the port is taken, may not be used, or the host is no address of this machine.
@@ -183,11 +186,11 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        where = f"serve.host {host!r}, serve.port {port}"
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"Port {port} is in use: choose another serve.port, or 0 for any free one.") from None
+            raise UsageError(f"Port {port} is in use: choose another {key}, or 0 for any free one.") from None
         if error.errno == errno.EACCES:
-            raise UsageError(f"Port {port} needs special rights: choose a serve.port above 1023.") from None
+            raise UsageError(f"Port {port} needs special rights: choose a {key} above 1023.") from None
+        where = f"{host!r}, {key} {port}"
         raise UsageError(f"This machine cannot listen there ({where}): {error.strerror or error}.") from None
     return listener
 

@@ -17,8 +17,9 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from ragft.database import DatabaseFull
 from ragft.errors import RagftError
-from ragft.feedback.store import FILE, Answered, Feedback, FeedbackFull, FeedbackStore, Said
+from ragft.feedback.store import FILE, Answered, Feedback, FeedbackStore, Said
 from ragft.keys import Caller
 from ragft.stages.application import Application
 from ragft.stages.feedback import masker, opened
@@ -153,7 +154,7 @@ def _size(answered: Answered) -> int:
 def _told() -> Iterator[None]:
     try:
         yield
-    except FeedbackFull as error:
+    except DatabaseFull as error:
         log.error("feedback is not kept: %s", error)
         raise ApiError(507, "The disk is full, so the feedback was not kept.") from error
     except RagftError as error:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ragft.cli.options import command
-from ragft.cli.results import cleaned_lines, show_artifact, show_generated
+from ragft.cli.results import cleaned_lines, show_applied, show_artifact, show_generated
+from ragft.cli.reviewing import (
+    ExportSheet,
+    ImportSheet,
+    Port,
+    Reviewer,
+    ShowAgreement,
+    refuse_several,
+    run_review,
+)
 
 if TYPE_CHECKING:
     from ragft.stages.application import Application
 
-commands = typer.Typer(help="Examples: generate, audit, clean, split, mix with passages, show.", no_args_is_help=True)
+commands = typer.Typer(
+    help="Examples: generate, review, audit, clean, split, mix with passages, show.", no_args_is_help=True
+)
 
 
 @command(commands)
@@ -84,6 +95,43 @@ def generate(
         app.reporter.result(asdict(estimate), estimate.sentence)
         return
     show_generated(app, generation.made())
+
+
+@command(commands)
+def review(
+    app: Application,
+    file: Annotated[
+        Path | None, typer.Argument(help="Examples or questions to review; default: data.examples.", metavar="FILE")
+    ] = None,
+    reviewer: Reviewer = None,
+    port: Port = 0,
+    agreement: ShowAgreement = False,
+    settle: Annotated[
+        Literal["majority"] | None,
+        typer.Option(help="Settle conflicts that nobody has settled by what more than half of the reviewers want."),
+    ] = None,
+    export: ExportSheet = None,
+    import_: ImportSheet = None,
+    apply: Annotated[
+        Path | None,
+        typer.Option("--apply", help="Write what was accepted or edited to this new file.", metavar="OUT.jsonl"),
+    ] = None,
+) -> None:
+    """Review rows beside their sources: a local page, or a sheet, on which people accept, edit or reject each.
+
+    Decisions are kept beside the file, which is never changed.
+    """
+    from ragft.stages.review import apply as applied
+    from ragft.stages.review import review_of_rows
+
+    refuse_several(**{"--apply": apply, "--agreement": agreement, "--export": export, "--import": import_})
+    with review_of_rows(app, file or app.config.data.examples) as (opened, rows):
+        if apply is not None:
+            show_applied(app, apply, *applied(opened, rows, apply, settle))
+            return
+        run_review(
+            app, opened, reviewer=reviewer, port=port, agreement=agreement, export=export, sheet=import_, rule=settle
+        )
 
 
 @command(commands)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ragft.cli.options import command
+from ragft.cli.reviewing import ExportSheet, ImportSheet, Port, Reviewer, ShowAgreement, run_review
 
 if TYPE_CHECKING:
     from ragft.feedback.promotion import LeftOut
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from ragft.stages.application import Application
 
 commands = typer.Typer(
-    help="What users say about answers: list, export, promote to examples or questions, delete.", no_args_is_help=True
+    help="What users say about answers: list, review, promote to examples or questions, export, delete.",
+    no_args_is_help=True,
 )
 
 
@@ -43,7 +45,7 @@ def list_(
 @command(commands)
 def export(
     app: Application,
-    out: Annotated[Path, typer.Option(help="File to write: JSON Lines, or with .csv a sheet to review.")],
+    out: Annotated[Path, typer.Option(help="File to write, JSON Lines.")],
 ) -> None:
     """Write all feedback into a new file."""
     from ragft.console import counted
@@ -54,18 +56,47 @@ def export(
 
 
 @command(commands)
+def review(
+    app: Application,
+    reviewer: Reviewer = None,
+    port: Port = 0,
+    agreement: ShowAgreement = False,
+    export: ExportSheet = None,
+    import_: ImportSheet = None,
+) -> None:
+    """Review what users said: a local page, or a sheet, on which people accept, edit or reject each correction."""
+    from ragft.stages.review import review_of_feedback
+
+    with review_of_feedback(app) as opened:
+        run_review(app, opened, reviewer=reviewer, port=port, agreement=agreement, export=export, sheet=import_)
+
+
+@command(commands)
 def promote(
     app: Application,
-    to: Annotated[Literal["examples", "questions"], typer.Option(help="What corrected answers become.")],
-    sheet: Annotated[
-        Path | None, typer.Option(help="A reviewed sheet of `export`: only what it says yes to, as it stands there.")
+    to: Annotated[
+        Literal["examples", "questions", "pairs", "golden"],
+        typer.Option(help="What feedback becomes: examples, questions, preference pairs or golden questions."),
+    ],
+    reviewed: Annotated[
+        bool | None,
+        typer.Option(
+            "--reviewed/--unreviewed",
+            help="Only what reviewers accepted or edited, or what nobody has decided, too. Default: only reviewed, "
+            "once a review has begun.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to add the rows to. Default: data.examples or data.questions.")
+        Path | None,
+        typer.Option(
+            help="File to add the rows to. Default: data.examples, data.questions or index.refresh.gate.questions; "
+            "pairs need one."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added, and write nothing.")] = False,
 ) -> None:
-    """Add corrected answers to the examples, with the worse answer as `rejected`, or to the evaluation questions.
+    """Add what users said to the examples, with the worse answer as `rejected`, or to what the options name.
 
     What says the same as a row that is there, or comes near one of the other side, is left out.
     """
@@ -73,7 +104,7 @@ def promote(
     from ragft.feedback.promotion import WHY
     from ragft.stages.feedback import promote as promoted
 
-    made, file = promoted(app, to, out=out, sheet=sheet, dry_run=dry_run)
+    made, file = promoted(app, to, out=out, reviewed=reviewed, dry_run=dry_run)
     values = {
         "file": str(file), "added": len(made.rows), "dry_run": dry_run, "rows": made.rows,
         "left_out": [asdict(one) for one in made.left_out],

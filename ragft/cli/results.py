@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ragft.evaluate.score import Comparison
     from ragft.evaluate.statistics import Plan
     from ragft.stages.application import Application
+    from ragft.stages.review import Applied
 
 
 def show_artifact(app: Application, artifact: Artifact, *lines: Any, **values: Any) -> None:
@@ -235,3 +237,14 @@ def show_generated(app: Application, artifact: Artifact) -> None:
     app.reporter.result(
         {"folder": str(folder), "fingerprint": artifact.fingerprint, **figures}, *lines, f"Result: {folder}"
     )
+
+
+def show_applied(app: Application, out: Path, applied: Applied, log: Path) -> None:
+    """What became of reviewed rows."""
+    from ragft.console import counted
+
+    why = {name: count for name in ("rejected", "undecided", "conflict") if (count := applied.count(name))}
+    values = {"file": str(out), "rows": len(applied.rows), "left_out": why, "log": str(log)}
+    told = ", ".join(f"{count} {name}" for name, count in why.items())
+    lines = [f"{counted(len(applied.left_out), 'row')} left out ({told}): {log}"] if why else []
+    app.reporter.result(values, *lines, f"{counted(len(applied.rows), 'row')} in {out}")

@@ -23,6 +23,8 @@ _FORM_OF = {
     "instruction": "instruction", "input": "instruction", "output": "instruction",
 }  # fmt: skip
 _KEYS = (*_FORM_KEYS, "id", "group", "sources", "tags", "system", "history", "weight", "rejected")
+_FOR_PEOPLE = ("origin", "reviewed_by")
+"""Fields that ragft itself writes for people to read."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def example_of(values: Mapping[str, Any], where: str) -> Example | None:
 
 
 def unread_fields(values: Mapping[str, Any]) -> set[str]:
-    """The fields of a line that no form of example has: the author's own."""
-    return values.keys() - set(_KEYS)
+    """The fields of a line that no form of example has, and that ragft does not write: the author's own."""
+    return values.keys() - {*_KEYS, *_FOR_PEOPLE}
 
 
 def _counts(values: Mapping[str, Any], where: str) -> bool:

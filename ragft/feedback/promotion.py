@@ -1,4 +1,4 @@
-"""Corrected answers as training examples, with the worse answer as `rejected`, or as evaluation questions.
+"""Feedback as training examples, with the worse answer as `rejected`, preference pairs, evaluation or golden questions.
 
 Pure functions: they know rows, nothing of files. A question is never on both sides, and never twice on one: what comes
 near a question of the other side, or says what one of the same side says, is left out, and its reason is told.
@@ -7,29 +7,38 @@ near a question of the other side, or says what one of the same side says, is le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from ragft.citations import parse_citations, with_citations
 from ragft.data import copies
 from ragft.data.duplicates import clusters, normal
 from ragft.data.examples import Example, example_of
+from ragft.data.history import spoken
 from ragft.data.questions import Question, question_of
 from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import Rules
 from ragft.evaluate.metrics.form import format_valid
 from ragft.evaluate.metrics.reading import value_of
 from ragft.evaluate.metrics.refusals import is_refusal
+from ragft.feedback.reviewing import reviewed
 from ragft.feedback.store import Feedback
+from ragft.review.board import Standing
 
-To = Literal["examples", "questions"]
+To = Literal["examples", "questions", "pairs", "golden"]
 Row = TypeVar("Row", Example, Question)
 
 TAG = "feedback"
 WHY = {
+    "rejected": "a reviewer rejected it",
+    "conflict": "reviewers want different things, and nobody has settled it",
+    "undecided": "no reviewer has decided yet",
     "no correction": "nobody has corrected the answer",
     "no question": "the question was not kept (serve.log_questions)",
     "unchanged": "the correction says what the answer says",
+    "no worse answer": "there is no answer to the same question that is known to be worse, or better",
+    "no source": "neither the correction nor the user says where the answer stands",
+    "follow-up": "it is understood behind its earlier turns alone",
     "format": "the correction is not in the house format (answer.format)",
     "invalid": "it makes no valid row",
     "other side": "the question is among the questions, or among the examples, that these must not share",
@@ -71,6 +80,26 @@ class Promoted:
         return {why: whys.count(why) for why in WHY if why in whys}
 
 
+def decided(
+    found: Iterable[Feedback], standings: Mapping[str, Standing], *, reviewed_only: bool
+) -> tuple[list[Feedback], list[LeftOut]]:
+    """The feedback as its review leaves it, and what the review leaves out.
+
+    Args:
+        standings: how each stands, by its id.
+        reviewed_only: leave out what nobody has decided; else it counts as it is.
+    """
+    kept, left_out = list[Feedback](), list[LeftOut]()
+    for one in found:
+        standing = standings.get(one.id)
+        state = standing.state() if standing else "undecided"
+        if state in ("reject", "conflict") or (state == "undecided" and reviewed_only):
+            left_out.append(LeftOut(one.id, "rejected" if state == "reject" else state))
+        else:
+            kept.append(reviewed(one, standing) if standing else one)
+    return kept, left_out
+
+
 def to_examples(
     found: Iterable[Feedback], examples: Sequence[Example], questions: Sequence[Question], rules: Rules
 ) -> Promoted:
@@ -85,6 +114,49 @@ def to_examples(
     near = dict(copies.copied([example for _, _, example in candidates], questions))
     other_side = {place: found[0].question for place, found in near.items()}
     return _chosen(made, candidates, examples, other_side)
+
+
+def to_pairs(
+    found: Iterable[Feedback], examples: Sequence[Example], questions: Sequence[Question], rules: Rules
+) -> Promoted:
+    """Preference pairs: the corrected answer and the one that was given, or of two answers to one question the one that
+    users call good and the one that they call bad. For the arguments see `to_examples`.
+    """
+    told = list(found)
+    roots = clusters([spoken(one.history, one.question or one.id) for one in told])
+    root_of = {one.id: root for root, one in zip(roots, told, strict=True)}
+    # Of several answers to one question, the newest good and the newest bad one make a pair.
+    in_time = sorted(told, key=lambda one: one.time)
+    good, bad = ({root_of[one.id]: one for one in in_time if _is_alone(one, thumb)} for thumb in ("good", "bad"))
+
+    def row_of(one: Feedback) -> dict[str, Any] | str:
+        if one.corrected_answer is not None:
+            return _example_row(one, rules)
+        root = root_of[one.id]
+        if good.get(root) is not one or root not in bad:
+            return "no worse answer"
+        return _pair_row(one, bad[root], rules)
+
+    made = Promoted()
+    candidates = _candidates(told, made, row_of, example_of, _why_no_pair)
+    near = dict(copies.copied([example for _, _, example in candidates], questions))
+    return _chosen(made, candidates, examples, {place: found[0].question for place, found in near.items()})
+
+
+def to_golden(
+    found: Iterable[Feedback], examples: Sequence[Example], golden: Sequence[Question], rules: Rules
+) -> Promoted:
+    """Golden questions, which a new snapshot of the index must still find the sources of; they are evaluation, so that
+    they come near no example.
+
+    Args:
+        golden: those that there are.
+    """
+    made = Promoted()
+    candidates = _candidates(found, made, lambda one: _golden_row(one, rules), _golden_of, _why_not_golden)
+    places = {question.id: place for place, (_, _, question) in enumerate(candidates)}
+    near = copies.trained(examples, [question for _, _, question in candidates])
+    return _chosen(made, candidates, golden, {places[one.question]: one.of for one in near})
 
 
 def to_questions(
@@ -103,12 +175,12 @@ def to_questions(
 
 def _candidates(
     found: Iterable[Feedback], made: Promoted, row_of: Callable[[Feedback], dict[str, Any] | str],
-    read: Callable[[Mapping[str, Any], str], Row | None],
+    read: Callable[[Mapping[str, Any], str], Row | None], why_not: Callable[[Feedback], str] | None = None,
 ) -> list[tuple[Feedback, dict[str, Any], Row]]:  # fmt: skip
     """The feedback that makes a row by itself, each with the row and with what that is read as."""
     candidates = []
     for one in found:
-        row = _why_not(one) or row_of(one)
+        row = (why_not or _why_not)(one) or row_of(one)
         if isinstance(row, str):
             made.left_out.append(LeftOut(one.id, row))
             continue
@@ -162,6 +234,45 @@ def _why_not(one: Feedback) -> str:
     if one.question is None or one.answer is None:
         return "no question"
     return "unchanged" if normal(one.corrected_answer) == normal(one.answer) else ""
+
+
+def _is_alone(one: Feedback, thumb: str) -> bool:
+    """Whether it is an answer that somebody calls so, and that nobody has corrected."""
+    return one.thumb == thumb and one.corrected_answer is None and bool(one.question and one.answer)
+
+
+def _why_no_pair(one: Feedback) -> str:
+    return "" if _is_alone(one, one.thumb) else _why_not(one)
+
+
+def _why_not_golden(one: Feedback) -> str:
+    if one.question is None:
+        return "no question"
+    if one.history:
+        return "follow-up"
+    return "" if _sources(one, _cited(one)) else "no source"
+
+
+def _golden_row(one: Feedback, rules: Rules) -> dict[str, Any]:
+    row = {**_begun(one), "sources": list(dict.fromkeys(_sources(one, _cited(one)))), **_ended(one)}
+    corrected = one.corrected_answer
+    return {**row, "answers": [value_of(corrected, rules)]} if corrected else row
+
+
+def _golden_of(row: Mapping[str, Any], where: str) -> Question:
+    """A golden question as a question, which needs no answer here."""
+    return question_of({**row, "answers": row.get("answers") or row["sources"]}, where)
+
+
+def _pair_row(good: Feedback, bad: Feedback, rules: Rules) -> dict[str, Any] | str:
+    """A good answer with a bad one to the same question, which may cite other passages."""
+    places = {
+        number: good.passages.index(source) + 1 if source in good.passages else len(good.passages) + number
+        for number, source in enumerate(bad.passages, start=1)
+    }
+    worse = with_citations(bad.answer or "", lambda number: places.get(number, len(good.passages) + number))
+    row = _example_row(replace(good, corrected_answer=good.answer, answer=worse), rules)
+    return row if isinstance(row, str) else {**row, "origin": f"feedback {good.id} and {bad.id}"}
 
 
 def _example_row(one: Feedback, rules: Rules) -> dict[str, Any] | str:

@@ -1,26 +1,24 @@
 """What users say about answers: `feedback.sqlite` in the workspace of a domain.
 
 Knows nothing of HTTP. A feedback is on disk when `add` returns, and a process that is killed leaves each one whole or
-not there at all. The endpoint and commands may use one file at the same time.
+not there at all. The endpoint and commands may use one file at the same time. What reviewers decide about a feedback
+stands beside it, and goes when it goes.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
-import sqlite3
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from ragft.errors import RagftError, UsageError
+from ragft.database import Database
 from ragft.messages import Message
+from ragft.review.decisions import TABLE
 
 FILE = "feedback.sqlite"
 
@@ -29,13 +27,9 @@ Reason = Literal["wrong", "incomplete", "outdated", "unsupported", "off-topic", 
 """Why an answer is bad. `unsupported`: its sources do not say so; `refused`: the documents do hold the answer."""
 THUMBS: tuple[Thumb, ...] = get_args(Thumb)
 
-_WRITE_TIMEOUT = 20.0
-"""Seconds to wait for another process's write."""
 _SECONDS_PER_DAY = 86_400.0
 
-# Each makes of a database of the version before it one of its own. The version is how many have been applied; those
-# that were published are never changed.
-_MIGRATIONS = (
+MIGRATIONS = (
     """
     CREATE TABLE feedback (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -62,15 +56,14 @@ _MIGRATIONS = (
     CREATE INDEX feedback_by_caller ON feedback (caller);
     CREATE INDEX feedback_by_time ON feedback (time);
     """,
+    TABLE,
+    """
+    CREATE TRIGGER decisions_of_feedback AFTER DELETE ON feedback BEGIN
+        DELETE FROM decision WHERE name = OLD.id;
+    END;
+    """,
 )
-
-
-class FeedbackFault(RagftError):
-    """The database cannot be used at the moment; nothing in it was changed."""
-
-
-class FeedbackFull(FeedbackFault):
-    """There is no room on the disk; nothing in the database was changed."""
+"""As for `Database`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +126,7 @@ _COLUMNS = tuple(field.name for field in fields(Feedback))
 _LISTS = ("history", "passages")  # kept as JSON
 
 
-class FeedbackStore:
+class FeedbackStore(Database):
     """The feedback of one domain; `close` it. May be used from several threads."""
 
     def __init__(self, workspace: Path, days: int | None = None) -> None:
@@ -144,26 +137,11 @@ class FeedbackStore:
 
         Raises:
             UsageError: a newer ragft wrote it.
-            FeedbackFault: it cannot be opened.
+            DatabaseFault: it cannot be opened.
         """
-        self.path = workspace / FILE
+        super().__init__(workspace / FILE, MIGRATIONS)
         self._days = days
-        self._turn = threading.RLock()
-        self._seen: tuple[int, int] | None = None
-        with self._turn, _told(self.path):
-            self._file = self._open()
         self.prune()
-
-    def close(self) -> None:
-        """Closes it; closing it twice does nothing."""
-        with self._turn:
-            self._file.close()
-
-    def __enter__(self) -> FeedbackStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def add(self, answered: Answered, caller: str, said: Said) -> tuple[Feedback, bool]:
         """Keeps what a caller says, in place of what they said about the same answer before.
@@ -174,7 +152,7 @@ class FeedbackStore:
             The feedback, which is on disk, and whether it took the place of an earlier one.
 
         Raises:
-            FeedbackFull, FeedbackFault: nothing was kept.
+            DatabaseFull, DatabaseFault: nothing was kept.
         """
         made = secrets.token_hex(6)
         new = {
@@ -188,7 +166,7 @@ class FeedbackStore:
             f"ON CONFLICT (answer_id, caller) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in kept)} "
             "RETURNING id"
         )
-        with self._writing() as file:
+        with self.writing() as file:
             (identity,) = file.execute(statement, values).fetchone()
         return Feedback(**{**row, "id": identity}), identity != made
 
@@ -201,9 +179,8 @@ class FeedbackStore:
         return self._one("id = ?", identity)
 
     def _one(self, where: str, *values: str) -> Feedback | None:
-        with self._turn, _told(self.path):
-            query = f"SELECT {', '.join(_COLUMNS)} FROM feedback WHERE {where}"  # noqa: S608  no value stands in it
-            row = self._current().execute(query, values).fetchone()
+        # No value stands in the query.
+        row = self.first(f"SELECT {', '.join(_COLUMNS)} FROM feedback WHERE {where}", values)  # noqa: S608
         return None if row is None else _feedback(row)
 
     def each(
@@ -220,80 +197,34 @@ class FeedbackStore:
         where = " AND ".join(["1", *(f"{name} = :{name}" for name in given)])
         order = "DESC" if newest else "ASC"
         query = f"SELECT {', '.join(_COLUMNS)} FROM feedback WHERE {where} ORDER BY number {order}"  # noqa: S608
-        with _told(self.path):
-            for row in self._file.execute(query, given):
-                yield _feedback(row)
+        return map(_feedback, self.rows(query, given))
 
     def delete(self, caller: str) -> int:
         """Deletes what a caller has said, so that it cannot be read from the file either; returns how many there were.
 
         Raises:
-            FeedbackFault: nothing was deleted, or what was is still in the file beside the database, because another
+            DatabaseFault: nothing was deleted, or what was is still in the file beside the database, because another
                 process is reading: delete once more.
         """
-        with self._writing() as file:
+        with self.writing() as file:
             count = file.execute("DELETE FROM feedback WHERE caller = ?", (caller,)).rowcount
-        self._scrub()
+        self.scrub()
         return count
 
     def prune(self) -> int:
         """Deletes what is older than its days; returns how many there were.
 
         Raises:
-            FeedbackFault: nothing was deleted.
+            DatabaseFault: nothing was deleted.
         """
         if self._days is None:
             return 0
         oldest = time.time() - self._days * _SECONDS_PER_DAY
-        with self._writing() as file:
+        with self.writing() as file:
             count = file.execute("DELETE FROM feedback WHERE time < ?", (oldest,)).rowcount
         if count:
-            self._scrub()
+            self.scrub()
         return count
-
-    def _scrub(self) -> None:
-        """Empties the log beside the database, in which deleted rows still stand."""
-        with self._turn, _told(self.path):
-            (busy, *_) = self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise FeedbackFault(
-                f"It was deleted, but {self.path}-wal still holds it, because another process is reading: try again."
-            )
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, which is on disk at the end of the block."""
-        with self._turn, _told(self.path):
-            file = self._current()
-            file.execute("BEGIN IMMEDIATE")
-            try:
-                yield file
-                file.execute("COMMIT")
-            except BaseException:
-                # A full disk may have ended the transaction already.
-                if file.in_transaction:
-                    file.execute("ROLLBACK")
-                raise
-
-    def _current(self) -> sqlite3.Connection:
-        """The connection; another one where the file was moved away or replaced, and nobody would find what is kept."""
-        if _place(self.path) != self._seen:
-            self._file.close()
-            self._file = self._open()
-        return self._file
-
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # For its owner alone; the files that SQLite makes beside it take its mode.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        file = sqlite3.connect(self.path, timeout=_WRITE_TIMEOUT, isolation_level=None, check_same_thread=False)
-        try:
-            _migrate(file, self.path)
-        except BaseException:
-            file.close()
-            raise
-        self._seen = _place(self.path)
-        return file
 
 
 def check_store(workspace: Path) -> None:
@@ -301,67 +232,10 @@ def check_store(workspace: Path) -> None:
 
     Raises:
         UsageError: a newer ragft wrote it.
-        FeedbackFault: it cannot be opened.
+        DatabaseFault: it cannot be opened.
     """
     if (workspace / FILE).exists():
         FeedbackStore(workspace).close()
-
-
-def _migrate(file: sqlite3.Connection, path: Path) -> None:
-    """Brings a database to the newest version.
-
-    Raises:
-        UsageError: a newer ragft wrote it; it is not touched.
-    """
-    (version,) = file.execute("PRAGMA user_version").fetchone()
-    if version > len(_MIGRATIONS):
-        raise UsageError(
-            f"{path} has version {version}, and this ragft reads up to {len(_MIGRATIONS)}: use the ragft that wrote "
-            "it, or move the file away to begin another one."
-        )
-    file.execute("PRAGMA journal_mode = WAL")
-    file.execute("PRAGMA synchronous = FULL")
-    file.execute("PRAGMA secure_delete = ON")
-    if version == len(_MIGRATIONS):
-        return
-    file.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have been faster.
-        (version,) = file.execute("PRAGMA user_version").fetchone()
-        for number, migration in enumerate(_MIGRATIONS[version:], start=version + 1):
-            for statement in filter(str.strip, migration.split(";")):
-                file.execute(statement)
-            file.execute(f"PRAGMA user_version = {number}")
-        file.execute("COMMIT")
-    except BaseException:
-        if file.in_transaction:
-            file.execute("ROLLBACK")
-        raise
-
-
-def _place(path: Path) -> tuple[int, int] | None:
-    """Which file stands there; None: there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Says faults of the database and of the disk in a sentence."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_FULL:
-            raise FeedbackFull(f"There is no room on the disk for {path}: free some space.") from error
-        if code is not None and code & 0xFF == sqlite3.SQLITE_BUSY:
-            raise FeedbackFault(f"Another process is writing {path}: try again.") from error
-        raise FeedbackFault(f"The feedback in {path} cannot be read or written ({error}).") from error
-    except OSError as error:
-        raise FeedbackFault(f"{path} cannot be used: {error.strerror}.") from error
 
 
 def _feedback(row: tuple[Any, ...]) -> Feedback:

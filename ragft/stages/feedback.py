@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,14 +9,17 @@ from pathlib import Path
 from index.durable import replacing, write_file
 from ragft.data.audit.scan import finder
 from ragft.data.examples import read_examples
+from ragft.data.golden import GoldenQuestion, read_golden
 from ragft.data.jsonl import to_lines
 from ragft.data.personal import labelled, replaced
-from ragft.data.questions import read_questions
+from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import Rules
-from ragft.feedback.promotion import Promoted, To, to_examples, to_questions
-from ragft.feedback.sheets import SheetWriter, reviewed
-from ragft.feedback.store import FeedbackStore
+from ragft.feedback.promotion import LeftOut, Promoted, To, decided, to_examples, to_golden, to_pairs, to_questions
+from ragft.feedback.reviewing import items_of
+from ragft.feedback.store import MIGRATIONS, Feedback, FeedbackStore
+from ragft.review.board import standings
+from ragft.review.decisions import ReviewStore
 from ragft.stages.application import Application
 
 
@@ -40,30 +42,42 @@ def masker(app: Application) -> Callable[[str], str]:
 
 
 def promote(
-    app: Application, to: To, *, out: Path | None = None, sheet: Path | None = None, dry_run: bool = False
+    app: Application, to: To, *, out: Path | None = None, reviewed: bool | None = None, dry_run: bool = False
 ) -> tuple[Promoted, Path]:
-    """Adds corrected answers to the examples or the questions; returns what became of the feedback, and the file.
+    """Adds feedback to a file of its kind, as its review leaves it; returns what became of it, and the file.
 
     Args:
         out: file to add the rows to, made if it is missing; None: the configured one. The configured ones are
             compared with in any case.
-        sheet: a reviewed sheet, whose rows alone are taken; None: all feedback.
+        reviewed: only what reviewers accepted or edited; False: what nobody has decided, too; None: only if a review
+            has begun.
         dry_run: nothing is written.
 
     Raises:
-        UsageError: a file cannot be read.
-        FeedbackFault: the feedback cannot.
+        UsageError: a file cannot be read, or there is none for the rows.
+        DatabaseFault: the feedback cannot.
     """
     data, rules = app.config.data, Rules.of(app.config.answer)
-    file = (out or (data.examples if to == "examples" else data.questions)).resolve()
+    gate = app.config.index.refresh.gate.questions
+    file = _file_for(app, to, out)
     taught = [data.examples, *([data.validation] if data.validation else []), *([file] if to == "examples" else [])]
     asked = [data.questions, *([file] if to == "questions" else [])]
+    found = [file] if to == "golden" else [gate] if gate and gate.resolve() != data.questions.resolve() else []
     examples = [one for path in _there(taught) for one in read_examples(path, "data.examples")]
     questions = [one for path in _there(asked) for one in read_questions(path)]
+    golden = [_as_question(one) for path in _there(found) for one in read_golden(path)]
     with opened(app) as store:
-        found = store.each() if sheet is None else reviewed(sheet, store)
-        make = to_examples if to == "examples" else to_questions
-        made = make(found, examples, questions, rules)
+        kept, left_out = _decided(store, reviewed)
+    if to == "examples":
+        made = to_examples(kept, examples, [*questions, *golden], rules)
+    elif to == "pairs":
+        pairs = [one for path in _there([file]) for one in read_examples(path, "--out")]
+        made = to_pairs(kept, pairs, [*questions, *golden], rules)
+    elif to == "questions":
+        made = to_questions(kept, examples, questions, rules)
+    else:
+        made = to_golden(kept, examples, golden, rules)
+    made.left_out[:0] = left_out
     if made.rows and not dry_run:
         before = file.read_bytes() if file.exists() else b""
         end = b"" if not before or before.endswith(b"\n") else b"\n"
@@ -71,29 +85,51 @@ def promote(
     return made, file
 
 
+def _file_for(app: Application, to: To, out: Path | None) -> Path:
+    data, gate = app.config.data, app.config.index.refresh.gate.questions
+    configured = {"examples": data.examples, "questions": data.questions, "golden": gate, "pairs": None}[to]
+    file = out or configured
+    if file is None:
+        key = " or set index.refresh.gate.questions" if to == "golden" else ""
+        raise UsageError(f"There is no file of {to} yet: name one with --out{key}.")
+    if to == "golden" and file.resolve() == data.questions.resolve():
+        raise UsageError(f"{file} holds evaluation questions, which need answers: promote --to questions.")
+    return file.resolve()
+
+
+def _as_question(one: GoldenQuestion) -> Question:
+    return Question(one.name, one.question, (), one.sources, True)
+
+
+def _decided(store: FeedbackStore, reviewed: bool | None) -> tuple[list[Feedback], list[LeftOut]]:
+    """The feedback as its review leaves it, and what the review leaves out; see `promote`."""
+    feedback = list(store.each())
+    with ReviewStore(store.path, MIGRATIONS) as reviews:
+        decisions = list(reviews.decisions())
+    found, _ = standings(items_of(feedback), decisions)
+    only = bool(decisions) if reviewed is None else reviewed
+    return decided(feedback, {one.item.name: one for one in found}, reviewed_only=only)
+
+
 def export(app: Application, out: Path) -> int:
-    """Writes all feedback into a new file, one after the other: JSON Lines, or a sheet where its name ends in .csv.
+    """Writes all feedback into a new file as JSON Lines, one after the other.
 
     Returns:
         How many there were.
 
     Raises:
-        UsageError: the file exists.
-        FeedbackFault: the feedback cannot be read.
+        UsageError: the file exists, or is meant to be a sheet.
+        DatabaseFault: the feedback cannot be read.
     """
+    if out.suffix.lower() == ".csv":
+        raise UsageError(f"{out}: sheets are for reviewing; `ragft feedback review --export {out.name}` writes one.")
     if out.exists():
         raise UsageError(f"{out} exists: nothing is overwritten; name another file.")
     count = 0
     with opened(app) as store, replacing(out, private=True) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        sheet = SheetWriter(text) if out.suffix == ".csv" else None
         for one in store.each():
             count += 1
-            if sheet is not None:
-                sheet.add(one)
-            else:
-                text.write(to_lines([asdict(one)]).decode())
-        text.detach()  # which writes what it holds, and leaves the file open
+            file.write(to_lines([asdict(one)]))
     return count
 
 

@@ -6,10 +6,7 @@ session's key. Its files are read when this module is imported, so that no path 
 
 from __future__ import annotations
 
-import hashlib
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,34 +24,14 @@ from serving.deployment import Deployed, Ready
 from serving.domains import Served
 from serving.errors import ApiError, request_id_of
 from serving.limits import FORM, until_disconnect
+from serving.pages import HEADERS, WEB, PageFile, scripts
 from serving.security import CallerLabels, Callers
 from serving.sessions import COOKIE, LIFETIME, is_same_origin
 
-_FOLDER = Path(__file__).parents[1] / "web"
-_PAGES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
-_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
-}
-
-
-@dataclass(frozen=True)
-class _File:
-    content: bytes
-    kind: str
-    tag: str
-
-    @classmethod
-    def of(cls, content: bytes, kind: str) -> _File:
-        return cls(content, kind, f'"{hashlib.sha256(content).hexdigest()[:16]}"')
-
-
+_PAGES = Environment(loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined)
 _FILES = {
-    "app.css": _File.of(STYLE.read_bytes() + (_FOLDER / "app.css").read_bytes(), "text/css"),
-    **{file.name: _File.of(file.read_bytes(), "text/javascript") for file in sorted(_FOLDER.glob("*.js"))},
+    "app.css": PageFile.of(STYLE.read_bytes() + (WEB / "app.css").read_bytes(), "text/css"),
+    **scripts(WEB),
 }
 
 
@@ -88,10 +65,7 @@ async def web_file(request: Request[Any, Any, Any], name: str) -> Response[bytes
     file = _FILES.get(name)
     if file is None:
         raise ApiError(404, "The page has no such file.")
-    headers = {**_HEADERS, "etag": file.tag}
-    if request.headers.get("if-none-match") == file.tag:
-        return Response(b"", status_code=304, headers=headers)
-    return Response(file.content, media_type=file.kind, headers=headers)
+    return file.response(request)
 
 
 @get("/web/session", opt={"scope": "open"})
@@ -104,7 +78,7 @@ async def session(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
             is_in = not (await callers.of_key(key)).has_expired(time.time())
         except ApiError:
             is_in = False
-    return Response({"closed": callers.are_known, "logged_in": is_in}, headers=_HEADERS)
+    return Response({"closed": callers.are_known, "logged_in": is_in}, headers=HEADERS)
 
 
 @post("/web/session", opt={"scope": "open", "body": SessionBody}, status_code=200)
@@ -121,8 +95,8 @@ async def log_in(request: Request[Any, Any, Any]) -> Response[Any]:
         secure=request.url.scheme == "https",
     )  # fmt: skip
     if form is not None:
-        return Response(b"", status_code=303, headers={**_HEADERS, "location": "/"}, cookies=[cookie])
-    return Response({"closed": True, "logged_in": True}, headers=_HEADERS, cookies=[cookie])
+        return Response(b"", status_code=303, headers={**HEADERS, "location": "/"}, cookies=[cookie])
+    return Response({"closed": True, "logged_in": True}, headers=HEADERS, cookies=[cookie])
 
 
 @delete("/web/session", opt={"scope": "open"}, status_code=200)
@@ -130,7 +104,7 @@ async def log_out(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """Ends the session."""
     if is_same_origin(_headers(request)):
         _callers(request).sessions.close(_headers(request))
-    return Response({"logged_in": False}, headers=_HEADERS, cookies=[Cookie(COOKIE, value="", max_age=0)])
+    return Response({"logged_in": False}, headers=HEADERS, cookies=[Cookie(COOKIE, value="", max_age=0)])
 
 
 @post("/web/ask", opt={"scope": "chat", "form": QuestionForm}, media_type=MediaType.HTML, status_code=200)
@@ -163,7 +137,7 @@ ROUTES = (index, web_file, session, log_in, log_out, ask)
 
 
 def _page(template: str, /, **values: Any) -> Response[str]:
-    return Response(_PAGES.get_template(template).render(values), media_type=MediaType.HTML, headers=_HEADERS)
+    return Response(_PAGES.get_template(template).render(values), media_type=MediaType.HTML, headers=HEADERS)
 
 
 def _callers(request: Request[Any, Any, Any]) -> Callers:

@@ -1,16 +1,11 @@
 // An answer as elements: Markdown, sanitised, with citations as buttons that open the passage.
+import { element } from "/web/element.js";
 import { marked } from "/web/marked.js";
 
 const TAGS = ["p", "br", "strong", "em", "del", "code", "pre", "ul", "ol", "li", "blockquote", "h1", "h2", "h3", "h4",
   "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "hr", "a"];
 const CITED = /\[(\d{1,3})\]/g;
 const LONG = 200000;
-
-export function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
 
 export function rendered(text, passages, open) {
   // "[1]: ..." would define a link and vanish.

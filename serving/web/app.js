@@ -1,6 +1,7 @@
 // The page: one chat at a time, asked of one setup or of all side by side; sources beside it; a search.
-import { about, chip, element, passageText, rendered } from "/web/answer.js";
+import { about, chip, passageText, rendered } from "/web/answer.js";
 import { Refused, events, json } from "/web/api.js";
+import { element } from "/web/element.js";
 import { thumbs } from "/web/feedback.js";
 import * as operate from "/web/operate.js";
 import * as store from "/web/store.js";

@@ -1,5 +1,5 @@
 // What whoever asked says of an answer: a thumb, and for a bad one a form with what would have been right.
-import { element } from "/web/answer.js";
+import { element } from "/web/element.js";
 import { json } from "/web/api.js";
 
 const REASONS = {

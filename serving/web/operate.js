@@ -1,5 +1,5 @@
 // What an operator sees and does: versions to go forward and back to, refreshes, and how the server is.
-import { element } from "/web/answer.js";
+import { element } from "/web/element.js";
 import { json } from "/web/api.js";
 
 const SECONDS = 5;

@@ -7,8 +7,6 @@ the rubric has one, and `person`, whose labels of one answer may not contradict 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from ragft.errors import UsageError
 from ragft.evaluate.judges.plan import Side
 from ragft.evaluate.judges.rubric import Criterion
 from ragft.evaluate.records import Record
+from ragft.tables import table_rows
 
 KEY = "evaluate.judge.labels"
 
@@ -114,47 +113,6 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from read_objects(path, "labels", KEY)
         return
     yield from table_rows(path, "labels", KEY)
-
-
-def table_rows(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """(`FILE, row N`, values by column) of a CSV file with a header, divided by commas, semicolons or tabs.
-
-    Rows are numbered as a spreadsheet does: the header is row 1.
-
-    Args:
-        what: what the file holds, in the plural, for messages.
-        key: what names the file.
-
-    Raises:
-        UsageError: the file is missing, empty or no UTF-8, or a row has more or fewer cells than the header.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-    except FileNotFoundError:
-        raise UsageError(f"There is no file of {what} {str(path)!r}: name another as {key}.") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8.") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): name a readable file as {key}.") from None
-    header = next(iter(text.splitlines()), "")
-    divider = max(",;\t", key=header.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=divider, strict=True)
-    try:
-        names = [name.strip() for name in next(rows, [])]
-        if len(set(names)) < len(names) or not all(names):
-            raise UsageError(f"{path}, row 1: every column needs a name of its own.")
-        number = 1
-        for number, cells in enumerate(rows, start=2):
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(names):
-                raise UsageError(f"{path}, row {number}: {len(cells)} cells where the header has {len(names)}.")
-            yield f"{path}, row {number}", dict(zip(names, cells, strict=True))
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {rows.line_num}: no CSV ({error}).") from None
-    if number == 1:
-        raise UsageError(f"{path} holds no {what}: write a header, and one row for each.")
 
 
 def _field(row: Mapping[str, Any], name: str, where: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragft.errors import UsageError
-from ragft.evaluate.judges.labels import table_rows
 from ragft.evaluate.people.sheets import CHOICES, COLUMNS, Item, Key
+from ragft.tables import table_rows
 
 
 @dataclass(frozen=True)

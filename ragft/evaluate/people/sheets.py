@@ -7,12 +7,10 @@ sheet, so that nobody can exchange it after the sheets have come back.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,6 +20,7 @@ from ragft.evaluate.judges.labels import answer_hash
 from ragft.evaluate.judges.plan import answers_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.shares import clusters_of
+from ragft.tables import table_bytes, without_apostrophes
 
 KEY_VERSION = 1
 COLUMNS = ("sheet", "person", "item", "question", "reference", "answer_1", "answer_2", "choice")
@@ -46,7 +45,8 @@ class Item:
     def hash(self) -> str:
         """12 hex digits over what is shown, whatever a spreadsheet makes of white space."""
         shown = (self.question, self.reference, self.answer_1, self.answer_2)
-        return hashlib.sha256("\0".join(" ".join(_plain(text).split()) for text in shown).encode()).hexdigest()[:12]
+        texts = (" ".join(without_apostrophes(text).split()) for text in shown)
+        return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -188,29 +188,9 @@ def make_sheet(
 
 
 def sheet_csv(key: Key, items: Sequence[Item]) -> bytes:
-    """The sheet as CSV, with an empty column for the choices.
-
-    It begins with a byte-order mark, by which spreadsheets know UTF-8.
-    """
-    rows = [{"sheet": key.sheet, "person": "", **_cells(asdict(item)), "choice": ""} for item in items]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, quoting=csv.QUOTE_ALL)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode("utf-8-sig")
-
-
-def _cells(values: Mapping[str, str]) -> dict[str, str]:
-    """Texts that no spreadsheet takes for a formula."""
-    return {name: f"'{text}" if text.startswith(_FORMULAS) else text for name, text in values.items()}
-
-
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def _plain(text: str) -> str:
-    """A text without the mark that keeps a spreadsheet from taking it for a formula."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULAS) else text
+    """The sheet as CSV, with an empty column for the choices."""
+    rows = [{"sheet": key.sheet, "person": "", **asdict(item), "choice": ""} for item in items]
+    return table_bytes(COLUMNS, rows)
 
 
 def _settled(question: Question, one: Record, other: Record, cluster: str) -> Settled | None:

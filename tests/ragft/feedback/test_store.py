@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from support import PYTHONPATH
 
+from ragft.database import DatabaseFault, DatabaseFull
 from ragft.errors import UsageError
 from ragft.feedback import store as module
-from ragft.feedback.store import FILE, Answered, FeedbackFault, FeedbackFull, FeedbackStore, Said, check_store
+from ragft.feedback.store import FILE, Answered, FeedbackStore, Said, check_store
 
 ANSWERED = Answered(
     answer_id="chatcmpl-1", setup="hybrid", model_version="m1", index_version="i1", arm="b", experiment="e",
@@ -92,7 +93,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     with FeedbackStore(tmp_path) as store:
         store._file.execute("PRAGMA max_page_count = 30")
         kept = []
-        with pytest.raises(FeedbackFull, match="no room"):
+        with pytest.raises(DatabaseFull, match="no room"):
             for number in itertools.count():
                 answered = Answered(answer_id=str(number), setup="hybrid", model_version="m", question="long " * 500)
                 kept.append(store.add(answered, "me", BAD)[0])
@@ -106,7 +107,7 @@ def test_a_database_of_a_newer_ragft_is_refused_and_stays_as_it_is(tmp_path: Pat
     assert not (tmp_path / FILE).exists()
     FeedbackStore(tmp_path).close()
     check_store(tmp_path)
-    newer = len(module._MIGRATIONS) + 1
+    newer = len(module.MIGRATIONS) + 1
     with sqlite3.connect(tmp_path / FILE) as file:
         file.execute(f"PRAGMA user_version = {newer}")
     file.close()
@@ -120,13 +121,13 @@ def test_an_older_database_is_migrated_with_what_it_holds(tmp_path: Path, monkey
     with FeedbackStore(tmp_path) as store:
         kept, _ = store.add(ANSWERED, "me", BAD)
     further = "ALTER TABLE feedback ADD COLUMN further TEXT; CREATE INDEX by_further ON feedback (further);"
-    monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, further))
+    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, further))
     for _ in range(2):
         with FeedbackStore(tmp_path) as store:
             assert list(store.each()) == [kept]
-            assert store._file.execute("PRAGMA user_version").fetchone() == (len(module._MIGRATIONS),)
-    monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, "CREATE TABLE half (a); NONSENSE"))
-    with pytest.raises(FeedbackFault, match="NONSENSE"):
+            assert store._file.execute("PRAGMA user_version").fetchone() == (len(module.MIGRATIONS),)
+    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, "CREATE TABLE half (a); NONSENSE"))
+    with pytest.raises(DatabaseFault, match="NONSENSE"):
         FeedbackStore(tmp_path)
     with sqlite3.connect(tmp_path / FILE) as file:
         assert not file.execute("SELECT name FROM sqlite_master WHERE name = 'half'").fetchall()
@@ -135,7 +136,7 @@ def test_an_older_database_is_migrated_with_what_it_holds(tmp_path: Path, monkey
 
 def test_a_file_that_is_no_database_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"something else" * 100)
-    with pytest.raises(FeedbackFault, match="cannot be read or written"):
+    with pytest.raises(DatabaseFault, match="cannot be read or written"):
         FeedbackStore(tmp_path)
 
 
