@@ -39,7 +39,14 @@ def _item(one: Feedback, first: str) -> Item:
     fields = {name: getattr(one, name) or "" for name in _FIELDS}
     shown = [("earlier turn", f"{turn['role']}: {turn['content']}") for turn in one.history]
     shown += [(title, str(getattr(one, name))) for name, title in _BESIDE.items() if getattr(one, name)]
-    content: dict[str, Any] = {**fields, "answer": one.answer, "history": list(one.history), "passages": one.passages}
+    # With the id, because two users may say the same.
+    content: dict[str, Any] = {
+        "id": one.id,
+        **fields,
+        "answer": one.answer,
+        "history": list(one.history),
+        "passages": one.passages,
+    }
     sources: Sequence[str] = dict.fromkeys([*([one.source] if one.source else []), *one.passages])  # type: ignore[assignment]
     answer = one.corrected_answer or one.answer or ""
     return Item(

@@ -68,12 +68,14 @@ function paint() {
   $("row").hidden = shown === null;
   $("empty").hidden = shown !== null;
   $("empty").textContent = nothing();
-  for (const id of ["accept", "edit", "refuse"]) $(id).disabled = shown === null;
+  // What is being written would be lost by any of these.
+  for (const id of ["accept", "edit", "refuse"]) $(id).disabled = shown === null || editing;
+  $("undo").disabled = editing;
   for (const [id, verdict] of [["accept", "Accept"], ["edit", "Edit"], ["refuse", "Reject"]]) {
     $(id).firstElementChild.textContent = settling() ? `Settle: ${verdict.toLowerCase()}` : verdict;
   }
-  $("previous").disabled = shown === null || place === 0;
-  $("next").disabled = shown === null || place === list.length - 1;
+  $("previous").disabled = shown === null || editing || place === 0;
+  $("next").disabled = shown === null || editing || place === list.length - 1;
   $("reject").hidden = true;
   if (shown === null) return;
   const name = shown.name && !shown.label.includes(shown.name) ? `, ${shown.name}` : "";
@@ -98,7 +100,8 @@ function marks() {
   const told = [];
   if (shown.mine) told.push([shown.mine, `You: ${DONE[shown.mine].toLowerCase()}`]);
   if (shown.settled) told.push([shown.settled, `Settled: ${DONE[shown.settled].toLowerCase()}`]);
-  if (shown.conflict) told.push(["conflict", "In conflict"]);
+  // Who has not decided yet should not know that others disagree.
+  if (shown.conflict && (shown.mine || settling())) told.push(["conflict", "In conflict"]);
   if (shown.changed && !shown.mine) told.push(["changed", "Changed since it was decided"]);
   if (shown.repeats) told.push(["changed", `Asks nearly what ${shown.repeats} asks`]);
   $("marks").replaceChildren(...told.map(([kind, text]) => element("span", { className: `mark ${kind}` }, text)));
@@ -226,7 +229,8 @@ function refuse() {
   cancel();
   $("reject").hidden = false;
   $("reason").value = shown.decision?.reason ?? "";
-  $("reason").focus();
+  $("reject").scrollIntoView({ block: "nearest" });
+  $("reason").focus({ preventScroll: true });
 }
 
 function cancel() {
@@ -274,7 +278,7 @@ function letter(event) {
     $("reason").value = reason;
     return;
   }
-  if (event.target.closest("input, select, textarea") || !KEYS[event.key]) return;
+  if (editing || event.target.closest("input, select, textarea") || !KEYS[event.key]) return;
   event.preventDefault();
   KEYS[event.key]();
 }

@@ -14,8 +14,10 @@ from support.domains import Domain
 from test_readme import RAGFT
 
 from ragft.data.examples import read_examples
+from ragft.data.golden import read_golden
 from ragft.data.questions import read_questions
-from ragft.feedback.store import Answered, FeedbackStore, Said
+from ragft.feedback.store import FILE, MIGRATIONS, Answered, FeedbackStore, Said
+from ragft.review.decisions import Decision, ReviewStore
 from ragft.stages.feedback import export
 
 Ragft = Callable[..., Ended]
@@ -30,6 +32,11 @@ def say(domain: Domain, number: int, question: str | None, corrected: str | None
     )  # fmt: skip
     with FeedbackStore(domain.workspace) as store:
         return store.add(answered, caller, Said(thumb="bad", corrected_answer=corrected))[0].id
+
+
+def reviews(domain: Domain) -> list[Decision]:
+    with ReviewStore(domain.workspace / FILE, MIGRATIONS) as store:
+        return list(store.decisions())
 
 
 def test_the_commands_of_the_pages_lead_from_a_correction_to_an_example(
@@ -55,29 +62,45 @@ def test_the_commands_of_the_pages_lead_from_a_correction_to_an_example(
     assert (domain.folder / "examples.jsonl").read_bytes() == before
     run("feedback", "export", "--out", "feedback.jsonl")
     lines = [json.loads(line) for line in Path("feedback.jsonl").read_text().splitlines()]
-    assert [line["caller"] for line in lines] == [CALLER] * 3 + ["other"] and lines[0]["id"] == new
-    run("feedback", "export", "--out", "review.csv")
-    again = ragft("feedback", "export", "--out", "review.csv", "-c", domain.config)
-    assert again.status == 2 and "exists" in again.sentence
-    with Path("review.csv").open(newline="") as file:
+    assert lines[0]["id"] == new and len(lines) == 4
+    for name, told in (("feedback.jsonl", "exists"), ("feedback.csv", "feedback review --export feedback.csv")):
+        again = ragft("feedback", "export", "--out", name, "-c", domain.config)
+        assert again.status == 2 and told in again.sentence
+    monkeypatch.setattr("serving.review.serve", lambda *told: done.add(told[1]))
+    run("feedback", "review", "--reviewer", "Anna")  # the page
+    run("feedback", "review", "--reviewer", "Anna", "--export", "review.csv")
+    with Path("review.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    rows[0] |= {"keep": "yes", "corrected_answer": "2024-04-24 [1]"}
+    assert len(rows) == 3  # what was said without its question cannot be reviewed
+    rows[0] |= {"decision": "edit", "corrected_answer": "2024-04-24 [1]"}
+    rows[1] |= {"decision": "reject", "reason": "They do not."}
     with Path("review.csv").open("w", newline="") as file:
         sheet = csv.DictWriter(file, rows[0])
         sheet.writeheader()
         sheet.writerows(rows)
-    run("feedback", "promote", "--to", "examples", "--sheet", "review.csv")
+    assert "2 decisions taken" in run("feedback", "review", "--import", "review.csv").out
+    assert "1 row of" not in run("feedback", "review", "--agreement").out
+    told = run("feedback", "promote", "--to", "examples").out
+    assert "1 left out: a reviewer rejected it" in told and "2 left out: no reviewer has decided yet" in told
     assert (domain.folder / "examples.jsonl").read_bytes().startswith(before)
     example = read_examples(domain.folder / "examples.jsonl")[-1]
     assert (example.id, example.answer, example.rejected) == (f"feedback-{new}", "2024-04-24 [1]", "In 2020 [1]")
     assert json.loads(Path("examples.jsonl").read_text().splitlines()[-1])["origin"] == f"feedback {new}"
-    # What is an example now becomes no question.
-    assert f"{new} (feedback-{new})" in run("feedback", "promote", "--to", "questions", "--sheet", "review.csv").out
+    # What is an example now becomes no question, of either kind.
+    assert f"{new} (feedback-{new})" in run("feedback", "promote", "--to", "questions").out
     assert len(read_questions(domain.folder / "questions.jsonl")) == 3
+    golden = run("feedback", "promote", "--to", "golden", "--out", "golden.jsonl").out
+    assert f"{new} (feedback-{new})" in golden and not Path("golden.jsonl").exists()
+    run("feedback", "promote", "--to", "pairs", "--out", "pairs.jsonl")
+    (pair,) = read_examples(domain.folder / "pairs.jsonl")
+    assert (pair.answer, pair.rejected) == ("2024-04-24 [1]", "In 2020 [1]")
+    assert len(reviews(domain)) == 2
     run("feedback", "delete", "--caller", CALLER)
     listed = ragft("feedback", "list", "--json", "-c", domain.config).values
     assert [one["caller"] for one in listed["feedback"]] == ["other"]
-    assert done == SHOWN
+    assert done == {*SHOWN, "Anna"}
+    # What was decided about deleted feedback is deleted with it.
+    assert reviews(domain) == []
 
 
 def test_rows_go_to_another_file_where_one_is_named_and_are_compared_with_both(ragft: Ragft, domain: Domain) -> None:
@@ -102,3 +125,21 @@ def test_any_amount_is_exported_in_bounded_memory(domain: Domain) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000_000 < 2_000_000 < (domain.folder / "all.jsonl").stat().st_size
+
+
+def test_without_a_review_every_correction_counts_and_golden_questions_have_their_own_file(
+    ragft: Ragft, domain: Domain
+) -> None:
+    one = say(domain, 1, "Who feeds the dogs?", "Nobody does [1]")
+    promote = ("feedback", "promote", "-c", domain.config, "--json", "--to")
+    for to, told in (("pairs", "no file of pairs"), ("golden", "no file of golden")):
+        assert told in ragft(*promote, to).sentence
+    assert ragft(*promote, "golden", "--out", domain.folder / "questions.jsonl").status == 2
+    assert ragft(*promote, "golden", "--out", domain.folder / "golden.jsonl", "--reviewed").values["added"] == 0
+    assert ragft(*promote, "golden", "--out", domain.folder / "golden.jsonl").values["added"] == 1
+    (made,) = read_golden(domain.folder / "golden.jsonl")
+    assert (made.name, made.sources) == (f"feedback-{one}", ("node.md#Node.js > Node.js 22",))
+    domain.configure(index={"refresh": {"gate": {"questions": "golden.jsonl"}}})
+    # The gate's questions are evaluation: they are never trained.
+    left_out = ragft(*promote, "examples").values["left_out"]
+    assert [(one["why"], one["detail"]) for one in left_out] == [("other side", f"feedback-{one}")]

@@ -11,9 +11,12 @@ import pytest
 from ragft.data.examples import Example, example_of
 from ragft.data.questions import Question, question_of
 from ragft.evaluate.metrics.base import Rules
-from ragft.feedback.promotion import LeftOut, to_examples, to_questions
+from ragft.feedback.promotion import LeftOut, decided, to_examples, to_golden, to_pairs, to_questions
+from ragft.feedback.reviewing import items_of
 from ragft.feedback.store import Feedback
 from ragft.patterns import Bounded
+from ragft.review.board import standings
+from ragft.review.decisions import Decision
 
 RULES = Rules(format=Bounded("Answer: .+", "answer.format"), value=Bounded("Answer: (.+?)\\.", "answer.value"))
 GIVEN = Feedback(
@@ -111,3 +114,64 @@ def test_sources_of_a_setup_without_passages_are_those_that_the_user_named() -> 
     (row,) = to_examples([given], (), (), RULES).rows
     assert (row["sources"], row["answer"]) == (["hours.md"], "Answer: ten [1].")
     assert re.search(r"\[2\]", row["rejected"])
+
+
+def test_a_good_and_a_bad_answer_to_one_question_are_a_pair() -> None:
+    good = replace(
+        GIVEN, id="g", thumb="good", answer="Answer: ten [2].", corrected_answer=None,
+        passages=("prices.md", "hours.md"),
+    )  # fmt: skip
+    bad = replace(
+        GIVEN, id="b", question="On Sundays, when does the desk open?", answer="Answer: nine [2], not ten [1].",
+        corrected_answer=None, passages=("hours.md", "week.md"),
+    )  # fmt: skip
+    alone = replace(bad, id="c", question="What does a locker cost?")
+    made = to_pairs([good, bad, alone], (), (), RULES)
+    assert made.rows == [
+        {
+            "id": "feedback-g", "question": GIVEN.question, "answer": "Answer: ten [1].", "sources": ["hours.md"],
+            # Both cite hours.md, which is the first source; week.md is none.
+            "rejected": "Answer: nine [5], not ten [1].", "tags": ["feedback"], "origin": "feedback g and b",
+        }
+    ]  # fmt: skip
+    assert example_of(made.rows[0], "here") is not None
+    assert [(one.id, one.why) for one in made.left_out] == [("b", "no worse answer"), ("c", "no worse answer")]
+    corrected = to_pairs([GIVEN], (), (), RULES)
+    assert corrected.rows == to_examples([GIVEN], (), (), RULES).rows
+    asked = question("q7", "When does the desk open on Sundays?")
+    assert LeftOut("g", "other side", "q7") in to_pairs([good, bad, alone], (), [asked], RULES).left_out
+
+
+def test_golden_questions_need_a_source_and_no_answer() -> None:
+    named = replace(GIVEN, id="n", corrected_answer=None, source="hours.md#Sundays")
+    turns: Any = ({"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes?"})
+    assert to_golden([named], (), (), RULES).rows == [
+        {"id": "feedback-n", "question": GIVEN.question, "sources": ["hours.md#Sundays"], "tags": ["feedback"],
+         "origin": "feedback n"}
+    ]  # fmt: skip
+    assert to_golden([GIVEN], (), (), RULES).rows[0]["answers"] == ["ten"]
+    for changed, why in (
+        ({"source": None}, "no source"), ({"history": turns}, "follow-up"), ({"question": None}, "no question")
+    ):  # fmt: skip
+        assert [one.why for one in to_golden([replace(named, **changed)], (), (), RULES).left_out] == [why]
+    taught = example("e7", "When does the desk open on Sundays")
+    assert to_golden([named], [taught], (), RULES).left_out == [LeftOut("n", "other side", "e7")]
+
+
+def test_a_review_decides_what_is_left() -> None:
+    found = [replace(GIVEN, id=name) for name in ("f1", "f2", "f3", "f4")]
+    items = {item.name: item for item in items_of(found)}
+    assert [item.repeats for item in items.values()] == ["", "feedback f1", "feedback f1", "feedback f1"]
+
+    def said(name: str, reviewer: str, verdict: Any, **edited: str) -> Decision:
+        return Decision(reviewer=reviewer, row=items[name].key, name=name, verdict=verdict, edited=edited)
+
+    decisions = [
+        said("f1", "Anna", "edit", corrected_answer="Answer: eleven [3].", source=""), said("f2", "Anna", "reject"),
+        said("f3", "Anna", "reject"), said("f3", "Ben", "accept"),
+    ]  # fmt: skip
+    board = {one.item.name: one for one in standings(list(items.values()), decisions)[0]}
+    kept, left_out = decided(found, board, reviewed_only=True)
+    assert kept == [replace(found[0], corrected_answer="Answer: eleven [3].")]
+    assert [(one.id, one.why) for one in left_out] == [("f2", "rejected"), ("f3", "conflict"), ("f4", "undecided")]
+    assert [one.id for one in decided(found, board, reviewed_only=False)[0]] == ["f1", "f4"]
