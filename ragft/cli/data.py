@@ -125,7 +125,7 @@ def review(
     from ragft.stages.review import review_of_rows
 
     refuse_several(**{"--apply": apply, "--agreement": agreement, "--export": export, "--import": import_})
-    with review_of_rows(app, file or app.config.data.examples) as (opened, rows):
+    with review_of_rows(app, file) as (opened, rows):
         if apply is not None:
             show_applied(app, apply, *applied(opened, rows, apply, settle))
             return

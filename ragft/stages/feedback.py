@@ -62,7 +62,10 @@ def promote(
     file = _file_for(app, to, out)
     taught = [data.examples, *([data.validation] if data.validation else []), *([file] if to == "examples" else [])]
     asked = [data.questions, *([file] if to == "questions" else [])]
-    found = [file] if to == "golden" else [gate] if gate and gate.resolve() != data.questions.resolve() else []
+    found = [
+        *([gate] if gate and gate.resolve() != data.questions.resolve() else []),
+        *([file] if to == "golden" else []),
+    ]
     examples = [one for path in _there(taught) for one in read_examples(path, "data.examples")]
     questions = [one for path in _there(asked) for one in read_questions(path)]
     golden = [_as_question(one) for path in _there(found) for one in read_golden(path)]

@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def review_of_rows(app: Application, path: Path) -> Iterator[tuple[Review, Rows]]:
+def review_of_rows(app: Application, file: Path | None) -> Iterator[tuple[Review, Rows]]:
     """The review of a file; its decisions stand beside it, in `NAME.review.sqlite`.
+
+    Args:
+        file: None: `data.examples`.
 
     Raises:
         UsageError: the file cannot be read, or a newer ragft wrote the decisions.
         DatabaseFault: the decisions cannot be read.
     """
-    rows = read_rows(path, "the file")
+    path = file or app.config.data.examples
+    rows = read_rows(path, "data.examples" if file is None else "FILE")
     with ReviewStore(path.with_name(f"{path.stem}.review.sqlite")) as store:
         yield Review(str(path), rows.items, store, _passages(app, rows.items)), rows
 

@@ -44,7 +44,8 @@ _FILES = {
     **{name: file for name, file in scripts(WEB).items() if name in _SHARED},
 }
 _HOST = "127.0.0.1"
-_HEAD_SECONDS = 30.0
+_SECONDS = 30.0
+"""For a request to arrive, and for its answer to be read."""
 
 
 class DecisionBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,7 +83,7 @@ def make_server(app: Litestar) -> Any:
     # No log of requests: the token stands in each.
     return Server(
         uvicorn.Config(
-            app, http=protocol(_HEAD_SECONDS), lifespan="off", ws="none", log_config=None, access_log=False,
+            app, http=protocol(_SECONDS, _SECONDS), lifespan="off", ws="none", log_config=None, access_log=False,
             server_header=False, timeout_graceful_shutdown=5,
         )
     )  # fmt: skip

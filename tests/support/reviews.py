@@ -41,7 +41,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]] = ROWS) -> Path:
 @contextmanager
 def reviewing(path: Path) -> Iterator[tuple[Review, Rows]]:
     """A review of the rows in a file, as `ragft data review` opens it."""
-    rows = read_rows(path, "the file")
+    rows = read_rows(path, "FILE")
     with ReviewStore(path.with_suffix(".review.sqlite")) as store:
         yield Review(path.name, rows.items, store, Passages(rows.items, CHUNKS, Rules())), rows
 

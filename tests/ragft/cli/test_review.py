@@ -72,3 +72,5 @@ def test_options_that_contradict_each_other_and_missing_names_are_refused(ragft:
     ):  # fmt: skip
         ended = ragft(*review, *words)
         assert ended.status == 2 and told in ended.sentence
+    missing = ragft("data", "review", domain.folder / "none.jsonl", "-c", domain.config)
+    assert missing.status == 2 and "set FILE to one" in missing.sentence

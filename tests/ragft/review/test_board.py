@@ -110,7 +110,7 @@ def test_questions_may_lose_and_gain_their_answers(file: Path) -> None:
 
 def test_rows_of_one_content_are_decided_once_and_those_that_do_not_count_are_passed_over(tmp_path: Path) -> None:
     row = {"question": "Who?", "answer": "Nobody."}
-    rows = read_rows(write_rows(tmp_path / "a.jsonl", [row, {**row, "weight": 0}, row]), "the file")
+    rows = read_rows(write_rows(tmp_path / "a.jsonl", [row, {**row, "weight": 0}, row]), "FILE")
     assert (len(rows.items), rows.lines, rows.idle) == (1, (0, 0), 1)
     with pytest.raises(UsageError, match="line 2: duplicate id 'x'"):
         read_rows(write_rows(tmp_path / "a.jsonl", [{"id": "x", **row}, {"id": "x", **row, "answer": "I."}]), "")
