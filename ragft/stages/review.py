@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.durable import write_file
 from index.errors import NoSnapshot
+from ragft.console import counted
 from ragft.data.jsonl import to_lines
 from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import Rules
@@ -40,6 +41,8 @@ def review_of_rows(app: Application, file: Path | None) -> Iterator[tuple[Review
     """
     path = file or app.config.data.examples
     rows = read_rows(path, "data.examples" if file is None else "FILE")
+    if rows.idle:
+        app.reporter.say(f"{path}: {counted(rows.idle, 'row')} of weight 0 not reviewed, and left out by --apply.")
     with ReviewStore(path.with_name(f"{path.stem}.review.sqlite")) as store:
         yield Review(str(path), rows.items, store, _passages(app, rows.items)), rows
 

@@ -102,7 +102,7 @@ def create_app(review: Review, reviewer: str) -> Litestar:
 
 
 @get("/{token:str}", media_type=MediaType.HTML, sync_to_thread=False)
-def page(request: Request[Any, Any, Any], state: State) -> Response[str]:
+def page(state: State) -> Response[str]:
     """The page itself."""
     values = {"title": state.review.title, "reviewer": state.reviewer, "home": f"/{state.token}"}
     return Response(_PAGES.get_template("page.html").render(values), media_type=MediaType.HTML, headers=HEADERS)
@@ -160,7 +160,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> Response[dict
 
 
 @post("/{token:str}/undo", status_code=200)
-async def undo(request: Request[Any, Any, Any], state: State) -> Response[dict[str, Any]]:
+async def undo(state: State) -> Response[dict[str, Any]]:
     """Takes back the reviewer's newest decision."""
     review: Review = state.review
     with _faults_told():
