@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,9 @@ class Database:
     def rows(self, query: str, values: Any = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, one after the other, so that there may be any amount."""
         with self._told():
-            yield from self._file.execute(query, values)
+            with self._turn:
+                found = self._current().execute(query, values)
+            yield from found
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -151,7 +154,7 @@ def _migrate(file: sqlite3.Connection, path: Path, migrations: Sequence[str]) ->
             f"{path} has version {version}, and this ragft reads up to {len(migrations)}: use the ragft that wrote "
             "it, or move the file away to begin another one."
         )
-    file.execute("PRAGMA journal_mode = WAL")
+    _log_ahead(file)
     file.execute("PRAGMA synchronous = FULL")
     file.execute("PRAGMA secure_delete = ON")
     if version == len(migrations):
@@ -169,6 +172,20 @@ def _migrate(file: sqlite3.Connection, path: Path, migrations: Sequence[str]) ->
         if file.in_transaction:
             file.execute("ROLLBACK")
         raise
+
+
+def _log_ahead(file: sqlite3.Connection) -> None:
+    """Turns the write-ahead log on. SQLite itself does not wait where two open a new file at once."""
+    end = time.monotonic() + _WRITE_TIMEOUT
+    while True:
+        try:
+            file.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _statements(script: str) -> Iterator[str]:

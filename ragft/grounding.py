@@ -13,7 +13,7 @@ from ragft.engine.base import Engine
 from ragft.engine.declared import DeclaredAnswer
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.grounding import ground
-from ragft.evaluate.suites.abstention import SIGNALS, best_signal
+from ragft.evaluate.suites.abstention import best_scores
 from ragft.pipeline import Prompt, Retrieved
 
 # A caller who prescribes the form of the answer would get one of another form.
@@ -34,8 +34,7 @@ class Grounder:
             return None
         if not retrieved.hits:
             return "Nothing was found."
-        field = SIGNALS[self._serve.refuse_by]
-        best = best_signal(self._serve.refuse_by, ({field: getattr(hit, field)} for hit in retrieved.hits))
+        best = best_scores(retrieved.hits).get(self._serve.refuse_by)
         if best is None or best >= below:
             return None
         return f"The best {self._serve.refuse_by} score of what was found is {best:.4g}, below {below:.4g}."

@@ -29,6 +29,7 @@ from serving.api.admin import deploy_model, refresh_index, roll_back_index, roll
 from serving.api.chat import chat_completions
 from serving.api.completions import completions
 from serving.api.document import document
+from serving.api.drift import show_drift
 from serving.api.embeddings import embeddings
 from serving.api.feedback import feedback
 from serving.api.health import deep, live, metrics, ready
@@ -55,7 +56,8 @@ _KEEP_ALIVE = 5
 _ROUTES = [
     chat_completions, completions, responses, embeddings, models, model, model_of_domain, retrieve, document,
     feedback,
-    refresh_index, roll_back_index, deploy_model, roll_back_model, versions, openapi, page, live, ready, deep, metrics,
+    refresh_index, roll_back_index, deploy_model, roll_back_model, versions, show_drift,
+    openapi, page, live, ready, deep, metrics,
     *web.ROUTES,
 ]  # fmt: skip
 

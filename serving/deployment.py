@@ -29,7 +29,7 @@ from index.store.snapshot import Snapshot
 from ragft.console import Silent
 from ragft.engine.base import Engine, EngineDead
 from ragft.errors import RagftError, UsageError
-from ragft.feedback.store import check_store
+from ragft.feedback.database import check_store
 from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline, Retriever
 from ragft.setups import SETUPS, Setup
@@ -77,6 +77,7 @@ class Deployment:
         shared: what this deployment has in common with the others of its server.
         feedback: what users say about answers, and the answers that they may say something about.
         split: the experiment that requests may take part in; None: there is none.
+        drift_kept: what was last told of drift and when, by its days; see `serving.api.drift`.
     """
 
     def __init__(self, app: Application, load: Load | None = None, shared: Shared | None = None) -> None:
@@ -90,6 +91,7 @@ class Deployment:
         self.shared = shared or Shared([app])
         self.split = Split(app) if app.config.serve.split.arms else None
         self.feedback = FeedbackDesk(app)
+        self.drift_kept: dict[float, tuple[float, dict[str, Any]]] = {}
         self.setups = [served(app, name) for name in app.config.serve.setups]
         self.prefix = f"{self.domain}/" if self.shared.several else ""
         self.named = {f"{self.prefix}{setup.name}": setup for setup in self.setups}

@@ -1,4 +1,4 @@
-"""What users say about answers of one deployment, and the last answers that they may say something about.
+"""What users ask of one deployment and say about its answers, and the last answers that they may say something about.
 
 An answer is known by its id to the caller who got it, and to nobody else: what others are told of it is that there is
 none. It is forgotten when `MOST` newer ones have come, or when the server ends; feedback that was given before may be
@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from ragft.database import DatabaseFull
 from ragft.errors import RagftError
-from ragft.feedback.store import FILE, Answered, Feedback, FeedbackStore, Said
+from ragft.feedback.database import FILE
+from ragft.feedback.store import Answered, Feedback, FeedbackStore, Said
 from ragft.keys import Caller
 from ragft.stages.application import Application
 from ragft.stages.feedback import masker, opened
+from serving.asked import AskedLog
 from serving.errors import ApiError
 
 if TYPE_CHECKING:
@@ -39,7 +41,11 @@ PRUNE_SECONDS = 3600.0
 
 
 class FeedbackDesk:
-    """Takes the feedback of one deployment."""
+    """Takes the feedback of one deployment.
+
+    Attributes:
+        asked: keeps the questions that were answered.
+    """
 
     def __init__(self, app: Application) -> None:
         self._app = app
@@ -48,12 +54,19 @@ class FeedbackDesk:
         self._characters = 0
         self._opening = threading.Lock()
         self._store: FeedbackStore | None = None
+        self.asked = AskedLog(app, lambda: self._mask)
 
-    def for_caller(self, caller: Caller) -> Callable[[Exchange, str, str], None]:
+    def for_caller(self, caller: Caller) -> Callable[[Exchange, str | None, str], None]:
         """What notes an answer that this caller gets."""
         return partial(self._note, caller.id)
 
-    def _note(self, caller: str, exchange: Exchange, answer_id: str, text: str) -> None:
+    def _note(self, caller: str, exchange: Exchange, answer_id: str | None, text: str) -> None:
+        if self._with_texts:
+            self.asked.note(caller, exchange, text)
+        if answer_id:
+            self._remember(caller, exchange, answer_id, text)
+
+    def _remember(self, caller: str, exchange: Exchange, answer_id: str, text: str) -> None:
         asked, retrieved, part = exchange.asked, exchange.prompt.retrieved, exchange.asked.assignment
         answered = Answered(
             answer_id=answer_id, setup=asked.setup.name, model_version=exchange.model_version,
@@ -98,7 +111,7 @@ class FeedbackDesk:
         return await asyncio.shield(asyncio.create_task(asyncio.to_thread(self._take, answered, caller.id, said)))
 
     async def keep_young(self) -> None:
-        """Deletes feedback that is too old, from time to time, for as long as the server runs."""
+        """Deletes what is too old, from time to time, for as long as the server runs."""
         while True:
             if (self._app.workspace / FILE).exists():
                 with contextlib.suppress(ApiError):
@@ -106,7 +119,8 @@ class FeedbackDesk:
             await asyncio.sleep(PRUNE_SECONDS)
 
     async def close(self) -> None:
-        """Closes the database."""
+        """Writes what is left, and closes the database."""
+        await asyncio.to_thread(self.asked.close)
         if self._store is not None:
             await asyncio.to_thread(self._store.close)
             self._store = None

@@ -11,7 +11,22 @@ from typing import Annotated
 
 import typer
 
-from ragft.cli import compare, data, evaluate, feedback, index, judge, keys, models, serve, start, train, tune, use
+from ragft.cli import (
+    compare,
+    data,
+    drift,
+    evaluate,
+    feedback,
+    index,
+    judge,
+    keys,
+    models,
+    serve,
+    start,
+    train,
+    tune,
+    use,
+)
 from ragft.cli.refusals import refusal
 from ragft.errors import UsageError
 
@@ -30,6 +45,7 @@ for group in (
     compare.commands,
     judge.commands,
     use.commands,
+    drift.commands,
 ):
     app.registered_commands += group.registered_commands
 app.add_typer(data.commands, name="data")

@@ -118,13 +118,17 @@ def promote(
 def delete(
     app: Application, caller: Annotated[str, typer.Option(help="Id of the caller, as `list` shows it.")]
 ) -> None:
-    """Delete what a caller has said, beyond recovery; rows that were made of it stay in their files."""
+    """Delete what a caller has said and asked, beyond recovery; rows that were made of it stay in their files."""
     from ragft.console import counted
     from ragft.stages.feedback import opened
 
     with opened(app) as store:
-        count = store.delete(caller)
-    app.reporter.result({"deleted": count, "caller": caller}, f"{counted(count, 'feedback')} of {caller} deleted")
+        deleted = store.delete(caller)
+    said, asked = deleted["feedback"], deleted["asked"]
+    app.reporter.result(
+        {"deleted": said, "questions": asked, "caller": caller},
+        f"{counted(said, 'feedback')} and {counted(asked, 'kept question')} of {caller} deleted",
+    )
 
 
 def _line(one: Feedback) -> str:

@@ -172,11 +172,14 @@ class ServeSection(Section):
     )
     log_questions: bool = Field(
         False,
-        description="Keep question, answer and the turns before them with what a user says of an answer, with personal "
-        "data of `data.personal` replaced. Only such feedback becomes examples and questions.",
+        description="Keep each answered question for `ragft drift`; and with what a user says of an answer, question, "
+        "answer and the turns before them. Personal data of `data.personal` is replaced. Only such feedback becomes "
+        "examples and questions.",
     )
     feedback_days: int | None = Field(
-        365, ge=1, description="Days after which feedback is deleted. Unset: it is kept until it is deleted."
+        365,
+        ge=1,
+        description="Days after which feedback and questions are deleted. Unset: they are kept until they are.",
     )
 
     split: SplitSection = Field(SplitSection(), description="Traffic that is shared among arms, to compare them.")

@@ -1,9 +1,4 @@
-"""What users say about answers: `feedback.sqlite` in the workspace of a domain.
-
-Knows nothing of HTTP. A feedback is on disk when `add` returns, and a process that is killed leaves each one whole or
-not there at all. The endpoint and commands may use one file at the same time. What reviewers decide about a feedback
-stands beside it, and goes when it goes.
-"""
+"""What users say about answers, in the database of a domain. A feedback is on disk when `add` returns."""
 
 from __future__ import annotations
 
@@ -11,59 +6,17 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from ragft.database import Database
+from ragft.feedback.database import FeedbackDatabase
 from ragft.messages import Message
-from ragft.review.decisions import TABLE
-
-FILE = "feedback.sqlite"
 
 Thumb = Literal["good", "bad"]
 Reason = Literal["wrong", "incomplete", "outdated", "unsupported", "off-topic", "refused", "style", "other"]
 """Why an answer is bad. `unsupported`: its sources do not say so; `refused`: the documents do hold the answer."""
 THUMBS: tuple[Thumb, ...] = get_args(Thumb)
-
-_SECONDS_PER_DAY = 86_400.0
-
-MIGRATIONS = (
-    """
-    CREATE TABLE feedback (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL UNIQUE,
-        time REAL NOT NULL,
-        caller TEXT NOT NULL,
-        answer_id TEXT NOT NULL,
-        thumb TEXT NOT NULL,
-        reason TEXT,
-        corrected_answer TEXT,
-        source TEXT,
-        comment TEXT,
-        setup TEXT NOT NULL,
-        arm TEXT,
-        experiment TEXT,
-        model_version TEXT NOT NULL,
-        index_version TEXT,
-        question TEXT,
-        answer TEXT,
-        history TEXT NOT NULL,
-        passages TEXT NOT NULL,
-        UNIQUE (answer_id, caller)
-    );
-    CREATE INDEX feedback_by_caller ON feedback (caller);
-    CREATE INDEX feedback_by_time ON feedback (time);
-    """,
-    TABLE,
-    """
-    CREATE TRIGGER decisions_of_feedback AFTER DELETE ON feedback BEGIN
-        DELETE FROM decision WHERE name = OLD.id;
-    END;
-    """,
-)
-"""As for `Database`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,22 +79,8 @@ _COLUMNS = tuple(field.name for field in fields(Feedback))
 _LISTS = ("history", "passages")  # kept as JSON
 
 
-class FeedbackStore(Database):
+class FeedbackStore(FeedbackDatabase):
     """The feedback of one domain; `close` it. May be used from several threads."""
-
-    def __init__(self, workspace: Path, days: int | None = None) -> None:
-        """Opens the database of a workspace, made if it is missing, and deletes what is too old.
-
-        Args:
-            days: feedback is deleted so many days after it was given; None: never.
-
-        Raises:
-            UsageError: a newer ragft wrote it.
-            DatabaseFault: it cannot be opened.
-        """
-        super().__init__(workspace / FILE, MIGRATIONS)
-        self._days = days
-        self.prune()
 
     def add(self, answered: Answered, caller: str, said: Said) -> tuple[Feedback, bool]:
         """Keeps what a caller says, in place of what they said about the same answer before.
@@ -198,44 +137,6 @@ class FeedbackStore(Database):
         order = "DESC" if newest else "ASC"
         query = f"SELECT {', '.join(_COLUMNS)} FROM feedback WHERE {where} ORDER BY number {order}"  # noqa: S608
         return map(_feedback, self.rows(query, given))
-
-    def delete(self, caller: str) -> int:
-        """Deletes what a caller has said, so that it cannot be read from the file either; returns how many there were.
-
-        Raises:
-            DatabaseFault: nothing was deleted, or what was is still in the file beside the database, because another
-                process is reading: delete once more.
-        """
-        with self.writing() as file:
-            count = file.execute("DELETE FROM feedback WHERE caller = ?", (caller,)).rowcount
-        self.scrub()
-        return count
-
-    def prune(self) -> int:
-        """Deletes what is older than its days; returns how many there were.
-
-        Raises:
-            DatabaseFault: nothing was deleted.
-        """
-        if self._days is None:
-            return 0
-        oldest = time.time() - self._days * _SECONDS_PER_DAY
-        with self.writing() as file:
-            count = file.execute("DELETE FROM feedback WHERE time < ?", (oldest,)).rowcount
-        if count:
-            self.scrub()
-        return count
-
-
-def check_store(workspace: Path) -> None:
-    """Refuses a workspace whose feedback this ragft cannot read; makes nothing.
-
-    Raises:
-        UsageError: a newer ragft wrote it.
-        DatabaseFault: it cannot be opened.
-    """
-    if (workspace / FILE).exists():
-        FeedbackStore(workspace).close()
 
 
 def _feedback(row: tuple[Any, ...]) -> Feedback:

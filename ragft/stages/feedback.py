@@ -15,9 +15,10 @@ from ragft.data.personal import labelled, replaced
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import Rules
+from ragft.feedback.database import MIGRATIONS
 from ragft.feedback.promotion import LeftOut, Promoted, To, decided, to_examples, to_golden, to_pairs, to_questions
 from ragft.feedback.reviewing import items_of
-from ragft.feedback.store import MIGRATIONS, Feedback, FeedbackStore
+from ragft.feedback.store import Feedback, FeedbackStore
 from ragft.review.board import standings
 from ragft.review.decisions import ReviewStore
 from ragft.stages.application import Application

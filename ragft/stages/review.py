@@ -14,8 +14,8 @@ from ragft.console import counted
 from ragft.data.jsonl import to_lines
 from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import Rules
+from ragft.feedback.database import FILE, MIGRATIONS
 from ragft.feedback.reviewing import items_of
-from ragft.feedback.store import FILE, MIGRATIONS
 from ragft.review.board import Rule
 from ragft.review.decisions import ReviewStore
 from ragft.review.items import REVIEWED_BY, Item, Rows, read_rows

@@ -14,23 +14,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from index.durable import fsync_folder, locked, write_file
+from ragft.background import GroupWriter
 from ragft.errors import UsageError
 from ragft.traffic.experiment import Experiment
 
 log = logging.getLogger("ragft.traffic")
 
 _HEADER, _LINES, _LOCK = "experiment.json", "outcomes.jsonl", "LOCK"
-_GROUP = 1000  # lines that are written at once
-# Seconds between two groups: waking up and forcing to disk for every single request would cost more than the rest.
-_PAUSE = 0.1
 
 
 class Outcome(msgspec.Struct, omit_defaults=True):
@@ -111,54 +107,30 @@ class Recorder:
         except OSError as error:
             raise UsageError(f"The outcomes of serve.split cannot be recorded in {root}: {error}.") from None
         self._files: dict[str, _File] = {}
-        self._hurry = threading.Event()
-        self._told: queue.SimpleQueue[tuple[Experiment, Told] | threading.Event | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="ragft-outcomes", daemon=True)
-        self._thread.start()
+        self._writer: GroupWriter[tuple[Experiment, Told]] = GroupWriter(self._write, "ragft-outcomes")
 
     def record(self, experiment: Experiment, told: Told) -> None:
         """Appends an outcome soon; returns at once."""
-        self._told.put((experiment, told))
+        self._writer.put((experiment, told))
 
     def flush(self) -> None:
         """Returns when all that was recorded so far is on disk."""
-        done = threading.Event()
-        self._told.put(done)
-        self._hurry.set()
-        done.wait()
+        self._writer.flush()
 
     def close(self) -> None:
         """Writes what is left, and lets another process write."""
-        if self._thread.is_alive():
-            self.flush()
-            self._told.put(None)
-            self._hurry.set()
-            self._thread.join()
+        self._writer.close()
         for file in self._files.values():
             file.close()
         self._files.clear()
         self._held.close()
 
-    def _run(self) -> None:
-        while True:
-            group = [self._told.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(group) < _GROUP:
-                    group.append(self._told.get_nowait())
-            lines: dict[str, tuple[Experiment, list[bytes]]] = {}
-            for item in group:
-                if isinstance(item, tuple):
-                    experiment, told = item
-                    lines.setdefault(experiment.id, (experiment, []))[1].extend(self._line(told))
-            for experiment, new in lines.values():
-                self._append(experiment, new)
-            for item in group:
-                if isinstance(item, threading.Event):
-                    item.set()
-                elif item is None:
-                    return
-            self._hurry.wait(_PAUSE)
-            self._hurry.clear()
+    def _write(self, group: list[tuple[Experiment, Told]]) -> None:
+        lines: dict[str, tuple[Experiment, list[bytes]]] = {}
+        for experiment, told in group:
+            lines.setdefault(experiment.id, (experiment, []))[1].extend(self._line(told))
+        for experiment, new in lines.values():
+            self._append(experiment, new)
 
     def _line(self, told: Told) -> list[bytes]:
         try:

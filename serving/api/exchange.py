@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from index.store.filters import Labels
 from ragft.engine.base import ChatRequest, Engine
+from ragft.evaluate.suites.abstention import best_scores
 from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline, Prompt, all_cited, citations_of, invalid_citations
 from serving.api.chat_request import Asked
@@ -25,7 +26,10 @@ class Exchange:
         refused: why the question was refused before anything was generated; None where it was answered.
         model_version: of the model that answered, known once it has begun to.
         first_token: when its first token came; None where the answer is not streamed.
-        noted: is told of the answer when it is whole, with its id and its text; see `serving.feedback`.
+        scores: the best of what was found, by kind; see `best_scores`.
+        encoder: fingerprint of the encoder that it was found with; None without retrieval.
+        grounded: whether the answer stands on its passages, known once it is whole; None where that was not looked up.
+        noted: is told of the answer when it is whole, with its id, if it has one, and its text; see `serving.feedback`.
     """
 
     asked: Asked
@@ -36,7 +40,10 @@ class Exchange:
     refused: str | None = None
     model_version: str = ""
     first_token: float | None = None
-    noted: Callable[[Exchange, str, str], None] = lambda *_: None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    encoder: str | None = None
+    grounded: str | None = None
+    noted: Callable[[Exchange, str | None, str], None] = lambda *_: None
 
     def begun(self, engine: Engine, *, streamed: bool = False) -> None:
         """Notes that an answer has begun to come, before anything else is awaited: as soon as none is in progress,
@@ -55,9 +62,9 @@ class Exchange:
 
     def whole(self, answer_id: str | None, text: str) -> dict[str, Any]:
         """The field `ragft` of an answer that somebody gets and, where the engine gave it an id, may tell of."""
-        if answer_id:
-            self.noted(self, answer_id, text)
-        return self.provenance(text)
+        told = self.provenance(text)
+        self.noted(self, answer_id, text)
+        return told
 
     def provenance(self, text: str) -> dict[str, Any]:
         """The field `ragft` of an answer."""
@@ -70,8 +77,8 @@ class Exchange:
             timings["ttft_ms"] = round((self.first_token - self.begin) * 1000, 2)
         grounding = self.grounder.told(text, self.asked.question, self.prompt)
         if grounding is not None:
-            current().grounded = grounding["grounded"]
-        field = {
+            self.grounded = current().grounded = grounding["grounded"]
+        told = {
             "setup": self.asked.setup.name,
             "query": retrieved.query if retrieved else None,
             "citations": [asdict(citation) for citation in citations_of(text, self.prompt.hits)],
@@ -86,10 +93,10 @@ class Exchange:
             "timings": timings,
         }
         if part is not None:
-            field |= {"arm": part.arm, "experiment": part.experiment.id}
+            told |= {"arm": part.arm, "experiment": part.experiment.id}
         if self.asked.ragft.return_passages:
-            field["passages"] = [asdict(passage) for passage in all_cited(self.prompt.hits)]
-        return field
+            told["passages"] = [asdict(passage) for passage in all_cited(self.prompt.hits)]
+        return told
 
 
 async def prepare(
@@ -115,4 +122,8 @@ async def prepare(
         engine = grounder.refusing(engine)
         current().declared_refusal = True
     exchange = Exchange(asked, prompt, request_id, begin, grounder, refused)
+    if retrieved is not None and pipeline.retriever is not None:
+        # Of all that was found: the prompt may have room for a part of it.
+        exchange.scores = best_scores(retrieved.hits)
+        exchange.encoder = pipeline.retriever.encoder.fingerprint
     return exchange, engine, pipeline.request(prompt, asked.options)

@@ -25,7 +25,7 @@ from serving.domains import Served
 from serving.errors import ApiError, request_id_of
 from serving.limits import FORM, until_disconnect
 from serving.pages import HEADERS, WEB, PageFile, scripts
-from serving.security import CallerLabels, Callers
+from serving.security import CallerLabels, Callers, caller_of
 from serving.sessions import COOKIE, LIFETIME, is_same_origin
 
 _PAGES = Environment(loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined)
@@ -123,11 +123,12 @@ async def ask(
         exchange, engine, engine_request = await prepare(
             pipeline, asked, labels, deployment.grounder, request_id_of(request), begin
         )
+        exchange.noted = deployment.feedback.for_caller(caller_of(request))
         completion = await engine.chat(engine_request)
         exchange.begun(engine)
         return _page(
             "plain.html", name=deployment.app.config.name, question=question, answer=completion.text,
-            told=exchange.provenance(completion.text),
+            told=exchange.whole(None, completion.text),
         )  # fmt: skip
 
     return await until_disconnect(request, answer)

@@ -148,8 +148,14 @@ class DeploymentCollector(Collector):
             "ragft_split_shadows_dropped", "Shadows that had no room beside requests.", labels=["domain"]
         )
         lost = CounterMetricFamily("ragft_split_outcomes_lost", "Outcomes that were not recorded.", labels=["domain"])
+        unkept = CounterMetricFamily(
+            "ragft_questions_lost",
+            "Questions that serve.log_questions was to keep, and that were not.",
+            labels=["domain"],
+        )
         for deployment in self._deployments:
             domain = deployment.domain
+            unkept.add_metric([domain], deployment.feedback.asked.lost)
             if (split := deployment.split) is not None:
                 for (arm, status), count in sorted(split.outcomes.items()):
                     arms.add_metric([domain, arm, status], count)
@@ -170,7 +176,7 @@ class DeploymentCollector(Collector):
         )
         for outcome, count in sorted(self._deployments[0].restarts.items()):  # of one supervisor for all domains
             restarts.add_metric([outcome], count)
-        yield from (build, ready, index, passages, since, models, refreshes, restarts, arms, dropped, lost)
+        yield from (build, ready, index, passages, since, models, refreshes, restarts, arms, dropped, lost, unkept)
 
 
 @contextlib.contextmanager

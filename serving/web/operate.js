@@ -1,6 +1,7 @@
 // What an operator sees and does: versions to go forward and back to, refreshes, and how the server is.
 import { element } from "/web/element.js";
 import { json } from "/web/api.js";
+import { showDrift } from "/web/drift.js";
 
 const SECONDS = 5;
 const KEPT = 120;
@@ -38,6 +39,7 @@ export async function prepare(where, models) {
 export async function show() {
   clearInterval(timer);
   seen = [];
+  showDrift(place, of("/admin/drift"));
   await versions();
   await watch();
   timer = setInterval(watch, SECONDS * 1000);

@@ -38,6 +38,7 @@ def test_the_page_loads_from_here_alone_and_is_small(closed: TestClient[Litestar
         "app.js",
         "api.js",
         "answer.js",
+        "drift.js",
         "element.js",
         "feedback.js",
         "operate.js",

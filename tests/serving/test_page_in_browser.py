@@ -224,6 +224,8 @@ def test_an_operator_sees_what_serves_and_others_do_not(
         assert page.locator(".chart").count() == 3
         page.get_by_role("button", name="What would a refresh change?").click()
         page.locator("#operated p").wait_for()
+        page.get_by_role("button", name="Do people ask something else now?").click()
+        page.locator("#drift").get_by_text("There are too few questions to tell").wait_for()
     keys = Keys({digest_of(b"secret"): Caller(frozenset({"chat"}), None, id="guest")})
     with running(make_app(keys)) as server:
         for page in opened(browser, server.url):

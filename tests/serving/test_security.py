@@ -34,6 +34,7 @@ ROUTES = [
     ("GET", "/v1/document?id=tickets.md", "retrieve", None),
     ("POST", "/v1/feedback", "chat", {"id": "chatcmpl-0", "thumb": "good"}),
     ("GET", "/admin/versions", "admin", None),
+    ("GET", "/admin/drift", "admin", None),
     ("POST", "/admin/index/refresh", "admin", {"folder": "/etc"}),
     ("POST", "/admin/index/rollback", "admin", {"folder": "/etc"}),
     ("POST", "/admin/models/deploy", "admin", {"model": "ffff"}),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.text import outcome_of
 from ragft.evaluate.records import Record
 from ragft.evaluate.statistics import ALPHA, MIN_CLUSTERS, Bounds, Clusters, Columns, estimates
+
+if TYPE_CHECKING:
+    from index.search.search import Hit
 
 Kind = Literal["right", "wrong", "refused"]
 Mask = NDArray[np.bool_]
@@ -70,6 +73,12 @@ def best_signal(name: str, hits: Iterable[Mapping[str, Any]]) -> float | None:
     """The best score of one kind among hits, as `Hit.to_json` holds them; None where none has one."""
     values = (hit.get(SIGNALS[name]) for hit in hits)
     return max((float(value) for value in values if value is not None), default=None)
+
+
+def best_scores(hits: Iterable[Hit]) -> dict[str, float]:
+    """The best score of each kind among hits, by the names of `SIGNALS`, where one has it."""
+    found = [{field: getattr(hit, field) for field in SIGNALS.values()} for hit in hits]
+    return {name: best for name in SIGNALS if (best := best_signal(name, found)) is not None}
 
 
 def result(cases: Sequence[Case], clusters: Clusters, *, seed: int) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from test_readme import RAGFT
 from ragft.data.examples import read_examples
 from ragft.data.golden import read_golden
 from ragft.data.questions import read_questions
-from ragft.feedback.store import FILE, MIGRATIONS, Answered, FeedbackStore, Said
+from ragft.feedback.database import FILE, MIGRATIONS
+from ragft.feedback.store import Answered, FeedbackStore, Said
 from ragft.review.decisions import Decision, ReviewStore
 from ragft.stages.feedback import export
 

@@ -17,8 +17,9 @@ from support import PYTHONPATH
 
 from ragft.database import DatabaseFault, DatabaseFull
 from ragft.errors import UsageError
-from ragft.feedback import store as module
-from ragft.feedback.store import FILE, Answered, FeedbackStore, Said, check_store
+from ragft.feedback import database as module
+from ragft.feedback.database import FILE, check_store
+from ragft.feedback.store import Answered, FeedbackStore, Said
 
 ANSWERED = Answered(
     answer_id="chatcmpl-1", setup="hybrid", model_version="m1", index_version="i1", arm="b", experiment="e",
@@ -71,7 +72,7 @@ def test_what_a_caller_said_is_deleted_from_the_files_too(tmp_path: Path) -> Non
         store.add(ANSWERED, "me", Said(thumb="bad", comment=secret))
         store.add(ANSWERED, "you", BAD)
         assert any(secret.encode() in file.read_bytes() for file in tmp_path.iterdir())
-        assert store.delete("me") == 1
+        assert store.delete("me") == {"feedback": 1, "asked": 0}
         assert not any(secret.encode() in file.read_bytes() for file in tmp_path.iterdir())
         assert [one.caller for one in store.each()] == ["you"]
 

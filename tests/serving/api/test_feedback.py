@@ -13,7 +13,8 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from support.serving import Fakes, until
 
-from ragft.feedback.store import FILE, Feedback, FeedbackStore
+from ragft.feedback.database import FILE
+from ragft.feedback.store import Feedback, FeedbackStore
 from ragft.keys import Caller, digest_of
 from serving import feedback
 from serving.security import Keys
