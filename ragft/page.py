@@ -35,11 +35,11 @@ def render_page(
     own = script.read_text(encoding="utf-8") if script else ""
     own_style, own_script = Markup(style), Markup(own)  # noqa: S704  our own files
     return environment.get_template(template.name).render(
-        style=own_style, script=own_script, policy=_policy(own), **values
+        style=own_style, script=own_script, policy=policy_of(own), **values
     )
 
 
-def _policy(script: str) -> str:
+def policy_of(script: str) -> str:
     """A content security policy under which a page loads nothing, and runs this script only."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"'sha256-{digest}'" if script else "'none'"

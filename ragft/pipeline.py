@@ -180,6 +180,7 @@ class Retriever:
         *,
         filter: Filter | None = None,  # noqa: A002
         labels: Labels = None,
+        explain: bool = False,
     ) -> list[Retrieved]:
         """The best passages for each question, all from one snapshot.
 
@@ -187,6 +188,7 @@ class Retriever:
             k: passages per question; None: `index.search.top_k`.
             filter: passages must pass it beside `index.search.filter`.
             labels: the caller's, who gets only what they open; None: everything.
+            explain: whether hits say why they rank where they do.
         """
         snapshot = self.snapshot
         settings = self.settings if k is None else replace(self.settings, k=k)
@@ -194,7 +196,7 @@ class Retriever:
         begin = time.perf_counter()
         found = search(
             snapshot, self.encoder, questions, settings,
-            filter=filter, labels=labels, reranker=self.reranker, timings=timings,
+            filter=filter, labels=labels, reranker=self.reranker, timings=timings, explain=explain,
         )  # fmt: skip
         count = max(1, len(questions))
         each = (time.perf_counter() - begin) * 1000 / count

@@ -24,7 +24,7 @@ from litestar.types import ASGIApp
 from ragft.errors import UsageError
 from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
-from serving.api import documents, web
+from serving.api import documents, operations, web
 from serving.api.admin import deploy_model, refresh_index, roll_back_index, roll_back_model, versions
 from serving.api.chat import chat_completions
 from serving.api.completions import completions
@@ -35,6 +35,7 @@ from serving.api.feedback import feedback
 from serving.api.health import deep, live, metrics, ready
 from serving.api.models import model, model_of_domain, models
 from serving.api.openapi import openapi, page
+from serving.api.preference import preference
 from serving.api.responses import responses
 from serving.api.retrieve import retrieve
 from serving.audit import Audit
@@ -55,10 +56,10 @@ from serving.telemetry.metrics import on_own_port
 _KEEP_ALIVE = 5
 _ROUTES = [
     chat_completions, completions, responses, embeddings, models, model, model_of_domain, retrieve, document,
-    feedback,
+    feedback, preference,
     refresh_index, roll_back_index, deploy_model, roll_back_model, versions, show_drift,
     openapi, page, live, ready, deep, metrics,
-    *web.ROUTES,
+    *operations.ROUTES, *web.ROUTES,
 ]  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 Every call of `/admin/` by a caller who is known is a line of JSON: `time`, `request_id`, `caller`, `name`, `route`
 (with its query, which names the domain where there are several), `what` (the body, or the size and SHA-256 of one that
-is no short JSON) and `result` (the status). A call that may change something has a line with the result `begun`, too,
+is no short JSON) and `result` (the status). Left out are looks at the queue and at errors that were answered: an open
+page repeats them every few seconds. A call that may change something has a line with the result `begun`, too,
 which is on disk before it begins: what cannot be recorded is not done.
 """
 
@@ -27,6 +28,7 @@ from serving.limits import is_http, replay
 log = logging.getLogger("ragft.serving")
 
 _PATH = "/admin/"  # wherever it stands: a router may read `//admin/` as the same
+_REPEATED = frozenset({"/admin/queue", "/admin/errors"})
 _MAX_BODY = 2_000
 
 
@@ -73,8 +75,9 @@ class Audit:
         try:
             await self._app(scope, receive, watched)
         finally:
-            # Shielded: a client that goes away must not leave a call without its result.
-            await asyncio.shield(self._wrote({**entry, "result": status or "no answer"}))
+            if scope["method"] != "GET" or scope["path"] not in _REPEATED or status != 200:
+                # Shielded: a client that goes away must not leave a call without its result.
+                await asyncio.shield(self._wrote({**entry, "result": status or "no answer"}))
 
     async def _wrote(self, entry: dict[str, Any]) -> bool:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

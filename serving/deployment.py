@@ -41,6 +41,7 @@ from ragft.stages.prompt_choice import served
 from ragft.stages.split import arms, own_models
 from serving.errors import ApiError
 from serving.feedback import FeedbackDesk
+from serving.golden import GoldenLook
 from serving.shared import Shared
 from serving.split import Split
 from serving.supervision import DeepLook, first_dead
@@ -76,6 +77,7 @@ class Deployment:
         restarts: how many attempts to rebuild an engine ended how; see `Supervisor`.
         shared: what this deployment has in common with the others of its server.
         feedback: what users say about answers, and the answers that they may say something about.
+        golden: where the sources of golden questions rank.
         split: the experiment that requests may take part in; None: there is none.
         drift_kept: what was last told of drift and when, by its days; see `serving.api.drift`.
     """
@@ -92,6 +94,7 @@ class Deployment:
         self.split = Split(app) if app.config.serve.split.arms else None
         self.feedback = FeedbackDesk(app)
         self.drift_kept: dict[float, tuple[float, dict[str, Any]]] = {}
+        self.golden = GoldenLook(app)
         self.setups = [served(app, name) for name in app.config.serve.setups]
         self.prefix = f"{self.domain}/" if self.shared.several else ""
         self.named = {f"{self.prefix}{setup.name}": setup for setup in self.setups}

@@ -5,7 +5,10 @@ What is the client's fault is said in a sentence; what is ours is logged with th
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -39,16 +42,19 @@ class ApiError(Exception):
         message: one sentence for the client.
         param: the field of the request that is at fault, if one is.
         retry_after: seconds after which a client that was told 429 or 503 may try again.
+        is_ours: whether the sentence is ours; that of an engine may hold anything of the request.
     """
 
     def __init__(
-        self, status: int, message: str, param: str | None = None, *, retry_after: int = RETRY_AFTER
+        self, status: int, message: str, param: str | None = None, *, retry_after: int = RETRY_AFTER,
+        is_ours: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.is_ours = is_ours
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error body."""
@@ -71,19 +77,38 @@ class ClientGone(Exception):
     """The client closed the connection before its answer was ready."""
 
 
+_listener: ContextVar[Callable[[ApiError], None]] = ContextVar("listener", default=lambda error: None)
+
+
+@contextlib.contextmanager
+def telling(listener: Callable[[ApiError], None]) -> Iterator[None]:
+    """Code inside, and the tasks and threads that it starts, tell a listener of each error that a client is told."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
 def as_api_error(error: BaseException, request_id: str) -> ApiError:
     """What a client is told about any exception; unknown ones are logged and not shown."""
+    told = _as_api_error(error, request_id)
+    _listener.get()(told)
+    return told
+
+
+def _as_api_error(error: BaseException, request_id: str) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestRefused):
-        return ApiError(error.status, str(error)[:1000], error.param)
+        return ApiError(error.status, str(error)[:1000], error.param, is_ours=False)
     if isinstance(error, EngineBusy):
         return ApiError(503, "Too many requests are waiting: try again shortly.")
     if isinstance(error, EngineDead):
         log.error("engine dead, request %s: %s", request_id, error)
         return ApiError(503, "The engine is not running: try again later.")
     if isinstance(error, UsageError):
-        return ApiError(400, str(error)[:1000])
+        return ApiError(400, str(error)[:1000], is_ours=False)
     if isinstance(error, RecursionError):
         return ApiError(400, "The request is nested too deeply.")
     if isinstance(error, HTTPException) and error.status_code < 500:
@@ -124,6 +149,7 @@ def request_id_of(request: Request[Any, Any, Any]) -> str:
 
 async def send_error(send: Send, error: ApiError) -> None:
     """Answers with an error from outside of the application."""
+    _listener.get()(error)
     body = msgspec.json.encode(error.body())
     headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers()}
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -1,4 +1,4 @@
-"""What users ask of one deployment and say about its answers, and the last answers that they may say something about.
+"""What users ask of one deployment and say about its answers, and the last answers that they may judge or choose from.
 
 An answer is known by its id to the caller who got it, and to nobody else: what others are told of it is that there is
 none. It is forgotten when `MOST` newer ones have come, or when the server ends; feedback that was given before may be
@@ -12,15 +12,16 @@ import contextlib
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ragft.database import DatabaseFull
 from ragft.errors import RagftError
 from ragft.feedback.database import FILE
 from ragft.feedback.store import Answered, Feedback, FeedbackStore, Said
+from ragft.feedback.votes import Ballot, Choice, Shown, Vote
 from ragft.keys import Caller
 from ragft.stages.application import Application
 from ragft.stages.feedback import masker, opened
@@ -30,6 +31,7 @@ from serving.errors import ApiError
 if TYPE_CHECKING:
     from serving.api.exchange import Exchange
 
+T = TypeVar("T")
 log = logging.getLogger("ragft.serving")
 
 MOST = 10_000
@@ -40,8 +42,20 @@ PRUNE_SECONDS = 3600.0
 """Between two looks whether feedback is older than `serve.feedback_days`."""
 
 
+@dataclass(frozen=True)
+class _Remembered:
+    """An answer that somebody got.
+
+    Attributes:
+        asked: the same for answers to the same conversation; means nothing to another process.
+    """
+
+    answered: Answered
+    asked: int
+
+
 class FeedbackDesk:
-    """Takes the feedback of one deployment.
+    """Takes the feedback of one deployment, and votes between its answers.
 
     Attributes:
         asked: keeps the questions that were answered.
@@ -50,7 +64,7 @@ class FeedbackDesk:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._with_texts = app.config.serve.log_questions
-        self._answers: OrderedDict[tuple[str, str], Answered] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], _Remembered] = OrderedDict()
         self._characters = 0
         self._opening = threading.Lock()
         self._store: FeedbackStore | None = None
@@ -87,19 +101,35 @@ class FeedbackDesk:
                     for hit in hits
                 ),
             )  # fmt: skip
+        turns = tuple((turn["role"], str(turn.get("content"))) for turn in asked.history)
         self._characters += _size(answered)
         if (before := self._answers.pop((answer_id, caller), None)) is not None:
-            self._characters -= _size(before)
-        self._answers[answer_id, caller] = answered
+            self._characters -= _size(before.answered)
+        self._answers[answer_id, caller] = _Remembered(answered, hash((asked.question, turns)))
         while len(self._answers) > MOST or self._characters > MOST_CHARACTERS:
-            self._characters -= _size(self._answers.popitem(last=False)[1])
+            self._characters -= _size(self._answers.popitem(last=False)[1].answered)
 
     async def knows(self, answer_id: str, caller: Caller) -> Answered | None:
         """The answer of this id that this caller got; None where there is none, or none any more."""
-        answered = self._answers.get((answer_id, caller.id))
-        if answered is None and (self._app.workspace / FILE).exists():
+        if (remembered := self._answers.get((answer_id, caller.id))) is not None:
+            return remembered.answered
+        if (self._app.workspace / FILE).exists():
             return await asyncio.to_thread(self._kept, answer_id, caller.id)
-        return answered
+        return None
+
+    def to_choose_from(self, answer_ids: Sequence[str], caller: Caller) -> list[Answered] | None:
+        """The answers of these ids, in their order; None unless this caller got all of them.
+
+        Raises:
+            ApiError: 400: they do not answer the same question behind the same turns.
+        """
+        found = [self._answers.get((answer_id, caller.id)) for answer_id in answer_ids]
+        known = [one for one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        if len({one.asked for one in known}) > 1:
+            raise ApiError(400, "The answers are not to the same question, so they cannot be compared.", "answers")
+        return [one.answered for one in known]
 
     async def take(self, answered: Answered, caller: Caller, said: Said) -> tuple[Feedback, bool]:
         """Keeps what a caller says, with personal data replaced; as `FeedbackStore.add`.
@@ -107,8 +137,17 @@ class FeedbackDesk:
         Raises:
             ApiError: 507: the disk is full; 503: the database cannot be used. Nothing was kept.
         """
-        # Shielded: a client that goes away must not leave a thread behind that nobody waits for at the end.
-        return await asyncio.shield(asyncio.create_task(asyncio.to_thread(self._take, answered, caller.id, said)))
+        return await _shielded(partial(self._take, answered, caller.id, said))
+
+    async def vote(
+        self, answers: Sequence[Answered], choice: Choice, caller: Caller, *, blind: bool, comment: str | None
+    ) -> tuple[Vote, bool]:
+        """Keeps which of these answers a caller prefers, with personal data replaced; as `FeedbackStore.vote`.
+
+        Raises:
+            ApiError: as `take`.
+        """
+        return await _shielded(partial(self._vote, answers, choice, caller.id, blind, comment))
 
     async def keep_young(self) -> None:
         """Deletes what is too old, from time to time, for as long as the server runs."""
@@ -134,12 +173,32 @@ class FeedbackDesk:
             masked = replace(
                 said, corrected_answer=self._masked(said.corrected_answer), comment=self._masked(said.comment)
             )
-            # Of an answer that was kept before they are replaced already, and stay as they are.
-            answered = replace(
-                answered, question=self._masked(answered.question), answer=self._masked(answered.answer),
-                history=tuple({**turn, "content": self._mask(turn["content"])} for turn in answered.history),
+            return self._opened().add(self._without_personal_data(answered), caller, masked)
+
+    def _vote(
+        self, answers: Sequence[Answered], choice: Choice, caller: str, blind: bool, comment: str | None
+    ) -> tuple[Vote, bool]:
+        with _told():
+            masked = [self._without_personal_data(answered) for answered in answers]
+            shown = tuple(
+                Shown(
+                    answer_id=one.answer_id, setup=one.setup, model_version=one.model_version,
+                    index_version=one.index_version, arm=one.arm, experiment=one.experiment, answer=one.answer,
+                )
+                for one in masked
             )  # fmt: skip
-            return self._opened().add(answered, caller, masked)
+            ballot = Ballot(
+                shown=shown, choice=choice, blind=blind, question=masked[0].question, history=masked[0].history,
+                comment=self._masked(comment),
+            )  # fmt: skip
+            return self._opened().vote(ballot, caller)
+
+    def _without_personal_data(self, answered: Answered) -> Answered:
+        # Of an answer that was kept before they are replaced already, and stay as they are.
+        return replace(
+            answered, question=self._masked(answered.question), answer=self._masked(answered.answer),
+            history=tuple({**turn, "content": self._mask(turn["content"])} for turn in answered.history),
+        )  # fmt: skip
 
     def _kept(self, answer_id: str, caller: str) -> Answered | None:
         with _told():
@@ -157,6 +216,11 @@ class FeedbackDesk:
             if self._store is None:
                 self._store = opened(self._app)
             return self._store
+
+
+async def _shielded(work: Callable[[], T]) -> T:
+    """The result of work in a thread: a client that goes away must not leave one behind that nobody waits for."""
+    return await asyncio.shield(asyncio.create_task(asyncio.to_thread(work)))
 
 
 def _size(answered: Answered) -> int:

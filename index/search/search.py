@@ -18,6 +18,7 @@ from index.documents.document import Metadata
 from index.encoders.encoder import TextEncoder, Vectors
 from index.encoders.reranker import Reranker
 from index.search.duplicates import passage_key
+from index.search.explanation import Explanation, Place
 from index.search.long_queries import encode_queries
 from index.search.settings import NONE, SearchSettings
 from index.search.surroundings import Numbered, surroundings
@@ -51,6 +52,7 @@ class Hit:
         rerank_score: score of the reranker; None without one.
         sections: the heading of each section that the slice is from, in their order; empty if it is one.
         around: the hit's own chunk and those that it may be expanded by, see `surroundings`; empty for nothing.
+        explanation: why it ranks where it does; None where nobody asked.
     """
 
     chunk_id: str
@@ -69,6 +71,7 @@ class Hit:
     rerank_score: float | None = None
     sections: tuple[str, ...] = ()
     around: tuple[Numbered, ...] = field(default=(), repr=False, compare=False)
+    explanation: Explanation | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -84,9 +87,15 @@ class Hit:
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
-        """The hit as it was found, without what an expansion would make of it."""
+        """The hit as it was found, without its explanation and what an expansion would make of it."""
         names = (item.name for item in fields(self))
-        return {name: getattr(self, name) for name in names if name not in ("sections", "around")}
+        return {name: getattr(self, name) for name in names if name not in ("sections", "around", "explanation")}
+
+    def told(self, number: int) -> dict[str, Any]:
+        """The hit as it was found, with why it ranks in this place (from 1) of the result where that was asked."""
+        if self.explanation is None:
+            return self.to_json()
+        return {**self.to_json(), "explanation": self.explanation.to_json(number, self.rerank_score)}
 
 
 def search(
@@ -99,6 +108,7 @@ def search(
     labels: Labels = None,
     reranker: Reranker | None = None,
     timings: Timings | None = None,
+    explain: bool = False,
 ) -> list[list[Hit]]:
     """The best chunks for each query, best first; safe to call from several threads.
 
@@ -108,6 +118,7 @@ def search(
         filter: filter that chunks must pass, in addition to that of the settings.
         labels: labels of the caller, who finds chunks without labels and chunks with one of these; None finds all. What
             a caller may not see takes no part in the search and leaves no trace in ranks and scores.
+        explain: whether hits say why they rank where they do; changes nothing else.
 
     Raises:
         EncoderMismatch: another encoder built the snapshot.
@@ -120,7 +131,9 @@ def search(
         view = snapshot.view(labels, both(settings.filter, filter))
     if not asked or not view.count:
         return results
-    found = _Search(snapshot, view, settings, reranker, timings).run(encoder, [queries[place] for place in asked])
+    found = _Search(snapshot, view, settings, reranker, timings, explain).run(
+        encoder, [queries[place] for place in asked]
+    )
     for place, hits in zip(asked, found, strict=True):
         results[place] = hits
     return results
@@ -135,6 +148,7 @@ class _Search:
     settings: SearchSettings
     reranker: Reranker | None
     timings: Timings
+    explain: bool
 
     def run(self, encoder: TextEncoder, texts: Sequence[str]) -> list[list[Hit]]:
         if self.settings.mode == "lexical":
@@ -173,6 +187,9 @@ class _Search:
         with stage("hits"):
             cosines = dense if vector is None else _cosines(snapshot, vector, [row for row, _ in best], dense)
             hits = _hits(snapshot, best, settings.mode, cosines, lexical)
+        if self.explain:
+            with stage("explain"):
+                hits = self._explained(text, hits, best, [list(rows) for _, rows in rankings])
         if self.reranker is not None:
             with stage("rerank"):
                 hits = _reranked(self.reranker, text, hits)[: settings.k]
@@ -180,6 +197,36 @@ class _Search:
             with stage("expand"):
                 hits = self._with_surroundings(hits, best)
         return hits
+
+    def _explained(
+        self, text: str, hits: Sequence[Hit], best: Sequence[tuple[int, float]], rankings: Sequence[Sequence[int]]
+    ) -> list[Hit]:
+        """The hits with why they rank where they do; `rankings` are those that were fused, as rows, best first."""
+        mode, rows = self.settings.mode, [row for row, _ in best]
+        names = ("dense", "lexical") if mode == "hybrid" else (mode,)
+        ranks = {
+            name: {row: rank for rank, row in enumerate(ranking, start=1)}
+            for name, ranking in zip(names, rankings, strict=True)
+        }
+        matched = [()] * len(rows) if mode == "dense" else self.view.bm25.told(text, rows, *self.settings.bm25)
+
+        def place(name: str, row: int, score: float | None) -> Place | None:
+            if name not in ranks:
+                return None
+            rank = ranks[name].get(row)
+            weight = self.settings.weights[0 if name == "dense" else 1]
+            return Place(rank, score, weight, 0.0 if rank is None else weight / (self.settings.rrf_k + rank))
+
+        return [
+            replace(
+                hit,
+                explanation=Explanation.of(
+                    rank, self._depth, self.settings.rrf_k, place("dense", row, hit.dense_score),
+                    place("lexical", row, hit.lexical_score), found, hit.heading_path, hit.text,
+                ),
+            )
+            for rank, (row, hit, found) in enumerate(zip(rows, hits, matched, strict=True), start=1)
+        ]  # fmt: skip
 
     def _with_surroundings(self, hits: Sequence[Hit], best: Sequence[tuple[int, float]]) -> list[Hit]:
         rows = {self.snapshot.place(row): row for row, _ in best}

@@ -218,6 +218,21 @@ class Word:
     share: float
 
 
+@dataclass(frozen=True)
+class Matched:
+    """A term of a query that a row holds.
+
+    Attributes:
+        term: as it is indexed, a stem for example.
+        language: of the row.
+        score: what it adds to the BM25 of the row.
+    """
+
+    term: str
+    language: str
+    score: float
+
+
 class Bm25:
     """BM25 over the live rows of several segments, counted at the first use; safe to use from several threads.
 
@@ -256,6 +271,22 @@ class Bm25:
         """
         scores = np.zeros(int(self._offsets[-1]), dtype=np.float64)
         # Terms are summed in one order, so that equal passages get equal scores to the last bit.
+        for _, rows, parts in self._parts(query, k1, b):
+            scores[rows] += parts
+        return scores
+
+    def told(self, query: str, rows: Sequence[int], k1: float = K1, b: float = B) -> list[tuple[Matched, ...]]:
+        """For each of some rows what the terms of a query add to its score, the largest part first."""
+        languages = {row: self._language_of(row) for row in rows}
+        found: dict[int, list[Matched]] = {row: [] for row in rows}
+        for terms, held, parts in self._parts(query, k1, b):
+            for place in np.flatnonzero(np.isin(held, rows)).tolist():
+                row = int(held[place])
+                found[row].append(Matched(terms[languages[row]], languages[row], float(parts[place])))
+        return [tuple(sorted(found[row], key=lambda one: (-one.score, one.term))) for row in rows]
+
+    def _parts(self, query: str, k1: float, b: float) -> Iterator[tuple[dict[str, str], npt.NDArray[np.int64], Scores]]:
+        """What each term of a query adds to the scores of the rows that hold it: its forms by language, rows, parts."""
         for terms in query_terms(query, list(self._languages)):
             found = [found for number in range(len(self._segments)) for found in self._postings_of(terms, number)]
             if not found:
@@ -265,8 +296,11 @@ class Bm25:
                 continue
             idf = log(1 + (self._live_count - len(rows) + 0.5) / (len(rows) + 0.5))
             norms = k1 * (1 - b) + (k1 * b) * self._relative_lengths[rows]
-            scores[rows] += (idf * (k1 + 1)) * counts / (counts + norms)
-        return scores
+            yield terms, rows, (idf * (k1 + 1)) * counts / (counts + norms)
+
+    def _language_of(self, row: int) -> str:
+        segment = int(np.searchsorted(self._offsets, row, side="right")) - 1
+        return LANGUAGES[int(self._segments[segment][0].languages[row - self._offsets[segment]])]
 
     def words(self, text: str) -> list[Word]:
         """The words of a text but for function words, in order, with where they stand."""

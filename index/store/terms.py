@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -72,6 +72,7 @@ _PIECE = regex.compile(
     rf"({_LETTER}+(?:[._+#'/-]+{_LETTER}+)*(?:\+\+|#)?)|((?:[{_UNSPACED}&&[\p{{L}}\p{{N}}\p{{Mn}}\p{{Mc}}]]\p{{M}}*)+)",
     regex.V1,
 )
+_WORD = re.compile(r"\S+")
 _CHARACTER = regex.compile(r"\P{M}\p{M}*|\p{M}+")
 # Scripts in which a single character often is a word, so that it is indexed beside the pairs that it is part of.
 _WORD_BY_ITSELF = regex.compile(r"[\p{Han}\p{Hangul}]")
@@ -166,6 +167,36 @@ def content_words(text: str, languages: Sequence[str]) -> Iterator[tuple[str, li
             continue
         if languages and terms:
             yield word, terms
+
+
+def places_of(text: str, terms: Collection[str], language: str) -> list[tuple[int, int]]:
+    """Where words with these terms stand in a text, as ranges of characters in order, none within another.
+
+    A word is marked whole, in whatever form it has; of a run in a script without spaces, what the term is.
+    """
+    found: set[tuple[int, int]] = set()
+    for word in _WORD.finditer(text):
+        (own,) = terms_of([word[0].lower()], language)
+        held = set(own) & set(terms)
+        if not held:
+            continue
+        if not any(run for _, run in _PIECE.findall(word[0])):
+            inner = word[0].strip(_AROUND_WORDS)
+            first = word.start() + word[0].index(inner)
+            found.add((first, first + len(inner)))
+            continue
+        for term in held:
+            at = word[0].lower().find(term)
+            while at >= 0:
+                found.add((word.start() + at, word.start() + at + len(term)))
+                at = word[0].lower().find(term, at + 1)
+    joined: list[tuple[int, int]] = []
+    for first, end in sorted(found):
+        if joined and first < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((first, end))
+    return joined
 
 
 def _term(part: Part, language: str) -> str:

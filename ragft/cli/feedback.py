@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ragft.stages.application import Application
 
 commands = typer.Typer(
-    help="What users say about answers: list, review, promote to examples or questions, export, delete.",
+    help="What users say about answers: list, review, count votes, promote, export, delete.",
     no_args_is_help=True,
 )
 
@@ -40,6 +40,27 @@ def list_(
         shown = list(islice(found, limit))
     lines = [_line(one) for one in shown] or ["There is no feedback."]
     app.reporter.result({"feedback": [asdict(one) for one in shown]}, *lines)
+
+
+@command(commands)
+def votes(
+    app: Application,
+    open_ones: Annotated[
+        bool, typer.Option("--open", help="Count votes that were given with the names in sight, too.")
+    ] = False,
+    by_version: Annotated[
+        bool, typer.Option("--by-version", help="Tell the versions of a setup's model apart.")
+    ] = False,
+) -> None:
+    """Count which answers people prefer: wins of each two setups, with 95 % intervals."""
+    from ragft.feedback.preferences import preference_lines, preferences
+    from ragft.stages.feedback import opened
+
+    with opened(app) as store:
+        found = preferences(store.votes(), seed=app.config.seed, open_ones=open_ones, by_version=by_version)
+    told = found.to_json()
+    lines = list(preference_lines(told)) if found.votes or found.left_out else ["There are no votes."]
+    app.reporter.result(told, *lines)
 
 
 @command(commands)
@@ -124,10 +145,10 @@ def delete(
 
     with opened(app) as store:
         deleted = store.delete(caller)
-    said, asked = deleted["feedback"], deleted["asked"]
+    said, asked, votes = deleted["feedback"], deleted["asked"], deleted["vote"]
+    counts = f"{counted(said, 'feedback')}, {counted(votes, 'vote')} and {counted(asked, 'kept question')}"
     app.reporter.result(
-        {"deleted": said, "questions": asked, "caller": caller},
-        f"{counted(said, 'feedback')} and {counted(asked, 'kept question')} of {caller} deleted",
+        {"deleted": said, "votes": votes, "questions": asked, "caller": caller}, f"{counts} of {caller} deleted"
     )
 
 

@@ -173,6 +173,7 @@ def search(
     k: Annotated[int | None, typer.Option("-k", min=1, help="Passages to show; default: index.search.top_k.")] = None,
     where: Where = None,
     labels: SeenWith = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each ranks where it does.")] = False,
 ) -> None:
     """Show the passages that a question would be answered from."""
     from dataclasses import asdict
@@ -183,7 +184,7 @@ def search(
     from ragft.stages.index import live_snapshot
 
     only, seen_with = restrictions(where, labels)
-    (found,) = app.retriever(live_snapshot(app)).search([query], k, filter=only, labels=seen_with)
+    (found,) = app.retriever(live_snapshot(app)).search([query], k, filter=only, labels=seen_with, explain=explain)
 
     def score(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
@@ -193,17 +194,23 @@ def search(
         f"dense {score(hit.dense_score)}, lexical {score(hit.lexical_score)}\n{hit.passage}\n"
         for number, hit in enumerate(found.passages, start=1)
     ]
+    why = [
+        "\n  ".join([f"Why [{number}] {hit.chunk_id}:", *hit.explanation.sentences(number, hit.rerank_score)]) + "\n"
+        for number, hit in enumerate(found.hits, start=1)
+        if hit.explanation is not None
+    ]
     summary = f"{len(shown)} passages in {found.milliseconds:.0f} ms from snapshot {found.index_version}"
     timings = {stage: round(spent, 2) for stage, spent in found.timings_ms.items()}
     app.reporter.result(
         {
             "index_version": found.index_version,
-            "hits": [hit.to_json() for hit in found.hits],
+            "hits": [hit.told(number) for number, hit in enumerate(found.hits, start=1)],
             "passages": [asdict(passage) for passage in all_cited(found.passages)],
             "timings_ms": timings,
             "notes": found.notes,
         },
         *shown,
+        *why,
         *found.notes,
         summary,
         Text(", ".join(f"{stage} {spent:.2f} ms" for stage, spent in timings.items()), style="dim"),

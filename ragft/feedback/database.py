@@ -1,4 +1,5 @@
-"""`feedback.sqlite`, the database in the workspace of a domain: what users asked, and what they say about answers.
+"""`feedback.sqlite`, the database in the workspace of a domain: what users asked, what they say about answers, and
+which they prefer.
 
 Knows nothing of HTTP, and of its tables only what they share: rows have a time and a caller. The endpoint and commands
 may use one file at the same time. What reviewers decide about a feedback stands beside it, and goes when it goes.
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ragft.database import Database
+from ragft.feedback import votes
 from ragft.review.decisions import TABLE
 
 FILE = "feedback.sqlite"
-Table = Literal["feedback", "asked"]
+Table = Literal["feedback", "asked", "vote"]
 TABLES: tuple[Table, ...] = get_args(Table)
 
 _SECONDS_PER_DAY = 86_400.0
@@ -71,6 +73,7 @@ MIGRATIONS = (
     CREATE INDEX asked_by_caller ON asked (caller);
     CREATE INDEX asked_by_time ON asked (time);
     """,
+    votes.MIGRATION,
 )
 """As for `Database`."""
 

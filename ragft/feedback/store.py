@@ -1,4 +1,7 @@
-"""What users say about answers, in the database of a domain. A feedback is on disk when `add` returns."""
+"""What users say about answers, in the database of a domain.
+
+A feedback is on disk when `add` returns, a vote when `vote` does.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from ragft.feedback import votes
 from ragft.feedback.database import FeedbackDatabase
 from ragft.messages import Message
 
@@ -137,6 +141,22 @@ class FeedbackStore(FeedbackDatabase):
         order = "DESC" if newest else "ASC"
         query = f"SELECT {', '.join(_COLUMNS)} FROM feedback WHERE {where} ORDER BY number {order}"  # noqa: S608
         return map(_feedback, self.rows(query, given))
+
+    def vote(self, ballot: votes.Ballot, caller: str) -> tuple[votes.Vote, bool]:
+        """Keeps which of several answers a caller prefers, in place of their earlier choice between the same ones.
+
+        Returns:
+            The vote, which is on disk, and whether it took the place of an earlier one.
+
+        Raises:
+            DatabaseFull, DatabaseFault: nothing was kept.
+        """
+        with self.writing() as file:
+            return votes.add(file, ballot, caller)
+
+    def votes(self, *, caller: str | None = None) -> Iterator[votes.Vote]:
+        """The votes in the order in which they first came; only those of a caller, where one is named."""
+        return votes.each(self.rows, caller=caller)
 
 
 def _feedback(row: tuple[Any, ...]) -> Feedback:

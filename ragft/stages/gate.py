@@ -93,7 +93,7 @@ class _Judgement:
         return [
             question
             for question, passages in zip(questions, found, strict=True)
-            if not all(_rank(source, passages.hits) for source in question.sources)
+            if not all(rank_of(source, passages.hits) for source in question.sources)
         ]
 
     def _falls(self, questions: Sequence[GoldenQuestion]) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class _Judgement:
     def _ranks(self, retriever: Retriever, question: GoldenQuestion) -> dict[str, int]:
         """The place of each source, 0 where it is not among the first `LOOK_TO`."""
         (found,) = retriever.search([question.question], max(LOOK_TO, self.k))
-        return {source: _rank(source, found.hits) for source in question.sources}
+        return {source: rank_of(source, found.hits) for source in question.sources}
 
 
 def _sources_in(documents: Set[str], question: GoldenQuestion) -> list[Source]:
@@ -125,7 +125,7 @@ def _sources_in(documents: Set[str], question: GoldenQuestion) -> list[Source]:
     return [source for source in question.sources if source.is_in(documents)]
 
 
-def _rank(source: Source, hits: Sequence[Hit]) -> int:
+def rank_of(source: Source, hits: Sequence[Hit]) -> int:
     """The place (from 1) of the first passage that is this source; 0 for none."""
     places = enumerate(hits, start=1)
     return next((place for place, hit in places if source.matches(hit.document_id, hit.heading_path, hit.title)), 0)

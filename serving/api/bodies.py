@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 from litestar import Request
 
-from index.store.filters import Filter, FilterError, parse_filter
+from index.store.filters import Filter, FilterError, parse_filter, parse_where
 from serving.api.schemas import T, check
 from serving.errors import ApiError
 
@@ -58,7 +60,19 @@ def read_filter(value: Any, field: str) -> Filter | None:
     Raises:
         ApiError: 400: with what is wrong in it.
     """
-    try:
+    with _understood(field):
         return parse_filter(value) if value is not None else None
+
+
+def read_where(conditions: Sequence[str], field: str) -> Filter | None:
+    """The filter that conditions in a field of a request make; raises as `read_filter`."""
+    with _understood(field):
+        return parse_where(conditions)
+
+
+@contextlib.contextmanager
+def _understood(field: str) -> Iterator[None]:
+    try:
+        yield
     except FilterError as error:
         raise ApiError(400, str(error)[:500], field) from None

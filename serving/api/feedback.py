@@ -17,6 +17,7 @@ from serving.security import caller_of
 from serving.telemetry.record import current
 
 Text = Annotated[str, Meta(min_length=1, max_length=20_000)]
+AnswerId = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class FeedbackBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -28,7 +29,7 @@ class FeedbackBody(msgspec.Struct, forbid_unknown_fields=True):
         source: where that stands, as `document` or `document#section`.
     """
 
-    id: Annotated[str, Meta(min_length=1, max_length=256)]
+    id: AnswerId
     thumb: Thumb
     reason: Reason | None = None
     corrected_answer: Text | None = None
@@ -45,8 +46,8 @@ async def feedback(request: Request[Any, Any, Any], domains: Served) -> dict[str
     """Keeps what a caller says about an answer that it got, in place of what it said about it before."""
     asked, caller = await read_body(request, FeedbackBody), caller_of(request)
     said = Said(
-        thumb=asked.thumb, reason=asked.reason, corrected_answer=_text(asked.corrected_answer),
-        source=_text(asked.source), comment=_text(asked.comment),
+        thumb=asked.thumb, reason=asked.reason, corrected_answer=text_of(asked.corrected_answer),
+        source=text_of(asked.source), comment=text_of(asked.comment),
     )  # fmt: skip
     for deployment in domains.opened_by(caller):
         answered = await deployment.feedback.knows(asked.id, caller)
@@ -62,6 +63,6 @@ async def feedback(request: Request[Any, Any, Any], domains: Served) -> dict[str
     )
 
 
-def _text(text: str | None) -> str | None:
+def text_of(text: str | None) -> str | None:
     """A text without blanks around it; None for one of blanks alone."""
     return (text or "").strip() or None

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, post
+from msgspec import Meta
 
+from index.store.filters import both
 from ragft.pipeline import all_cited
-from serving.api.bodies import read_body, read_filter
+from serving.api.bodies import read_body, read_filter, read_where
 from serving.api.chat_request import deployed_setup
 from serving.api.schemas import TopK
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError
 from serving.security import CallerLabels
+
+MAX_CONDITIONS = 20
 
 
 class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -25,12 +29,16 @@ class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
         model: a domain of the server or a model of it, to search what it answers from; needed where there are several.
         top_k: passages to return; None: the configured number.
         filter: what the passages must pass, in the language of `index.store.filters`.
+        where: conditions that they must pass as well, as the command line takes them: `product=nginx`, `year>=2024`.
+        explain: whether each hit says why it ranks where it does.
     """
 
     query: str
     model: str | None = None
     top_k: TopK | None = None
     filter: Any = None
+    where: Annotated[list[Annotated[str, Meta(max_length=1000)]], Meta(max_length=MAX_CONDITIONS)] = []
+    explain: bool = False
 
 
 @post("/v1/retrieve", opt={"scope": "retrieve", "body": RetrieveRequest}, status_code=200)
@@ -46,11 +54,13 @@ async def retrieve(
     if pipeline.retriever is None:
         raise ApiError(404, "No deployed setup retrieves, so there is no index to search.")
     (found,) = await asyncio.to_thread(
-        pipeline.retriever.search, [asked.query], asked.top_k, filter=read_filter(asked.filter, "filter"), labels=labels
-    )
+        pipeline.retriever.search, [asked.query], asked.top_k,
+        filter=both(read_filter(asked.filter, "filter"), read_where(asked.where, "where")), labels=labels,
+        explain=asked.explain,
+    )  # fmt: skip
     return {
         "index_version": found.index_version,
-        "hits": [{"number": number, **hit.to_json()} for number, hit in enumerate(found.hits, start=1)],
+        "hits": [{"number": number, **hit.told(number)} for number, hit in enumerate(found.hits, start=1)],
         "passages": [asdict(passage) for passage in all_cited(found.passages)],
         "milliseconds": round(found.milliseconds, 2),
         "timings_ms": {stage: round(spent, 3) for stage, spent in found.timings_ms.items()},

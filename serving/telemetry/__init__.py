@@ -16,10 +16,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragft.artifacts import package_versions
 from ragft.pipeline import Pipeline
+from serving.errors import ApiError, telling
 from serving.limits import is_http
 from serving.telemetry import logs
 from serving.telemetry.metrics import REASONS, Metrics
 from serving.telemetry.observed import observed
+from serving.telemetry.recent import RecentErrors, UnderWay
 from serving.telemetry.record import OTHER, RequestRecord, recorded
 from serving.telemetry.tracing import Tracing, open_tracing
 
@@ -33,6 +35,8 @@ class Telemetry:
 
     Attributes:
         tracing: None: requests are not traced.
+        errors: the last ones, for operators.
+        under_way: requests that have not ended.
     """
 
     def __init__(self, domains: Domains) -> None:
@@ -45,6 +49,7 @@ class Telemetry:
         self.tracing: Tracing | None = None
         if settings.otlp_endpoint is not None:
             self.tracing = open_tracing(settings.otlp_endpoint, package_versions(["ragft"]).get("ragft", "unknown"))
+        self.errors, self.under_way = RecentErrors(), UnderWay()
         self._domains = domains
         self._splits = {one.domain: one.split for one in domains.deployments if one.split is not None}
         self._contents = settings.request_log == "contents"
@@ -88,12 +93,16 @@ class Telemetry:
                     record.status = message["status"]
                 await send(message)
 
+            told: list[ApiError] = []
+            asks = scope["path"].startswith("/v1/")
+            if asks:
+                self.under_way.begin(record)
             # Shadows of an experiment give way to what uses an engine; of which domain that is, nobody knows yet.
-            splits = list(self._splits.values()) if scope["path"].startswith("/v1/") else []
+            splits = list(self._splits.values()) if asks else []
             for split in splits:
                 split.shadows.begin()
             try:
-                with recorded(record):
+                with recorded(record), telling(told.append):
                     await app(scope, receive, send_noting)
             except Exception:
                 record.status = 500
@@ -101,8 +110,10 @@ class Telemetry:
             finally:
                 for split in splits:
                     split.shadows.end()
+                self.under_way.end(record)
                 record.route = scope.get("path_template") or (scope["path"] if scope["path"] in routes else OTHER)
                 self._end(record)
+                self.errors.note(record, told[-1] if told else None)
 
         return recording
 

@@ -19,7 +19,8 @@ from serving.telemetry.record import NONE, RequestRecord, current
 log = logging.getLogger("ragft.serving.requests")
 
 RequestLog = Literal["none", "summary", "contents"]
-_QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})  # asked every few seconds
+# Asked every few seconds, by monitors and by the operator's page.
+_QUIET = frozenset({"/health/live", "/health/ready", "/metrics", "/admin/queue", "/admin/errors"})
 
 
 def write(record: RequestRecord, contents: bool) -> None:

@@ -79,9 +79,21 @@ export function about(told) {
   return element("div", { className: "about" }, ...lines.filter(Boolean).map((line) => element("p", { dir: "auto" }, line)));
 }
 
-// A passage with the sentence that supports the answer marked, where there is one.
-export function passageText(text, sentence) {
+// A passage with the sentence that supports the answer marked, where there is one, or the words that were looked for.
+export function passageText(text, sentence, marks = null) {
   const at = sentence ? text.indexOf(sentence) : -1;
-  const parts = at < 0 ? [text] : [text.slice(0, at), element("mark", {}, sentence), text.slice(at + sentence.length)];
-  return element("div", { className: "passage", dir: "auto" }, ...parts);
+  const found = marks ?? (at < 0 ? [] : [[[...text.slice(0, at)].length, [...text.slice(0, at + sentence.length)].length]]);
+  return element("div", { className: "passage", dir: "auto" }, ...withMarks(text, found));
+}
+
+// A text as parts, with ranges of its characters marked. The server counts characters, JavaScript halves of some.
+function withMarks(text, ranges) {
+  const letters = [...text];
+  const parts = [];
+  let done = 0;
+  for (const [first, end] of ranges) {
+    parts.push(letters.slice(done, first).join(""), element("mark", {}, letters.slice(first, end).join("")));
+    done = end;
+  }
+  return [...parts, letters.slice(done).join("")];
 }

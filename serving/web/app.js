@@ -1,10 +1,12 @@
-// The page: one chat at a time, asked of one setup or of all side by side; sources beside it; a search.
+// The page: one chat at a time, asked of one setup or of all side by side; sources beside it.
 import { about, chip, passageText, rendered } from "/web/answer.js";
 import { Refused, events, json } from "/web/api.js";
 import { element } from "/web/element.js";
 import { thumbs } from "/web/feedback.js";
 import * as operate from "/web/operate.js";
+import * as searching from "/web/search.js";
 import * as store from "/web/store.js";
+import { canVote, isHidden, shuffled, voteFor } from "/web/vote.js";
 
 const $ = (id) => document.getElementById(id);
 let session = { closed: false, logged_in: false };
@@ -28,13 +30,16 @@ const domainOf = (name) => (name.includes("/") ? name.split("/")[0] : null);
 // --- asking ---------------------------------------------------------------------------------------------------------
 
 async function ask(question, setup = null) {
-  const asked = $("compare").checked && !setup ? setups : [setup ?? $("setup").value];
+  const one = setup ?? $("setup").value;
+  const all = $("compare").checked && !setup ? setups.filter((name) => domainOf(name) === domainOf(one)) : [one];
+  const blind = all.length > 1 && $("blind").checked;
+  const asked = blind ? shuffled(all) : all;
   // What was answered before is told as the first column said it.
   const before = chat.turns.flatMap((turn) => {
     const told = turn.answers.find((answer) => answer.text && !answer.fault);
     return told ? [{ role: "user", content: turn.question }, { role: "assistant", content: told.text }] : [];
   });
-  const turn = { question, answers: asked.map((name) => ({ setup: name, text: "" })) };
+  const turn = { question, answers: asked.map((name) => ({ setup: name, text: "" })), blind };
   chat.turns.push(turn);
   chat.title ||= question.slice(0, 80);
   const shown = showTurn(turn);
@@ -43,16 +48,22 @@ async function ask(question, setup = null) {
   stopping = new AbortController();
   const { signal } = stopping;
   await Promise.all(turn.answers.map((answer, at) => answerTo([...before, { role: "user", content: question }],
-    answer, shown[at], signal)));
+    answer, () => showReply(turn, at, shown[at]), signal)));
   stopping = null;
   busy(false);
-  $("spoken").textContent = turn.answers.map((answer) => answer.fault ?? answer.text).join("\n").slice(0, 2000);
+  // Nothing can be chosen from what is not whole, so there is nothing to hide any more.
+  if (!canVote(turn)) turn.blind = false;
+  turn.done = true;
+  showAnswers(turn, shown);
+  const several = turn.answers.length > 1;
+  $("spoken").textContent = turn.answers.map((answer, at) => (several ? `${nameOf(turn, at)}: ` : "")
+    + (answer.fault ?? (isHidden(turn) ? withoutMarks(answer.text) : answer.text))).join("\n").slice(0, 2000);
   remember();
 }
 
-async function answerTo(messages, answer, shown, signal) {
+async function answerTo(messages, answer, show, signal) {
   let due = 0;
-  const paint = () => { due = 0; showReply(answer, shown); };
+  const paint = () => { due = 0; show(); };
   try {
     const body = { model: answer.setup, messages, stream: true, ragft: { return_passages: true } };
     for await (const event of events("/v1/chat/completions", body, signal)) {
@@ -69,7 +80,7 @@ async function answerTo(messages, answer, shown, signal) {
     else throw error;
   } finally {
     answer.done = true;
-    showReply(answer, shown);
+    show();
   }
 }
 
@@ -103,12 +114,50 @@ function showTurn(turn) {
   columns.append(...shown);
   $("turns").append(element("section", { className: "turn" },
     element("div", { className: "question" }, element("p", { dir: "auto" }, turn.question), edit), columns));
-  turn.answers.forEach((answer, at) => showReply(answer, shown[at]));
+  showAnswers(turn, shown);
   shown[0].scrollIntoView({ block: "nearest" });
   return shown;
 }
 
-function showReply(answer, shown) {
+// The columns of a turn, and under them the choice between them, once they are whole.
+function showAnswers(turn, shown) {
+  turn.answers.forEach((answer, at) => showReply(turn, at, shown[at]));
+  const columns = shown[0].parentElement;
+  columns.parentElement.querySelector(".vote")?.remove();
+  if (!turn.done || !canVote(turn)) return;
+  columns.after(voteFor(turn, {
+    names: turn.answers.map((_, at) => nameOf(turn, at)),
+    refused: (error) => { if (error.status === 401) askForKey(); },
+    shown: (said) => {
+      showAnswers(turn, shown);
+      columns.parentElement.querySelector(".vote")?.focus({ preventScroll: true });
+      $("spoken").textContent = said;
+      remember();
+    },
+  }));
+}
+
+const nameOf = (turn, at) => (isHidden(turn) ? `Answer ${at + 1}` : turn.answers[at].setup);
+
+// Marks of citations would tell which setup retrieves.
+const withoutMarks = (text) => text.replace(/ *\[\d{1,3}\]/g, "");
+
+// Of a hidden answer nothing is shown until all are whole: how fast one comes would give it away.
+function showHidden(turn, at, shown) {
+  const text = element("div", { className: "text" });
+  if (turn.done) text.append(rendered(withoutMarks(turn.answers[at].text), [], null));
+  else text.append("…");
+  text.tabIndex = 0;
+  shown.style.removeProperty("--c");
+  shown.replaceChildren(element("header", {}, nameOf(turn, at)), text);
+}
+
+function showReply(turn, at, shown) {
+  if (isHidden(turn)) {
+    showHidden(turn, at, shown);
+    return;
+  }
+  const answer = turn.answers[at];
   const passages = answer.told?.passages ?? [];
   const show = (passage, button) => openSource(passage, button, answer.told, domainOf(answer.setup));
   const text = element("div", { className: "text" });
@@ -182,7 +231,7 @@ function remember() {
 
 // --- sources --------------------------------------------------------------------------------------------------------
 
-function openSource(passage, button, told, domain) {
+function openSource(passage, button, told, domain, marks = null) {
   closeSource();
   const ground = told?.grounding;
   const page = passage.page ? ` · page ${passage.page}` : "";
@@ -191,7 +240,7 @@ function openSource(passage, button, told, domain) {
   $("source-title").textContent = passage.title || passage.document_id;
   $("source-body").replaceChildren(
     element("p", { className: "path", dir: "auto" }, `${passage.heading}${page}`),
-    passageText(passage.text, ground?.passage === passage.number ? ground.sentence : null),
+    passageText(passage.text, ground?.passage === passage.number ? ground.sentence : null, marks),
     element("p", { className: "path" }, passage.document_id), whole,
   );
   opened = button;
@@ -226,32 +275,6 @@ function closeSource() {
   opened = null;
 }
 
-// --- search ---------------------------------------------------------------------------------------------------------
-
-async function search(query) {
-  const domain = domainOf($("setup").value);
-  let found;
-  try {
-    found = await json("/v1/retrieve", domain ? { query, model: $("setup").value } : { query });
-  } catch (error) {
-    if (error.status === 401) askForKey();
-    $("hits").replaceChildren(element("li", { className: "fault" }, error.message));
-    return;
-  }
-  const hits = found.passages.map((passage, at) => {
-    const hit = found.hits[at] ?? {};
-    const open = element("button", { type: "button" }, passage.title || passage.document_id);
-    open.addEventListener("click", () => openSource(passage, open, null, domain));
-    const scores = [["score", hit.score], ["dense", hit.dense_score], ["lexical", hit.lexical_score],
-      ["rerank", hit.rerank_score]].filter(([, value]) => typeof value === "number");
-    return element("li", { dir: "auto" }, open, element("div", { className: "path" }, passage.heading),
-      element("div", { className: "passage" }, passage.text),
-      element("div", { className: "scores" }, scores.map(([name, value]) => `${name} ${value.toPrecision(4)}`).join(" · ")));
-  });
-  $("hits").replaceChildren(...(hits.length ? hits : [element("li", {}, "Nothing was found.")]));
-  $("spoken").textContent = `${hits.length} passages`;
-}
-
 // --- session --------------------------------------------------------------------------------------------------------
 
 function askForKey() {
@@ -277,6 +300,7 @@ async function start() {
   }
   $("setup").replaceChildren(...setups.map((name) => element("option", { value: name }, name)));
   $("compare").parentElement.hidden = setups.length < 2;
+  $("blind").parentElement.hidden = setups.length < 2;
   operate.prepare($("operate"), setups).then((may) => { document.querySelector("[data-view=operate]").hidden = !may; });
   await whenReady();
 }
@@ -322,7 +346,13 @@ $("new").addEventListener("click", () => {
 });
 $("close").addEventListener("click", closeSource);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !$("source").hidden) closeSource(); });
-$("find").addEventListener("submit", (event) => { event.preventDefault(); search($("query").value); });
+searching.prepare($("search"), {
+  domain: () => domainOf($("setup").value), model: () => $("setup").value, open: openSource,
+  refused: (error) => { if (error.status === 401) askForKey(); },
+  said: (text) => { $("spoken").textContent = text; },
+});
+$("blind").addEventListener("change", () => { if ($("blind").checked) $("compare").checked = true; });
+$("compare").addEventListener("change", () => { if (!$("compare").checked) $("blind").checked = false; });
 for (const button of document.querySelectorAll("[data-view]")) {
   button.addEventListener("click", () => {
     for (const other of document.querySelectorAll("[data-view]")) {

@@ -2,6 +2,8 @@
 import { element } from "/web/element.js";
 import { json } from "/web/api.js";
 import { showDrift } from "/web/drift.js";
+import { errors, queue } from "/web/traffic.js";
+import { evaluation, golden } from "/web/quality.js";
 
 const SECONDS = 5;
 const KEPT = 120;
@@ -41,9 +43,15 @@ export async function show() {
   seen = [];
   showDrift(place, of("/admin/drift"));
   await versions();
-  await watch();
-  timer = setInterval(watch, SECONDS * 1000);
+  await look();
+  timer = setInterval(look, SECONDS * 1000);
+  await Promise.all([golden(at("#golden"), of), evaluation(at("#evaluation"), of)]);
 }
+
+const at = (name) => place.querySelector(name);
+
+// What changes by itself.
+const look = () => Promise.all([watch(), queue(at("#queue"), of), errors(at("#errors"), of)]);
 
 export const hide = () => clearInterval(timer);
 
@@ -70,7 +78,7 @@ async function versions() {
   ];
   place.querySelector("#serving").replaceChildren(...rows.flatMap(([name, value]) => [
     element("dt", {}, name), element("dd", {}, value)]));
-  place.querySelector("#snapshots").replaceChildren(...found.available.snapshots.map((one) => line(
+  place.querySelector("#snapshots").replaceChildren(...[...found.available.snapshots].reverse().map((one) => line(
     one.id, one.created, one.id === found.index_version, "Serve this snapshot",
     () => act("/admin/index/rollback", { snapshot: one.id }, `The index serves snapshot ${one.id}.`))));
   place.querySelector("#models").replaceChildren(...found.available.models.map((one) => line(
@@ -94,7 +102,7 @@ async function act(path, body, done) {
   try {
     const answer = await json(of(path), body);
     told(done);
-    await versions();
+    await Promise.all([versions(), golden(at("#golden"), of), evaluation(at("#evaluation"), of)]);
     return answer;
   } catch (error) {
     told(error.message, true);

@@ -341,14 +341,14 @@ def test_every_setting_of_the_search_reaches_it(
     monkeypatch.setattr(module, "search", search)
     judge: Any = object()
     retriever = Retriever(snapshots[0], real_encoder, config.index.search.settings(), judge)
-    retriever.search([QUESTION], 5, filter=parse_filter({"a": 1}), labels=frozenset({"staff"}))
+    retriever.search([QUESTION], 5, filter=parse_filter({"a": 1}), labels=frozenset({"staff"}), explain=True)
     settings, more = told
     assert settings == SearchSettings(
         k=5, mode="hybrid", candidates=9, weights=(2.0, 0.5), rrf_k=7, bm25=(1.2, 0.75), rerank_candidates=11,
         collapse=True, filter=parse_filter({"year": {"gte": 2024}}), expand="section",
     )  # fmt: skip
     assert more.pop("timings") is not None
-    assert more == {"filter": parse_filter({"a": 1}), "labels": {"staff"}, "reranker": judge}
+    assert more == {"filter": parse_filter({"a": 1}), "labels": {"staff"}, "reranker": judge, "explain": True}
 
 
 def test_stages_of_a_search_add_up_to_less_than_all_of_it(

@@ -47,6 +47,9 @@ def test_each_admin_call_of_a_known_caller_is_a_line_with_its_result(
         client.get("/admin/versions", headers={"authorization": "Bearer web"})
         client.get("/admin/versions", headers={"authorization": "Bearer guess"})
         client.get("/v1/models", headers={"authorization": "Bearer web"})
+        # What an open page repeats all the time is a line only where it was refused.
+        client.get("/admin/queue", headers=BOSS)
+        client.get("/admin/errors", headers={"authorization": "Bearer web"})
     found = lines(log)
     assert [(line["caller"], line["route"], line["result"]) for line in found] == [
         ("0123456789ab", "GET /admin/versions", 200),
@@ -55,6 +58,7 @@ def test_each_admin_call_of_a_known_caller_is_a_line_with_its_result(
         ("0123456789ab", "POST /admin/index/refresh", "begun"),
         ("0123456789ab", "POST /admin/index/refresh", 400),
         ("ba9876543210", "GET /admin/versions", 403),
+        ("ba9876543210", "GET /admin/errors", 403),
     ]
     assert found[1]["what"] == {"documents": ["../etc/passwd"]} and found[1]["name"] == "operations"
     assert found[3]["what"]["bytes"] == 3000 and found[0]["request_id"] == "r1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -141,6 +141,7 @@ class FakeRetriever:
         *,
         filter: Filter | None = None,  # noqa: A002
         labels: Labels = None,
+        explain: bool = False,
     ) -> list[Retrieved]:
         self.asked += [(question, k) for question in questions]
         self.restrictions += [(filter, labels) for _ in questions]
@@ -159,6 +160,7 @@ class FakeEngine:
         failures: what the last user's turn of a conversation is answered with instead, by its question.
         error: what every conversation is answered with instead.
         fails_after: tokens of a stream before `error`; None: none.
+        ids: gives each answer its id.
         not_in_place: why another model cannot take the place of its own; empty: it can.
         dead: whether it says so when it is asked for its health.
         requests: what it was asked.
@@ -171,6 +173,7 @@ class FakeEngine:
     failures: dict[str, Exception] = field(default_factory=dict)
     error: Exception | None = None
     fails_after: int | None = None
+    ids: Callable[[], str] = lambda: "chatcmpl-1"
     not_in_place: str = ""
     dead: bool = False
     started: bool = False
@@ -215,7 +218,7 @@ class FakeEngine:
             text = "".join(self.tokens)
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             body = {
-                "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice],
+                "id": self.ids(), "object": "chat.completion", "created": 1, "model": "m", "choices": [choice],
                 "usage": USAGE,
             }  # fmt: skip
             return Completion(body, text, (1, 2, 3), (7, 8), "stop", 10.0, 20.0, 5.0)
@@ -234,6 +237,7 @@ class FakeEngine:
 
     async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
         self._accept(request)
+        identity = self.ids()
         async with self._slot():
             for place, token in enumerate(self.tokens):
                 await asyncio.sleep(self.pause)
@@ -243,9 +247,9 @@ class FakeEngine:
                 for index in range(request.options.get("n", 1)):
                     what = {"delta": {"content": token}} if isinstance(request, ChatRequest) else {"text": token}
                     choice = {"index": index, **what, "finish_reason": end}
-                    yield {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+                    yield {"id": identity, "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
             if (request.options.get("stream_options") or {}).get("include_usage"):
-                chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": []}
+                chunk = {"id": identity, "object": "chat.completion.chunk", "model": "m", "choices": []}
                 yield {**chunk, "usage": USAGE, "metrics": {"queue_time_ms": 5.0}}
 
     def _accept(self, request: ChatRequest | TextRequest) -> None:

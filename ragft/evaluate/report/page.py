@@ -24,6 +24,7 @@ from ragft.page import render_page
 from ragft.setups import SETUPS
 
 _HERE = Path(__file__).parent
+SCRIPT = _HERE / "report.js"
 
 
 def render_report(
@@ -48,7 +49,7 @@ def render_report(
     return render_page(
         _HERE / "report.html.j2",
         {"percent": percent},
-        script=_HERE / "report.js",
+        script=SCRIPT,
         name=name,
         subtitle=subtitle,
         overview=overview(comparison, records),

@@ -18,6 +18,7 @@ from ragft.data.golden import read_golden
 from ragft.data.questions import read_questions
 from ragft.feedback.database import FILE, MIGRATIONS
 from ragft.feedback.store import Answered, FeedbackStore, Said
+from ragft.feedback.votes import Ballot, Shown
 from ragft.review.decisions import Decision, ReviewStore
 from ragft.stages.feedback import export
 
@@ -57,6 +58,12 @@ def test_the_commands_of_the_pages_lead_from_a_correction_to_an_example(
         return ended
 
     assert len(run("feedback", "list", "--thumb", "bad").out.splitlines()) == 4
+    assert run("feedback", "votes").out == "There are no votes.\n"
+    answers = tuple(Shown(answer_id=name, setup=name, model_version="m") for name in ("rag-only", "hybrid"))
+    with FeedbackStore(domain.workspace) as store:
+        store.vote(Ballot(shown=answers, choice=2, blind=True), "me")
+    told = run("feedback", "votes").out.splitlines()
+    assert told[0] == "1 vote of 1 caller." and told[1].startswith("hybrid over rag-only: 100 % of 1 vote (p = 1.000)")
     before = (domain.folder / "examples.jsonl").read_bytes()
     told = run("feedback", "promote", "--to", "examples", "--dry-run").out
     assert "1 row would be added" in told and "(q1)" in told and "1 left out: the question was not kept" in told

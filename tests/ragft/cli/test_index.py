@@ -173,8 +173,13 @@ def test_search_shows_passages_best_first(index: Ragft) -> None:
     assert ended.out.startswith("[1] node.md#")
     assert "Node.js > Node.js 24" in ended.out
     assert "2 passages in" in ended.out  # index.search.top_k
-    hits = index("search", "Do kittens purr?", "-k", 4, "--json").values["hits"]
+    hits = index("search", "Do kittens purr?", "-k", 4, "--json", "--explain").values["hits"]
     assert hits[0]["document_id"] == "cats.md" and len(hits) == 4
+    explanation = hits[0]["explanation"]
+    assert explanation["fused_score"] == pytest.approx(hits[0]["score"])
+    assert any(one["term"] == "purr" and one["written"] for one in explanation["words"])
+    told = index("search", "Do kittens purr?", "--explain").out
+    assert "Why [1] cats.md#" in told and " by vectors (cosine " in told and "Words of the query in it: " in told
 
 
 def test_search_shows_what_a_prompt_would_show_around_a_hit(index: Ragft) -> None:

@@ -43,6 +43,7 @@ def test_a_database_without_questions_is_migrated_with_the_feedback_that_it_hold
     answered = Answered(answer_id="a", setup="hybrid", model_version="m")
     with monkeypatch.context() as earlier:
         earlier.setattr(database, "MIGRATIONS", database.MIGRATIONS[:3])
+        earlier.setattr(database, "TABLES", ("feedback",))
         with FeedbackStore(tmp_path) as store:
             kept, _ = store.add(answered, "me", Said(thumb="good"))
             assert store._file.execute("PRAGMA user_version").fetchone() == (3,)
@@ -50,7 +51,7 @@ def test_a_database_without_questions_is_migrated_with_the_feedback_that_it_hold
         questions.add([replace(ASKED, time=time.time())])
     with FeedbackStore(tmp_path) as store:
         assert list(store.each()) == [kept]
-        assert store.delete("me") == {"feedback": 1, "asked": 1}
+        assert store.delete("me") == {"feedback": 1, "asked": 1, "vote": 0}
 
 
 def test_questions_are_deleted_after_their_days_and_with_what_their_caller_said(tmp_path: Path) -> None:
@@ -61,6 +62,6 @@ def test_questions_are_deleted_after_their_days_and_with_what_their_caller_said(
     with AskedStore(tmp_path, days=2) as store:
         assert [one.caller for one in store.sample(0, now + 1, 9, 0)[0]] == ["you", "me"]
         assert not any(b"a very old one" in file.read_bytes() for file in tmp_path.iterdir())
-        assert store.delete("me") == {"feedback": 0, "asked": 1}
+        assert store.delete("me") == {"feedback": 0, "asked": 1, "vote": 0}
         assert not any(b"a very particular one" in file.read_bytes() for file in tmp_path.iterdir())
         assert [one.caller for one in store.sample(0, now + 1, 9, 0)[0]] == ["you"]

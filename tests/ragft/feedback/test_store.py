@@ -72,7 +72,7 @@ def test_what_a_caller_said_is_deleted_from_the_files_too(tmp_path: Path) -> Non
         store.add(ANSWERED, "me", Said(thumb="bad", comment=secret))
         store.add(ANSWERED, "you", BAD)
         assert any(secret.encode() in file.read_bytes() for file in tmp_path.iterdir())
-        assert store.delete("me") == {"feedback": 1, "asked": 0}
+        assert store.delete("me") == {"feedback": 1, "asked": 0, "vote": 0}
         assert not any(secret.encode() in file.read_bytes() for file in tmp_path.iterdir())
         assert [one.caller for one in store.each()] == ["you"]
 

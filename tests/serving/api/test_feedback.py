@@ -133,7 +133,7 @@ def test_the_oldest_answers_are_forgotten_first(
     client = opened(log_questions=True)
     desk = client.app.state.domains.deployments[0].feedback
     identity = asked(client)
-    (answered,) = desk._answers.values()
+    (remembered,) = desk._answers.values()
     monkeypatch.setattr(feedback, "MOST", 1)
     call(client, "/v1/responses", {"model": "hybrid", "input": "Why?"})
     assert call(client, "/v1/feedback", {"id": identity, "thumb": "good"}).status_code == 404
@@ -141,7 +141,7 @@ def test_the_oldest_answers_are_forgotten_first(
     # However few there are, their texts do not fill the memory.
     monkeypatch.setattr(feedback, "MOST_CHARACTERS", 10)
     asked(client)
-    assert not desk._answers and desk._characters == 0 and answered.question
+    assert not desk._answers and desk._characters == 0 and remembered.answered.question
 
 
 FAULTY: list[tuple[dict[str, Any], str | None]] = [
