@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ragft.stages.application import Application
 
 commands = typer.Typer(
-    help="Examples: generate, review, audit, clean, split, mix with passages, show.", no_args_is_help=True
+    help="Examples: generate, review, audit, clean, split, mix with passages, show, augment, import, export.",
+    no_args_is_help=True,
 )
 
 
@@ -135,6 +136,23 @@ def review(
 
 
 @command(commands)
+def augment(
+    app: Application,
+    out: Annotated[Path, typer.Option(help="File of examples to write, which must not exist yet.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes, and make nothing.")] = False,
+) -> None:
+    """Write the examples and further ones whose questions are worded otherwise; answers and sources stay the same."""
+    from ragft.stages.augmenting import Augmenting
+
+    augmenting = Augmenting(app, out)
+    if dry_run:
+        app.reporter.result(augmenting.estimate(), augmenting.estimate_sentence())
+        return
+    told = augmenting.write()
+    app.reporter.result(told.to_json(), *told.sentences(), f"Result: {out}")
+
+
+@command(commands)
 def show(
     app: Application, row: Annotated[int, typer.Option(min=0, help="Which training row to show.")] = 0
 ) -> None:  # fmt: skip
@@ -144,3 +162,70 @@ def show(
 
     values, text = shown_row(rows(app, "train"), row, app.template, app.config.finetune.train_on)
     app.reporter.result(values, text)
+
+
+@command(commands, "import")
+def import_(
+    app: Application,
+    file: Annotated[Path, typer.Argument(help="File (JSON Lines, JSON, CSV, Parquet), or folder of a dataset.")],
+    out: Annotated[Path, typer.Option(help="File of examples to write, which must not exist yet.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="Layout of the rows: sharegpt, alpaca, openai, openai-preference, preference (TRL), "
+            "prompt-completion, vertex or ragft; or csv or hf for how they are stored. auto: told by their shape.",
+            metavar="FORMAT",
+        ),
+    ] = "auto",
+    map_: Annotated[
+        str,
+        typer.Option("--map", help="Columns by field: question=Frage,answer=Antwort.", metavar="FIELD=COLUMN"),
+    ] = "",
+    split: Annotated[str | None, typer.Option(help="Split of a dataset's folder.")] = None,
+    lost: Annotated[
+        Path | None, typer.Option(help="What the export of these rows had no place for: NAME.PART.lost.jsonl.")
+    ] = None,
+) -> None:
+    """Write another tool's rows as examples; what cannot be held is told by its line, and kept in a file of its own."""
+    from ragft.data.formats.importing import Form
+    from ragft.data.formats.reading import fields_named
+    from ragft.errors import UsageError
+    from ragft.stages.moving import import_examples
+
+    form = next((known for known in get_args(Form) if known == format_), None)
+    if form is None:
+        raise UsageError(f"--format is {format_!r}: choose one of {', '.join(get_args(Form))}.")
+    told = import_examples(app, file, out, form=form, split=split, names=fields_named(map_), lost=lost)
+    app.reporter.result({"file": str(out), **told.to_json()}, *told.sentences(), f"Result: {out}")
+
+
+@command(commands)
+def export(
+    app: Application,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Tool to write for: openai, azure, vertex, sagemaker, axolotl, unsloth or llama-factory.",
+            metavar="TOOL",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder to write into.", metavar="DIR")],
+    with_passages: Annotated[
+        bool, typer.Option("--with-passages", help="Write the rows of the mix, whose prompts show passages.")
+    ] = False,
+    preferences: Annotated[
+        bool,
+        typer.Option("--preferences", help="Write pairs of better and worse answers, where there are both."),
+    ] = False,
+) -> None:
+    """Write the examples as another tool trains on them, checked against what its maker publishes."""
+    from ragft.data.formats.targets import TARGETS
+    from ragft.errors import UsageError
+    from ragft.stages.moving import export_examples
+
+    target = next((target for name, target in TARGETS.items() if name == to), None)
+    if target is None:
+        raise UsageError(f"--to is {to!r}: choose one of {', '.join(TARGETS)}.")
+    told = export_examples(app, target, out, with_passages=with_passages, preferences=preferences)
+    app.reporter.result(told.to_json(), *told.sentences(target), f"Result: {out}")

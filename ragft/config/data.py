@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from ragft.config.augment import AugmentSection
 from ragft.config.generate import GenerateSection
 from ragft.config.section import FilePath, Section, Share
 
@@ -105,3 +106,4 @@ class DataSection(Section):
     split: SplitSection = SplitSection()
     mix: MixSection = MixSection()
     generate: GenerateSection = GenerateSection()
+    augment: AugmentSection = AugmentSection()

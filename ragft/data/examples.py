@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ragft.data.history import history_in, spoken
 from ragft.data.jsonl import Ids, read_objects, refuse_misspelt_keys, texts_in
 from ragft.data.sources import Source, sources_in
 from ragft.errors import UsageError
-from ragft.messages import Message
+from ragft.messages import Message, turn
 
 FORMS = '{"question", "answer"}, {"messages"}, {"prompt", "completion"} or {"instruction", "input", "output"}'
 _ROLES = ("system", "user", "assistant")
@@ -23,8 +24,9 @@ _FORM_OF = {
     "instruction": "instruction", "input": "instruction", "output": "instruction",
 }  # fmt: skip
 _KEYS = (*_FORM_KEYS, "id", "group", "sources", "tags", "system", "history", "weight", "rejected")
-_FOR_PEOPLE = ("origin", "reviewed_by")
-"""Fields that ragft itself writes for people to read."""
+_ORIGIN = "origin"
+_FOR_PEOPLE = (_ORIGIN, "reviewed_by")
+"""Fields that ragft itself writes. They are no keys that others may be misspelt of: `original` is the author's own."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Example:
         group: examples of one group stay in one split.
         history: earlier turns, oldest first; a system turn among them replaces the configured one.
         rejected: a worse answer, for methods that learn from preferences; empty where there is none.
+        origin: what a command made it of; empty where a person wrote it.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Example:
     tags: tuple[str, ...] = ()
     history: tuple[Message, ...] = ()
     rejected: str = ""
+    origin: str = ""
 
     @property
     def spoken(self) -> str:
@@ -120,12 +124,38 @@ def example_of(values: Mapping[str, Any], where: str) -> Example | None:
         raise UsageError(
             f"{where}: the answer cites [{beyond[0]}], but `sources` names {len(sources)}: [n] cites the n-th."
         )
-    return Example(identity, question, answer, sources, group, tags, history, _rejected(values, answer, where))
+    origin = values.get(_ORIGIN)
+    return Example(
+        identity, question, answer, sources, group, tags, history, _rejected(values, answer, where),
+        origin if isinstance(origin, str) else "",
+    )  # fmt: skip
 
 
 def unread_fields(values: Mapping[str, Any]) -> set[str]:
     """The fields of a line that no form of example has, and that ragft does not write: the author's own."""
     return values.keys() - {*_KEYS, *_FOR_PEOPLE}
+
+
+def as_line(example: Example) -> dict[str, Any]:
+    """An example as its line in a file, without the fields that are empty; `example_of` reads it as the same.
+
+    It has the form `question` and `answer` with `system` and `history`, or `messages` where the earlier turns are not
+    those of user and assistant in turn.
+    """
+    turns: list[Message] = [dict(one) for one in example.history]  # type: ignore[misc]
+    asked = turn("user", example.question), turn("assistant", example.answer)
+    opening = turns[:1] if turns and turns[0]["role"] == "system" else []
+    earlier = turns[len(opening) :]
+    alternate = all(one["role"] == role for one, role in zip(earlier, cycle(("user", "assistant")), strict=False))
+    form: dict[str, Any] = {"messages": [*turns, *asked]}
+    if alternate and len(earlier) % 2 == 0 and all(one["content"].strip() for one in turns):
+        form = {"question": example.question, "answer": example.answer, "history": earlier}
+        form["system"] = opening[0]["content"] if opening else ""
+    more = {
+        "sources": list(example.sources), "group": example.group, "tags": list(example.tags),
+        "rejected": example.rejected, _ORIGIN: example.origin,
+    }  # fmt: skip
+    return {name: value for name, value in {"id": example.id, **form, **more}.items() if value}
 
 
 def _counts(values: Mapping[str, Any], where: str) -> bool:

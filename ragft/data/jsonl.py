@@ -181,6 +181,18 @@ def _holds_half_a_character(values: dict[str, Any]) -> bool:
     return False
 
 
+def refuse_existing(out: Path) -> None:
+    """Refuses to overwrite what is there.
+
+    Raises:
+        UsageError: it exists, or the folder for it does not.
+    """
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} exists already: name another with --out, or delete it first.")
+    if not out.parent.is_dir():
+        raise UsageError(f"There is no folder {str(out.parent)!r}: make it, or name another place with --out.")
+
+
 def to_lines(rows: Iterable[dict[str, Any]]) -> bytes:
     """Rows as JSON Lines.
 

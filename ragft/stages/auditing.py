@@ -15,10 +15,10 @@ from ragft.artifacts import Artifact
 from ragft.data.audit import AUDIT_VERSION, Audit, audit
 from ragft.data.audit.page import render_audit
 from ragft.data.clean import CLEAN_VERSION, ROWS, write_clean
+from ragft.data.jsonl import refuse_existing
 from ragft.data.personal import PERSONAL_VERSION, pseudonyms_of
 from ragft.data.questions import Question
 from ragft.data.sources import Source
-from ragft.errors import UsageError
 from ragft.models import model_at_hand
 from ragft.stages.application import Application, Inputs
 from ragft.stages.inputs import CLEAN
@@ -123,9 +123,6 @@ def copy_out(artifact: Artifact, out: Path) -> None:
     Raises:
         UsageError: it exists already: nothing is overwritten, the original least of all.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists already: name another file with --out, or delete it first.")
-    if not out.parent.is_dir():
-        raise UsageError(f"There is no folder {str(out.parent)!r}: make it, or name another file with --out.")
+    refuse_existing(out)
     with (artifact.folder / ROWS).open("rb") as rows, replacing(out) as file:
         shutil.copyfileobj(rows, file)

@@ -19,7 +19,7 @@ from blake3 import blake3
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file, remove
 from ragft.console import counted
-from ragft.data.examples import Example, read_examples
+from ragft.data.examples import Example, as_line, read_examples
 from ragft.data.generate.candidates import CANDIDATES_VERSION, SHAPES, Candidate, Place, Shape, from_structure
 from ragft.data.generate.facts import FACTS_VERSION, Fact, facts_in
 from ragft.data.generate.model import (
@@ -34,7 +34,8 @@ from ragft.data.generate.sections import Section, document_groups, sections_of
 from ragft.data.generate.verify import VERIFY_VERSION, Checks, Rejected, rank_of, stated_by, without_copies
 from ragft.data.generate.wording import Wording, first_wording, read_wording, to_yaml
 from ragft.data.jsonl import read_objects, to_lines
-from ragft.data.questions import Question, as_line, read_questions
+from ragft.data.questions import Question, read_questions
+from ragft.data.questions import as_line as question_line
 from ragft.data.sources import Source
 from ragft.errors import UsageError
 from ragft.kept import Kept, kept_in
@@ -329,9 +330,9 @@ class Generation:
             raise UsageError(self._nothing(taught, asked))
         report = self._report(sides, estimate, time.monotonic() - begin)
         rows = [candidate.example(*_hard(hard)) for candidate, hard in taught.found]
-        write_file(folder / EXAMPLES, to_lines(_example_line(row) for row in rows))
+        write_file(folder / EXAMPLES, to_lines(as_line(row) for row in rows))
         questions = [candidate.evaluation(*_hard(hard)) for candidate, hard in asked.found]
-        write_file(folder / QUESTIONS, to_lines(as_line(row) for row in questions))
+        write_file(folder / QUESTIONS, to_lines(question_line(row) for row in questions))
         write_file(folder / REJECTED, to_lines(one.to_json() for one in self._rejected))
         report["files"] = {name: hash_file(folder / name) for name in (EXAMPLES, QUESTIONS)}
         write_file(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
@@ -591,8 +592,3 @@ def _settled(sides: Sequence[Side]) -> list[Candidate]:
 
 def _hard(hard: bool) -> tuple[str, ...]:
     return ("hard",) if hard else ()
-
-
-def _example_line(example: Example) -> dict[str, Any]:
-    """An example as its line in a file, without the fields that are empty."""
-    return {key: value for key, value in example.to_json().items() if value not in ((), "", [])}

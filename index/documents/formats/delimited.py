@@ -40,11 +40,8 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
     if not text.strip():
         raise Unreadable("empty")
     path, fields = PurePosixPath(name), settings.fields_of(name)
-    stated = _STATED.match(text)
-    body = text[stated.end() :] if stated else text
-    separators = "\t" + _SEPARATORS if path.suffix.lower() == ".tsv" else _SEPARATORS
-    content = _content(body, stated.group(1) if stated else _separator(body, separators))
-    above = 1 if stated else 0
+    above, separator = separator_of(text, path.suffix)
+    content = _content(text.partition("\n")[2] if above else text, separator)
     filled = ((line, cells) for line, cells in content.records if any(map(str.strip, cells)))
     records = [Record(f"line {line + above}", 0, cells, cells) for line, cells in filled]
     records, head = with_head(records, fields)
@@ -55,6 +52,18 @@ def read(name: str, data: bytes, settings: ReadSettings) -> list[Document | Skip
         fault = Row(place, 0, fault=f"not valid CSV ({content.fault}); nothing below this line is read")
         table = Table(table.title, [*table.rows, fault])
     return documents_of(name, [table], fields)
+
+
+def separator_of(text: str, suffix: str) -> tuple[int, str]:
+    """How many lines stand above the table to name the separator, and the character that separates the cells.
+
+    Args:
+        text: the file, or its beginning.
+        suffix: of its name; in `.tsv` a tab is likelier.
+    """
+    if stated := _STATED.match(text):
+        return 1, stated.group(1)
+    return 0, _separator(text, "\t" + _SEPARATORS if suffix.lower() == ".tsv" else _SEPARATORS)
 
 
 @dataclass

@@ -31,6 +31,8 @@ READ = frozenset(
 IGNORED = frozenset(
     # Where the adapter comes from. What it was trained on is in its manifest, not in a name.
     {"base_model_name_or_path", "revision", "peft_version", "inference_mode", "runtime_config"}
+    # The class of the model that was wrapped, which Unsloth writes for every model; nothing here loads by it.
+    | {"auto_mapping"}
     # Read during training alone, or by a feature that has its own key.
 ) | {
     "lora_dropout",

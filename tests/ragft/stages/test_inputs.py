@@ -222,6 +222,7 @@ OTHER_VALUES: dict[str, Any] = {
     "finetune.method": "lora",
     "finetune.select": "exact_match",
     "finetune.tracker": "tensorboard",
+    "data.augment.pivots": ["Dutch"],
     "finetune.device": "cpu",
     "finetune.dropout": 0.1,
     "finetune.target_modules": ["q_proj"],

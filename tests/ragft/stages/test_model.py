@@ -20,6 +20,7 @@ from ragft.artifacts import hash_model
 from ragft.engine.base import ChatRequest, Completion
 from ragft.errors import UsageError
 from ragft.finetune.fast.adapter import read_adapter, save_adapter
+from ragft.finetune.fast.plain_lora import read_plain_lora
 from ragft.finetune.lineage import TrainedOn
 from ragft.stages import model as module
 from ragft.stages.application import Application
@@ -117,6 +118,34 @@ def test_without_quantisation_auto_merges_once(app: Application, adapter: Callab
     figures = merge(app, [adapter("one", None)])[0].figures
     assert figures["onto"] == "trained" and "candidates" not in figures
     assert "both weights are the same" in figures["chosen"]
+
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "unsloth": {
+        "base_model_name_or_path": "unsloth/llama-3-8b-bnb-4bit", "task_type": "CAUSAL_LM",
+        "auto_mapping": {"base_model_class": "LlamaForCausalLM", "unsloth_fixed": True,
+                         "parent_library": "transformers.models.llama.modeling_llama"},
+    },
+    "axolotl": {"base_model_name_or_path": "NousResearch/Llama", "lora_dropout": 0.05, "loftq_config": {},
+                "modules_to_save": None, "use_dora": False, "fan_in_fan_out": False},
+    "llama-factory": {"base_model_name_or_path": "/models/llama", "revision": None, "peft_version": "0.17.1"},
+}  # fmt: skip
+"""What trainers write into `adapter_config.json` beside rank, scale and layers."""
+
+
+def test_an_adapter_of_another_trainer_comes_back_whatever_it_calls_its_base(
+    app: Application, adapter: Callable[..., Path]
+) -> None:
+    folder = adapter("theirs", None)
+    (folder / "manifest.json").unlink()
+    path = folder / "adapter_config.json"
+    own = json.loads(path.read_text())
+    for told in FOREIGN.values():
+        path.write_text(json.dumps({**own, **told}))
+        assert read_plain_lora(folder).rank == 4
+    path.write_text(json.dumps({**own, **FOREIGN["unsloth"]}))
+    figures = merge(app, [folder])[0].figures
+    assert figures["onto"] in figures["candidates"], "it is merged as finetune.method says, which is qlora"
 
 
 def test_what_an_interrupted_merge_left_is_made_again(app: Application, adapter: Callable[..., Path]) -> None:

@@ -31,7 +31,7 @@ BEYOND: dict[str, Any] = {
     "alora_invocation_tokens": [1, 2], "use_qalora": True, "monteclora_config": {"num_samples": 2},
     "layer_replication": [[0, 2]], "lora_bias": True, "target_parameters": ["weight"],
     "use_bdlora": {"nblocks": 2}, "arrow_config": {"top_k": 1}, "kasa_config": {"beta": 1e-4},
-    "ensure_weight_tying": True, "auto_mapping": {"base_model_class": "X"},
+    "ensure_weight_tying": True,
 }  # fmt: skip
 
 
