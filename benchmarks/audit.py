@@ -6,7 +6,7 @@
 `faults` plants so many faults of one kind into a copy of the lifecycle examples, kind after kind, and audits each copy.
 Recall is the share of the planted rows that are found as what they are, and as anything; precision is the share of the
 rows found as that kind that were planted. `rows` writes synthetic rows, a tenth of them faulty, and measures time and
-peak memory of `ragft data audit` and `ragft data clean`, each in a process of its own.
+peak memory of `ragft data audit`, `clean` and `split`, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -366,7 +366,7 @@ def write_synthetic(path: Path, count: int, seed: int) -> None:
 
 
 def rows(counts: Sequence[int], seed: int) -> None:
-    """Seconds and peak memory of both commands."""
+    """Seconds and peak memory of each command."""
     print("| rows | file | command | seconds | rows a second | processor seconds | peak memory |")
     print("|---:|---:|---|---:|---:|---:|---:|")
     for count in counts:
@@ -378,7 +378,7 @@ def rows(counts: Sequence[int], seed: int) -> None:
             (folder / "documents" / "handbook.md").write_bytes((ROOT / "ragft/templates/handbook.md").read_bytes())
             (folder / "ragft.yaml").write_text(yaml.safe_dump({"name": "rows", "workspace": "out"}))
             size = (folder / "examples.jsonl").stat().st_size / 2**20
-            for command in ("audit", "clean"):
+            for command in ("audit", "clean", "split"):
                 begin = time.perf_counter()
                 words = [sys.executable, __file__, "run", command, str(folder / "ragft.yaml")]
                 ended = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
@@ -417,7 +417,7 @@ def main() -> int:
     many.add_argument("counts", type=int, nargs="+")
     many.add_argument("--seed", type=int, default=0)
     one = commands.add_parser("run")
-    one.add_argument("name", choices=["audit", "clean"])
+    one.add_argument("name", choices=["audit", "clean", "split"])
     one.add_argument("config")
     arguments = parser.parse_args()
     if arguments.command == "faults":

@@ -77,6 +77,19 @@ def mix_(app: Application) -> None:
     show_artifact(app, artifact, f"{rows['train']} rows to train on, {rows['validation']} to validate")
 
 
+@command(commands)
+def pairs(
+    app: Application,
+    out: Annotated[Path, typer.Option(help="File to write the examples to, which must not exist yet.")],
+) -> None:
+    """Give each example a worse answer, made of its own, for methods that learn from preferences."""
+    from ragft.stages.data import write_pairs
+
+    counts = write_pairs(app, out)
+    told = ", ".join(f"{count} {fault}" for fault, count in counts.items())
+    app.reporter.result({"out": str(out), "worse": counts}, f"Worse answers by fault: {told}.", f"Examples: {out}")
+
+
 @command(commands, by="data.generate.by", examples="data.generate.examples", questions="data.generate.questions")
 def generate(
     app: Application,

@@ -26,6 +26,14 @@ class SplitSection(Section):
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         0.1, description="Share of the examples, by group, that is used for validation."
     )
+    by: Literal["group", "source"] = Field(
+        "group",
+        description="What stays together besides questions that nearly say the same. `group`: rows with the same "
+        "`group`; `source`: those, and rows whose sources are in the same document.",
+    )
+    stratify: bool = Field(
+        False, description="Give each tag its share of the validation, as far as what stays together allows."
+    )
 
 
 class MixSection(Section):
@@ -48,6 +56,17 @@ class MixSection(Section):
         0.0,
         description="Share of the rows with passages in which one of them gives an order, as a document of strangers "
         "may; the answer does not follow it.",
+    )
+    false_share: Share = Field(
+        0.0,
+        description="Share of the rows that hold the answer in which one of the other passages is made up: a neighbour "
+        "of the one with the answer, with another name and another value, where both can be changed.",
+    )
+    temperature: float = Field(
+        1.0,
+        ge=1,
+        description="Evens out the tags, each of which counts as a task: of n examples with it, as many rows as "
+        "n^(1/temperature) asks for, of the same number in all; a rare one's are used several times. 1: each once.",
     )
     repeats: int = Field(1, ge=1, description="How often each example is used, each time with other passages.")
     undecided: Literal["keep", "drop"] = Field(

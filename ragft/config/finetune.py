@@ -79,6 +79,11 @@ class FinetuneSection(Section):
         "memory, about a third more time. Trains through PEFT.",
     )
     epochs: float = Field(1.0, gt=0, description="Passes over the training rows.")
+    order: Literal["shuffled", "short-first"] = Field(
+        "shuffled",
+        description="Order of the rows. shuffled: another seeded order in each epoch; short-first: the first epoch "
+        "goes from short rows to long ones, and later ones are shuffled.",
+    )
     batch_size: int = Field(8, ge=1, description="Rows per optimiser step.")
     learning_rate: float = Field(
         default_factory=lambda known: METHODS[known["method"]].learning_rate,

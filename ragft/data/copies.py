@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Literal
 
 from ragft.data.answers import text_of
-from ragft.data.duplicates import ALIKE, normal, same_figures
+from ragft.data.duplicates import ALIKE, FURTHER, TELLING, normal, same_figures
 from ragft.data.examples import Example
 from ragft.data.history import spoken
 from ragft.data.questions import Question
@@ -23,10 +23,6 @@ from ragft.tokens import contains_tokens
 
 Kind = Literal["same", "reordered", "longer", "alike"]
 
-FURTHER = 1 / 3
-"""Words that a longer text may have beside all those of the shorter one, as a share of these; one is always allowed."""
-
-TELLING = 3  # words that a text needs, so that one further word does not make it another question
 _SHORT = 4  # letters of an answer such as "yes" or "none", which many questions have by chance
 _KINDS: tuple[Kind, ...] = ("same", "reordered", "longer", "alike")
 

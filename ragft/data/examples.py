@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
@@ -83,7 +83,14 @@ def read_examples(
     Raises:
         UsageError: the file cannot be read, or a line is no example or repeats an id; the message names file and line.
     """
-    examples, ids, left_out, unread = list[Example](), Ids(), 0, Counter[str]()
+    return tuple(each_example(path, key, told))
+
+
+def each_example(
+    path: Path, key: str = "data.examples", told: Callable[[str], None] = lambda _: None
+) -> Iterator[Example]:
+    """The examples of a file one after the other, so that a file of any size can be read; as `read_examples`."""
+    read, ids, left_out, unread = 0, Ids(), 0, Counter[str]()
     for where, values in read_objects(path, "examples", key):
         unread.update(unread_fields(values))
         example = example_of(values, where)
@@ -91,14 +98,14 @@ def read_examples(
             left_out += 1
             continue
         ids.claim(example.id, where)
-        examples.append(example)
-    if not examples:
+        read += 1
+        yield example
+    if not read:
         raise UsageError(f"{path} holds no examples that count: all {left_out} have weight 0.")
     if left_out:
-        told(f"{path}: {left_out} of {left_out + len(examples)} examples have weight 0 and are left out.")
+        told(f"{path}: {left_out} of {left_out + read} examples have weight 0 and are left out.")
     if unread:
         told(f"{path}: fields that are not read: {', '.join(f'{key} ({n})' for key, n in sorted(unread.items()))}.")
-    return tuple(examples)
 
 
 def example_of(values: Mapping[str, Any], where: str) -> Example | None:

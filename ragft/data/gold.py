@@ -24,24 +24,34 @@ Gold = tuple[tuple[Hit, ...], ...]
 def gold_passages(
     examples: Sequence[Example], snapshot: Snapshot, around: Callable[[int], tuple[Numbered, ...]] = lambda _: ()
 ) -> dict[str, Gold]:
-    """The passages of every source of every example, by example id.
+    """The passages of every source of every example, by example id; arguments and errors as of `source_passages`."""
+    hits = source_passages(examples, snapshot, around)
+    return {example.id: tuple(hits[source] for source in example.sources) for example in examples}
+
+
+def source_passages(
+    examples: Iterable[Example], snapshot: Snapshot, around: Callable[[int], tuple[Numbered, ...]] = lambda _: ()
+) -> dict[Source, tuple[Hit, ...]]:
+    """The passages of every source that examples name.
 
     Args:
+        examples: are read once.
         around: what may be shown around the chunk with a number in the snapshot's order; see `surroundings`.
 
     Raises:
-        UsageError: a source matches no passage, or passages under different headings; the message names the example and
-            the source.
+        UsageError: a source matches no passage, or passages under different headings; the message names the first
+            example with it, and the source.
     """
-    named = (source for example in examples for source in example.sources)
-    found = _matching(named, enumerate(snapshot.chunks()))
-    hits: dict[Source, tuple[Hit, ...]] = {}
+    first = dict[Source, str]()
     for example in examples:
         for source in example.sources:
-            if source not in hits:
-                chunks = _one_section(example, source, found[source])
-                hits[source] = tuple(Hit.of(chunk, around=around(number)) for number, chunk in chunks)
-    return {example.id: tuple(hits[source] for source in example.sources) for example in examples}
+            first.setdefault(source, example.id)
+    found = _matching(first, enumerate(snapshot.chunks()))
+    hits = dict[Source, tuple[Hit, ...]]()
+    for source, example_id in first.items():
+        chunks = _one_section(example_id, source, found[source])
+        hits[source] = tuple(Hit.of(chunk, around=around(number)) for number, chunk in chunks)
+    return hits
 
 
 @dataclass(frozen=True)
@@ -147,17 +157,17 @@ def _matching(sources: Iterable[Source], chunks: Iterable[tuple[int, Chunk]]) ->
     return found
 
 
-def _one_section(example: Example, source: Source, found: list[tuple[int, Chunk]]) -> list[tuple[int, Chunk]]:
+def _one_section(example_id: str, source: Source, found: list[tuple[int, Chunk]]) -> list[tuple[int, Chunk]]:
     """The passages of the one section that a source means."""
     if not found:
         raise UsageError(
-            f"Example {example.id!r} names the source {source!r}, which the index does not hold: correct the source, "
+            f"Example {example_id!r} names the source {source!r}, which the index does not hold: correct the source, "
             "or index the documents that the examples were written from."
         )
     meant = _meant(source, [_place(chunk) for _, chunk in found])
     if len(meant) > 1:
         raise UsageError(
-            f"Example {example.id!r} names the source {source!r}, which may mean {_listed(_written(meant))}: write the "
+            f"Example {example_id!r} names the source {source!r}, which may mean {_listed(_written(meant))}: write the "
             "headings above it, too."
         )
     return [(number, chunk) for number, chunk in found if _is_in(chunk.document_id, chunk.heading_path, meant)]

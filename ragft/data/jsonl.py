@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar, overload
 
+from index.durable import replacing
+from ragft.data.duplicates import hash_of
 from ragft.errors import UsageError
 
 
 def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (`FILE, line N`, object) for every line; blank lines are skipped.
+    """Yields (`FILE, line N`, object) for every line, read one after the other; blank lines are skipped.
 
     Args:
         what: what the file holds, in the plural, for messages.
@@ -23,25 +26,15 @@ def read_objects(path: Path, what: str, key: str) -> Iterator[tuple[str, dict[st
     Raises:
         UsageError: the file is missing, not UTF-8, or empty, or a line is no JSON object.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UsageError(f"There is no file of {what} {str(path)!r}: set {key} to one.") from None
-    except UnicodeDecodeError as error:
-        where = f"{error.reason} at byte {error.start}"
-        raise UsageError(f"{path} is not UTF-8 text ({where}): save it as UTF-8.") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): set {key} to a readable file.") from None
-    empty = True
-    # Not splitlines(): a text may hold U+2028, which is no end of line in JSON Lines.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        empty = False
-        where = f"{path}, line {number}"
-        yield where, object_in(line, where)
-    if empty:
-        raise UsageError(f"{path} holds no {what}: write one JSON object per line.")
+    for line in each_line(path, what, key):
+        where = f"{path}, line {line.number}"
+        try:
+            text = line.raw.decode("utf-8-sig" if line.number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            problem = f"{error.reason} at byte {line.offset + error.start}"
+            raise UsageError(f"{path} is not UTF-8 text ({problem}): save it as UTF-8.") from None
+        if text.strip():
+            yield where, object_in(text, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +108,74 @@ class Ids:
     """The ids in one file, each of which may stand there once."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, str] = {}
+        self._lines: dict[int, int] = {}  # by hash, so that a million ids take little memory
 
     def claim(self, identity: str, where: str) -> str:
         """The id, which belongs to this line from now on.
 
+        Args:
+            where: `FILE, line N`.
+
         Raises:
             UsageError: it belongs to another line already.
         """
-        first = self._lines.setdefault(identity, where)
-        if first != where:
-            line = first.rpartition(", ")[2]
-            raise UsageError(f"{where}: duplicate id {identity!r} (first on {line}): give each its own.")
+        line = int(where.rpartition(" ")[2])
+        first = self._lines.setdefault(hash_of(identity), line)
+        if first != line:
+            raise UsageError(f"{where}: duplicate id {identity!r} (first on line {first}): give each its own.")
         return identity
+
+
+Item = TypeVar("Item")
+
+
+class LinesOf(Sequence[Item]):
+    """What stands in a file of ours, an item a line, read when it is asked for; memory holds where lines begin."""
+
+    def __init__(self, path: Path, read: Callable[[dict[str, Any]], Item], order: Sequence[int] | None = None) -> None:
+        """
+        Args:
+            order: line numbers, from 0, in the order in which they count. None: as they stand there.
+        """
+        self._path, self._read, self._order = path, read, order
+        self._starts = array("Q", [0])
+        with path.open("rb") as file:
+            for line in file:
+                self._starts.append(self._starts[-1] + len(line))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        if isinstance(place, slice):
+            return [self[at] for at in range(*place.indices(len(self)))]
+        at = range(len(self))[place]
+        with self._path.open("rb") as file:
+            return self._at(file, at)
+
+    def __iter__(self) -> Iterator[Item]:
+        with self._path.open("rb") as file:
+            for at in range(len(self)):
+                yield self._at(file, at)
+
+    def raw(self) -> Iterator[bytes]:
+        """The lines themselves, in order."""
+        with self._path.open("rb") as file:
+            for at in range(len(self)):
+                yield self._line(file, at)
+
+    def _at(self, file: BinaryIO, at: int) -> Item:
+        return self._read(json.loads(self._line(file, at)))
+
+    def _line(self, file: BinaryIO, at: int) -> bytes:
+        start = self._starts[at if self._order is None else self._order[at]]
+        if file.tell() != start:
+            file.seek(start)
+        return file.readline()
 
 
 def refuse_misspelt_keys(
@@ -200,3 +248,17 @@ def to_lines(rows: Iterable[dict[str, Any]]) -> bytes:
         ValueError: a number is not finite.
     """
     return b"".join(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n" for row in rows)
+
+
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Replaces a file by rows as JSON Lines, written one after the other; returns how many there were.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    count = 0
+    with replacing(path) as file:
+        for row in rows:
+            file.write(to_lines([row]))
+            count += 1
+    return count

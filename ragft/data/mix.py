@@ -10,9 +10,14 @@ Which passages hold an answer is told by what they say (`ragft.data.answers`), n
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Mapping, Sequence, Set
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from index.search.search import Hit
@@ -22,8 +27,10 @@ from ragft.citations import in_plain_words, with_citations
 from ragft.config import MixSection
 from ragft.data.answers import Answer, Evidence, run_of, text_of
 from ragft.data.examples import Example
-from ragft.data.gold import Gold, gold_passages
+from ragft.data.fictitious import MARK, figures_in, neighbour, words_in
+from ragft.data.gold import Gold, source_passages
 from ragft.data.hostile import Order, order_for
+from ragft.data.jsonl import LinesOf, to_lines
 from ragft.errors import UsageError
 from ragft.fitting import expanded_to_fit
 from ragft.patterns import Bounded
@@ -32,6 +39,9 @@ from ragft.tokens import contains_tokens
 
 MIX_VERSION = 3
 """Increased whenever the same examples and passages become other rows."""
+
+_KEPT = 16_384  # examples whose passages are read for what they hold once, and not once more for their row
+_AT_ONCE = 8_192  # examples that are searched for at a time: what is found for them is in memory
 
 Kind = Literal["gold", "refusal", "closed-book", "general"]
 
@@ -51,6 +61,7 @@ class Row:
             that say the same elsewhere.
         rejected: a worse answer, whose citations are numbered as those of the answer; empty where there is none.
         adversarial: one of the passages gives an order, which the answer does not follow.
+        made_up: positions (from 1) of the passages about something that does not exist; see `ragft.data.fictitious`.
     """
 
     example_id: str
@@ -60,6 +71,7 @@ class Row:
     gold: tuple[int, ...] = ()
     rejected: str = ""
     adversarial: bool = False
+    made_up: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,7 +79,8 @@ class Row:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
         """The row that `to_json` wrote."""
-        return cls(**{**values, **{key: tuple(values[key]) for key in ("messages", "passages", "gold")}})
+        lists = ("messages", "passages", "gold", "made_up")
+        return cls(**{**values, **{key: tuple(values.get(key, ())) for key in lists}})
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class Mixed:
         undecided: ids of those examples; by `data.mix.undecided` they are among the rows or left out.
     """
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     undecided: tuple[str, ...] = ()
 
 
@@ -131,15 +144,17 @@ class Expansion:
 def mix(
     examples: Sequence[Example], general: Sequence[Example], snapshot: Snapshot, search: Search, settings: MixSection,
     *, system: str, refusal: str, seed: int, expansion: Expansion | None = None, value: str | None = None,
-    query: Callable[[Example], str] = lambda example: example.question,
+    query: Callable[[Example], str] = lambda example: example.question, waiting: Path | None = None,
 ) -> Mixed:  # fmt: skip
-    """Mixes every example with passages, `settings.repeats` times.
+    """Mixes every example with passages, `settings.repeats` times, or as often as `settings.temperature` asks for.
 
     Args:
+        examples: may be read from a file one by one (`LinesOf`): memory holds a few of them at a time.
         general: instructions of any domain, used for `settings.general_share` of all rows.
         expansion: what passages bring along from around them, as the hits of `search` do; None: nothing.
         value: `answer.value`, which finds the value in an answer; None: there is no such rule.
         query: what is searched for an example.
+        waiting: file in which rows wait until all are made and can be shuffled; None: they do in memory.
 
     Raises:
         SlowPattern: `value` does not come to an end.
@@ -147,33 +162,138 @@ def mix(
             sources than a row has passages; or no example is left.
     """
     _refuse_too_many_sources(examples, settings.passages)
-    gold = gold_passages(examples, snapshot, expansion.around if expansion else lambda _: ())
+    gold = source_passages(examples, snapshot, expansion.around if expansion else lambda _: ())
     rule = Bounded(value, "answer.value") if value else None
-    found = {
-        example.id: _Sourced.of(Answer.of_example(example, rule, refusal), gold[example.id]) for example in examples
-    }
-    undecided = tuple(name for name, sourced in found.items() if sourced.is_undecided)
-    if settings.undecided == "drop":
-        examples = [example for example in examples if not found[example.id].is_undecided]
-        if not examples:
+
+    @lru_cache(maxsize=_KEPT)
+    def sourced(place: int) -> _Sourced:
+        example = examples[place]
+        passages = tuple(gold[source] for source in example.sources)
+        return _Sourced.of(Answer.of_example(example, rule, refusal), passages)
+
+    undecided = {place: examples[place].id for place in range(len(examples)) if sourced(place).is_undecided}
+    places = range(len(examples))
+    used: Sequence[int] = places
+    if settings.undecided == "drop" and undecided:
+        used = [place for place in places if place not in undecided]
+        if not used:
             raise UsageError(
                 f"None of the {len(undecided)} examples has a passage that holds its answer, so data.mix.undecided = "
                 "drop leaves nothing: correct the sources or answer.value, or set it to keep."
             )
-    hits = search([query(example) for example in examples])
+    hits = _Hits(search, lambda place: query(examples[place]), used)
     draw = random.Random(seed)
-    mixer = _Mixer(settings, system, refusal, draw, expansion)
-    # Orders are drawn apart, so that the share of them changes nothing else about the rows.
-    hostile = _Hostile(settings.adversarial_share, _values(examples, rule, refusal), random.Random(f"{seed} orders"))
-    rows: list[Row] = []
-    for repeat in range(settings.repeats):
-        kinds = _kinds(examples, settings, draw)
-        orders = hostile.orders(examples, kinds)
-        for example, near, kind, order in zip(examples, hits, kinds, orders, strict=True):
-            rows.append(mixer.row(example, kind, found[example.id], near, repeat, order))
-    rows += _general_rows(general, len(rows), settings, draw)
-    draw.shuffle(rows)
-    return Mixed(tuple(rows), undecided)
+    taken = _names_taken(snapshot) if settings.false_share else frozenset[str]()
+    mixer = _Mixer(settings, system, refusal, draw, expansion, rule, taken)
+    # Orders and made-up passages are drawn apart, so that the shares of them change nothing else about the rows.
+    values = _values((examples[place] for place in used), rule, refusal) if settings.adversarial_share else []
+    hostile = _Hostile(settings.adversarial_share, values, random.Random(f"{seed} orders"))
+    false = random.Random(f"{seed} made up")
+    tasks = _tasks(examples, used) if settings.temperature > 1 else {}
+    times = Counter[int]()
+    made = _Waiting(waiting)
+    for _ in range(settings.repeats):
+        drawn = _sampled(tasks, settings.temperature, draw) if tasks else used
+        kinds = _kinds([bool(examples[place].sources) for place in drawn], settings, draw)
+        orders = hostile.orders(examples, drawn, kinds)
+        beside = _rows_with_false(kinds, settings.false_share, false)
+        for row, (place, near) in enumerate(hits.each(drawn)):
+            seeded = f"{seed} {examples[place].id} {times[place]}" if row in beside else None
+            made.add(
+                mixer.row(examples[place], kinds[row], sourced(place), near, times[place], orders.get(row), seeded)
+            )
+            times[place] += 1
+    for one in _general_rows(general, len(made), settings, draw):
+        made.add(one)
+    return Mixed(made.shuffled(draw), tuple(undecided.values()))
+
+
+class _Waiting:
+    """Rows that wait until all are made."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._file = path, path.open("wb") if path else None
+        self._rows: list[Row] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, row: Row) -> None:
+        self._count += 1
+        if self._file:
+            self._file.write(to_lines([row.to_json()]))
+        else:
+            self._rows.append(row)
+
+    def shuffled(self, draw: random.Random) -> Sequence[Row]:
+        """All rows in random order."""
+        if not self._file or not self._path:
+            draw.shuffle(self._rows)
+            return tuple(self._rows)
+        self._file.close()
+        order = array("I", range(self._count))
+        draw.shuffle(order)
+        return LinesOf(self._path, Row.from_json, order)
+
+
+class _Hits:
+    """What a search finds for examples: of few, it is kept; of many, it is searched in batches, row after row."""
+
+    def __init__(self, search: Search, query: Callable[[int], str], places: Sequence[int]) -> None:
+        self._search, self._query = search, query
+        found = search([query(place) for place in places]) if len(places) <= _AT_ONCE else ()
+        self._kept = dict(zip(places, found, strict=True)) if found else {}
+
+    def each(self, places: Sequence[int]) -> Iterator[tuple[int, Sequence[Hit]]]:
+        """The places, each with its hits."""
+        for start in range(0, len(places), _AT_ONCE):
+            batch = places[start : start + _AT_ONCE]
+            found = [self._kept[at] for at in batch] if self._kept else self._search([self._query(at) for at in batch])
+            yield from zip(batch, found, strict=True)
+
+
+def _tasks(examples: Sequence[Example], places: Sequence[int]) -> dict[str, list[int]]:
+    """The examples of each task, which is the first tag; those without a tag are one, too."""
+    tasks: dict[str, list[int]] = {}
+    for place in places:
+        tasks.setdefault(next(iter(examples[place].tags), ""), []).append(place)
+    return tasks
+
+
+def task_rows(sizes: Sequence[int], temperature: float) -> list[int]:
+    """How many rows each task gets, of as many as there are examples: shares of n^(1/T) (Raffel et al., 2020, section
+    3.5.2), rounded by the largest remainders.
+
+    >>> task_rows([90, 10], 1.0), task_rows([90, 10], 2.0), task_rows([90, 10], 1e9)
+    ([90, 10], [75, 25], [50, 50])
+    """
+    weights = [size ** (1 / temperature) for size in sizes]
+    exact = [sum(sizes) * weight / sum(weights) for weight in weights]
+    rows = [math.floor(one) for one in exact]
+    most = sorted(range(len(rows)), key=lambda at: (rows[at] - exact[at], at))
+    for at in most[: sum(sizes) - sum(rows)]:
+        rows[at] += 1
+    return rows
+
+
+def _sampled(tasks: Mapping[str, Sequence[int]], temperature: float, draw: random.Random) -> list[int]:
+    """Examples of all tasks: each of a task as often as any other, but for one time."""
+    drawn: list[int] = []
+    for places, rows in zip(tasks.values(), task_rows([*map(len, tasks.values())], temperature), strict=True):
+        drawn += [place for _ in range(rows // len(places)) for place in places]
+        drawn += draw.sample(list(places), rows % len(places))
+    return drawn
+
+
+def _rows_with_false(kinds: Sequence[Kind], share: float, draw: random.Random) -> Set[int]:
+    """The rows that get a made-up passage, if one can be made of theirs: an exact share of those with the answer."""
+    gold = [row for row, kind in enumerate(kinds) if kind == "gold"]
+    return frozenset(draw.sample(gold, round(share * len(gold))))
+
+
+def _names_taken(snapshot: Snapshot) -> Set[str]:
+    return words_in(text for chunk in snapshot.chunks() for text in (chunk.title, *chunk.heading_path))
 
 
 def passages_of_row(settings: MixSection, draw: random.Random) -> int:
@@ -191,9 +311,13 @@ def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None
             )
 
 
-def _kinds(examples: Sequence[Example], settings: MixSection, draw: random.Random) -> list[Kind]:
-    """Which example becomes which kind of row: exact shares, seeded places."""
-    rows = len(examples)
+def _kinds(sourced: Sequence[bool], settings: MixSection, draw: random.Random) -> list[Kind]:
+    """Which row is of which kind: exact shares, seeded places.
+
+    Args:
+        sourced: whether the example of each row names sources.
+    """
+    rows = len(sourced)
     total = rows / (1 - settings.general_share) if settings.general_share < 1 else rows
     order = draw.sample(range(rows), rows)
     kinds: list[Kind] = ["gold"] * rows
@@ -201,16 +325,16 @@ def _kinds(examples: Sequence[Example], settings: MixSection, draw: random.Rando
     for place in order[:closed]:
         kinds[place] = "closed-book"
     # An example without sources is a refusal already: the share is counted over the others.
-    sourced = [place for place in order[closed:] if examples[place].sources]
-    for place in sourced[: round((1 - settings.gold_share) * len(sourced))]:
+    answered = [place for place in order[closed:] if sourced[place]]
+    for place in answered[: round((1 - settings.gold_share) * len(answered))]:
         kinds[place] = "refusal"
     return [
-        "refusal" if kind == "gold" and not example.sources else kind
-        for kind, example in zip(kinds, examples, strict=True)
+        "refusal" if kind == "gold" and not has_sources else kind
+        for kind, has_sources in zip(kinds, sourced, strict=True)
     ]
 
 
-def _values(examples: Sequence[Example], rule: Bounded | None, refusal: str) -> list[str]:
+def _values(examples: Iterable[Example], rule: Bounded | None, refusal: str) -> list[str]:
     """The values of the examples that are no refusals, each once; without a rule for values the whole answers."""
     found = dict[str, None]()
     for example in examples:
@@ -228,14 +352,15 @@ class _Hostile:
     values: Sequence[str]
     draw: random.Random
 
-    def orders(self, examples: Sequence[Example], kinds: Sequence[Kind]) -> list[Order | None]:
-        """An order for each row that gets one; it demands the answer of another example."""
-        orders: list[Order | None] = [None] * len(examples)
-        places = [place for place, kind in enumerate(kinds) if kind != "closed-book"]
-        for place in self.draw.sample(places, round(self.share * len(places))):
-            own = text_of(examples[place].answer).run
+    def orders(self, examples: Sequence[Example], drawn: Sequence[int], kinds: Sequence[Kind]) -> dict[int, Order]:
+        """The orders by row, for each that gets one; it demands the answer of another example."""
+        orders = dict[int, Order]()
+        rows = [row for row, kind in enumerate(kinds) if kind != "closed-book"]
+        for row in self.draw.sample(rows, round(self.share * len(rows))):
+            own = text_of(examples[drawn[row]].answer).run
             wrong = [value for value in self.values if not contains_tokens(own, run_of(value))]
-            orders[place] = order_for(wrong, self.draw) if wrong else None
+            if wrong:
+                orders[row] = order_for(wrong, self.draw)
         return orders
 
 
@@ -248,16 +373,20 @@ class _Mixer:
     refusal: str
     draw: random.Random
     expansion: Expansion | None = None
+    rule: Bounded | None = None
+    taken: Set[str] = frozenset()
 
     def row(
-        self, example: Example, kind: Kind, sourced: _Sourced, hits: Sequence[Hit], repeat: int, order: Order | None
-    ) -> Row:
+        self, example: Example, kind: Kind, sourced: _Sourced, hits: Sequence[Hit], repeat: int, order: Order | None,
+        false: str | None = None,
+    ) -> Row:  # fmt: skip
         """One row of an example that was used `repeat` times before; each time it gets other distractors.
 
         Args:
             sourced: where its answer stands.
             hits: what a search finds for its question, best first.
             order: what one of the passages demands; None: nothing.
+            false: decides what is made up for a passage beside those with the answer; None: nothing is.
         """
         if kind == "closed-book":
             # Without passages there is nothing to cite: the citations go, the rest of the form stays.
@@ -271,6 +400,8 @@ class _Mixer:
             if hit.chunk_id not in gold_ids and (kind == "gold" or not sourced.is_answered_by(hit.passage))
         ]
         passages = self._shuffled(chosen, distractors, repeat)
+        if false is not None:
+            passages = self._with_false(passages, chosen, example, sourced, false)
 
         def assembled(shown: Sequence[Hit]) -> Row:
             numbers: tuple[int, ...] = ()
@@ -291,6 +422,7 @@ class _Mixer:
             return Row(
                 example.id, kind, messages, chunks, numbers, _if_other(worse, answer),
                 adversarial=order is not None and bool(shown),
+                made_up=tuple(n for n, one in enumerate(shown, start=1) if one.chunk_id.endswith(MARK)),
             )  # fmt: skip
 
         if self.expansion is None:
@@ -307,6 +439,25 @@ class _Mixer:
             sourced.is_answered_by(one.passage) for one in shown if one.chunk_id not in cited
         )
         return assembled(passages if hidden else shown)
+
+    def _with_false(
+        self, passages: list[Hit], chosen: Sequence[Hit], example: Example, sourced: _Sourced, seed: str
+    ) -> list[Hit]:
+        """The passages with a neighbour of one with the answer instead of one without it; as they are, if none can be
+        made.
+        """
+        cited = {passage.chunk_id for passage in chosen}
+        others = [at for at, one in enumerate(passages) if one.chunk_id not in cited]
+        found = self.rule.search(example.answer) if self.rule else None
+        own = [in_plain_words(found[1] or "").strip()] if found else []
+        values = [*own, *figures_in(in_plain_words(example.answer))]
+        known = "\n".join([example.spoken, example.answer, *(one.passage for one in passages)])
+        for passage in chosen if others else ():
+            made = neighbour(passage, example.question, values, known, self.taken, seed)
+            if made is not None and not sourced.is_answered_by(made.passage):
+                at = random.Random(seed).choice(others)
+                return [made if place == at else one for place, one in enumerate(passages)]
+        return passages
 
     def _all_sources(self, sourced: _Sourced) -> list[Hit]:
         """One passage of each source that holds its part of the answer; of several, a search finds one most often."""
@@ -376,6 +527,8 @@ def _saying_the_same(
 
 def _without(passage: Hit, barred: Set[str], sourced: _Sourced) -> Hit:
     """The passage with what is around it on either side only up to a chunk that is barred or holds the answer."""
+    if not passage.around:  # a made-up one
+        return passage
     own, *others = passage.around
     kept, closed = [own], set()
     for other in others:  # the nearest first

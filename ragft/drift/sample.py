@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ragft.data.audit.repeats import plain_words
 from ragft.data.audit.texts import language_of
+from ragft.data.near import plain_words
 
 Floats = NDArray[np.float64]
 

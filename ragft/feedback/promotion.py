@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeVar
 
 from ragft.citations import parse_citations, with_citations
 from ragft.data import copies
-from ragft.data.duplicates import clusters, normal
+from ragft.data.duplicates import normal
 from ragft.data.examples import Example, example_of
 from ragft.data.history import spoken
+from ragft.data.near import clusters
 from ragft.data.questions import Question, question_of
 from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import Rules

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ragft.data.duplicates import clusters
 from ragft.data.history import spoken
+from ragft.data.near import clusters
 from ragft.data.sources import Source
 from ragft.errors import UsageError
 from ragft.feedback.store import Feedback

@@ -24,7 +24,7 @@ from ragft.finetune import devices
 from ragft.finetune.base import check_writes
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.attention import tiles
-from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, micro_batches, shares, trainable
+from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, lengths_for, micro_batches, shares, trainable
 from ragft.finetune.fast.loss import CHUNK
 from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.methods import METHODS
@@ -245,7 +245,8 @@ def _workers(settings: FinetuneSection, device: torch.device | None = None) -> i
 
 def _batches(rows: Rows, settings: FinetuneSection, *, epoch: int, seed: int = 0) -> list[Rows]:
     """The optimiser batches of an epoch."""
-    orders = epoch_batches(len(rows), settings.batch_size, seed=seed, epoch=epoch)
+    lengths = lengths_for(rows, settings.order)
+    orders = epoch_batches(len(rows), settings.batch_size, seed=seed, epoch=epoch, lengths=lengths)
     return [[rows[number] for number in order] for order in orders]
 
 

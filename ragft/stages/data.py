@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from index.durable import write_file
 from ragft.artifacts import Artifact
 from ragft.console import some
 from ragft.conversation import CONDENSING_VERSION, questions_in
 from ragft.data.duplicates import normal
-from ragft.data.examples import Example, read_examples
-from ragft.data.jsonl import read_objects, to_lines
-from ragft.data.split import SPLIT_VERSION
+from ragft.data.examples import Example, each_example, read_examples
+from ragft.data.jsonl import LinesOf, write_lines
+from ragft.data.split import SPLIT_VERSION, validating
 from ragft.data.split import split as split_examples
 from ragft.errors import RagftError, UsageError
 from ragft.finetune.methods import METHODS
@@ -26,20 +26,26 @@ from ragft.templates import Unrenderable
 if TYPE_CHECKING:
     from index.search.search import Hit
     from index.store.snapshot import Snapshot
-    from ragft.data.mix import Expansion, Row
+    from ragft.data.mix import Expansion, Mixed, Row
 
 # Distractors are mined from this many times as many hits as a prompt holds, so that gold passages leave enough.
 MINING_DEPTH = 4
 PARTS = ("train", "validation")
+Lines = Iterator[dict[str, Any]]
+
+# Repeats are practice; a validation loss gains nothing from them, and it is of examples as they come.
+_ONCE = {"repeats": 1, "temperature": 1.0}
 
 
 def split(app: Application) -> Artifact:
     """Training and validation examples."""
 
     def work(folder: Path) -> dict[str, Any]:
-        parts = parted(app)
+        if app.config.data.validation is None:
+            return _split_into(app, folder)
+        parts = (app.examples, _held_out(app, app.config.data.validation))
         for name, part in zip(PARTS, parts, strict=True):
-            write_file(folder / f"{name}.jsonl", to_lines(example.to_json() for example in part))
+            write_lines(folder / f"{name}.jsonl", (example.to_json() for example in part))
         return {name: len(part) for name, part in zip(PARTS, parts, strict=True)}
 
     inputs = {
@@ -51,20 +57,62 @@ def split(app: Application) -> Artifact:
     return app.once(SPLIT.name, lambda: app.build(Inputs((SPLIT,), inputs), work))
 
 
+def _split_into(app: Application, folder: Path) -> dict[str, Any]:
+    """Splits the file of examples into a file for each part, reading it row by row; returns the figures."""
+    data, told = app.config.data, [app.reporter.say]
+
+    def read() -> Iterator[Example]:
+        # What is left out of the file is said once, though it is read several times.
+        return each_example(data.examples, told=told.pop() if told else lambda _: None)
+
+    words = folder / "words.bin"
+    settings = data.split
+    chosen = validating(
+        read, settings.validation_share, app.fixed_seed, by=settings.by, stratify=settings.stratify, words=words
+    )
+    words.unlink(missing_ok=True)
+    tags: dict[str, Counter[str]] = {name: Counter() for name in PARTS}
+
+    def part_of(name: str, validates: bool) -> Iterator[dict[str, Any]]:
+        for example, one in zip(read(), chosen.tolist(), strict=True):
+            if one == validates:
+                tags[name].update(example.tags)
+                yield example.to_json()
+
+    for name, validates in zip(PARTS, (False, True), strict=True):
+        write_lines(folder / f"{name}.jsonl", part_of(name, validates))
+    figures: dict[str, Any] = {"train": int((~chosen).sum()), "validation": int(chosen.sum())}
+    return (
+        {**figures, "tags": {name: dict(tags[name].most_common()) for name in PARTS}} if any(tags.values()) else figures
+    )
+
+
 def parted(app: Application) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """What to train on and what to validate with: parts of the examples, or a file for each."""
+    """What to train on and what to validate with, as `split` has them: parts of the examples, or a file for each."""
+    data, settings = app.config.data, app.config.data.split
+    if data.validation is not None:
+        return app.examples, _held_out(app, data.validation)
+    return split_examples(
+        app.examples, settings.validation_share, app.fixed_seed, by=settings.by, stratify=settings.stratify
+    )
+
+
+def _held_out(app: Application, path: Path) -> tuple[Example, ...]:
+    """What `data.validation` names.
+
+    Raises:
+        UsageError: it repeats training examples.
+    """
     data = app.config.data
-    if data.validation is None:
-        return split_examples(app.examples, data.split.validation_share, app.fixed_seed)
-    validation = read_examples(data.validation, "data.validation", app.reporter.say)
+    validation = read_examples(path, "data.validation", app.reporter.say)
     trained = {normal(example.spoken): example.id for example in app.examples}
     both = [(one.id, trained[text]) for one in validation if (text := normal(one.spoken)) in trained]
     if both:
         raise UsageError(
-            f"{data.validation} repeats training examples ({len(both)} in all; the first: {both[0][0]!r} is example "
+            f"{path} repeats training examples ({len(both)} in all; the first: {both[0][0]!r} is example "
             f"{both[0][1]!r} of {data.examples}): remove them from one of the two files."
         )
-    return app.examples, validation
+    return validation
 
 
 def mix(app: Application) -> Artifact:
@@ -96,20 +144,30 @@ def _mix(app: Application) -> Artifact:
 
         figures: dict[str, Any] = {"snapshot": snapshot.id}
         general = _general(app)
-        # Repeats are practice; a validation loss gains nothing from them.
-        for name, settings in zip(PARTS, (mixing, mixing.model_copy(update={"repeats": 1})), strict=True):
-            examples = [Example.from_json(row) for _, row in read_objects(parts.folder / f"{name}.jsonl", name, "")]
+        for name, settings in zip(PARTS, (mixing, mixing.model_copy(update=_ONCE)), strict=True):
+            examples = LinesOf(parts.folder / f"{name}.jsonl", Example.from_json)
+            waiting = folder / "waiting.jsonl"
             mixed = mix(
                 examples, general[name], snapshot, search, settings,
                 system=config.prompt.system, refusal=config.answer.refusal, seed=config.seed,
                 expansion=_expansion(app, snapshot), value=config.answer.value,
                 query=lambda example: retriever.query(example.question, example.history, config.serve.condense),
+                waiting=waiting,
             )  # fmt: skip
-            write_file(folder / f"{name}.jsonl", to_lines(row.to_json() for row in mixed.rows))
-            kinds = [row.kind for row in mixed.rows]
-            figures[name] = {"rows": len(kinds), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
-            if mixing.adversarial_share:
-                figures[name]["adversarial"] = sum(row.adversarial for row in mixed.rows)
+            kinds, beside = Counter[str](), Counter[str]()
+
+            def counted(mixed: Mixed = mixed, kinds: Counter[str] = kinds, beside: Counter[str] = beside) -> Lines:
+                for row in mixed.rows:
+                    kinds[row.kind] += 1
+                    beside.update(adversarial=row.adversarial, made_up=bool(row.made_up))
+                    yield row.to_json()
+
+            write_lines(folder / f"{name}.jsonl", counted())
+            waiting.unlink()
+            figures[name] = {"rows": len(mixed.rows), **{kind: kinds[kind] for kind in sorted(kinds)}}
+            for share, what in ((mixing.adversarial_share, "adversarial"), (mixing.false_share, "made_up")):
+                if share:
+                    figures[name][what] = beside[what]
             if mixed.undecided:
                 figures[name]["undecided"] = list(mixed.undecided)
                 app.reporter.say(_undecided(name, mixed.undecided, len(examples), mixing.undecided))
@@ -183,12 +241,11 @@ def _general(app: Application) -> dict[str, tuple[Example, ...]]:
     return dict(zip(PARTS, split_examples(general, data.split.validation_share, app.fixed_seed), strict=True))
 
 
-def rows(app: Application, part: str) -> list[Row]:
-    """The mixed rows of a part: `train` or `validation`."""
+def rows(app: Application, part: str) -> Sequence[Row]:
+    """The mixed rows of a part, `train` or `validation`, read when they are asked for."""
     from ragft.data.mix import Row
 
-    path = mix(app).folder / f"{part}.jsonl"
-    return [Row.from_json(values) for _, values in read_objects(path, "rows", "")]
+    return LinesOf(mix(app).folder / f"{part}.jsonl", Row.from_json)
 
 
 def refuse_without_rejected(app: Application) -> None:
@@ -270,3 +327,24 @@ def _rewarded(app: Application, row: Row) -> Rendered:
     if row.kind == "general" or not reward.rates:
         raise Unrenderable("Nothing about its answers can be verified, so that they earn nothing.")
     return Rewarded(chosen.ids, chosen.trained, reward)
+
+
+def write_pairs(app: Application, out: Path) -> dict[str, int]:
+    """Writes the examples, each with a worse answer where one can be made; returns how many there are of each fault.
+
+    Raises:
+        UsageError: the file is there already.
+    """
+    from ragft.data.jsonl import refuse_existing
+    from ragft.data.preferences import Rules, pair_row, with_worse
+    from ragft.patterns import Bounded
+
+    refuse_existing(out)
+    answer = app.config.answer
+    form = Bounded(answer.format, "answer.format") if answer.format else None
+    value = Bounded(answer.value, "answer.value") if answer.value else None
+    is_formed = (lambda text: form.fullmatch(text.strip()) is not None) if form else None
+    made = list(with_worse(app.examples, Rules(value, is_formed, answer.refusal), app.config.seed))
+    write_lines(out, (pair_row(*one) for one in made))
+    faults = Counter(fault or ("given" if worse else "none") for _, fault, worse in made)
+    return dict(sorted(faults.items()))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -154,11 +153,6 @@ def bit(kind: Kind) -> int:
     return 1 << KINDS.index(kind)
 
 
-def hash_of(text: str) -> int:
-    """64 bits; among a million texts, two are equal by chance once in 37 million tables."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-
-
 class Flags:
     """All faults: counted, the first of each kind kept, and each written to a file of one JSON object a line."""
 
@@ -197,9 +191,3 @@ class Flags:
 
     def close(self) -> None:
         self._file.close()
-
-
-def batches(count: int, size: int) -> Iterator[slice]:
-    """`count` rows in pieces."""
-    for start in range(0, count, size):
-        yield slice(start, min(count, start + size))

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from ragft.citations import without_citations
 from ragft.console import Advance
-from ragft.data.audit.kinds import SHOWN, Flag, Flags, Kind, Table, hash_of
-from ragft.data.audit.repeats import Words, near_repeats, plain_words, repeated_ids, repeats
+from ragft.data.audit.kinds import SHOWN, Flag, Flags, Kind, Table
+from ragft.data.audit.repeats import near_repeats, repeated_ids, repeats
 from ragft.data.audit.support import Sections, is_supported
 from ragft.data.audit.texts import (
     LANGUAGE_NAMES,
@@ -31,8 +31,10 @@ from ragft.data.audit.texts import (
     untidiness,
 )
 from ragft.data.copies import Copy, copied, key, nearness
+from ragft.data.duplicates import hash_of
 from ragft.data.examples import EmptyExample, Example, example_of, unread_fields
 from ragft.data.jsonl import each_line, object_at
+from ragft.data.near import Words, plain_words
 from ragft.data.personal import Found, find_personal
 from ragft.data.personal import Kind as PersonalKind
 from ragft.data.questions import Question

@@ -9,9 +9,9 @@ from index.documents.document import Document
 from index.documents.sections import sections
 from ragft.citations import without_citations
 from ragft.data.answers import HELD, SHORT, Answer, text_of
-from ragft.data.audit.repeats import plain_words
 from ragft.data.examples import Example
 from ragft.data.gold import ambiguous
+from ragft.data.near import plain_words
 from ragft.data.sources import Source, sections_meant
 from ragft.patterns import Bounded
 

@@ -14,11 +14,11 @@ from ragft.citations import parse_citations
 from ragft.config.answer import AnswerSection
 from ragft.data.answers import holds, run_of
 from ragft.data.copies import trained
-from ragft.data.duplicates import clusters
 from ragft.data.examples import Example
 from ragft.data.generate.candidates import Candidate
 from ragft.data.generate.facts import Fact
 from ragft.data.generate.sections import Section
+from ragft.data.near import clusters
 from ragft.data.questions import Question
 from ragft.data.sources import Source, sections_meant
 from ragft.patterns import Bounded

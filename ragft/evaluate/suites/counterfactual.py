@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from index.search.search import Hit
 from ragft.data.answers import text_of
+from ragft.data.other_values import Kind, another_value, standing
 from ragft.data.questions import Question
 from ragft.engine.base import EngineDead
 from ragft.errors import RagftError
@@ -26,7 +26,6 @@ from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
 from ragft.tokens import contains_tokens
 
-Kind = Literal["date", "version", "number", "choice"]
 Outcome = Literal["followed", "stuck", "refused", "other", "failed"]
 Said = Literal["new", "old", "both", "refused", "other"]
 """Which of two values an answer gives."""
@@ -37,14 +36,9 @@ COUNTERFACTUAL_VERSION = 1
 OUTCOMES: tuple[Outcome, ...] = ("followed", "stuck", "refused", "other")
 """What an answer may be; a failed one is none, and is counted apart."""
 
-_DATES = ("%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
-_VERSION = re.compile(r"v?\d+(?:\.\d+)+")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
-_CHOICES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _OUTCOME_OF: dict[Said, Outcome] = {
     "new": "followed", "old": "stuck", "both": "other", "refused": "refused", "other": "other",
 }  # fmt: skip
-_TRIES = 100  # of a value that is not in the passages already
 
 
 @dataclass(frozen=True)
@@ -119,62 +113,6 @@ def _swapped(hit: Hit, pattern: re.Pattern[str], new: str) -> Hit:
     text = pattern.sub(lambda _: new, hit.text)
     # Headings stay: they tell what the passage is about.
     return replace(hit, text=text, passage=hit.passage.replace(hit.text, text), around=())
-
-
-def standing(value: str) -> re.Pattern[str]:
-    """Finds a value that is not a part of another one."""
-    return re.compile(rf"(?<![\w.,:-]){re.escape(value)}(?![\w:-]|[.,]\d)", re.IGNORECASE)
-
-
-def another_value(value: str, known: str, draw: random.Random) -> tuple[Kind, str] | None:
-    """Another value of the same kind that is not known, and its kind; None for a value of no such kind."""
-    kinds: tuple[tuple[Kind, Callable[[], str | None]], ...] = (
-        ("date", lambda: _other_date(value, draw)),
-        ("version", lambda: _other_version(value, draw)),
-        ("number", lambda: _other_number(value, draw)),
-    )
-    if value.casefold() in _CHOICES:
-        return "choice", _CHOICES[value.casefold()]
-    for kind, other in kinds:
-        for _ in range(_TRIES):
-            new = other()
-            if new is None:
-                break
-            if new != value and not standing(new).search(known):
-                return kind, new
-    return None
-
-
-def _other_date(value: str, draw: random.Random) -> str | None:
-    """A date up to two years away, written as the first one is."""
-    for written in _DATES:
-        try:
-            day = datetime.strptime(value, written).date()
-        except ValueError:
-            continue
-        other = day + timedelta(days=draw.choice((-1, 1)) * draw.randint(20, 730))
-        return _written(other, written)
-    return None
-
-
-def _written(day: date, form: str) -> str:
-    return day.strftime(form) if form == _DATES[0] else day.strftime(form).replace(" 0", " ").removeprefix("0")
-
-
-def _other_version(value: str, draw: random.Random) -> str | None:
-    """A version with another last part."""
-    if not _VERSION.fullmatch(value):
-        return None
-    head, _, last = value.rpartition(".")
-    return f"{head}.{draw.randint(0, max(9, 2 * int(last)))}"
-
-
-def _other_number(value: str, draw: random.Random) -> str | None:
-    """A number with as many digits in the same places; the first one is not 0 unless it was."""
-    if not _NUMBER.fullmatch(value):
-        return None
-    digits = [str(draw.randint(0 if at else 1, 9)) if digit.isdigit() else digit for at, digit in enumerate(value)]
-    return "".join(digits)
 
 
 def judged(case: Case, answer: str, rules: Rules) -> Outcome:

@@ -14,8 +14,9 @@ from typing import Literal
 from index.search.search import Hit
 from ragft.data.answers import text_of
 from ragft.data.noise import lower_words, with_slips
+from ragft.data.other_values import another_value
 from ragft.data.questions import Question
-from ragft.evaluate.suites.counterfactual import another_value, changed
+from ragft.evaluate.suites.counterfactual import changed
 from ragft.tokens import contains_tokens
 
 Variation = Literal["reversed", "shuffled", "distractors", "without", "false", "typos", "paraphrase", "instruction"]

@@ -18,12 +18,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from index.search.search import Hit
+from ragft.data.other_values import standing
 from ragft.data.questions import Question
 from ragft.engine.base import EngineDead
 from ragft.errors import RagftError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.statistics import cluster_questions, estimates
-from ragft.evaluate.suites.counterfactual import Said, changed, said_of, standing
+from ragft.evaluate.suites.counterfactual import Said, changed, said_of
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
 

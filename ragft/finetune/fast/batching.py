@@ -74,11 +74,25 @@ def trainable(rows: Rows, max_seq_length: int) -> Rows:
     return [row for row in rows if not is_long(row, max_seq_length) and trained_tokens(row) > 0]
 
 
-def epoch_batches(rows: int, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
-    """Row numbers of each optimiser batch of an epoch: every row once, in an order that the arguments alone decide."""
+def epoch_batches(
+    rows: int, batch_size: int, *, seed: int, epoch: int, lengths: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Row numbers of each optimiser batch of an epoch: every row once, in an order that the arguments alone decide.
+
+    Args:
+        lengths: of the rows: a curriculum, in which the first epoch goes from short rows to long ones and later ones
+            are shuffled (SortaGrad; Amodei et al., 2015, arXiv 1512.02595). None: all epochs are shuffled.
+    """
     order = list(range(rows))
     random.Random(f"{seed}:{epoch}").shuffle(order)
+    if lengths is not None and epoch == 0:
+        order.sort(key=lambda row: lengths[row])  # rows of one length stay shuffled
     return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
+
+
+def lengths_for(rows: Rows, order: str) -> list[int] | None:
+    """What `epoch_batches` needs to know of the rows for `finetune.order`."""
+    return [max(len(one.ids) for one in row.sequences) for row in rows] if order == "short-first" else None
 
 
 def shares(rows: Rows, count: int, *, empty: bool = False) -> list[list[Rendered]]:

@@ -23,7 +23,7 @@ from ragft.finetune import devices
 from ragft.finetune.base import check_ids
 from ragft.finetune.fast import decoder, fused
 from ragft.finetune.fast.adapter import save_adapter, starting_deltas
-from ragft.finetune.fast.batching import Rows, epoch_batches, micro_batches, shares, trained_tokens
+from ragft.finetune.fast.batching import Rows, epoch_batches, lengths_for, micro_batches, shares, trained_tokens
 from ragft.finetune.fast.checkpoint import Checkpoint, identity
 from ragft.finetune.fast.faults import (
     check_step_finite,
@@ -122,6 +122,7 @@ class Run:
         self.schedule: Schedule = partial(learning_rate, settings)
         self.base_name = str(model_folder)
         self.alpha = settings.alpha if settings.alpha is not None else 2.0 * settings.rank
+        self._lengths = lengths_for(rows, settings.order)
         self.steps_per_epoch = math.ceil(len(rows) / settings.batch_size)
         self.steps = max(1, round(settings.epochs * self.steps_per_epoch))
         counts = range(1, settings.eval_count + 1)
@@ -256,7 +257,9 @@ class Run:
         """One step with the gradient of a batch, summed over its micro-batches: mean loss, gradient's norm."""
         state = self.state
         epoch, number = divmod(state.step, self.steps_per_epoch)
-        order = epoch_batches(len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch)
+        order = epoch_batches(
+            len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch, lengths=self._lengths
+        )
         rows = [self.rows[index] for index in order[number]]
         count = self.count(rows)
         total = 0.0

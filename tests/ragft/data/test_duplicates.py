@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragft.data.duplicates import clusters
 from ragft.data.examples import Example
+from ragft.data.near import clusters
 from ragft.data.split import split
 
 OTHERS = [f"What does the {name} office say about {thing}?" for name in ("Rome", "Oslo") for thing in ("tea", "ink")]

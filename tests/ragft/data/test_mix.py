@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,8 @@ from ragft.citations import parse_citations
 from ragft.config import MixSection
 from ragft.data.examples import Example
 from ragft.data.gold import gold_passages
-from ragft.data.mix import Mixed, Row, mix
+from ragft.data.jsonl import LinesOf, to_lines
+from ragft.data.mix import Mixed, Row, mix, task_rows
 from ragft.data.sources import Source
 from ragft.errors import UsageError
 from ragft.patterns import SlowPattern
@@ -416,3 +419,107 @@ def shown_texts(row: Row) -> list[str]:
     """The numbered passages of a prompt, as they are; none without passages."""
     text, found, _ = row.messages[-2]["content"].rpartition("\n\nQuestion: ")
     return re.split(r"(?m)^\[\d+\] ", text)[1:] if found else []
+
+
+RELEASES = [f"Release {n}.{n % 7 + 1}" for n in range(20)]
+NAMED = FakeSnapshot([(f"rel{n}.md", name, f"{name} ends on 2027-0{n % 9 + 1}-11.") for n, name in enumerate(RELEASES)])
+
+
+def releases(count: int = 20) -> list[Example]:
+    texts = [(chunk.heading_path[-1], chunk.text) for chunk in NAMED.chunks()]
+    return [
+        Example(f"e{n}", f"When does {name} end?", f"{text[-11:-1]} [1]", (Source(f"rel{n}.md"),), str(n))
+        for n, (name, text) in enumerate(texts[:count])
+    ]  # fmt: skip
+
+
+def mixed_releases(seed: int = 0, **values: Any) -> list[Row]:
+    section = MixSection(**{"passages": 4, "gold_share": 1.0, "closed_book_share": 0.0, **values})
+    snapshot: Any = NAMED
+    found = mix(
+        releases(), (), snapshot, lambda questions: [NAMED.hits() for _ in questions], section, system="Style.",
+        refusal=REFUSAL, seed=seed, value=r"(\d{4}-\d\d-\d\d)",
+    )  # fmt: skip
+    return list(found.rows)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_made_up_passage_is_about_something_else_and_only_the_true_one_answers(seed: int) -> None:
+    examples = {one.id: one for one in releases()}
+    names = {chunk.heading_path[-1] for chunk in NAMED.chunks()}
+    plain = {row.example_id: row for row in mixed_releases(seed)}
+    rows = mixed_releases(seed, false_share=0.5)
+    assert sum(bool(row.made_up) for row in rows) == 10
+    for row in rows:
+        before, value = plain[row.example_id], examples[row.example_id].answer.split()[0]
+        name = examples[row.example_id].question.removeprefix("When does ").removesuffix(" end?")
+        told, was = shown(row), shown(before)
+        assert (row.gold, row.messages[-1], len(told)) == (before.gold, before.messages[-1], len(was))
+        changed = tuple(place for place, (one, other) in enumerate(zip(told, was, strict=True), 1) if one != other)
+        assert changed == row.made_up and not set(row.made_up) & set(row.gold)
+        for place in row.made_up:
+            made = told[place - 1]
+            assert not re.search(rf"\b{re.escape(name)}\b", made) and value not in made
+            other = re.search(r"(Release \d+\.\d+) ends on \d{4}-\d\d-\d\d\.", made)
+            assert (other and other[1] not in names and f"> {other[1]}" in made) or other[1] in made.split("\n")[0]
+            assert row.passages[place - 1].endswith("(made up)")
+
+
+def test_nothing_is_made_up_where_a_passage_has_no_name_or_no_room() -> None:
+    assert not any(row.made_up for row in mixed(ONE_SOURCE, false_share=1.0))
+    assert not any(row.made_up for row in mixed_releases(passages=1, false_share=1.0))
+
+
+def test_a_row_without_the_key_of_made_up_passages_is_read() -> None:
+    values = {key: value for key, value in mixed(ONE_SOURCE)[0].to_json().items() if key != "made_up"}
+    assert Row.from_json(values).made_up == ()
+
+
+TAGGED = [example(n, n % SECTIONS, tags=("often",) if n < 81 else ("rare",) if n < 97 else ()) for n in range(100)]
+
+
+def test_temperature_evens_out_the_tags_and_keeps_the_number_of_rows() -> None:
+    def counted(temperature: float) -> list[int]:
+        of = {one.id: next(iter(one.tags), "") for one in TAGGED}
+        tags = Counter(of[row.example_id] for row in mixed(TAGGED, temperature=temperature))
+        return [tags["often"], tags["rare"], tags[""]]
+
+    assert counted(1.0) == [81, 16, 3]
+    # 9 : 4 : sqrt(3), of 100 rows.
+    assert counted(2.0) == [61, 27, 12]
+    assert counted(1e9) == [34, 33, 33]
+
+
+def test_examples_of_a_rare_tag_are_used_about_equally_often_each_time_with_other_passages() -> None:
+    rows = mixed(TAGGED, temperature=1e9, gold_share=1.0, closed_book_share=0.0)
+    times = Counter(row.example_id for row in rows)
+    rare = [times[one.id] for one in TAGGED if one.tags == ("rare",)]
+    assert set(rare) == {2, 3}
+    again = [set(row.passages) for row in rows if row.example_id == "e97"]
+    assert len(again) == 11 and len({frozenset(one) for one in again}) > 5
+
+
+def test_rows_that_wait_in_a_file_are_those_that_wait_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "examples.jsonl"
+    path.write_bytes(to_lines(one.to_json() for one in TAGGED))
+    # Few at a time, so that searches come in batches and nothing is kept from one to the next.
+    monkeypatch.setattr("ragft.data.mix._AT_ONCE", 7)
+    for values in ({}, {"repeats": 2, "adversarial_share": 0.3}, {"temperature": 3.0, "false_share": 0.5}):
+        section = MixSection(passages=3, gold_share=0.8, closed_book_share=0.1, **values)  # type: ignore[arg-type]
+        found = mix(
+            LinesOf(path, Example.from_json), (), SNAPSHOT, search, section, system="Style.", refusal=REFUSAL, seed=4,  # type: ignore[arg-type]
+            waiting=tmp_path / "waiting.jsonl",
+        )  # fmt: skip
+        assert list(found.rows) == mixed(TAGGED, 4, passages=3, **values)
+        assert found.rows[3] == list(found.rows)[3] == found.rows[-len(found.rows) + 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.lists(st.integers(1, 500), min_size=1, max_size=8), temperature=st.floats(1, 50))
+def test_rows_of_tasks_add_up_and_no_task_gets_less_for_being_larger(sizes: list[int], temperature: float) -> None:
+    rows = task_rows(sizes, temperature)
+    assert sum(rows) == sum(sizes) and task_rows(sizes, 1.0) == sizes
+    ordered = [count for _, count in sorted(zip(sizes, rows, strict=True))]
+    assert all(one <= other + 1 for one, other in itertools.pairwise(ordered))

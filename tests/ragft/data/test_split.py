@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
-from hypothesis import given
+from blake3 import blake3
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragft.data.examples import Example
-from ragft.data.split import split
+from ragft.data.near import clusters
+from ragft.data.sources import Source
+from ragft.data.split import By, split
 from ragft.errors import UsageError
 
 
@@ -75,3 +79,94 @@ def test_new_examples_move_few_of_the_old_ones() -> None:
 def test_one_group_cannot_be_parted() -> None:
     with pytest.raises(UsageError, match="1 group, so none is left to validate"):
         split(examples_of(["same", "same"]), 0.1, 0)
+
+
+WORDS = ["tea", "ink", "oslo", "rome", "lease", "desk", "pay", "sick", "tax", "mail", "car", "pen"]
+ROWS = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(WORDS), min_size=3, max_size=5).map(" ".join),
+        st.integers(0, 12),
+        st.lists(st.sampled_from(["a.md", "b.md#x", "b.md#y", "c.md", "d.md"]), max_size=2, unique=True),
+        st.lists(st.sampled_from(["when", "who", "many"]), max_size=2, unique=True),
+    ),
+    min_size=8, max_size=30,
+)  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=ROWS, seed=st.integers(0, 5), stratify=st.booleans(), by=st.sampled_from(["group", "source"]))
+def test_nothing_that_stays_together_is_parted(
+    rows: list[tuple[str, int, list[str], list[str]]], seed: int, stratify: bool, by: By
+) -> None:
+    examples = [
+        Example(str(n), question, "It is so.", tuple(map(Source, sources)), str(group), tuple(tags))
+        for n, (question, group, sources, tags) in enumerate(rows)
+    ]  # fmt: skip
+    try:
+        parts = split(examples, 0.3, seed, by=by, stratify=stratify)
+    except UsageError:
+        return
+    assert sorted(one.id for part in parts for one in part) == sorted(one.id for one in examples) and all(parts)
+    same = clusters([one.question for one in examples])
+    together = [{one.group for one in part} for part in parts], [{same[int(one.id)] for one in part} for part in parts]
+    documents = [{source.documents[0] for one in part for source in one.sources} for part in parts]
+    for train, validation in (*together, *([documents] if by == "source" else [])):
+        assert not train & validation
+
+
+@pytest.mark.parametrize("by", ["group", "source"])
+def test_rows_about_one_document_part_unless_the_split_is_by_source(by: By) -> None:
+    sources = [Source(f"doc{number % 10}.md#Part {number}") for number in range(100)]
+    examples = [Example(str(n), f"q{n}", "a", (sources[n],), str(n)) for n in range(100)]
+    train, validation = split(examples, 0.2, 0, by=by)
+    shared = {one.sources[0].documents[0] for one in train} & {one.sources[0].documents[0] for one in validation}
+    assert (not shared) is (by == "source") and len(validation) == 20
+
+
+def tagged(count: int) -> list[Example]:
+    """Three tags of very different frequency: one row in 2, in 5 and in 20 has them; groups of two."""
+    tags = [tuple(name for every, name in ((2, "a"), (5, "b"), (20, "c")) if n % every == 0) for n in range(count)]
+    return [Example(str(n), f"q{n}", "a", group=str(n // 2), tags=tags[n]) for n in range(count)]
+
+
+def test_each_tag_has_its_share_of_the_validation() -> None:
+    examples = tagged(400)
+    for seed in range(10):
+        validation = split(examples, 0.2, seed, stratify=True)[1]
+        for tag in "abc":
+            wanted = 0.2 * sum(tag in one.tags for one in examples)
+            assert abs(sum(tag in one.tags for one in validation) - wanted) <= 2, (seed, tag)
+        assert abs(len(validation) - 80) <= 4
+    plain = [len([1 for one in split(examples, 0.2, seed)[1] if "c" in one.tags]) for seed in range(10)]
+    assert max(plain) - min(plain) > 2  # what a random draw does to a rare tag
+
+
+@settings(max_examples=30, deadline=None)
+@given(added=st.integers(0, 12), seed=st.integers(0, 9))
+def test_new_examples_move_few_of_a_stratified_split(added: int, seed: int) -> None:
+    before, after = (
+        {one.id for one in split(tagged(count), 0.2, seed, stratify=True)[1]} for count in (120, 120 + added)
+    )
+    assert len(before - after) <= 2 * added + 2
+
+
+def test_rows_of_one_document_alone_cannot_be_parted_by_source() -> None:
+    examples = [Example(str(n), f"q{n}", "a", (Source("a.md"),), str(n)) for n in range(5)]
+    with pytest.raises(UsageError, match=r"set data\.split\.by to group"):
+        split(examples, 0.2, 0, by="source")
+
+
+@settings(max_examples=30, deadline=None)
+@given(groups=GROUPS, share=SHARES, seed=st.integers(0, 9))
+def test_groups_go_to_validation_in_the_order_of_their_seeded_hash(groups: list[str], share: float, seed: int) -> None:
+    sizes = Counter(groups)
+    ordered = sorted(sizes, key=lambda name: blake3(f"{seed}\0{name}".encode()).digest())
+    chosen, count = set[str](), 0
+    for name in ordered[:-1]:
+        if count < share * len(groups) and abs(count + sizes[name] - share * len(groups)) <= abs(
+            count - share * len(groups)
+        ):
+            chosen.add(name)
+            count += sizes[name]
+    chosen = chosen or {min(ordered, key=lambda name: sizes[name])}
+    assert {one.group for one in split(examples_of(groups), share, seed)[1]} == chosen

@@ -9,6 +9,7 @@ from ragft.finetune.fast.batching import (
     Layout,
     common_prefix,
     epoch_batches,
+    lengths_for,
     micro_batches,
     pack,
     shares,
@@ -88,3 +89,16 @@ def test_shares_hold_every_row_once_and_differ_by_no_more_than_one_row(lengths: 
     assert 0 < len(dealt) <= count
     tokens = [sum(len(row.ids) for row in share) for share in dealt] + [0] * (count - len(dealt))
     assert max(tokens) - min(tokens) <= max(lengths)
+
+
+def test_short_rows_come_first_in_the_first_epoch_alone() -> None:
+    rows = [Rendered(tuple(range(length)), (False, *[True] * (length - 1))) for length in (9, 3, 7, 3, 5, 8)]
+    lengths = lengths_for(rows, "short-first")
+    assert lengths is not None and lengths_for(rows, "shuffled") is None
+    first, second = (epoch_batches(6, 2, seed=1, epoch=epoch, lengths=lengths) for epoch in (0, 1))
+    assert [[lengths[number] for number in batch] for batch in first] == [[3, 3], [5, 7], [8, 9]]
+    assert second == epoch_batches(6, 2, seed=1, epoch=1) != first
+    assert {str(epoch_batches(6, 2, seed=seed, epoch=0, lengths=lengths)[0]) for seed in range(9)} == {
+        "[1, 3]",
+        "[3, 1]",
+    }
