@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ragft.citations import in_plain_words
-from ragft.data.examples import Example
+from ragft.data.examples import Example, as_line
 from ragft.data.other_values import another_value, standing
 from ragft.patterns import Bounded
 
@@ -63,18 +63,8 @@ def with_worse(examples: Iterable[Example], rules: Rules, seed: int) -> Iterator
 
 def pair_row(example: Example, fault: Fault | None, worse: str) -> dict[str, Any]:
     """The example as a line of a file of examples, with what its worse answer was made from."""
-    row: dict[str, Any] = {"id": example.id, "question": example.question, "answer": example.answer}
-    row |= {"rejected": worse} if worse else {}
-    system = [turn["content"] for turn in example.history if turn["role"] == "system"]
-    turns = [turn for turn in example.history if turn["role"] != "system"]
-    for key, value in (
-        ("sources", list(example.sources)), ("group", example.group), ("tags", list(example.tags)),
-        ("system", "\n\n".join(system)), ("history", turns),
-        ("origin", {"rejected": fault, "made_from": "answer"} if fault else None),
-    ):  # fmt: skip
-        if value:
-            row[key] = value
-    return row
+    origin = f"rejected: {fault} of answer" if fault else example.origin
+    return as_line(replace(example, rejected=worse, origin=origin))
 
 
 def _refuses(example: Example, rules: Rules) -> bool:

@@ -59,7 +59,7 @@ def test_rows_are_read_again_as_the_same_examples_with_what_is_worse() -> None:
     for example, fault, text in [*worse().values(), (one, "value", "Answer: 4.9 [1]")]:
         row = pair_row(example, fault, text)
         again = example_of(row, "file, line 1")
-        assert again is not None and again.rejected == text and row["origin"]["rejected"] == fault
+        assert again is not None and again.rejected == text and row["origin"] == f"rejected: {fault} of answer"
         assert (again.question, again.answer, again.sources, again.tags, again.history) == (
             example.question, example.answer, example.sources, example.tags, example.history,
         )  # fmt: skip
