@@ -16,10 +16,11 @@ import pytest
 import typer
 import yaml
 from support.commands import Ended
-from support.domains import Domain
+from support.domains import MIX, Domain
 
 from ragft import artifacts
 from ragft.cli import app
+from ragft.data.examples import read_examples
 from ragft.stages.adapter import trained_on
 
 Ragft = Callable[..., Ended]
@@ -302,6 +303,30 @@ def test_shown_row_marks_what_is_learnt(ragft: Ragft, domain: Domain, loaded_enc
     learnt = "".join(token for token, trained in zip(values["tokens"], values["trained"], strict=True) if trained)
     assert learnt == values["messages"][-1]["content"] + "<|im_end|>"
     assert len(values["tokens"]) == len(values["token_ids"]) == len(values["trained"])
+
+
+def test_shown_row_says_where_its_answer_stands_and_what_is_worse(
+    ragft: Ragft, domain: Domain, loaded_encoder: None
+) -> None:
+    domain.configure(answer={"value": r"(\w+) \[1\]"})
+    assert ragft("data", "pairs", "-c", domain.config, "--out", domain.folder / "pairs.jsonl").status == 0
+    domain.configure(
+        data={"examples": "pairs.jsonl", "split": {"validation_share": 0.25}, "mix": {**MIX, "adversarial_share": 1.0}}
+    )
+    shown = [ragft("data", "show", "-c", domain.config, "--row", number).out for number in range(3)]
+    assert any("the answer in [" in one for one in shown) and any("with an order in a passage" in one for one in shown)
+    assert all("worse answer: " in one for one in shown)
+
+
+def test_pairs_give_examples_worse_answers_and_overwrite_nothing(ragft: Ragft, domain: Domain) -> None:
+    out = domain.folder / "pairs.jsonl"
+    values = ragft("data", "pairs", "-c", domain.config, "--out", out, "--json").values
+    before, after = read_examples(domain.folder / "examples.jsonl"), read_examples(out)
+    assert [one.question for one in after] == [one.question for one in before]
+    assert sum(values["worse"].values()) == len(after) and any(one.rejected for one in after)
+    assert all(one.rejected != one.answer for one in after)
+    ended = ragft("data", "pairs", "-c", domain.config, "--out", out)
+    assert ended.status == 2 and "exists already" in ended.err
 
 
 # --- configuration, models, scores
