@@ -193,7 +193,7 @@ def listen(host: str, port: int, key: str = "serve.port") -> socket.socket:
             raise UsageError(f"Port {port} is in use: choose another {key}, or 0 for any free one.") from None
         if error.errno == errno.EACCES:
             raise UsageError(f"Port {port} needs special rights: choose a {key} above 1023.") from None
-        where = f"{host!r}, {key} {port}"
+        where = f"serve.host {host!r}, {key} {port}"
         raise UsageError(f"This machine cannot listen there ({where}): {error.strerror or error}.") from None
     return listener
 

@@ -163,6 +163,7 @@ def configuration(folder: Path) -> dict[str, Any]:
 
 
 OTHER_VALUES: dict[str, Any] = {
+    "data.mix.temperature": 2.0,
     "name": "another",
     "recipe": "short",
     "recipes": {"short": {"seed": 1}},
@@ -372,7 +373,12 @@ def test_a_stage_names_keys_that_exist() -> None:
 
 def test_values_of_a_stage_hold_its_keys_and_no_paths() -> None:
     config = Config(name="desk")
-    assert SPLIT.values(config) == {"data.split.validation_share": 0.1, "seed": 0}
+    assert SPLIT.values(config) == {
+        "data.split.validation_share": 0.1,
+        "data.split.by": "group",
+        "data.split.stratify": False,
+        "seed": 0,
+    }
     stage = Stage("s", "s", keys=("index.search", "index.encoder.model"), without=("index.search.top_k",))
     assert set(stage.values(config)) == {
         key for key in KEYS if key.startswith("index.search.") and key != "index.search.top_k"
