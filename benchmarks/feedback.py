@@ -101,10 +101,10 @@ def exported(folder: Path, count: int) -> dict[str, Any]:
     """Seconds and memory of an export of so many."""
     workspace = folder / f"export-{count}"
     with FeedbackStore(workspace) as store, store.writing() as file:
-        columns = "id, time, caller, answer_id, thumb, corrected_answer, setup, model_version, question, history, passages"
+        columns = "id, answer_id, time, question, caller, thumb, setup, model_version, history, passages"
         file.executemany(
-            f"INSERT INTO feedback ({columns}) VALUES (?, {time.time()}, 'c', ?, 'bad', 'At nine.', 'hybrid', 'm', ?, '[]', '[]')",  # noqa: S608
-            ((f"f{number}", f"a{number}", QUESTION) for number in range(count)),
+            f"INSERT INTO feedback ({columns}) VALUES (?, ?, ?, ?, 'c', 'bad', 'hybrid', 'm', '[]', '[]')",  # noqa: S608
+            ((f"f{number}", f"a{number}", time.time(), QUESTION) for number in range(count)),
         )
     command = [sys.executable, __file__, "--export-from", str(workspace)]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -120,7 +120,12 @@ def export_from(workspace: Path) -> None:
     count = export(app, workspace / "feedback.jsonl")
     seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     size = (workspace / "feedback.jsonl").stat().st_size
-    figures = {"feedbacks": count, "seconds": round(seconds, 2), "more_mib": (after - before) / 1024, "mib": size / 2**20}
+    figures = {
+        "feedbacks": count,
+        "seconds": round(seconds, 2),
+        "more_mib": (after - before) / 1024,
+        "mib": size / 2**20,
+    }
     print(json.dumps(figures))
 
 

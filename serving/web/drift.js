@@ -1,5 +1,5 @@
 // A card on drift: what moved of the questions that are asked, and which to begin with. It knows nothing of the page.
-import { element } from "/web/answer.js";
+import { element } from "/web/element.js";
 import { json } from "/web/api.js";
 
 const SHARES = new Set(["questions", "refused", "ungrounded", "language"]);

@@ -1,5 +1,5 @@
 // What an operator sees of how good it is: the golden questions with the ranks of their sources, and the evaluation.
-import { element } from "/web/answer.js";
+import { element } from "/web/element.js";
 import { json } from "/web/api.js";
 import { table } from "/web/traffic.js";
 

@@ -1,5 +1,6 @@
 // The search: what the index finds, narrowed by conditions on metadata, and why each passage ranks where it does.
-import { element, passageText } from "/web/answer.js";
+import { passageText } from "/web/answer.js";
+import { element } from "/web/element.js";
 import { json } from "/web/api.js";
 
 const SIGNS = [["=", "is"], ["!=", "is not"], [">=", "is at least"], ["<=", "is at most"], ["~", "matches"]];

@@ -1,5 +1,5 @@
 // What an operator sees of requests: how many run and wait, and the last ones that went wrong.
-import { element } from "/web/answer.js";
+import { element } from "/web/element.js";
 import { json } from "/web/api.js";
 
 // `of` makes the path of a route that of the domain that is looked at.

@@ -3,7 +3,7 @@
 // The page shuffles, and not the server, because the page asks each setup by its name and so knows them anyway: what
 // must not know them is the eye. The order is drawn by the browser's cryptographic generator, which nobody can guess or
 // repeat, and goes along with the vote, so that a habit of choosing the first one can be counted.
-import { element } from "/web/answer.js";
+import { element } from "/web/element.js";
 import { json } from "/web/api.js";
 
 export function shuffled(names) {

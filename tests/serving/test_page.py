@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -128,3 +129,20 @@ def test_another_site_sends_no_form_even_where_no_key_is_needed(client: TestClie
     assert client.post("/web/ask", data={"question": "How much?"}, headers=OURS).status_code == 200
     assert client.post("/v1/retrieve", data={"query": "a"}, headers=OURS).status_code == 415
     assert client.get("/web/session").json() == {"closed": False, "logged_in": True}
+
+
+def test_what_a_script_imports_is_exported_where_it_looks() -> None:
+    """A browser refuses the whole page otherwise, and there is none where these tests have to run."""
+    ours = {name: file.content.decode() for name, file in web._FILES.items() if name.endswith(".js")}
+    imports = re.compile(r'^import (?:\* as \w+|\{([^}]*)\}|(\w+)) from "/web/([\w.]+)";$', re.MULTILINE)
+    looked_up = 0
+    for name in set(ours) - {"marked.js", "purify.js"}:
+        for names, _, target in imports.findall(ours[name]):
+            assert target in ours, (name, target)
+            for wanted in filter(None, (one.split(" as ")[0].strip() for one in names.split(","))):
+                looked_up += 1
+                exported = (
+                    rf"export (?:async )?(?:function\*?|const|let|class) {wanted}\b|export ?\{{[^}}]*\b{wanted}\b"
+                )
+                assert re.search(exported, ours[target]), f"{name} imports {wanted} of {target}"
+    assert looked_up > 20
