@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ragft.errors import UsageError
 
+LONGEST_CELL = 1 << 27
+"""Characters; csv itself stops at 2^17, which an answer that stands in a row may exceed."""
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -33,6 +35,7 @@ def table_rows(
         UsageError: the file is missing, empty or of another encoding, or a row has more or fewer cells than the header.
     """
     text, _ = table_text(path, what, key, otherwise)
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
     header = next(iter(text.splitlines()), "")
     divider = max(",;\t", key=header.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=divider, strict=True)

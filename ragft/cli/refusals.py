@@ -24,7 +24,7 @@ def refusal(error: Exception) -> tuple[int, str | None]:
             f"The disk is full{where}: free some space and run the command again; what was published is unharmed."
         )
         return 1, sentence
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         sentence = (
             f"No permission for {error.filename}: change its owner or mode, or set `workspace` to another folder."
         )

@@ -64,11 +64,10 @@ def refuse_several(**given: Any) -> None:
 def _export(app: Application, review: Review, path: Path, reviewer: str) -> None:
     from index.durable import write_file
     from ragft.console import counted
-    from ragft.errors import UsageError
+    from ragft.data.jsonl import refuse_existing
     from ragft.review.sheets import sheet_of
 
-    if path.exists():
-        raise UsageError(f"{path} exists: nothing is overwritten; name another file.")
+    refuse_existing(path, "--export")
     write_file(path, sheet_of(review, reviewer), private=True)
     count = len(review.items)
     app.reporter.result({"rows": count, "file": str(path)}, f"{counted(count, 'row')} for {reviewer} in {path}")

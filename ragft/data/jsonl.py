@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,10 +92,10 @@ def object_in(line: str, where: str) -> dict[str, Any]:
     """The object of one line.
 
     Raises:
-        UsageError: it is no JSON object, or holds half a character.
+        UsageError: it is no JSON object, or holds half a character or a number that is not finite.
     """
     try:
-        values = json.loads(line)
+        values = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: no JSON ({_detail(error)}).") from None
     if not isinstance(values, dict):
@@ -215,9 +216,27 @@ def texts_in(values: Mapping[str, Any], field: str, where: str) -> tuple[str, ..
 
 
 def _detail(error: ValueError | RecursionError) -> str:
+    if isinstance(error, _NotFinite):
+        return str(error)
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at column {error.colno}"
     return "too deep" if isinstance(error, RecursionError) else "a number that is too long"
+
+
+class _NotFinite(ValueError):
+    """A number that JSON cannot hold, so that the row could never be written again."""
+
+
+def _not_finite(text: str) -> float:
+    raise _NotFinite(f"{text} is not a finite number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _not_finite(text)
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_not_finite)
 
 
 def _holds_half_a_character(values: dict[str, Any]) -> bool:
@@ -229,16 +248,24 @@ def _holds_half_a_character(values: dict[str, Any]) -> bool:
     return False
 
 
-def refuse_existing(out: Path) -> None:
+def refuse_existing(out: Path, option: str = "--out") -> None:
     """Refuses to overwrite what is there.
+
+    Args:
+        option: what names the file, for messages.
 
     Raises:
         UsageError: it exists, or the folder for it does not.
     """
     if out.exists() or out.is_symlink():
-        raise UsageError(f"{out} exists already: name another with --out, or delete it first.")
+        raise UsageError(f"{out} exists already: name another with {option}, or delete it first.")
+    refuse_missing_folder(out, option)
+
+
+def refuse_missing_folder(out: Path, option: str) -> None:
+    """Refuses a file whose folder is not there; arguments and errors as for `refuse_existing`."""
     if not out.parent.is_dir():
-        raise UsageError(f"There is no folder {str(out.parent)!r}: make it, or name another place with --out.")
+        raise UsageError(f"There is no folder {str(out.parent)!r}: make it, or name another place with {option}.")
 
 
 def to_lines(rows: Iterable[dict[str, Any]]) -> bytes:

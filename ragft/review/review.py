@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from threading import Lock
+from unicodedata import normalize
 
 from ragft.errors import UsageError
 from ragft.review.board import Standing, standings
@@ -80,12 +81,12 @@ class Review:
 
 
 def checked_name(reviewer: str | None) -> str:
-    """The name of a reviewer, by which decisions are told apart.
+    """The name of a reviewer, by which decisions are told apart, however its letters are composed.
 
     Raises:
-        UsageError: it is missing or too long.
+        UsageError: it is missing, too long, or holds what cannot be printed.
     """
-    name = " ".join((reviewer or "").split())
+    name = normalize("NFC", " ".join((reviewer or "").split()))
     if not name or len(name) > _LONGEST_NAME or not name.isprintable():
         raise UsageError(f"Say who decides with --reviewer NAME, of at most {_LONGEST_NAME} characters.")
     return name

@@ -73,8 +73,8 @@ def read_sheet(path: Path, review: Review, reviewer: str | None = None) -> Retur
     rows = table_rows(path, "decisions", "--import", otherwise=_SINGLE_BYTES, fault=found.faults.append)
     for where, cells in rows:
         _refuse_lost_columns(cells, review.items, path)
-        if named := cells[REVIEWER].strip():
-            names.add(checked_name(named))
+        if named := text_of_cell(cells[REVIEWER].strip()):
+            names.add(_name(named, reviewer, encoding, where))
         if len(names) != 1:
             raise UsageError(f"{where}: " + _whose(sorted(names), reviewer))
         try:
@@ -114,6 +114,17 @@ def _decision(
     if changed and verdict == "edit":
         _refuse_lost_characters(item, changed, encoding)
     return review.decision(item, reviewer, verdict, reason=text_of_cell(cells[REASON]), fields=given)
+
+
+def _name(named: str, reviewer: str | None, encoding: str, where: str) -> str:
+    """Whose row it is; an encoding may have put `?` for letters of the name."""
+    name = checked_name(named if reviewer is None else _restored(named, reviewer, encoding))
+    if "?" in named and name != reviewer and not encoding.startswith("utf"):
+        raise UsageError(
+            f"{where}: the reviewer {named!r} was saved in {encoding}, which may lack letters of the name: save the "
+            "sheet as CSV in UTF-8, or say whose it is with --reviewer."
+        )
+    return name
 
 
 def _restored(text: str, original: str, encoding: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from ragft.data.augment.wording import (
 from ragft.data.copies import key, trained
 from ragft.data.examples import Example, as_line, example_of
 from ragft.data.generate.model import key_of
-from ragft.data.jsonl import Ids, each_line, object_at, refuse_existing
+from ragft.data.jsonl import Ids, each_line, object_at, refuse_existing, to_lines
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
 from ragft.kept import Kept, kept_in
@@ -233,9 +232,9 @@ class Augmenting:
             for values, example in self._lines:
                 # Named after its line, it would have another name in another file.
                 named = {} if example is None else {"id": example.id, "group": example.group}
-                file.write(_line({**named, **values, **named}))
+                file.write(to_lines([{**named, **values, **named}]))
             for row in further:
-                file.write(_line(as_line(row)))
+                file.write(to_lines([as_line(row)]))
 
     def _leaking(self, rows: Sequence[Example]) -> set[str]:
         """Ids of the rows that ask what an evaluation question asks."""
@@ -314,7 +313,3 @@ def _own_id(wanted: str, taken: set[str]) -> str:
     while name in taken:
         name, number = f"{wanted}-{number}", number + 1
     return name
-
-
-def _line(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=False).encode() + b"\n"

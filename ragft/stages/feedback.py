@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from index.durable import replacing, write_file
+from index.durable import locked, replacing, write_file
 from ragft.data.audit.scan import finder
 from ragft.data.examples import read_examples
 from ragft.data.golden import GoldenQuestion, read_golden
-from ragft.data.jsonl import to_lines
+from ragft.data.jsonl import refuse_existing, refuse_missing_folder, to_lines
 from ragft.data.personal import labelled, replaced
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
@@ -58,9 +58,24 @@ def promote(
         UsageError: a file cannot be read, or there is none for the rows.
         DatabaseFault: the feedback cannot.
     """
+    file = _file_for(app, to, out)
+    refuse_missing_folder(file, "--out")
+    if dry_run:
+        return _promoted(app, to, file, reviewed), file
+    # What another process adds between reading and writing would be lost.
+    with locked(file.with_name(f"{file.name}.lock"), wait=True, remove=True):
+        made = _promoted(app, to, file, reviewed)
+        if made.rows:
+            before = file.read_bytes() if file.exists() else b""
+            end = b"" if not before or before.endswith(b"\n") else b"\n"
+            write_file(file, before + end + to_lines(made.rows))
+    return made, file
+
+
+def _promoted(app: Application, to: To, file: Path, reviewed: bool | None) -> Promoted:
+    """What becomes of the feedback, compared with what stands in the files now; see `promote`."""
     data, rules = app.config.data, Rules.of(app.config.answer)
     gate = app.config.index.refresh.gate.questions
-    file = _file_for(app, to, out)
     taught = [data.examples, *([data.validation] if data.validation else []), *([file] if to == "examples" else [])]
     asked = [data.questions, *([file] if to == "questions" else [])]
     found = [
@@ -82,11 +97,7 @@ def promote(
     else:
         made = to_golden(kept, examples, golden, rules)
     made.left_out[:0] = left_out
-    if made.rows and not dry_run:
-        before = file.read_bytes() if file.exists() else b""
-        end = b"" if not before or before.endswith(b"\n") else b"\n"
-        write_file(file, before + end + to_lines(made.rows))
-    return made, file
+    return made
 
 
 def _file_for(app: Application, to: To, out: Path | None) -> Path:
@@ -122,13 +133,12 @@ def export(app: Application, out: Path) -> int:
         How many there were.
 
     Raises:
-        UsageError: the file exists, or is meant to be a sheet.
+        UsageError: the file exists, its folder does not, or it is meant to be a sheet.
         DatabaseFault: the feedback cannot be read.
     """
     if out.suffix.lower() == ".csv":
         raise UsageError(f"{out}: sheets are for reviewing; `ragft feedback review --export {out.name}` writes one.")
-    if out.exists():
-        raise UsageError(f"{out} exists: nothing is overwritten; name another file.")
+    refuse_existing(out)
     count = 0
     with opened(app) as store, replacing(out, private=True) as file:
         for one in store.each():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -21,7 +20,7 @@ from ragft.data.formats.importing import Form, Told, import_rows
 from ragft.data.formats.layouts import IMPORTED, Unheld
 from ragft.data.formats.lost import digest_of, lost_between
 from ragft.data.formats.targets import PARTS, Kind, Part, Shown, Target
-from ragft.data.jsonl import read_objects, refuse_existing
+from ragft.data.jsonl import read_objects, refuse_existing, to_lines
 from ragft.errors import UsageError
 from ragft.prompts import conversation, turn
 from ragft.stages.application import Application
@@ -167,9 +166,9 @@ def _written(
         except Unheld as error:
             told.left_out[str(error)] += 1
             told.first_left_out = told.first_left_out or f"example {row.original.get('id')!r}: {error}"
-            beside.write(_line({"left_out": row.original, "reason": str(error)}))
+            beside.write(to_lines([{"left_out": row.original, "reason": str(error)}]))
             continue
-        file.write(_line(values))
+        file.write(to_lines([values]))
         count += 1
         told.without_marks += row.without_marks
         told.with_history += any(one["role"] == "assistant" for one in row.shown.prompt)
@@ -177,7 +176,7 @@ def _written(
             gone = [name for name, value in fields.items() if value is not None and name not in _PROMPT]
             # All of an answer is there but for its marks.
             told.lost.update("citations" if name == "answer" else name for name in gone)
-            beside.write(_line({"row": digest_of(values), "fields": fields}))
+            beside.write(to_lines([{"row": digest_of(values), "fields": fields}]))
     return count
 
 
@@ -194,10 +193,6 @@ def _refuse_size(target: Target, part: Part, count: int, size: int, told: Export
             f"The {part} file has {size >> 20} MiB, and {target.title} takes {target.most_bytes >> 20} at most: export "
             "fewer examples."
         )
-
-
-def _line(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=False).encode() + b"\n"
 
 
 def _parts(app: Application) -> dict[str, Sequence[Example]]:

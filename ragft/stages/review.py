@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from index.durable import write_file
 from index.errors import NoSnapshot
 from ragft.console import counted
-from ragft.data.jsonl import to_lines
+from ragft.data.jsonl import refuse_existing, to_lines
 from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import Rules
 from ragft.feedback.database import FILE, MIGRATIONS
@@ -105,12 +105,11 @@ def apply(review: Review, rows: Rows, out: Path, rule: Rule | None) -> tuple[App
         What became of the rows, and the file of those that were left out.
 
     Raises:
-        UsageError: one of the two files exists.
+        UsageError: one of the two files exists, or the folder for them does not.
     """
     log = out.with_name(f"{out.stem}.left-out.jsonl")
     for path in (out, log):
-        if path.exists():
-            raise UsageError(f"{path} exists: nothing is overwritten; name another file.")
+        refuse_existing(path, "--apply")
     applied = Applied()
     standings = review.standings()
     for standing in (standings[place] for place in rows.lines):

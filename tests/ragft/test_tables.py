@@ -42,3 +42,9 @@ def test_another_encoding_is_taken_only_where_it_is_expected(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"not UTF-8 text \(byte 4\)"):
         list(table_rows(path, "texts", "here"))
     assert [row["a"] for _, row in table_rows(path, "texts", "here", otherwise="cp1252")] == ["Größe €"]
+
+
+def test_a_long_cell_comes_back(tmp_path: Path) -> None:
+    path, long = tmp_path / "table.csv", "x" * 200_000
+    path.write_bytes(table_bytes(["text"], [{"text": long}]))
+    assert [row["text"] for _, row in table_rows(path, "texts", "here")] == [long]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -17,14 +18,14 @@ from ragft.console import counted
 from ragft.data.examples import example_of
 from ragft.data.formats.layouts import IMPORTED, LAYOUTS, Layout, Unheld, layout_of
 from ragft.data.formats.lost import Lost, restored
-from ragft.data.formats.reading import Read, rows_in
+from ragft.data.formats.reading import SAMPLE, Read, rows_in
+from ragft.data.jsonl import refuse_existing, to_lines
 from ragft.errors import UsageError
 
 Form = Literal[
     "auto", "sharegpt", "alpaca", "openai", "openai-preference", "preference", "prompt-completion", "vertex", "ragft",
     "hf", "csv",
 ]  # fmt: skip
-_SAMPLE = 50
 _TOLD = 10
 """Rows that are told one by one; a file holds all."""
 
@@ -93,37 +94,42 @@ def import_rows(
         advance: is told how many rows were read, now and then.
 
     Raises:
-        UsageError: the file cannot be read, its layout is not clear, or no row of it can be held; then nothing is
-            written.
+        UsageError: the file cannot be read, its layout is not clear, no row of it can be held, or the file of
+            those that cannot exists already; then nothing is written.
     """
     read = rows_in(path, form, split, names or {})
-    first = list(islice(read, _SAMPLE))
-    layout = LAYOUTS.get(form) or layout_of((values for _, values in first if isinstance(values, dict)), str(path))
+    first = list(islice(read, SAMPLE))
+    if not first:
+        raise UsageError(f"{path} holds no rows: name a file with a row for each example.")
+    layout = LAYOUTS.get(form)
+    if layout is None:
+        readable = [values for _, values in first if isinstance(values, dict)]
+        if not readable:
+            where, reason = first[0]
+            raise UsageError(f"No row of {path} can be read; {where}: {reason}.")
+        layout = layout_of(readable, str(path))
     kept_back = Lost(lost) if lost else None
     beside = out.with_name(f"{out.stem}.unheld.jsonl")
-    importer = _Importer(layout, kept_back, beside)
-    try:
-        with replacing(out) as file:
-            importer.write(chain(first, read), file, advance)
-            if not importer.told.held:
-                raise UsageError(
-                    f"None of the {importer.told.rows} rows of {path} became an example. "
-                    f"{importer.told.first[0] if importer.told.first else 'There is none'}."
-                )
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    finally:
-        importer.close()
+    refuse_existing(beside)
+    with ExitStack() as stack:
+        file = stack.enter_context(replacing(out))
+        importer = _Importer(layout, kept_back, beside, stack)
+        importer.write(chain(first, read), file, advance)
+        if not importer.told.held:
+            raise UsageError(
+                f"None of the {importer.told.rows} rows of {path} became an example. "
+                f"{importer.told.first[0] if importer.told.first else 'There is none'}."
+            )
     return importer.told
 
 
 class _Importer:
     """Writes one row after the other; memory holds eight bytes of each id."""
 
-    def __init__(self, layout: Layout, lost: Lost | None, beside: Path) -> None:
+    def __init__(self, layout: Layout, lost: Lost | None, beside: Path, stack: ExitStack) -> None:
+        """`stack` closes the file `beside`, which is made when it is needed."""
         self.told = Told(layout.name)
-        self._layout, self._lost, self._beside = layout, lost, beside
+        self._layout, self._lost, self._beside, self._stack = layout, lost, beside, stack
         self._unheld: BinaryIO | None = None
         self._ids: set[bytes] = set()
 
@@ -142,10 +148,6 @@ class _Importer:
                 self.told.added += 1
             self.told.unclaimed = self._lost.unclaimed
 
-    def close(self) -> None:
-        if self._unheld is not None:
-            self._unheld.close()
-
     def _line(self, where: str, values: dict[str, Any] | str) -> bytes:
         if isinstance(values, str):
             raise Unheld(values)
@@ -159,11 +161,13 @@ class _Importer:
         row = self._with_own_id(row)
         try:
             example = example_of(row, where)
-            line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+            line = to_lines([row])
         except UnicodeEncodeError:
             raise Unheld("it holds half a character, which cannot be written") from None
         except UsageError as error:
             raise Unheld(str(error)) from None
+        except ValueError:
+            raise Unheld("it holds a number that is not finite") from None
         self.told.held += 1
         self.told.weightless += example is None
         self.told.kept.update(row.get(IMPORTED, {}).keys())
@@ -187,7 +191,7 @@ class _Importer:
         if len(self.told.first) < _TOLD:
             self.told.first.append(f"{where}: {reason}")
         if self._unheld is None:
-            self._unheld = self._beside.open("wb")
+            self._unheld = self._stack.enter_context(replacing(self._beside))
             self.told.unheld_file = str(self._beside)
         told = {"where": where, "reason": reason, "row": values if isinstance(values, dict) else None}
         self._unheld.write(json.dumps(told, ensure_ascii=True).encode() + b"\n")

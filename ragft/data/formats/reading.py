@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ from index.documents.formats.encoding import decode
 from index.documents.formats.settings import Unreadable
 from ragft.data.jsonl import each_line, object_at
 from ragft.errors import UsageError
+from ragft.tables import LONGEST_CELL
 
 Read = tuple[str, "dict[str, Any] | str"]
 """The place of a row, as in `FILE, line N`, and its fields, or why it cannot be read."""
@@ -27,6 +29,8 @@ _CSV_SUFFIXES, _COLUMNAR = (".csv", ".tsv"), (".parquet", ".arrow")
 _WHOLE = 256 << 20
 """Bytes up to which a CSV file is decoded as a whole, so that its encoding can be told; a longer one must be UTF-8."""
 _BATCH = 256
+SAMPLE = 50
+"""Rows by which a file is known: its layout, and which columns it has where no header says so."""
 _LISTS = ("sources", "tags")
 
 
@@ -46,7 +50,7 @@ def rows_in(path: Path, form: str, split: str | None, names: Mapping[str, str]) 
     elif split is not None:
         raise UsageError(f"--split names a split of a folder, and {path} is a file: leave it out.")
     elif form == "csv" or path.suffix.lower() in _CSV_SUFFIXES:
-        read = _csv_rows(path)
+        return _csv_rows(path, names)
     else:
         read = _json_rows(path)
     return read if not names else _renamed(read, names, path)
@@ -69,17 +73,28 @@ def fields_named(text: str) -> dict[str, str]:
 
 def _renamed(read: Iterator[Read], names: Mapping[str, str], path: Path) -> Iterator[Read]:
     """Rows whose columns have the names of the fields that they hold; others keep theirs, but for a name taken."""
-    columns = {column: name for name, column in names.items()}
-    for place, (where, values) in enumerate(read):
+    first = list(islice(read, SAMPLE))
+    found = dict.fromkeys(name for _, values in first if isinstance(values, dict) for name in values)
+    if found:
+        _refuse_unknown(path, names, list(found))
+    for where, values in chain(first, read):
         if isinstance(values, str):
             yield where, values
-            continue
-        if place == 0 and (missing := [column for column in columns if column not in values]):
-            raise UsageError(
-                f"{path} has no column {missing[0]!r}, which --map names; it has {', '.join(map(repr, values))}."
-            )
-        others = {name: value for name, value in values.items() if name not in columns and name not in names}
-        yield where, others | {columns[name]: value for name, value in values.items() if name in columns}
+        else:
+            renamed = {_field(column, names): _listed(_field(column, names), value) for column, value in values.items()}
+            yield where, {name: value for name, value in renamed.items() if name}
+
+
+def _field(column: str, names: Mapping[str, str]) -> str:
+    """The field that a column holds; empty where another column was named for it."""
+    return next((name for name, named in names.items() if named == column), "" if column in names else column)
+
+
+def _refuse_unknown(path: Path, names: Mapping[str, str], columns: Sequence[str]) -> None:
+    if missing := [column for column in names.values() if column not in columns]:
+        raise UsageError(
+            f"{path} has no column {missing[0]!r}, which --map names; it has {', '.join(map(repr, columns))}."
+        )
 
 
 # --- JSON
@@ -89,6 +104,8 @@ def _json_rows(path: Path) -> Iterator[Read]:
     try:
         with path.open("rb") as file:
             head = file.read(3)
+            if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise UsageError(f"{path} is UTF-16 text: save it as UTF-8.")
             file.seek(3 if head == b"\xef\xbb\xbf" else 0)
             first = next((byte for line in file for byte in line.strip()[:1]), None)
             if first == ord("["):
@@ -114,6 +131,8 @@ def _array(path: Path, file: BinaryIO) -> Iterator[Read]:
             where = f"{path}, row {number}"
             yield where, values if isinstance(values, dict) else f"it is no object, but a {type(values).__name__}"
     except ijson.JSONError as error:
+        if "UTF8" in str(error):
+            raise UsageError(f"{path} is not UTF-8 text behind row {number}: save it as UTF-8.") from None
         told = " ".join(str(error).split())[:120]
         raise UsageError(f"{path} is no JSON behind row {number} ({told}): correct it there.") from None
 
@@ -121,14 +140,14 @@ def _array(path: Path, file: BinaryIO) -> Iterator[Read]:
 # --- CSV
 
 
-def _csv_rows(path: Path) -> Iterator[Read]:
+def _csv_rows(path: Path, names: Mapping[str, str]) -> Iterator[Read]:
     try:
         size = path.stat().st_size
         with path.open("rb") as raw:
             if size <= _WHOLE:
-                yield from _cells(path, io.StringIO(decode(raw.read()), newline=""))
+                yield from _cells(path, io.StringIO(decode(raw.read()), newline=""), names)
             else:
-                yield from _cells(path, io.TextIOWrapper(raw, "utf-8-sig", newline=""))
+                yield from _cells(path, io.TextIOWrapper(raw, "utf-8-sig", newline=""), names)
     except Unreadable as error:
         raise UsageError(f"{path} cannot be read: {error}.") from None
     except UnicodeDecodeError:
@@ -137,13 +156,13 @@ def _csv_rows(path: Path) -> Iterator[Read]:
         raise _unreadable(path, error) from None
 
 
-def _cells(path: Path, text: io.TextIOBase) -> Iterator[Read]:
+def _cells(path: Path, text: io.TextIOBase, names: Mapping[str, str]) -> Iterator[Read]:
     sample = text.read(1 << 16)
     text.seek(0)
     above, separator = separator_of(sample, path.suffix)
     if above:
         text.readline()
-    csv.field_size_limit(max(csv.field_size_limit(), 1 << 27))
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
     reader = csv.reader(text, delimiter=separator, strict=True)
     header: list[str] | None = None
     begin = above + 1
@@ -154,11 +173,13 @@ def _cells(path: Path, text: io.TextIOBase) -> Iterator[Read]:
                 continue
             if header is None:
                 header = _header(path, [cell.strip() for cell in cells])
+                _refuse_unknown(path, names, header)
+                header = [_field(column, names) for column in header]
             elif len(cells) != len(header):
                 yield where, f"it has {len(cells)} cells, and the first line names {len(header)} columns"
             else:
-                filled = {name: cell for name, cell in zip(header, cells, strict=True) if cell.strip()}
-                yield where, {name: _cell(name, value) for name, value in filled.items()}
+                filled = {name: cell for name, cell in zip(header, cells, strict=True) if name and cell.strip()}
+                yield where, {name: _listed(name, value) for name, value in filled.items()}
     except csv.Error as error:
         raise UsageError(f"{path}, line {begin}: not valid CSV ({error}): correct it there.") from None
     if header is None:
@@ -173,9 +194,9 @@ def _header(path: Path, names: list[str]) -> list[str]:
     return names
 
 
-def _cell(name: str, value: str) -> Any:
-    """A cell; in columns of lists a JSON list, or texts with semicolons between them."""
-    if name not in _LISTS:
+def _listed(name: str, value: Any) -> Any:
+    """What a column holds; in columns of lists a JSON list, or texts with semicolons between them."""
+    if name not in _LISTS or not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
         try:

@@ -7,6 +7,8 @@ import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 from support.commands import Ended
@@ -15,12 +17,14 @@ from test_readme import RAGFT
 
 from ragft.data.examples import read_examples
 from ragft.data.golden import read_golden
+from ragft.data.jsonl import to_lines
 from ragft.data.questions import read_questions
 from ragft.feedback.database import FILE, MIGRATIONS
 from ragft.feedback.store import Answered, FeedbackStore, Said
 from ragft.feedback.votes import Ballot, Shown
 from ragft.review.decisions import Decision, ReviewStore
-from ragft.stages.feedback import export
+from ragft.stages import feedback as stages
+from ragft.stages.feedback import export, promote
 
 Ragft = Callable[..., Ended]
 SHOWN = {shown.words for shown in RAGFT if shown.words[1] == "feedback"}
@@ -151,3 +155,39 @@ def test_without_a_review_every_correction_counts_and_golden_questions_have_thei
     # The gate's questions are evaluation: they are never trained.
     left_out = ragft(*promote, "examples").values["left_out"]
     assert [(one["why"], one["detail"]) for one in left_out] == [("other side", f"feedback-{one}")]
+
+
+def test_two_processes_that_promote_at_once_lose_nothing_and_repeat_nothing(
+    domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(domain, 1, "Who feeds the dogs?", "Nobody does [1]")
+    out, added = domain.folder / "more.jsonl", []
+
+    def one() -> None:
+        added.append(len(promote(domain.application(), "questions", out=out)[0].rows))
+
+    other = Thread(target=one)
+
+    def while_writing(rows: list[dict[str, Any]]) -> bytes:
+        monkeypatch.setattr(stages, "to_lines", to_lines)
+        other.start()
+        other.join(0.3)
+        return to_lines(rows)
+
+    monkeypatch.setattr(stages, "to_lines", while_writing)
+    one()
+    other.join()
+    assert sorted(added) == [0, 1] and len(out.read_bytes().splitlines()) == 1
+    assert not list(domain.folder.glob("*.lock"))
+
+
+def test_a_file_in_a_missing_folder_is_refused_in_a_sentence(ragft: Ragft, domain: Domain) -> None:
+    say(domain, 1, "Who feeds the dogs?", "Nobody does [1]")
+    missing = domain.folder / "missing" / "file.jsonl"
+    for words in (
+        ("feedback", "export", "--out"), ("feedback", "promote", "--to", "questions", "--out"),
+        ("feedback", "review", "--reviewer", "Anna", "--export"), ("data", "review", "--apply"),
+        ("data", "review", "--reviewer", "Anna", "--export"),
+    ):  # fmt: skip
+        ended = ragft(*words, missing, "-c", domain.config)
+        assert ended.status == 2 and "There is no folder" in ended.sentence and words[-1] in ended.sentence

@@ -68,7 +68,7 @@ def test_options_that_contradict_each_other_and_missing_names_are_refused(ragft:
         ((), "--reviewer NAME"), (("--reviewer", " "), "--reviewer NAME"), (("--export", "a.csv"), "--reviewer NAME"),
         (("--agreement", "--apply", "a.jsonl"), "two things to do"),
         (("--import", domain.folder / "none.csv"), "There is no file of decisions"),
-        (("--apply", domain.folder / "examples.jsonl"), "nothing is overwritten"),
+        (("--apply", domain.folder / "examples.jsonl"), "exists already: name another with --apply"),
     ):  # fmt: skip
         ended = ragft(*review, *words)
         assert ended.status == 2 and told in ended.sentence

@@ -84,7 +84,7 @@ def test_what_was_accepted_or_edited_is_written_and_the_rest_told(file: Path, tm
         say(review, "Anna", 2, "edit", fields={"answer": "Nobody knows.", "sources": "hours.md#Sundays"})
         applied, log = apply(review, rows, out, None)
         assert [row.get("id") for row in applied.rows] == ["e1", "e3"]
-        with pytest.raises(UsageError, match="nothing is overwritten"):
+        with pytest.raises(UsageError, match="exists already: name another with --apply"):
             apply(review, rows, out, None)
     first, third = (json.loads(line) for line in out.read_text().splitlines())
     assert first == {**ROWS[0], "reviewed_by": ["Anna", "Ben"]}

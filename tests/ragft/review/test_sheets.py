@@ -11,7 +11,7 @@ import pytest
 from support.reviews import reviewing, say, write_rows
 
 from ragft.errors import UsageError
-from ragft.review.review import Review
+from ragft.review.review import Review, checked_name
 from ragft.review.sheets import Returned, read_sheet, sheet_of
 
 HARD = "=1+1 „Größe“ 漢\n'x; y, z\u2028 'tis"
@@ -30,10 +30,10 @@ def file(tmp_path: Path) -> Path:
 
 def returned(
     review: Review, folder: Path, change: Change, encoding: str = "utf-8-sig", divider: str = ",",
-    reviewer: str | None = None, lost: str = "",
+    reviewer: str | None = None, lost: str = "", of: str = "Anna",
 ) -> Returned:  # fmt: skip
-    """Writes Anna's sheet, lets a spreadsheet save it, and reads it."""
-    rows = list(csv.DictReader(io.StringIO(sheet_of(review, "Anna").decode("utf-8-sig"), newline="")))
+    """Writes the sheet of a reviewer, lets a spreadsheet save it, and reads it."""
+    rows = list(csv.DictReader(io.StringIO(sheet_of(review, of).decode("utf-8-sig"), newline="")))
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row.values())
     change(rows)
     text = io.StringIO(newline="")
@@ -130,3 +130,20 @@ def test_a_sheet_without_a_column_or_of_another_person_is_refused_whole(file: Pa
         with pytest.raises(UsageError, match="not UTF-8 text"):
             read_sheet(file.parent / "sheet.csv", review)
         assert len(list(review.store.decisions())) == 1
+
+
+@pytest.mark.parametrize("name", ["@ben", "=cmd()", "'-x", "Zoe\u0308 漢"])
+def test_a_reviewer_keeps_their_name_whatever_it_looks_like(file: Path, name: str) -> None:
+    with reviewing(file) as (review, _):
+        for reviewer in (None, checked_name(name)):
+            found = returned(review, file.parent, decide, reviewer=reviewer, of=checked_name(name))
+            assert {one.reviewer for one in found.decisions} == {checked_name(name)}
+    assert checked_name("Zoe\u0308") == "Zo\u00eb"
+
+
+def test_a_name_that_lost_letters_is_not_another_reviewer(file: Path) -> None:
+    with reviewing(file) as (review, _):
+        with pytest.raises(UsageError, match=r"'\?ukasz' was saved in cp1252.*--reviewer"):
+            returned(review, file.parent, decide, "cp1252", of="Łukasz")
+        found = returned(review, file.parent, decide, "cp1252", reviewer="Łukasz", of="Łukasz")
+        assert {one.reviewer for one in found.decisions} == {"Łukasz"}

@@ -96,6 +96,52 @@ def test_columns_are_named_by_field_and_missing_ones_refused(tmp_path: Path) -> 
         read(tmp_path / "t.csv", names={"question": "Fragen"})
 
 
+def test_a_mapped_column_may_be_empty_in_places_and_hold_a_list(tmp_path: Path) -> None:
+    names = {"question": "Frage", "sources": "Quelle"}
+    (tmp_path / "t.csv").write_text("Frage,question,Quelle\nx,old,\ny,old,a.md;b.md\n")
+    (tmp_path / "t.jsonl").write_text('{"Frage": "x"}\n{"Frage": "y", "question": "old", "Quelle": "a.md; b.md"}\n')
+    for name in ("t.csv", "t.jsonl"):
+        found = [values for _, values in read(tmp_path / name, names=names)]
+        assert found == [{"question": "x"}, {"question": "y", "sources": ["a.md", "b.md"]}], name
+    (tmp_path / "broken.csv").write_text("Frage\nx,too many\ny\n")
+    with pytest.raises(UsageError, match="no column 'Quelle'"):
+        read(tmp_path / "broken.csv", names=names)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('[{"question": "Öl?", "answer": "a"}]'.encode("latin-1"), "not UTF-8"),
+        ('{"question": "Öl?", "answer": "a"}'.encode("latin-1"), "line 1: not UTF-8"),
+        ('{"question": "Öl?", "answer": "a"}'.encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+        ('[{"question": "Öl?"}]'.encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+        (b"[]", "holds no rows"), (b"\xef\xbb\xbf", "line 1: no JSON"), (b'"text"', "write an object with fields"),
+        (b'{"question": "a?", "answer": "b", "score": 1e999}', "1e999 is not a finite number"),
+    ],
+)  # fmt: skip
+def test_where_no_row_can_be_read_the_first_reason_is_told(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "rows.json").write_bytes(content)
+    with pytest.raises(UsageError, match=reason):
+        import_rows(tmp_path / "rows.json", tmp_path / "out.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
+
+
+def test_a_number_that_is_not_finite_is_not_held(tmp_path: Path) -> None:
+    rows = table({"question": "a?", "answer": "b", "score": float("nan")}, {"question": "c?", "answer": "d"})
+    parquet.write_table(rows, tmp_path / "rows.parquet")
+    told = import_rows(tmp_path / "rows.parquet", tmp_path / "out.jsonl")
+    assert (told.held, told.unheld) == (1, 1) and "not finite" in told.first[0]
+
+
+def test_a_file_that_stands_where_the_unheld_rows_go_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"question": "a?", "answer": "b"}\n{"question": "c?"}\n')
+    (tmp_path / "out.unheld.jsonl").write_text("of an earlier import")
+    with pytest.raises(UsageError, match=r"out\.unheld\.jsonl exists already"):
+        import_rows(tmp_path / "rows.jsonl", tmp_path / "out.jsonl")
+    assert (tmp_path / "out.unheld.jsonl").read_text() == "of an earlier import"
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def table(*rows: dict[str, Any]) -> pyarrow.Table:
     return pyarrow.Table.from_pylist(list(rows))
 
