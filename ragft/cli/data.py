@@ -135,10 +135,13 @@ def review(
 
     Decisions are kept beside the file, which is never changed.
     """
+    from ragft.errors import UsageError
     from ragft.stages.review import apply as applied
     from ragft.stages.review import review_of_rows
 
     refuse_several(**{"--apply": apply, "--agreement": agreement, "--export": export, "--import": import_})
+    if settle is not None and apply is None and not agreement:
+        raise UsageError("--settle says how --apply and --agreement settle conflicts: give one of them with it.")
     with review_of_rows(app, file) as (opened, rows):
         if apply is not None:
             show_applied(app, apply, *applied(opened, rows, apply, settle))

@@ -222,6 +222,8 @@ def _explain(error: ValidationError, values: _Values) -> str:
     """All faults of a configuration, one sentence each, after the place that each value came from."""
     told: dict[str, list[str]] = {}
     for fault in error.errors():
+        if fault["type"] == "default_factory_not_called":
+            continue  # it says only that another key, which is told, is wrong
         keys = tuple(str(part) for part in fault["loc"])
         told.setdefault(values.setter_of(keys), []).append(_sentence(fault, keys))
     return " ".join(f"{source}: {' '.join(sentences)}" for source, sentences in told.items())

@@ -88,5 +88,5 @@ def checked_name(reviewer: str | None) -> str:
     """
     name = normalize("NFC", " ".join((reviewer or "").split()))
     if not name or len(name) > _LONGEST_NAME or not name.isprintable():
-        raise UsageError(f"Say who decides with --reviewer NAME, of at most {_LONGEST_NAME} characters.")
+        raise UsageError(f"Say who decides with --reviewer NAME, of at most {_LONGEST_NAME} printable characters.")
     return name

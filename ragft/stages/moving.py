@@ -161,7 +161,9 @@ def _written(
     for row in found:
         try:
             if preferences and not row.shown.rejected:
-                raise Unheld("they have no worse answer")
+                raise Unheld(
+                    "they have no worse answer, or one that differs by citations alone (--with-passages shows those)"
+                )
             values, back = kind.row(row.shown)
         except Unheld as error:
             told.left_out[str(error)] += 1

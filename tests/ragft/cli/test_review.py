@@ -67,6 +67,7 @@ def test_options_that_contradict_each_other_and_missing_names_are_refused(ragft:
     for words, told in (
         ((), "--reviewer NAME"), (("--reviewer", " "), "--reviewer NAME"), (("--export", "a.csv"), "--reviewer NAME"),
         (("--agreement", "--apply", "a.jsonl"), "two things to do"),
+            (("--reviewer", "Anna", "--settle", "majority", "--export", "a.csv"), "give one of them with it"),
         (("--import", domain.folder / "none.csv"), "There is no file of decisions"),
         (("--apply", domain.folder / "examples.jsonl"), "exists already: name another with --apply"),
     ):  # fmt: skip

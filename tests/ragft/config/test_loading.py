@@ -74,6 +74,13 @@ def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
         load_config(written(tmp_path, "name: a\nfinetune: {epochs: -1}\nindex: {search: {top_k: -1}}"))
 
 
+def test_a_fault_is_not_told_again_of_the_keys_whose_default_depends_on_it(tmp_path: Path) -> None:
+    (tmp_path / "ragft.yaml").write_text("name: desk\nfinetune: {method: nope}\n")
+    with pytest.raises(UsageError, match="finetune.method") as told:
+        load_config(tmp_path / "ragft.yaml")
+    assert "learning_rate" not in str(told.value) and "default factory" not in str(told.value)
+
+
 def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ragft new NAME"):
         load_config(tmp_path / "ragft.yaml")
