@@ -34,7 +34,7 @@ class GroupWriter(Generic[T]):
             room: how much may wait, as `put` counts it; None: any amount.
         """
         self._write, self._room = write, room
-        self._waiting = 0
+        self._waiting, self._closed = 0, False
         self._counting = threading.Lock()
         self._hurry = threading.Event()
         self._items: queue.SimpleQueue[tuple[T, int] | threading.Event | None] = queue.SimpleQueue()
@@ -42,28 +42,34 @@ class GroupWriter(Generic[T]):
         self._thread.start()
 
     def put(self, item: T, size: int = 1) -> bool:
-        """Has an item written soon; returns at once, and whether there was room for it."""
+        """Has an item written soon; returns at once, and whether there was room for it, which a closed one has not."""
         with self._counting:
-            if self._room is not None and self._waiting + size > self._room:
+            if self._closed or (self._room is not None and self._waiting + size > self._room):
                 return False
             self._waiting += size
-        self._items.put((item, size))
+            self._items.put((item, size))
         return True
 
     def flush(self) -> None:
         """Returns when all that was put so far is written."""
         done = threading.Event()
-        self._items.put(done)
+        with self._counting:
+            if is_open := not self._closed:
+                self._items.put(done)
         self._hurry.set()
-        done.wait()
+        if is_open:
+            done.wait()
+        else:
+            self._thread.join()
 
     def close(self) -> None:
         """Writes what is left and ends; closing it twice does nothing."""
-        if self._thread.is_alive():
-            self.flush()
-            self._items.put(None)
-            self._hurry.set()
-            self._thread.join()
+        with self._counting:
+            if not self._closed:
+                self._closed = True
+                self._items.put(None)  # the last one: nobody puts anything behind it
+        self._hurry.set()
+        self._thread.join()
 
     def _run(self) -> None:
         while True:

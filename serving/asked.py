@@ -84,7 +84,8 @@ class AskedLog:
     def _unit(self, exchange: Exchange) -> str:
         """What stands for the user or the conversation; who says nothing of either is known by their first turn."""
         asked = exchange.asked
-        first = next((turn["content"] for turn in asked.history if turn["role"] == "user"), asked.question)
+        turns = (turn["content"] for turn in asked.history if turn["role"] == "user")
+        first = next(filter(None, turns), asked.question)  # a turn may be empty, the question is not
         known = {"user": asked.user, "conversation": asked.ragft.conversation, "first-turn": first}
         kind, value = next((kind, value) for kind, value in known.items() if value)
         return str(blake3(f"{self._app.config.name}\0{kind}\0{value}".encode()).hexdigest()[:16])

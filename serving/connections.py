@@ -37,6 +37,9 @@ def protocol(seconds: float, write_seconds: float) -> Any:
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
+            # Whatever the operating system does not take counts as unread: less than asyncio's 64 KiB would be waited
+            # for without end, even after `close`.
+            transport.set_write_buffer_limits(0)
             self._wait_for_head()
 
         def data_received(self, data: bytes) -> None:

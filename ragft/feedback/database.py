@@ -7,11 +7,12 @@ may use one file at the same time. What reviewers decide about a feedback stands
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Literal, get_args
 
-from ragft.database import Database
+from ragft.database import Database, DatabaseFault
 from ragft.feedback import votes
 from ragft.review.decisions import TABLE
 
@@ -93,7 +94,10 @@ class FeedbackDatabase(Database):
         """
         super().__init__(workspace / FILE, MIGRATIONS)
         self._days = days
-        self.prune()
+        if self._delete_old():
+            # Where another process is reading, a later `prune` does it; the file can be used all the same.
+            with contextlib.suppress(DatabaseFault):
+                self.scrub()
 
     def delete(self, caller: str) -> dict[Table, int]:
         """Deletes what a caller has said and asked, so that it cannot be read from the file either.
@@ -114,22 +118,30 @@ class FeedbackDatabase(Database):
         return counts
 
     def prune(self) -> int:
-        """Deletes what is older than its days; returns how many rows there were.
+        """Deletes what is older than its days, so that it cannot be read from the file either.
+
+        Returns:
+            How many rows there were.
 
         Raises:
-            DatabaseFault: nothing was deleted.
+            DatabaseFault: as `delete`.
         """
+        if self._days is None:
+            return 0
+        count = self._delete_old()
+        # Always: what was deleted before may still be in the file beside the database, see `scrub`.
+        self.scrub()
+        return count
+
+    def _delete_old(self) -> int:
         if self._days is None:
             return 0
         oldest = time.time() - self._days * _SECONDS_PER_DAY
         with self.writing() as file:
-            count = sum(
+            return sum(
                 file.execute(f"DELETE FROM {table} WHERE time < ?", (oldest,)).rowcount  # noqa: S608
                 for table in TABLES
             )
-        if count:
-            self.scrub()
-        return count
 
 
 def check_store(workspace: Path) -> None:

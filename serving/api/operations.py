@@ -8,6 +8,9 @@ from typing import Any
 
 from litestar import MediaType, Request, Response, get
 
+from index.errors import NoSnapshot
+from index.store.filters import Labels
+from index.store.snapshot import Snapshot
 from ragft.errors import UsageError
 from ragft.page import policy_of
 from ragft.pipeline import Pipeline
@@ -15,16 +18,17 @@ from ragft.stages.latest_evaluation import Latest, latest_evaluation
 from serving.deployment import Deployed, Deployment, Ready
 from serving.domains import Served
 from serving.errors import ApiError
-from serving.security import caller_of
+from serving.security import CallerLabels, caller_of
 from serving.telemetry import Telemetry
 from serving.telemetry.record import NONE
 
 
 @get("/admin/golden", opt={"scope": "admin"})
-async def golden(deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
+async def golden(deployment: Deployed, pipeline: Ready, labels: CallerLabels) -> dict[str, Any]:
     """Where the sources of the golden questions rank in the live snapshot, and where they did in the one before."""
     if pipeline.retriever is None:
         raise ApiError(404, "No deployed setup retrieves, so there is no index to ask.")
+    await _check_opens_all(labels, deployment, pipeline, "Golden questions name documents")
     try:
         return asdict(await deployment.golden.look(pipeline.retriever))
     except UsageError as error:
@@ -55,9 +59,9 @@ async def errors(request: Request[Any, Any, Any], deployment: Deployed, domains:
 
 
 @get("/admin/evaluation", opt={"scope": "admin"})
-async def evaluation(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
+async def evaluation(deployment: Deployed, pipeline: Ready, labels: CallerLabels) -> dict[str, Any]:
     """The latest evaluation of the workspace, and whether it is of the versions that serve."""
-    latest = await _latest(request, deployment, pipeline)
+    latest = await _latest(deployment, pipeline, labels)
     return {
         "evaluation": latest.artifact.fingerprint,
         "created": latest.artifact.manifest["created"],
@@ -71,9 +75,9 @@ async def evaluation(request: Request[Any, Any, Any], deployment: Deployed, pipe
 
 
 @get("/admin/evaluation/report", opt={"scope": "admin"}, media_type=MediaType.HTML)
-async def report(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> Response[bytes]:
+async def report(deployment: Deployed, pipeline: Ready, labels: CallerLabels) -> Response[bytes]:
     """The report of the latest evaluation as a page in a sandbox, which reaches nothing of this server."""
-    latest = await _latest(request, deployment, pipeline)
+    latest = await _latest(deployment, pipeline, labels)
     try:
         content = await asyncio.to_thread((latest.artifact.folder / "report.html").read_bytes)
     except OSError:
@@ -89,19 +93,32 @@ async def report(request: Request[Any, Any, Any], deployment: Deployed, pipeline
 ROUTES = (golden, queue, errors, evaluation, report)
 
 
-async def _latest(request: Request[Any, Any, Any], deployment: Deployment, pipeline: Pipeline) -> Latest:
+async def _check_opens_all(labels: Labels, deployment: Deployment, pipeline: Pipeline, what: str) -> None:
+    """Refuses a caller from whom documents are hidden what would tell of these.
+
+    Raises:
+        ApiError: 403.
+    """
+
+    def hides() -> bool:
+        try:
+            # What was evaluated retrieved, even where nothing that serves does.
+            snapshot = pipeline.retriever.snapshot if pipeline.retriever else Snapshot.open(deployment.app.index_root)
+        except NoSnapshot:
+            return False
+        return snapshot.view(labels).count < snapshot.view(None).count
+
+    if labels is not None and await asyncio.to_thread(hides):
+        raise ApiError(403, f"{what}, and the labels of this API key do not open all of them.")
+
+
+async def _latest(deployment: Deployment, pipeline: Pipeline, labels: Labels) -> Latest:
     """The latest evaluation.
 
     Raises:
         ApiError: 404: there is none; 403: it tells of documents that the caller's labels do not open.
     """
-    labels = caller_of(request).labels
-    if pipeline.retriever is not None and labels is not None:
-        snapshot = pipeline.retriever.snapshot
-        if snapshot.view(labels).count < snapshot.view(None).count:
-            raise ApiError(
-                403, "An evaluation quotes documents, and the labels of this API key do not open all of them."
-            )
+    await _check_opens_all(labels, deployment, pipeline, "An evaluation quotes documents")
     index = pipeline.retriever.index_version if pipeline.retriever is not None else None
     serving = {
         setup.name: (pipeline.engines[setup.model].version, index if setup.retrieval else None)

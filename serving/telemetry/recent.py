@@ -20,6 +20,7 @@ KEPT = 50
 """Different errors of a domain that are kept; the oldest are forgotten first."""
 _SENTENCE = 300
 _QUOTED = re.compile(r"""(?<!\w)(['"`])(?:.*\1(?!\w)|.*)""", re.DOTALL)
+_NUMBER = re.compile(r"-?\b(?=\w*\d)[\w.+-]*\w")
 _FIELD = re.compile(r"[a-z_]+(\.[a-z_0-9]+)*")
 
 
@@ -54,17 +55,20 @@ class RecentErrors:
     def note(self, record: RequestRecord, told: ApiError | None) -> None:
         """Notes a request that has ended, if it went wrong.
 
-        Errors that are the same but for their time are one, so that a client who repeats itself hides no others.
+        Errors that are the same but for their time and for numbers, such as the id of the request, are one, so that a
+        client who repeats itself hides no others.
 
         Args:
             told: what the client was told last; None where it was told no error, or nothing.
         """
         if record.status < 400 and not record.interrupted:
             return
-        key = (record.method, record.route, record.status, record.reason, _sentence(record, told))
+        sentence = _sentence(record, told)
+        kind = (record.method, record.route, record.status, record.reason)
+        key = (*kind, _NUMBER.sub("0", sentence))
         kept = self._kept.setdefault(record.domain, OrderedDict())
         before = kept.pop(key, None)
-        new = Failed(time.time(), record.request_id, 1, *key)
+        new = Failed(time.time(), record.request_id, 1, *kind, sentence)
         kept[key] = new if before is None else replace(new, times=before.times + 1)
         if len(kept) > KEPT:
             kept.popitem(last=False)

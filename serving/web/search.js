@@ -9,7 +9,7 @@ const FIELDS = ["document", "title", "page"];
 let place = null;
 let outside = null;
 let conditions = [];
-let searched = false;
+let searches = 0;
 
 // `outside`: which domain and model are searched, how a passage is opened, and who is told of errors and of counts.
 export function prepare(where, told) {
@@ -43,7 +43,7 @@ function showConditions() {
     });
     return element("li", { dir: "auto" }, button);
   }));
-  if (searched) search();
+  if (searches) search();
 }
 
 // The fields that conditions may name: of the passages that were found, and those that all of them have.
@@ -57,13 +57,15 @@ function know(hits) {
 async function search() {
   const query = place.querySelector("#query").value;
   if (!query.trim()) return;
-  searched = true;
+  const number = (searches += 1);
   const list = place.querySelector("#hits");
   const body = { query, explain: true, where: conditions, ...(outside.domain() ? { model: outside.model() } : {}) };
   let found;
   try {
     found = await json("/v1/retrieve", body);
+    if (number !== searches) return; // a later search is on its way
   } catch (error) {
+    if (number !== searches) return;
     outside.refused(error);
     list.replaceChildren(element("li", { className: "fault" }, error.message));
     outside.said(error.message);

@@ -48,3 +48,26 @@ def test_a_group_that_cannot_be_written_stops_nothing() -> None:
     assert writer.put(2, background.MOST)
     writer.close()
     assert written == [[2]]
+
+
+def test_who_comes_after_the_end_is_refused_and_waits_for_nothing() -> None:
+    may_write, written = threading.Event(), list[int]()
+
+    def write(group: list[int]) -> None:
+        may_write.wait(60)
+        written.extend(group)
+
+    writer = GroupWriter(write, "test")
+    writer.put(1)
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    while not writer._closed:
+        closing.join(0.001)
+    assert not writer.put(2)
+    flushing = threading.Thread(target=writer.flush, daemon=True)
+    flushing.start()
+    assert closing.is_alive() and flushing.is_alive()  # what was put before is not written yet
+    may_write.set()
+    flushing.join(10)
+    closing.join(10)
+    assert not flushing.is_alive() and not closing.is_alive() and written == [1]

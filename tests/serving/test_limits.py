@@ -11,13 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+import support.serving
 from litestar import Litestar
 from litestar.testing import TestClient
 from support.fuzzing import written
 from support.serving import Fakes, make_application, running, until
 
 from ragft.config import EngineSection
-from serving.app import create_app
+from serving.app import create_app, listen
 from serving.security import Keys
 
 Client = TestClient[Litestar]
@@ -150,10 +151,17 @@ def test_a_client_that_goes_away_frees_its_slot(make_app: Callable[..., Litestar
         assert fakes.engine.cancelled == 1
 
 
-def _asking(url: str) -> socket.socket:
-    """A connection of a client that has asked for a stream, and has not read any of it."""
+def _asking(url: str, room: int | None = None) -> socket.socket:
+    """A connection of a client that has asked for a stream, and has not read any of it.
+
+    Args:
+        room: bytes that the client's operating system takes; None: as many as it likes.
+    """
     host, port = url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)))
+    connection = socket.socket()
+    if room is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    connection.connect((host, int(port)))
     body = json.dumps({**ASK, "stream": True}).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
     connection.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -166,6 +174,23 @@ def test_a_client_that_stops_reading_frees_its_slot(make_app: Callable[..., Lite
         until(lambda: fakes.engine.running == 1, 3.0)
         until(lambda: fakes.engine.running == 0, 5.0)
         assert fakes.engine.cancelled == 1
+
+
+def test_a_client_that_does_not_read_the_end_of_its_answer_is_gone_soon(
+    make_app: Callable[..., Litestar], fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listen_with_little_room(*where: Any) -> socket.socket:
+        listener = listen(*where)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return listener
+
+    monkeypatch.setattr(support.serving, "listen", listen_with_little_room)
+    # More than the operating system takes, and less than what asyncio calls much.
+    fakes.engine.tokens = [" " * 1000] * 40
+    with running(make_app(write_timeout=0.3)) as served, _asking(served.url, room=2048):
+        until(lambda: fakes.engine.running == 1, 3.0)
+        until(lambda: not served.server.server_state.connections, 3.0)
+        assert fakes.engine.running == 0
 
 
 def test_a_client_that_reads_slowly_gets_all_of_its_answer(make_app: Callable[..., Litestar], fakes: Fakes) -> None:

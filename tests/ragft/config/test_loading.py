@@ -76,7 +76,7 @@ def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
 
 def test_a_fault_is_not_told_again_of_the_keys_whose_default_depends_on_it(tmp_path: Path) -> None:
     (tmp_path / "ragft.yaml").write_text("name: desk\nfinetune: {method: nope}\n")
-    with pytest.raises(UsageError, match="finetune.method") as told:
+    with pytest.raises(UsageError, match=r"finetune\.method") as told:
         load_config(tmp_path / "ragft.yaml")
     assert "learning_rate" not in str(told.value) and "default factory" not in str(told.value)
 

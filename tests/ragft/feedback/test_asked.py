@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -65,3 +66,22 @@ def test_questions_are_deleted_after_their_days_and_with_what_their_caller_said(
         assert store.delete("me") == {"feedback": 0, "asked": 1, "vote": 0}
         assert not any(b"a very particular one" in file.read_bytes() for file in tmp_path.iterdir())
         assert [one.caller for one in store.sample(0, now + 1, 9, 0)[0]] == ["you"]
+
+
+def test_old_questions_leave_the_file_even_if_somebody_was_reading_when_they_were_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragft.database._WRITE_TIMEOUT", 0.01)
+    log = tmp_path / f"{database.FILE}-wal"
+    with AskedStore(tmp_path) as store:
+        store.add([replace(ASKED, question="a very old one"), replace(BARE, time=time.time())])
+        reader = sqlite3.connect(tmp_path / database.FILE, isolation_level=None)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM asked").fetchone() == (2,)
+        with AskedStore(tmp_path, days=30) as young:  # opens all the same
+            reader.execute("ROLLBACK")
+            reader.close()
+            assert b"a very old one" in log.read_bytes()
+            assert young.prune() == 0
+            assert b"a very old one" not in log.read_bytes() + (tmp_path / database.FILE).read_bytes()
+            assert young.sample(0, 1e12, 10, 0)[1] == 1

@@ -93,6 +93,16 @@ def test_every_answered_question_is_kept_when_the_server_stops_with_personal_dat
     assert streamed.unit == refused.unit  # of one user
 
 
+def test_a_conversation_that_begins_with_an_empty_turn_is_answered_and_kept(
+    opened: Callable[..., Client], tmp_path: Path
+) -> None:
+    client = opened()
+    ask(client, [{"role": "user", "content": ""}, {"role": "assistant", "content": "Yes?"}, FOLLOW_UP[0]])
+    ask(client, "Why?", user="")
+    client.__exit__()
+    assert len({one.unit for one in kept(tmp_path)}) == 2
+
+
 def test_nothing_is_kept_unless_it_is_wanted(opened: Callable[..., Client], tmp_path: Path) -> None:
     client = opened(log_questions=False)
     ask(client, "Why?")

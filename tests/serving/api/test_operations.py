@@ -82,6 +82,16 @@ def test_the_same_error_again_is_counted_and_the_oldest_are_forgotten(
     ]
 
 
+def test_failures_that_differ_by_their_ids_alone_are_one(client: Client, fakes: Fakes) -> None:
+    fakes.engine.error = RuntimeError("broken")
+    last = [chat(client).headers["x-request-id"] for _ in range(3)][-1]
+    for value in (1.5, -7, 10**20):
+        client.post("/v1/retrieve", json={"query": "a", "filter": value})
+    refused, failed = errors(client)
+    assert (refused["times"], failed["times"]) == (3, 3)
+    assert failed["request_id"] == last and last in failed["sentence"]
+
+
 @pytest.mark.parametrize(
     ("sentence", "param", "kept"),
     [
@@ -232,7 +242,7 @@ def test_the_report_is_in_a_sandbox_that_runs_our_script_alone(client: Client, t
     assert "script-src 'sha256-" in policy and "connect-src" not in policy and "frame-ancestors 'none'" in policy
 
 
-def test_a_key_that_does_not_open_all_documents_reads_no_evaluation(
+def test_a_key_that_does_not_open_all_documents_reads_no_evaluation_and_no_golden_questions(
     indexed: Callable[..., Litestar], tmp_path: Path
 ) -> None:
     keys = Keys({
@@ -241,7 +251,7 @@ def test_a_key_that_does_not_open_all_documents_reads_no_evaluation(
     with started(indexed(keys, labels=("staff",))) as client:
         ready(client)
         evaluated(tmp_path / "workspace", MODEL_VERSION, INDEX_VERSION)
-        for path in ("/admin/evaluation", "/admin/evaluation/report"):
+        for path in ("/admin/golden", "/admin/evaluation", "/admin/evaluation/report"):
             found = [
                 client.get(path, headers={"authorization": f"Bearer {key}"}).status_code for key in ("some", "all")
             ]
