@@ -1,6 +1,7 @@
 // A card on drift: what moved of the questions that are asked, and which to begin with. It knows nothing of the page.
 import { element } from "/web/element.js";
 import { json } from "/web/api.js";
+import { table } from "/web/traffic.js";
 
 const SHARES = new Set(["questions", "refused", "ungrounded", "language"]);
 const OTHERS = { evaluation: "the evaluation", before: "the weeks before" };
@@ -38,15 +39,12 @@ function told(found) {
     }
   }
   parts.push(...found.remarks.map((remark) => element("p", {}, remark)));
-  if (found.compared.length) parts.push(table(found.compared));
+  if (found.compared.length) parts.push(compared(found.compared));
   return parts;
 }
 
-function table(compared) {
-  const row = (tag, cells) => element("tr", {}, ...cells.map((text) => element(tag, {}, text)));
+function compared(found) {
   const shown = (one, figure) => (SHARES.has(one.what) ? `${(100 * figure).toFixed(1)} %` : figure.toFixed(2));
-  const lines = compared.map((one) => row("td", [`${one.title} ${one.language}`.trim(), shown(one, one.recent),
+  return table(["What", "Recent", "There", "Beside", "Moved"], found.map((one) => [`${one.title} ${one.language}`.trim(), shown(one, one.recent),
     shown(one, one.reference), OTHERS[one.against], one.moved ? "has moved" : ""]));
-  return element("table", {}, element("thead", {}, row("th", ["", "recent", "there", "beside", ""])),
-    element("tbody", {}, ...lines));
 }
