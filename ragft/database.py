@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -140,6 +140,26 @@ class Database:
             raise DatabaseFault(f"{self.path} cannot be read or written ({error}).") from error
         except OSError as error:
             raise DatabaseFault(f"{self.path} cannot be used: {error.strerror}.") from error
+
+
+def put(file: sqlite3.Connection, table: str, row: Mapping[str, Any], same: Sequence[str]) -> str:
+    """Writes a row in place of the one that has the same values in some columns, if there is one.
+
+    Args:
+        file: in a transaction.
+        row: by column, with a new `id`.
+        same: the columns, which are unique together.
+
+    Returns:
+        The id of the row: the new one, or that of the row whose place it took.
+    """
+    new = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("id", *same))
+    statement = (
+        f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "  # noqa: S608
+        f"ON CONFLICT ({', '.join(same)}) DO UPDATE SET {new} RETURNING id"
+    )
+    (identity,) = file.execute(statement, list(row.values())).fetchone()
+    return str(identity)
 
 
 def _migrate(file: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:

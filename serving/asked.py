@@ -20,6 +20,7 @@ from ragft.background import GroupWriter
 from ragft.errors import RagftError
 from ragft.evaluate.metrics import Rules
 from ragft.evaluate.metrics.refusals import is_refusal
+from ragft.evaluate.suites.abstention import best_scores
 from ragft.feedback.asked import Asked, AskedStore
 from ragft.stages.application import Application
 
@@ -62,7 +63,8 @@ class AskedLog:
         row = Asked(
             time=time.time(), caller=caller, unit=self._unit(exchange), setup=asked.setup.name,
             model_version=exchange.model_version, index_version=retrieved.index_version if retrieved else None,
-            encoder=exchange.encoder, question=asked.question, query=query or None, scores=exchange.scores,
+            encoder=exchange.encoder, question=asked.question, query=query or None,
+            scores={} if exchange.found is None else best_scores(exchange.found.hits),
             refused=exchange.refused is not None, grounded=exchange.grounded,
         )  # fmt: skip
         size = len(row.question) + len(row.query or "") + len(text)

@@ -20,12 +20,14 @@ class GoldenLook:
 
     async def look(self, retriever: Retriever) -> GoldenRanks:
         """Where their sources rank; raises as `golden_ranks`."""
+        # Shielded with the lock: who does not wait for it must not leave a thread behind while the next one begins.
+        return await asyncio.shield(asyncio.create_task(self._look(retriever)))
+
+    async def _look(self, retriever: Retriever) -> GoldenRanks:
         async with self._lock:
             key = (retriever.index_version, self._file())
             if self._kept is None or self._kept[0] != key:
-                # Shielded: who does not wait for it must not leave a thread behind while the next one begins.
-                work = asyncio.create_task(asyncio.to_thread(golden_ranks, self._app, retriever))
-                self._kept = (key, await asyncio.shield(work))
+                self._kept = (key, await asyncio.to_thread(golden_ranks, self._app, retriever))
             return self._kept[1]
 
     def _file(self) -> tuple[int, int] | None:

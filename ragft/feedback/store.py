@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from ragft.database import put
 from ragft.feedback import votes
 from ragft.feedback.database import FeedbackDatabase
 from ragft.messages import Message
@@ -102,15 +103,9 @@ class FeedbackStore(FeedbackDatabase):
             one.name: getattr(of, one.name) for kind, of in ((Answered, answered), (Said, said)) for one in fields(kind)
         }
         row = {**new, "id": made, "time": time.time(), "caller": caller}
-        values = [msgspec.json.encode(row[name]).decode() if name in _LISTS else row[name] for name in _COLUMNS]
-        kept = [name for name in _COLUMNS if name not in ("id", "answer_id", "caller")]
-        statement = (
-            f"INSERT INTO feedback ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608
-            f"ON CONFLICT (answer_id, caller) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in kept)} "
-            "RETURNING id"
-        )
+        written = {name: msgspec.json.encode(row[name]).decode() if name in _LISTS else row[name] for name in _COLUMNS}
         with self.writing() as file:
-            (identity,) = file.execute(statement, values).fetchone()
+            identity = put(file, "feedback", written, ("answer_id", "caller"))
         return Feedback(**{**row, "id": identity}), identity != made
 
     def of(self, answer_id: str, caller: str) -> Feedback | None:

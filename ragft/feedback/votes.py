@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ragft.database import put
 from ragft.messages import Message
 
 Choice = int | Literal["tie", "none"]
@@ -113,13 +114,7 @@ def add(file: sqlite3.Connection, ballot: Ballot, caller: str) -> tuple[Vote, bo
     made = secrets.token_hex(6)
     vote = Vote(**vars(ballot), id=made, time=time.time(), caller=caller)
     row = {name: _written(name, getattr(vote, name)) for name in _COLUMNS} | {"ballot": _same(ballot.shown)}
-    kept = [name for name in row if name not in ("id", "caller", "ballot")]
-    statement = (
-        f"INSERT INTO vote ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "  # noqa: S608
-        f"ON CONFLICT (ballot, caller) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in kept)} "
-        "RETURNING id"
-    )
-    (identity,) = file.execute(statement, list(row.values())).fetchone()
+    identity = put(file, "vote", row, ("ballot", "caller"))
     return replace(vote, id=identity), identity != made
 
 

@@ -28,12 +28,16 @@ KEPT_SECONDS = 300.0
 @get("/admin/drift", opt={"scope": "admin", "query": {"days": "number"}})
 async def show_drift(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
     """Recent questions beside the evaluation's and those of the weeks before, and what to do."""
-    days = _days(request)
+    # Shielded with its turn: who does not wait for it must not leave a thread behind while the next one begins.
+    return await asyncio.shield(asyncio.create_task(_told(deployment, _days(request))))
+
+
+async def _told(deployment: Deployment, days: float) -> dict[str, Any]:
     # One at a time, and not beside other texts that are embedded: searches must find a free thread.
     async with deployment.shared.embedding_turn:
         kept = deployment.drift_kept.get(days)
         if kept is None or time.monotonic() - kept[0] > KEPT_SECONDS:
-            found = await asyncio.shield(asyncio.create_task(_found(deployment, days)))
+            found = await _found(deployment, days)
             deployment.drift_kept = {days: (time.monotonic(), found)}
             return found
         return kept[1]

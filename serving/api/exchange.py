@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from index.store.filters import Labels
 from ragft.engine.base import ChatRequest, Engine
-from ragft.evaluate.suites.abstention import best_scores
 from ragft.grounding import Grounder
-from ragft.pipeline import Pipeline, Prompt, all_cited, citations_of, invalid_citations
+from ragft.pipeline import Pipeline, Prompt, Retrieved, all_cited, citations_of, invalid_citations
 from serving.api.chat_request import Asked
 from serving.telemetry.record import current
 
@@ -26,7 +25,7 @@ class Exchange:
         refused: why the question was refused before anything was generated; None where it was answered.
         model_version: of the model that answered, known once it has begun to.
         first_token: when its first token came; None where the answer is not streamed.
-        scores: the best of what was found, by kind; see `best_scores`.
+        found: all that was found, of which the prompt may have room for a part; None without retrieval.
         encoder: fingerprint of the encoder that it was found with; None without retrieval.
         grounded: whether the answer stands on its passages, known once it is whole; None where that was not looked up.
         noted: is told of the answer when it is whole, with its id, if it has one, and its text; see `serving.feedback`.
@@ -40,7 +39,7 @@ class Exchange:
     refused: str | None = None
     model_version: str = ""
     first_token: float | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
+    found: Retrieved | None = None
     encoder: str | None = None
     grounded: str | None = None
     noted: Callable[[Exchange, str | None, str], None] = lambda *_: None
@@ -123,7 +122,6 @@ async def prepare(
         current().declared_refusal = True
     exchange = Exchange(asked, prompt, request_id, begin, grounder, refused)
     if retrieved is not None and pipeline.retriever is not None:
-        # Of all that was found: the prompt may have room for a part of it.
-        exchange.scores = best_scores(retrieved.hits)
+        exchange.found = retrieved
         exchange.encoder = pipeline.retriever.encoder.fingerprint
     return exchange, engine, pipeline.request(prompt, asked.options)
