@@ -1,4 +1,5 @@
-"""The engine over vLLM's `AsyncLLM`, in this process; with `vllm_requests`, all that imports vLLM.
+"""The engine over vLLM's `AsyncLLM`, in this process; with `vllm_process` and `vllm_requests`, all that imports
+vLLM.
 
 Requests are answered by vLLM's own implementation of OpenAI's API, so that every option behaves as in its server.
 vLLM keeps the model in a child process: a crash there is an error here and not the end of the program. It is spawned,
@@ -14,7 +15,6 @@ import gc
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,8 +36,9 @@ from ragft.engine.base import (
     RequestRefused,
     TextRequest,
 )
-from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, forked_children, new_log, stderr_of_children
+from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
 from ragft.engine.in_place import Turnstile, why_not_in_place
+from ragft.engine.vllm_process import beside_its_scheduler
 from ragft.engine.vllm_requests import first_fault, read_request
 from ragft.errors import MissingDependency, RagftError
 from ragft.messages import Message, turn
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 _NAME = "model"  # what vLLM calls the model; who serves it gives it another name
 _ADAPTERS = 2  # that it computes with at once: one that serves, and one that is to take its place
-_MANY_CORES = 4  # from where one of them is better left to the process that speaks HTTP
 _SHUTDOWN_SECONDS = 20.0  # vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy
 _EVENT, _DONE = "data: ", "[DONE]"
 
@@ -311,7 +311,7 @@ class VllmEngine:
                     **where,
                 )
                 if on_cpu:
-                    return _beside_its_scheduler(arguments, forked=self._forked)
+                    return beside_its_scheduler(arguments, forked=self._forked)
                 return AsyncLLM.from_engine_args(arguments)
         except Exception as error:
             reason = cause(self._log, error)
@@ -378,84 +378,6 @@ class VllmEngine:
         if self._llm is not None and self._llm.errored:
             return EngineDead("The engine died and must be restarted.")
         return RagftError(f"vLLM failed to generate an answer: {message}")
-
-
-def _beside_its_scheduler(arguments: Any, *, forked: bool) -> Any:
-    """vLLM's engine on a CPU, with scheduler and model in one process, and not in one each.
-
-    Another process would have to import the same modules once more, and be talked to at every token. vLLM keeps the two
-    apart on a CPU because OpenMP reads its variables when it is loaded, which is too late where the scheduler is the
-    one who sets them: here they are set, by vLLM's own rules, before that process begins.
-    """
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    arguments.distributed_executor_backend = "uni"
-    with _variables(VLLM_ENABLE_V1_MULTIPROCESSING="0"):  # without which vLLM's CPU platform makes "mp" of "uni"
-        config = arguments.create_engine_config()
-    with _variables(**_of_openmp(config)):
-        if not forked:
-            return AsyncLLM.from_vllm_config(config)
-        # OpenMP hangs in a process that was forked from a thread which has used it; this one never has.
-        with ThreadPoolExecutor(1, "fork") as fresh:
-            return fresh.submit(_forking, config).result()
-
-
-def _forking(config: Any) -> Any:
-    """vLLM's engine, whose process is forked from this thread."""
-    import torch
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    # OpenMP has read its variables here long ago; a forked process goes on with the thread's own number.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
-    try:
-        with _variables(VLLM_WORKER_MULTIPROC_METHOD="fork"), forked_children():
-            return AsyncLLM.from_vllm_config(config)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _of_openmp(config: Any) -> dict[str, str]:
-    """OpenMP's variables for a process that runs a model: the threads and cores that vLLM would give a worker, and on
-    few cores one thread for each of them.
-
-    vLLM keeps a core free for its scheduler, which is half of two. A thread that waits gives its core away, because the
-    process that speaks HTTP needs it now and then.
-    """
-    cores = len(os.sched_getaffinity(0))
-    if cores < _MANY_CORES and "VLLM_CPU_OMP_THREADS_BIND" not in os.environ:
-        return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores)), "OMP_WAIT_POLICY": "passive"}
-    from vllm.utils.ompmultiprocessing import OMPProcessManager
-
-    with _environment, OMPProcessManager(config).configure_omp_envs(rank=0, local_rank=0):
-        return {name: value for name, value in os.environ.items() if name.startswith(("OMP_", "GOMP_", "KMP_"))}
-
-
-_environment = threading.Lock()
-_held = dict[str, tuple[int, str | None]]()
-"""How many engines hold a variable, and what it was before the first did."""
-
-
-@contextlib.contextmanager
-def _variables(**values: str) -> Iterator[None]:
-    """Environment variables, the same for all engines, for as long as one of those that start needs them."""
-    with _environment:
-        for name, value in values.items():
-            holders, before = _held.get(name, (0, os.environ.get(name)))
-            _held[name] = holders + 1, before
-            os.environ[name] = value
-    try:
-        yield
-    finally:
-        with _environment:
-            for name in values:
-                holders, before = _held.pop(name)
-                if holders > 1:
-                    _held[name] = holders - 1, before
-                elif before is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = before
 
 
 async def _servings(llm: Any, folder: Path, *, eager: bool) -> Any:

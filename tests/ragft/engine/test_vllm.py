@@ -22,7 +22,8 @@ from support.serving import until
 
 from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace, PromptTooLong, RequestRefused
 from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
-from ragft.engine.vllm import VllmEngine, _of_openmp, _variables
+from ragft.engine.vllm import VllmEngine
+from ragft.engine.vllm_process import of_openmp, variables
 from ragft.errors import RagftError
 from ragft.models import resolve_model
 from ragft.prompts import Message, conversation
@@ -276,7 +277,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_in_a_sentence_without_a_traceb
         (tmp_path / file.name).write_bytes(file.read_bytes()[:half])
     script = (
         "import asyncio, sys\nfrom pathlib import Path\nfrom ragft.config import EngineSection\n"
-        "from ragft.engine.vllm import VllmEngine, _variables\nfrom ragft.errors import RagftError\n"
+        "from ragft.engine.vllm import VllmEngine\nfrom ragft.errors import RagftError\n"
         "if __name__ == '__main__':\n"
         f"    engine = VllmEngine(Path({str(tmp_path)!r}), EngineSection())\n"
         "    try:\n        asyncio.run(engine.start())\n"
@@ -414,7 +415,7 @@ def test_a_variable_stays_until_the_last_engine_that_starts_with_it_has_started(
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("GOMP_CPU_AFFINITY", raising=False)
     values = {"OMP_NUM_THREADS": "1", "GOMP_CPU_AFFINITY": "1"}
-    first, second = _variables(**values), _variables(**values)
+    first, second = variables(**values), variables(**values)
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
@@ -438,7 +439,7 @@ def test_few_cores_are_all_computed_with_unless_the_user_says_how_many(
         monkeypatch.delenv(name, raising=False)
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    assert _of_openmp(None) == expected
+    assert of_openmp(None) == expected
 
 
 @slow
