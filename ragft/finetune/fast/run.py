@@ -122,7 +122,7 @@ class Run:
         self.schedule: Schedule = partial(learning_rate, settings)
         self.base_name = str(model_folder)
         self.alpha = settings.alpha if settings.alpha is not None else 2.0 * settings.rank
-        self._lengths = lengths_for(rows, settings.order)
+        self._row_lengths = lengths_for(rows, settings.order)
         self.steps_per_epoch = math.ceil(len(rows) / settings.batch_size)
         self.steps = max(1, round(settings.epochs * self.steps_per_epoch))
         counts = range(1, settings.eval_count + 1)
@@ -258,7 +258,7 @@ class Run:
         state = self.state
         epoch, number = divmod(state.step, self.steps_per_epoch)
         order = epoch_batches(
-            len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch, lengths=self._lengths
+            len(self.rows), self.settings.batch_size, seed=self.seed, epoch=epoch, lengths=self._row_lengths
         )
         rows = [self.rows[index] for index in order[number]]
         count = self.count(rows)

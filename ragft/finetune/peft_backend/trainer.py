@@ -216,7 +216,7 @@ class PeftRun(Run):
         return [batch.to(self.device) for batch in batches]
 
     def summed_loss(self, batch: PaddedBatch) -> torch.Tensor:
-        self._lengths = batch.mask.sum(1)
+        self._batch_lengths = batch.mask.sum(1)
         logits = logits_at(self.model, batch, self.dtype)
         return functional.cross_entropy(logits.float(), batch.targets.to(logits.device), reduction="sum")
 
@@ -230,7 +230,7 @@ class PeftRun(Run):
         noise, recompute = self.settings.neftune_alpha, self.settings.gradient_checkpointing
         with ExitStack() as until:
             if noise:
-                until.enter_context(noisy_embeddings(self.model, noise, lambda: self._lengths))
+                until.enter_context(noisy_embeddings(self.model, noise, lambda: self._batch_lengths))
             if recompute:
                 until.enter_context(recomputing(self.model))
             self._drop_out(self.settings.dropout > 0)
