@@ -39,9 +39,10 @@ def locked(path: Path, *, wait: bool = False, remove: bool = False) -> Iterator[
         os.close(descriptor)
 
 
-def _acquire(path: Path, wait: bool) -> int:
+def _acquire(path: Path, wait: bool, mode: int = 0o644) -> int:
+    """The descriptor of a locked file, made with `mode` if it is missing; see `locked`."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             with contextlib.suppress(FileNotFoundError):
@@ -63,6 +64,8 @@ def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
 def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """A file to write into, which replaces the one at `path`, atomically and durably, when the block ends well.
 
+    Who writes to the same path meanwhile waits until the block has ended.
+
     Args:
         private: only its owner may read and write it; who owned the file before goes on to own it.
 
@@ -70,8 +73,10 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
         OSError: the disk is full or the folder not writable; `path` is then as it was before.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    descriptor = _acquire(temporary, wait=True, mode=0o666)
     try:
-        with temporary.open("wb") as file:
+        os.truncate(descriptor, 0)  # what a writer left that was killed
+        with open(descriptor, "wb", closefd=False) as file:
             if private:
                 os.fchmod(file.fileno(), 0o600)
                 with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -84,6 +89,8 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
     fsync_folder(path.parent)
 
 

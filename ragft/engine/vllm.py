@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import os
+import sys
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +40,7 @@ from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_
 from ragft.engine.in_place import Turnstile, why_not_in_place
 from ragft.engine.vllm_process import beside_its_scheduler
 from ragft.engine.vllm_requests import first_fault, read_request
+from ragft.engine.vllm_streams import as_chunks, stream_chunks
 from ragft.errors import MissingDependency, RagftError
 from ragft.messages import Message, turn
 from ragft.templates import TemplateOptions
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 _NAME = "model"  # what vLLM calls the model; who serves it gives it another name
 _ADAPTERS = 2  # that it computes with at once: one that serves, and one that is to take its place
 _SHUTDOWN_SECONDS = 20.0  # vLLM's workers take 2 to 3 s to leave in good order; killing them sooner is noisy
-_EVENT, _DONE = "data: ", "[DONE]"
 
 
 class VllmEngine:
@@ -116,6 +116,7 @@ class VllmEngine:
             state = await _servings(llm, self.folder, eager=self._settings.enforce_eager)
             self._chat, self._texts = state.openai_serving_chat, state.openai_serving_completion
             self._models = state.openai_serving_models
+            stream_chunks(self._chat)
             self._llm = llm
             for adapter in self._adapters.values():  # of an engine that died
                 await self._load_adapter(adapter)
@@ -234,17 +235,14 @@ class VllmEngine:
         async with self._turnstile.passing():
             with self._errors(request):
                 # aclosing aborts the request in vLLM as soon as the caller stops reading or is cancelled.
-                async with contextlib.aclosing(await self._ask(request, adapter, stream=True)) as events:
-                    async for event in events:
-                        content = event.removeprefix(_EVENT).strip()
-                        if content != _DONE:
-                            chunk: dict[str, Any] = json.loads(content)
-                            if "choices" not in chunk:
-                                raise self._refused(chunk.get("error") or {})
-                            yield chunk
+                async with contextlib.aclosing(await self._ask(request, adapter, stream=True)) as chunks:
+                    async for chunk in chunks:
+                        if "choices" not in chunk:
+                            raise self._refused(chunk.get("error") or {})
+                        yield chunk
 
     async def _ask(self, request: ChatRequest | TextRequest, adapter: str | None, **fixed: Any) -> Any:
-        """vLLM's response object, or its generator of server-sent events.
+        """vLLM's response object, or the generator of its chunks.
 
         Raises:
             RagftError: as `_refused`; vLLM's own exceptions are translated by `_errors`.
@@ -269,7 +267,7 @@ class VllmEngine:
             raise asyncio.CancelledError  # which vLLM has answered with an error
         if isinstance(answer, ErrorResponse):
             raise self._refused(answer.error.model_dump())
-        return answer
+        return as_chunks(answer) if fixed["stream"] and isinstance(request, TextRequest) else answer
 
     def _load(self) -> Any:
         _prepare_environment(self.folder)
@@ -385,6 +383,7 @@ async def _servings(llm: Any, folder: Path, *, eager: bool) -> Any:
     from starlette.datastructures import State
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.envs import enable_envs_cache
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     arguments = ["--model", str(folder), "--served-model-name", _NAME, "--generation-config", "vllm"]
@@ -392,6 +391,7 @@ async def _servings(llm: Any, folder: Path, *, eager: bool) -> Any:
     parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
     state = State()
     await init_app_state(llm, state, parsed, await llm.get_supported_tasks())
+    enable_envs_cache()  # as vLLM does in its other processes: it looks some up for every token
     return state
 
 
@@ -411,6 +411,8 @@ async def _stop(llm: Any) -> None:
 
 def _prepare_environment(folder: Path) -> None:
     """What vLLM reads from the environment when it is imported. What the user has set stays."""
+    if (envs := sys.modules.get("vllm.envs")) is not None:
+        envs.disable_envs_cache()  # of an engine before this one
     os.environ[OWNER] = str(os.getpid())
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # Standard output belongs to answers and `--json`.

@@ -20,6 +20,7 @@ from support import PYTHONPATH
 from support.engines import MODEL, SETTINGS, EngineThread
 from support.serving import until
 
+from ragft.engine import vllm_streams
 from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace, PromptTooLong, RequestRefused
 from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
 from ragft.engine.vllm import VllmEngine
@@ -74,6 +75,30 @@ def test_a_stream_says_what_the_whole_answer_says(vllm_engine: EngineThread) -> 
     assert {choice["finish_reason"] for choice in choices[:-1]} == {None}
     assert tuple(chunks[0]["prompt_token_ids"]) == whole.prompt_token_ids
     assert 0 < whole.ttft_ms < whole.total_ms
+
+
+@slow
+@pytest.mark.parametrize(
+    "usage", [None, {"include_usage": True}, {"include_usage": True, "continuous_usage_stats": True}]
+)
+@pytest.mark.parametrize(
+    "options", [{"max_tokens": 1}, {"max_tokens": 12}, {"stop": ["Paris"]}, {"temperature": 0.9, "max_tokens": 12}]
+)
+def test_the_chunks_of_text_are_those_of_vllm(
+    vllm_engine: EngineThread, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], usage: dict[str, bool] | None
+) -> None:
+    request = ChatRequest(MESSAGES, {"temperature": 0, "seed": 3, "stream_options": usage, **options})
+
+    async def stream() -> list[dict[str, Any]]:
+        return [chunk async for chunk in vllm_engine.engine.stream(request)]
+
+    def told(chunk: dict[str, Any]) -> dict[str, Any]:
+        """A chunk without what no two answers have in common."""
+        return {**chunk, "id": "", "created": 0, "metrics": sorted(chunk.get("metrics") or ())}
+
+    ours = [told(chunk) for chunk in vllm_engine.call(stream())]
+    monkeypatch.setattr(vllm_streams, "is_plain", lambda *_: False)
+    assert ours == [told(chunk) for chunk in vllm_engine.call(stream())]
 
 
 @slow
