@@ -116,7 +116,6 @@ class VllmEngine:
             state = await _servings(llm, self.folder, eager=self._settings.enforce_eager)
             self._chat, self._texts = state.openai_serving_chat, state.openai_serving_completion
             self._models = state.openai_serving_models
-            stream_chunks(self._chat)
             self._llm = llm
             for adapter in self._adapters.values():  # of an engine that died
                 await self._load_adapter(adapter)
@@ -391,6 +390,7 @@ async def _servings(llm: Any, folder: Path, *, eager: bool) -> Any:
     parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
     state = State()
     await init_app_state(llm, state, parsed, await llm.get_supported_tasks())
+    stream_chunks(state.openai_serving_chat)
     enable_envs_cache()  # as vLLM does in its other processes: it looks some up for every token
     return state
 
