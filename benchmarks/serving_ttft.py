@@ -74,8 +74,9 @@ class Server:
     pid: int
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # The clock that clock_getcpuclockid(3) names: in nanoseconds, where /proc/PID/stat counts whether a process
+        # happened to run at a tick, which misses most of what sleeps between two.
+        return time.clock_gettime(~self.pid << 3 | 2)
 
 
 def free_port() -> int:

@@ -105,7 +105,7 @@ def apply(review: Review, rows: Rows, out: Path, rule: Rule | None) -> tuple[App
         What became of the rows, and the file of those that were left out.
 
     Raises:
-        UsageError: one of the two files exists, or the folder for them does not.
+        UsageError: one of the two files exists, or the folder for them does not; no row was accepted or edited.
     """
     log = out.with_name(f"{out.stem}.left-out.jsonl")
     for path in (out, log):
@@ -124,6 +124,11 @@ def apply(review: Review, rows: Rows, out: Path, rule: Rule | None) -> tuple[App
             "decisions": [{"reviewer": one.reviewer, "verdict": one.verdict, "reason": one.reason} for one in said],
             "row": item.made(item.fields),
         })  # fmt: skip
+    if not applied.rows:
+        raise UsageError(
+            f"None of the {len(applied.left_out)} rows was accepted or edited, so that nothing is written: "
+            "review some first, or settle conflicts with --settle."
+        )
     write_file(log, to_lines(applied.left_out))
     write_file(out, to_lines(applied.rows))
     return applied, log

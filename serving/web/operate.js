@@ -7,6 +7,7 @@ import { evaluation, golden } from "/web/quality.js";
 
 const SECONDS = 5;
 const KEPT = 120;
+const CARDS = ["#golden", "#evaluation", "#queue", "#errors"];
 const CHARTS = [
   { title: "Requests a second", metric: "ragft_requests_total", where: 'route="/v1/', scale: 1 },
   { title: "Not answered a second", metric: "ragft_requests_rejected_total", scale: 1 },
@@ -41,6 +42,7 @@ export async function prepare(where, models) {
 export async function show() {
   clearInterval(timer);
   seen = [];
+  CARDS.forEach(renew);
   showDrift(place, of("/admin/drift"));
   await versions();
   await look();
@@ -49,6 +51,11 @@ export async function show() {
 }
 
 const at = (name) => place.querySelector(name);
+
+// An answer about the domain before that comes late changes a card that is no longer shown.
+function renew(name) {
+  at(name).replaceWith(at(name).cloneNode(false));
+}
 
 // What changes by itself.
 const look = () => Promise.all([watch(), queue(at("#queue"), of), errors(at("#errors"), of)]);
@@ -62,13 +69,15 @@ function told(text, isFault = false) {
 }
 
 async function versions() {
+  const asked = domain;
   let found;
   try {
     found = await json(of("/admin/versions"));
   } catch (error) {
-    told(error.message, true);
+    if (asked === domain) told(error.message, true);
     return;
   }
+  if (asked !== domain) return;
   const live = new Set(Object.values(found.models));
   const rows = [
     ["Setups", found.setups.join(", ")],

@@ -402,6 +402,31 @@ def test_an_operator_sees_golden_questions_evaluation_queue_and_errors(
     assert report.title() == "Report" and report.evaluate("() => self.origin") == "null"
 
 
+def test_a_late_answer_about_another_domain_is_not_shown(view: Any) -> None:
+    def golden(question: str) -> dict[str, Any]:
+        source = {"source": "a.md", "rank": 1, "before": None}
+        one = {"question": question, "found": True, "sources": [source]}
+        return {"questions": [one], "k": 3, "looked_to": 50, "left_out": 0, "before": None}
+
+    nothing = {"setups": [], "models": {}, "started": 0, "available": {"snapshots": [], "models": []}}
+    late: list[Any] = []
+    models = {"data": [{"id": "one/hybrid"}, {"id": "two/hybrid"}]}
+    view.route("**/v1/models", lambda route: route.fulfill(json=models))
+    view.route("**/admin/versions?*", lambda route: route.fulfill(json=nothing))
+    view.route("**/admin/golden?domain=one", lambda route: late.append(route))
+    view.route("**/admin/golden?domain=two", lambda route: route.fulfill(json=golden("Of two?")))
+    view.reload()
+    with view.expect_request("**/admin/golden?domain=one"):
+        view.get_by_role("button", name="Operate").click()
+    view.select_option("#of-domain", "two")
+    shown = view.locator("#golden")
+    shown.get_by_text("Of two?").wait_for()
+    with view.expect_response("**/admin/golden?domain=one"):
+        late[0].fulfill(json=golden("Of one?"))
+    view.evaluate("() => new Promise((done) => setTimeout(done, 200))")
+    assert "Of two?" in shown.inner_text() and "Of one?" not in shown.inner_text()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_views_fit_a_narrow_screen(browser: Any, whole: tuple[Running, Fakes, Path], scheme: str) -> None:
     for page in opened(browser, whole[0].url, viewport={"width": 360, "height": 740}, color_scheme=scheme):

@@ -99,6 +99,15 @@ def test_what_was_accepted_or_edited_is_written_and_the_rest_told(file: Path, tm
     assert len(read_examples(out, told=told.append)) == 2 and told == []  # what ragft writes is no stranger's field
 
 
+def test_nothing_is_written_where_nothing_was_accepted(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reviewed.jsonl"
+    with reviewing(file) as (review, rows):
+        say(review, "Anna", 0, "reject", reason="Nobody asks that.")
+        with pytest.raises(UsageError, match=f"None of the {len(rows.lines)} rows was accepted or edited"):
+            apply(review, rows, out, None)
+    assert list(tmp_path.glob("reviewed*")) == []
+
+
 def test_questions_may_lose_and_gain_their_answers(file: Path) -> None:
     with reviewing(file) as (review, _):
         item = review.items[3]
