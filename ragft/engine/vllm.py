@@ -14,7 +14,6 @@ import contextlib
 import gc
 import logging
 import os
-import sys
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,7 +37,7 @@ from ragft.engine.base import (
 )
 from ragft.engine.children import OWNER, cause, deaf_to_ctrl_c, new_log, stderr_of_children
 from ragft.engine.in_place import Turnstile, why_not_in_place
-from ragft.engine.vllm_process import beside_its_scheduler
+from ragft.engine.vllm_process import beside_its_scheduler, variables_change
 from ragft.engine.vllm_requests import first_fault, read_request
 from ragft.engine.vllm_streams import as_chunks, stream_chunks
 from ragft.errors import MissingDependency, RagftError
@@ -269,6 +268,10 @@ class VllmEngine:
         return as_chunks(answer) if fixed["stream"] and isinstance(request, TextRequest) else answer
 
     def _load(self) -> Any:
+        with variables_change():
+            return self._loaded()
+
+    def _loaded(self) -> Any:
         _prepare_environment(self.folder)
         try:
             from vllm import AsyncEngineArgs
@@ -382,7 +385,6 @@ async def _servings(llm: Any, folder: Path, *, eager: bool) -> Any:
     from starlette.datastructures import State
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    from vllm.envs import enable_envs_cache
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     arguments = ["--model", str(folder), "--served-model-name", _NAME, "--generation-config", "vllm"]
@@ -391,7 +393,6 @@ async def _servings(llm: Any, folder: Path, *, eager: bool) -> Any:
     state = State()
     await init_app_state(llm, state, parsed, await llm.get_supported_tasks())
     stream_chunks(state.openai_serving_chat)
-    enable_envs_cache()  # as vLLM does in its other processes: it looks some up for every token
     return state
 
 
@@ -411,8 +412,6 @@ async def _stop(llm: Any) -> None:
 
 def _prepare_environment(folder: Path) -> None:
     """What vLLM reads from the environment when it is imported. What the user has set stays."""
-    if (envs := sys.modules.get("vllm.envs")) is not None:
-        envs.disable_envs_cache()  # of an engine before this one
     os.environ[OWNER] = str(os.getpid())
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # Standard output belongs to answers and `--json`.

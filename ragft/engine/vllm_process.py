@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,8 +70,28 @@ def of_openmp(config: Any) -> dict[str, str]:
 
 
 _environment = threading.Lock()
+_starting = 0
 _held = dict[str, tuple[int, str | None]]()
 """How many engines hold a variable, and what it was before the first did."""
+
+
+@contextlib.contextmanager
+def variables_change() -> Iterator[None]:
+    """While engines start, vLLM's settings are read from the environment, and afterwards from a copy of it: vLLM, which
+    keeps such a copy in its other processes, looks some of them up for every token.
+    """
+    global _starting
+    with _environment:
+        _starting += 1
+        if (envs := sys.modules.get("vllm.envs")) is not None:
+            envs.disable_envs_cache()
+    try:
+        yield
+    finally:
+        with _environment:
+            _starting -= 1
+            if _starting == 0 and (envs := sys.modules.get("vllm.envs")) is not None:
+                envs.enable_envs_cache()
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from ragft.engine import vllm_streams
 from ragft.engine.base import ChatRequest, Completion, EngineDead, NotInPlace, PromptTooLong, RequestRefused
 from ragft.engine.children import cause, deaf_to_ctrl_c, stderr_of_children
 from ragft.engine.vllm import VllmEngine
-from ragft.engine.vllm_process import of_openmp, variables
+from ragft.engine.vllm_process import of_openmp, variables, variables_change
 from ragft.errors import RagftError
 from ragft.models import resolve_model
 from ragft.prompts import Message, conversation
@@ -447,6 +447,21 @@ def test_a_variable_stays_until_the_last_engine_that_starts_with_it_has_started(
     assert {name: os.environ.get(name) for name in values} == values
     second.__exit__(None, None, None)
     assert {name: os.environ.get(name) for name in values} == {"OMP_NUM_THREADS": "7", "GOMP_CPU_AFFINITY": None}
+
+
+def test_vllm_reads_the_environment_until_the_last_engine_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    envs = SimpleNamespace(
+        enable_envs_cache=lambda: said.append("copied"), disable_envs_cache=lambda: said.append("read")
+    )
+    monkeypatch.setitem(sys.modules, "vllm.envs", envs)
+    first, second = variables_change(), variables_change()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert said == ["read", "read"]
+    second.__exit__(None, None, None)
+    assert said == ["read", "read", "copied"]
 
 
 @pytest.mark.parametrize(
