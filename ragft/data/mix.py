@@ -10,7 +10,6 @@ Which passages hold an answer is told by what they say (`ragft.data.answers`), n
 
 from __future__ import annotations
 
-import math
 import random
 from array import array
 from collections import Counter
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from index.search.search import Hit
 from index.search.surroundings import Numbered
@@ -31,6 +30,7 @@ from ragft.data.fictitious import MARK, figures_in, neighbour, words_in
 from ragft.data.gold import Gold, source_passages
 from ragft.data.hostile import Order, order_for
 from ragft.data.jsonl import LinesOf, to_lines
+from ragft.data.shares import Kind, kinds_of, passages_of_row, rows_with_false, sampled, tasks_of
 from ragft.errors import UsageError
 from ragft.fitting import expanded_to_fit
 from ragft.patterns import Bounded
@@ -42,8 +42,6 @@ MIX_VERSION = 3
 
 _KEPT = 16_384  # examples whose passages are read for what they hold once, and not once more for their row
 _AT_ONCE = 8_192  # examples that are searched for at a time: what is found for them is in memory
-
-Kind = Literal["gold", "refusal", "closed-book", "general"]
 
 Search = Callable[[Sequence[str]], Sequence[Sequence[Hit]]]
 """Finds hits for questions, best first, more than a prompt holds: distractors are mined from them."""
@@ -189,14 +187,14 @@ def mix(
     values = _values((examples[place] for place in used), rule, refusal) if settings.adversarial_share else []
     hostile = _Hostile(settings.adversarial_share, values, random.Random(f"{seed} orders"))
     false = random.Random(f"{seed} made up")
-    tasks = _tasks(examples, used) if settings.temperature > 1 else {}
+    tasks = tasks_of(examples, used) if settings.temperature > 1 else {}
     times = Counter[int]()
     made = _Waiting(waiting)
     for _ in range(settings.repeats):
-        drawn = _sampled(tasks, settings.temperature, draw) if tasks else used
-        kinds = _kinds([bool(examples[place].sources) for place in drawn], settings, draw)
+        drawn = sampled(tasks, settings.temperature, draw) if tasks else used
+        kinds = kinds_of([bool(examples[place].sources) for place in drawn], settings, draw)
         orders = hostile.orders(examples, drawn, kinds)
-        beside = _rows_with_false(kinds, settings.false_share, false)
+        beside = rows_with_false(kinds, settings.false_share, false)
         for row, (place, near) in enumerate(hits.each(drawn)):
             seeded = f"{seed} {examples[place].id} {times[place]}" if row in beside else None
             made.add(
@@ -253,53 +251,8 @@ class _Hits:
             yield from zip(batch, found, strict=True)
 
 
-def _tasks(examples: Sequence[Example], places: Sequence[int]) -> dict[str, list[int]]:
-    """The examples of each task, which is the first tag; those without a tag are one, too."""
-    tasks: dict[str, list[int]] = {}
-    for place in places:
-        tasks.setdefault(next(iter(examples[place].tags), ""), []).append(place)
-    return tasks
-
-
-def task_rows(sizes: Sequence[int], temperature: float) -> list[int]:
-    """How many rows each task gets, of as many as there are examples: shares of n^(1/T) (Raffel et al., 2020, section
-    3.5.2), rounded by the largest remainders.
-
-    >>> task_rows([90, 10], 1.0), task_rows([90, 10], 2.0), task_rows([90, 10], 1e9)
-    ([90, 10], [75, 25], [50, 50])
-    """
-    weights = [size ** (1 / temperature) for size in sizes]
-    exact = [sum(sizes) * weight / sum(weights) for weight in weights]
-    rows = [math.floor(one) for one in exact]
-    most = sorted(range(len(rows)), key=lambda at: (rows[at] - exact[at], at))
-    for at in most[: sum(sizes) - sum(rows)]:
-        rows[at] += 1
-    return rows
-
-
-def _sampled(tasks: Mapping[str, Sequence[int]], temperature: float, draw: random.Random) -> list[int]:
-    """Examples of all tasks: each of a task as often as any other, but for one time."""
-    drawn: list[int] = []
-    for places, rows in zip(tasks.values(), task_rows([*map(len, tasks.values())], temperature), strict=True):
-        drawn += [place for _ in range(rows // len(places)) for place in places]
-        drawn += draw.sample(list(places), rows % len(places))
-    return drawn
-
-
-def _rows_with_false(kinds: Sequence[Kind], share: float, draw: random.Random) -> Set[int]:
-    """The rows that get a made-up passage, if one can be made of theirs: an exact share of those with the answer."""
-    gold = [row for row, kind in enumerate(kinds) if kind == "gold"]
-    return frozenset(draw.sample(gold, round(share * len(gold))))
-
-
 def _names_taken(snapshot: Snapshot) -> Set[str]:
     return words_in(text for chunk in snapshot.chunks() for text in (chunk.title, *chunk.heading_path))
-
-
-def passages_of_row(settings: MixSection, draw: random.Random) -> int:
-    """How many passages a row holds, if it holds any."""
-    most, fewest = settings.passages, settings.fewest_passages
-    return most if fewest is None else draw.randint(min(fewest, most), most)
 
 
 def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None:
@@ -309,29 +262,6 @@ def _refuse_too_many_sources(examples: Sequence[Example], passages: int) -> None
                 f"Example {example.id!r} names {len(example.sources)} sources, but a training prompt holds "
                 f"data.mix.passages = {passages}: raise it (and index.search.top_k), or leave the example out."
             )
-
-
-def _kinds(sourced: Sequence[bool], settings: MixSection, draw: random.Random) -> list[Kind]:
-    """Which row is of which kind: exact shares, seeded places.
-
-    Args:
-        sourced: whether the example of each row names sources.
-    """
-    rows = len(sourced)
-    total = rows / (1 - settings.general_share) if settings.general_share < 1 else rows
-    order = draw.sample(range(rows), rows)
-    kinds: list[Kind] = ["gold"] * rows
-    closed = min(rows, round(settings.closed_book_share * total))
-    for place in order[:closed]:
-        kinds[place] = "closed-book"
-    # An example without sources is a refusal already: the share is counted over the others.
-    answered = [place for place in order[closed:] if sourced[place]]
-    for place in answered[: round((1 - settings.gold_share) * len(answered))]:
-        kinds[place] = "refusal"
-    return [
-        "refusal" if kind == "gold" and not has_sources else kind
-        for kind, has_sources in zip(kinds, sourced, strict=True)
-    ]
 
 
 def _values(examples: Iterable[Example], rule: Bounded | None, refusal: str) -> list[str]:

@@ -110,7 +110,7 @@ def _rows(app: Application) -> tuple[Sequence[Rendered], Sequence[Rendered], boo
         mix(app)  # seconds, where the index is there
         return rendered(app, "train"), rendered(app, "validation"), True
     from index.documents.chunking import Chunker
-    from ragft.data.mix import passages_of_row
+    from ragft.data.shares import passages_of_row
 
     config, draw = app.config, random.Random(app.config.seed)
     documents = app.training_documents[0]

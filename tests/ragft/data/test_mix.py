@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections import Counter
@@ -22,7 +21,7 @@ from ragft.config import MixSection
 from ragft.data.examples import Example
 from ragft.data.gold import gold_passages
 from ragft.data.jsonl import LinesOf, to_lines
-from ragft.data.mix import Mixed, Row, mix, task_rows
+from ragft.data.mix import Mixed, Row, mix
 from ragft.data.sources import Source
 from ragft.errors import UsageError
 from ragft.patterns import SlowPattern
@@ -514,12 +513,3 @@ def test_rows_that_wait_in_a_file_are_those_that_wait_in_memory(
         )  # fmt: skip
         assert list(found.rows) == mixed(TAGGED, 4, passages=3, **values)
         assert found.rows[3] == list(found.rows)[3] == found.rows[-len(found.rows) + 3]
-
-
-@settings(max_examples=40, deadline=None)
-@given(sizes=st.lists(st.integers(1, 500), min_size=1, max_size=8), temperature=st.floats(1, 50))
-def test_rows_of_tasks_add_up_and_no_task_gets_less_for_being_larger(sizes: list[int], temperature: float) -> None:
-    rows = task_rows(sizes, temperature)
-    assert sum(rows) == sum(sizes) and task_rows(sizes, 1.0) == sizes
-    ordered = [count for _, count in sorted(zip(sizes, rows, strict=True))]
-    assert all(one <= other + 1 for one, other in itertools.pairwise(ordered))
