@@ -47,7 +47,7 @@ from serving.errors import EXCEPTION_HANDLERS
 from serving.limits import Limits, RequestIds
 from serving.oidc import Issuer
 from serving.rates import metered
-from serving.security import Callers, Keys, Security, check_exposure, labels_of, require_scope
+from serving.security import Callers, Keys, Security, check_exposure, require_scope
 from serving.telemetry import Telemetry
 from serving.telemetry.logs import logging_to_stderr
 from serving.telemetry.metrics import on_own_port
@@ -101,7 +101,6 @@ def create_app(
             "domains": Provide(lambda: domains, sync_to_thread=False),
             "deployment": Provide(deployment_of),
             "pipeline": Provide(pipeline_of, sync_to_thread=False),
-            "labels": Provide(labels_of, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[domains.lifespan, telemetry.lifespan],

@@ -18,14 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
-from litestar.params import SkipValidation
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from index.store.filters import Labels
 from ragft.errors import UsageError
 from ragft.keys import SCOPES, Caller, Granted, digest_of, parse_keys, read_keys
 from serving.errors import ApiError, send_error
@@ -246,14 +242,6 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
     # Whoever may change what is served may see how it is.
     if needed not in scopes and not (needed == "metrics" and "admin" in scopes):
         raise ApiError(403, f"This API key does not have the scope {needed!r}.")
-
-
-def labels_of(request: Request[Any, Any, Any]) -> Labels:
-    """The labels that decide what a request may see; routes ask for them as `labels`."""
-    return caller_of(request).labels
-
-
-CallerLabels = NamedDependency[SkipValidation[Labels]]
 
 
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:

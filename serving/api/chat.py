@@ -23,23 +23,22 @@ from serving.api.streams import Chunks, as_stream, first_of, relay
 from serving.deployment import Deployed, Ready
 from serving.errors import request_id_of
 from serving.limits import until_disconnect
-from serving.security import CallerLabels, caller_of
+from serving.security import caller_of
 
 
 @post("/v1/chat/completions", opt={"scope": "chat", "body": ChatBody}, status_code=200)
-async def chat_completions(
-    request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
-) -> Response[Any]:
+async def chat_completions(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> Response[Any]:
     """Answers a conversation with a deployed setup, at once or as server-sent events."""
     begin = time.perf_counter()
     asked = read_request(decode_object(await request.body()), deployment.models_asked)
     asked = assigned(request, deployment, asked)
+    caller = caller_of(request)
 
     async def answer() -> Response[Any]:
         exchange, engine, engine_request = await prepare(
-            pipeline, asked, labels, deployment.grounder, request_id_of(request), begin
+            pipeline, asked, caller.labels, deployment.grounder, request_id_of(request), begin
         )
-        exchange.noted = deployment.feedback.for_caller(caller_of(request))
+        exchange.noted = deployment.feedback.for_caller(caller)
         if asked.options.get("stream") is not True:
             completion = await engine.chat(engine_request)
             exchange.begun(engine)

@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from litestar import get
+from litestar import Request, get
 
 from index.store.filters import Labels
 from index.store.snapshot import Snapshot
 from serving.deployment import Ready
 from serving.errors import ApiError
-from serving.security import CallerLabels
+from serving.security import caller_of
 
 
 @get("/v1/document", opt={"scope": "retrieve", "query": {"id": "string"}})
-async def document(pipeline: Ready, labels: CallerLabels, id: str) -> dict[str, Any]:  # noqa: A002
+async def document(request: Request[Any, Any, Any], pipeline: Ready, id: str) -> dict[str, Any]:  # noqa: A002
     """The chunks of a document in their order, as far as the caller may see them."""
     if pipeline.retriever is None:
         raise ApiError(404, "No deployed setup retrieves, so there are no documents.")
     snapshot = pipeline.retriever.snapshot
-    chunks = await asyncio.to_thread(_chunks, snapshot, id, labels)
+    chunks = await asyncio.to_thread(_chunks, snapshot, id, caller_of(request).labels)
     if not chunks:
         # The same for what is not there and what is not for this caller.
         raise ApiError(404, "There is no such document.", "id")

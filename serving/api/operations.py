@@ -18,17 +18,17 @@ from ragft.stages.latest_evaluation import Latest, latest_evaluation
 from serving.deployment import Deployed, Deployment, Ready
 from serving.domains import Served
 from serving.errors import ApiError
-from serving.security import CallerLabels, caller_of
+from serving.security import caller_of
 from serving.telemetry import Telemetry
 from serving.telemetry.record import NONE
 
 
 @get("/admin/golden", opt={"scope": "admin"})
-async def golden(deployment: Deployed, pipeline: Ready, labels: CallerLabels) -> dict[str, Any]:
+async def golden(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
     """Where the sources of the golden questions rank in the live snapshot, and where they did in the one before."""
     if pipeline.retriever is None:
         raise ApiError(404, "No deployed setup retrieves, so there is no index to ask.")
-    await _check_opens_all(labels, deployment, pipeline, "Golden questions name documents")
+    await _check_opens_all(caller_of(request).labels, deployment, pipeline, "Golden questions name documents")
     try:
         return asdict(await deployment.golden.look(pipeline.retriever))
     except UsageError as error:
@@ -59,9 +59,9 @@ async def errors(request: Request[Any, Any, Any], deployment: Deployed, domains:
 
 
 @get("/admin/evaluation", opt={"scope": "admin"})
-async def evaluation(deployment: Deployed, pipeline: Ready, labels: CallerLabels) -> dict[str, Any]:
+async def evaluation(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
     """The latest evaluation of the workspace, and whether it is of the versions that serve."""
-    latest = await _latest(deployment, pipeline, labels)
+    latest = await _latest(deployment, pipeline, caller_of(request).labels)
     return {
         "evaluation": latest.artifact.fingerprint,
         "created": latest.artifact.manifest["created"],
@@ -75,9 +75,9 @@ async def evaluation(deployment: Deployed, pipeline: Ready, labels: CallerLabels
 
 
 @get("/admin/evaluation/report", opt={"scope": "admin"}, media_type=MediaType.HTML)
-async def report(deployment: Deployed, pipeline: Ready, labels: CallerLabels) -> Response[bytes]:
+async def report(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> Response[bytes]:
     """The report of the latest evaluation as a page in a sandbox, which reaches nothing of this server."""
-    latest = await _latest(deployment, pipeline, labels)
+    latest = await _latest(deployment, pipeline, caller_of(request).labels)
     try:
         content = await asyncio.to_thread((latest.artifact.folder / "report.html").read_bytes)
     except OSError:

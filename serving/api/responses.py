@@ -25,7 +25,7 @@ from serving.api.streams import Chunks, as_stream, close, event, first_of
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError, as_api_error, request_id_of
 from serving.limits import until_disconnect
-from serving.security import CallerLabels, caller_of
+from serving.security import caller_of
 
 
 class InputText(msgspec.Struct):
@@ -215,19 +215,18 @@ def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @post("/v1/responses", opt={"scope": "chat", "body": ResponseBody}, status_code=200)
-async def responses(
-    request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
-) -> Response[Any]:
+async def responses(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> Response[Any]:
     """Answers a conversation with a deployed setup in the form of OpenAI's Responses API; nothing is stored."""
     begin = time.perf_counter()
     asked, chat = read_response_request(decode_object(await request.body()), deployment.models_asked)
     chat = assigned(request, deployment, chat)
+    caller = caller_of(request)
 
     async def respond() -> Response[Any]:
         exchange, engine, engine_request = await prepare(
-            pipeline, chat, labels, deployment.grounder, request_id_of(request), begin
+            pipeline, chat, caller.labels, deployment.grounder, request_id_of(request), begin
         )
-        exchange.noted = deployment.feedback.for_caller(caller_of(request))
+        exchange.noted = deployment.feedback.for_caller(caller)
         answer = _Answer(asked, exchange)
         if not asked.stream:
             completion = await engine.chat(engine_request)

@@ -17,7 +17,7 @@ from serving.api.chat_request import deployed_setup
 from serving.api.schemas import TopK
 from serving.deployment import Deployed, Ready
 from serving.errors import ApiError
-from serving.security import CallerLabels
+from serving.security import caller_of
 
 MAX_CONDITIONS = 20
 
@@ -42,9 +42,7 @@ class RetrieveRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @post("/v1/retrieve", opt={"scope": "retrieve", "body": RetrieveRequest}, status_code=200)
-async def retrieve(
-    request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
-) -> dict[str, Any]:
+async def retrieve(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> dict[str, Any]:
     """The best passages for a query that the caller may see, and the version of the index that they come from."""
     asked = await read_body(request, RetrieveRequest)
     if asked.model not in (None, deployment.domain):
@@ -55,8 +53,8 @@ async def retrieve(
         raise ApiError(404, "No deployed setup retrieves, so there is no index to search.")
     (found,) = await asyncio.to_thread(
         pipeline.retriever.search, [asked.query], asked.top_k,
-        filter=both(read_filter(asked.filter, "filter"), read_where(asked.where, "where")), labels=labels,
-        explain=asked.explain,
+        filter=both(read_filter(asked.filter, "filter"), read_where(asked.where, "where")),
+        labels=caller_of(request).labels, explain=asked.explain,
     )  # fmt: skip
     return {
         "index_version": found.index_version,

@@ -25,7 +25,7 @@ from serving.domains import Served
 from serving.errors import ApiError, request_id_of
 from serving.limits import FORM, until_disconnect
 from serving.pages import HEADERS, WEB, PageFile, scripts
-from serving.security import CallerLabels, Callers, caller_of
+from serving.security import Callers, caller_of
 from serving.sessions import COOKIE, LIFETIME, is_same_origin
 
 _PAGES = Environment(loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined)
@@ -108,9 +108,7 @@ async def log_out(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
 
 
 @post("/web/ask", opt={"scope": "chat", "form": QuestionForm}, media_type=MediaType.HTML, status_code=200)
-async def ask(
-    request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready, labels: CallerLabels
-) -> Response[str]:
+async def ask(request: Request[Any, Any, Any], deployment: Deployed, pipeline: Ready) -> Response[str]:
     """Answers the question of a form as a page, for browsers without JavaScript."""
     begin, form = time.perf_counter(), await _form(request)
     if form is None:
@@ -118,12 +116,13 @@ async def ask(
     question = form.get("question", "")
     body = {"model": next(iter(deployment.named)), "messages": [{"role": "user", "content": question}]}
     asked = read_request(body, deployment.named)
+    caller = caller_of(request)
 
     async def answer() -> Response[str]:
         exchange, engine, engine_request = await prepare(
-            pipeline, asked, labels, deployment.grounder, request_id_of(request), begin
+            pipeline, asked, caller.labels, deployment.grounder, request_id_of(request), begin
         )
-        exchange.noted = deployment.feedback.for_caller(caller_of(request))
+        exchange.noted = deployment.feedback.for_caller(caller)
         completion = await engine.chat(engine_request)
         exchange.begun(engine)
         return _page(
