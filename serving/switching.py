@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,15 @@ class ModelSwitch:
         self._registry, self._drain_seconds = registry, drain_seconds
         self._open, self._version_of = open_engine, version_of
         self._switching = asyncio.Lock()
+        self._exchanges = 0  # that run; a look whether another process has deployed something is none
+
+    @contextlib.contextmanager
+    def _exchanging(self) -> Iterator[None]:
+        self._exchanges += 1
+        try:
+            yield
+        finally:
+            self._exchanges -= 1
 
     def note(self, engine: Engine) -> None:
         """Remembers which model serves from now on."""
@@ -96,19 +105,20 @@ class ModelSwitch:
         """
         if TUNED not in pipeline.engines:
             raise ApiError(404, "No deployed setup uses the tuned model, so there is none to exchange.")
-        if self._switching.locked():
+        if self._exchanges:
             raise ApiError(409, "Another model is being deployed: wait until it serves.")
         # Shielded: a client that goes away must not leave an exchange half done.
         return await asyncio.shield(asyncio.create_task(self._deploy(pipeline, choose)))
 
     async def _deploy(self, pipeline: Pipeline, choose: Callable[[], Artifact]) -> dict[str, Any]:
-        async with self._switching:
-            try:
-                model = await asyncio.to_thread(choose)
-            except RagftError as error:
-                log.warning("nothing to deploy: %s", error)
-                raise ApiError(404, "There is no such model; GET /admin/versions lists them.", "model") from error
-            return await self._served(pipeline, model)
+        with self._exchanging():
+            async with self._switching:
+                try:
+                    model = await asyncio.to_thread(choose)
+                except RagftError as error:
+                    log.warning("nothing to deploy: %s", error)
+                    raise ApiError(404, "There is no such model; GET /admin/versions lists them.", "model") from error
+                return await self._served(pipeline, model)
 
     async def _served(self, pipeline: Pipeline, model: Artifact) -> dict[str, Any]:
         begin, before = time.perf_counter(), pipeline.engines[TUNED].version
@@ -130,7 +140,8 @@ class ModelSwitch:
         engine = pipeline.engines[TUNED]
         if await asyncio.to_thread(self._version_of, folder) == engine.version:
             return "unchanged"
-        how = await self._exchange(pipeline, engine, folder)
+        with self._exchanging():
+            how = await self._exchange(pipeline, engine, folder)
         self.note(pipeline.engines[TUNED])
         log.warning("model %s serves from now on (%s)", pipeline.engines[TUNED].version, how)
         return how

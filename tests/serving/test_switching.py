@@ -21,6 +21,7 @@ from ragft.errors import RagftError
 from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
 from serving import deployment as deployment_module
+from serving import switching
 from serving.api import admin
 from serving.app import create_app
 from serving.security import Keys
@@ -67,19 +68,6 @@ def served(application: Application, models: list[Artifact], fakes: Fakes) -> It
 def post(served: Running, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
     answer = httpx.post(served.url + path, json=body, timeout=30)
     return answer.status_code, answer.json()
-
-
-def patiently(served: Running, path: str, **body: Any) -> dict[str, Any]:
-    """As `post`, once the server no longer looks whether another process has deployed something."""
-    told: list[tuple[int, dict[str, Any]]] = []
-
-    def is_done() -> bool:
-        told.append(post(served, path, **body))
-        return told[-1][0] != 409
-
-    until(is_done, 30.0)
-    assert told[-1][0] == 200, told[-1]
-    return told[-1][1]
 
 
 def versions(served: Running) -> dict[str, Any]:
@@ -184,6 +172,33 @@ def test_a_second_exchange_is_refused_while_one_is_running(
     first.join()
 
 
+def test_a_look_at_what_others_have_deployed_refuses_no_exchange(
+    application: Application, models: list[Artifact], fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switching, "POLL_SECONDS", 0.01)
+    looking, may_end = threading.Event(), threading.Event()
+
+    def version_of(folder: Path) -> str:
+        looking.set()
+        may_end.wait(10)
+        return folder.name
+
+    async def deploy_meanwhile() -> dict[str, Any]:
+        pipeline = await fakes.load()
+        fakes.engine.version = models[0].fingerprint
+        switch = switching.ModelSwitch(application.registry, lambda folder: FakeEngine(), version_of, 1.0)
+        follower = asyncio.create_task(switch.follow(pipeline))
+        await asyncio.to_thread(looking.wait, 10)
+        deploying = asyncio.create_task(switch.deploy(pipeline, lambda: models[1]))
+        await asyncio.sleep(0.05)
+        may_end.set()
+        told = await deploying
+        follower.cancel()
+        return told
+
+    assert asyncio.run(deploy_meanwhile())["model"] == models[1].fingerprint == application.registry.current()
+
+
 def test_no_answer_is_lost_while_models_change(served: Running, models: list[Artifact], fakes: Fakes) -> None:
     fakes.engine.pause = 0.002
     over, seen = threading.Event(), list[str]()
@@ -250,9 +265,9 @@ def test_live_adapters_are_exchanged_under_traffic_and_every_answer_is_of_the_ve
         thread.start()
     names = [f"live {model.fingerprint[:4]}" for model in models]
     for number in range(1, 6):
-        told = patiently(live, "/admin/models/deploy", model=models[number % 2].fingerprint)
-        assert (told["how"], told["model_version"]) == ("in place", names[number % 2])
-    assert patiently(live, "/admin/models/rollback")["model"] == application.registry.current() == models[0].fingerprint
+        status, told = post(live, "/admin/models/deploy", model=models[number % 2].fingerprint)
+        assert (status, told.get("how"), told.get("model_version")) == (200, "in place", names[number % 2]), told
+    assert post(live, "/admin/models/rollback")[1]["model"] == application.registry.current() == models[0].fingerprint
     over.set()
     for thread in askers:
         thread.join()
