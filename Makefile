@@ -29,7 +29,7 @@ test: setup
 	@$(TEST)
 
 test-fast: setup
-	@$(TEST) -m "not slow"
+	@$(TEST) -m "not slow and not medium"
 
 lint: setup
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy && $(RUN)/lint-imports

@@ -45,6 +45,7 @@ def test_an_expression_is_read_as_prometheus_reads_it() -> None:
     assert {("b", "c"), ("e", "f")} <= matchers(text)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("where", EXPRESSIONS)
 def test_the_dashboard_and_the_alerts_ask_for_metrics_that_there_are(page: str, where: str) -> None:
     names = series(EXPRESSIONS[where])

@@ -57,6 +57,7 @@ def run(*command: object, cwd: Path) -> str:
     return ended.stdout
 
 
+@pytest.mark.medium
 def test_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
     files = {
         path.relative_to(ROOT).as_posix()
@@ -70,6 +71,7 @@ def test_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) ->
     assert {"ragft/evaluate/report/report.html.j2", "ragft/templates/ragft.yaml"} <= held
 
 
+@pytest.mark.medium
 def test_wheel_carries_its_licence_and_what_it_is(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -78,22 +80,26 @@ def test_wheel_carries_its_licence_and_what_it_is(wheel: Path) -> None:
     assert "License-Expression: Apache-2.0" in metadata and "Requires-Python: >=3.11" in metadata
 
 
+@pytest.mark.medium
 def test_installed_modules_are_not_the_checkouts(elsewhere: Path, tmp_path: Path) -> None:
     program = f"import {', '.join(PACKAGES)}; print({', '.join(f'{name}.__file__' for name in PACKAGES)})"
     for path in run(elsewhere / "python", "-c", program, cwd=tmp_path).split():
         assert Path(path).is_relative_to(elsewhere.parent)
 
 
+@pytest.mark.medium
 def test_command_answers_from_a_folder_that_is_not_the_checkout(elsewhere: Path, tmp_path: Path) -> None:
     assert "Usage: ragft" in run(elsewhere / "ragft", "--help", cwd=tmp_path)
     assert "Usage: " in run(elsewhere / "python", "-m", "ragft", "--help", cwd=tmp_path)
 
 
+@pytest.mark.medium
 def test_new_domain_of_an_installed_wheel_passes_its_audit(elsewhere: Path, tmp_path: Path) -> None:
     run(elsewhere / "ragft", "new", "handbook", cwd=tmp_path)
     assert "No errors, 0 warnings." in run(elsewhere / "ragft", "data", "audit", cwd=tmp_path / "handbook")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "module", ["serving.app", "ragft.evaluate.report", "ragft.stages.check", "index.refresh.refresh"]
 )

@@ -131,6 +131,7 @@ def _found(words: list[str]) -> tuple[str, typer.core.TyperCommand]:
     return path, found  # type: ignore[return-value]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("command", RAGFT, ids=str)
 def test_ragft_takes_the_command_with_these_options(command: Command) -> None:
     words = [word for word in command.words[1:] if word not in ("--debug", "--help", "-h")]
@@ -147,6 +148,7 @@ def test_ragft_takes_the_command_with_these_options(command: Command) -> None:
         load_config(ROOT / "configs" / "lifecycle.yaml", [override])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_that_a_sentence_or_a_unit_file_names_exist_with_their_options(page: Path) -> None:
     """They may lack arguments, and hold placeholders."""
@@ -203,6 +205,7 @@ def test_make_has_these_targets_and_variables(command: Command) -> None:
         assert re.search(rf"\b{variable}\b", makefile + script) or variable.startswith("RAGFT"), variable
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_files_of_the_checkout_that_a_command_names_exist(command: Command) -> None:
     ours = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
@@ -231,6 +234,7 @@ def test_links_lead_to_headings(page: Path) -> None:
         assert anchor in anchors, f"{target}#{anchor}"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("words", sorted({command.words for command in RAGFT if _cheap(command)}), ids=" ".join)
 def test_cheap_command_works_as_shown(
     words: tuple[str, ...], ragft: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -35,6 +35,7 @@ def table(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in lines]
 
 
+@pytest.mark.medium
 def test_generated_reference_is_up_to_date() -> None:
     command = [sys.executable, "docs/make_reference.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -47,6 +48,7 @@ def test_every_command_shows_its_own_options_alone(make_reference: ModuleType) -
         assert len(re.findall(rf"^\| `[^`|]*{option}\b", page, re.MULTILINE)) == 1, option
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("key", KEYS)
 def test_the_table_says_for_every_key_what_it_makes_stale(make_reference: ModuleType, key: str) -> None:
     told = {label: stages for labels, stages in table("a change of") for label in re.findall(r"`([^`]+)`", labels)}

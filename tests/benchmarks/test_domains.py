@@ -91,6 +91,7 @@ def test_refusal_and_example_of_the_prompt_are_in_the_house_format(name: str) ->
     assert load_config(ROOT / "benchmarks" / "domains" / f"{name}.yaml", ["recipe=short"]).recipe == "short"
 
 
+@pytest.mark.medium
 def test_audit_finds_nothing_to_mend(config: Config) -> None:
     findings = audit_data(application(config))
     assert findings.errors == []
@@ -165,6 +166,7 @@ def scored(config: Config, question: Question, item: Any, answer: str, *, shown:
     return {name: one.score(question, record, rules).value for name, one in SCORED.items()}
 
 
+@pytest.mark.medium
 def test_the_longest_reference_answer_is_shorter_than_the_engine_stops(config: Config) -> None:
     from transformers import AutoTokenizer
 

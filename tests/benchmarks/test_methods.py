@@ -35,6 +35,7 @@ def methods() -> ModuleType:
     return module
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "method", ["lora", "dora", "ia3", "prompt-tuning", "p-tuning", "prefix-tuning", "adapter", "full"]
 )

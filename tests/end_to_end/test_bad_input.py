@@ -41,6 +41,7 @@ def half_written(desk: Path) -> list[Path]:
     return [path for path in desk.rglob("*") if path.suffix == ".tmp" or path.name.startswith(".")]
 
 
+@pytest.mark.medium
 def test_files_that_cannot_be_read_are_named_and_the_others_indexed(ragft: Ragft, desk: Path, tmp_path: Path) -> None:
     documents = desk / "documents"
     (documents / "picture.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
@@ -70,6 +71,7 @@ def test_files_that_cannot_be_read_are_named_and_the_others_indexed(ragft: Ragft
     assert listed["documents"] == 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("command", ["run", "evaluate", "check"])
 def test_question_that_is_trained_on_is_refused_before_anything_is_made(
     ragft: Ragft, desk: Path, tiny_base: Path, command: str
@@ -90,6 +92,7 @@ def test_question_that_is_trained_on_is_refused_before_anything_is_made(
     assert half_written(desk) == []
 
 
+@pytest.mark.medium
 def test_encoder_with_other_weights_than_the_indexs_is_refused_and_the_index_stays(
     ragft: Ragft, desk: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +126,7 @@ def test_model_folder_without_a_tokenizer_is_refused_before_training(ragft: Ragf
     assert half_written(desk) == []
 
 
+@pytest.mark.medium
 def test_port_in_use_is_refused_before_a_model_is_loaded(desk: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -134,6 +138,7 @@ def test_port_in_use_is_refused_before_a_model_is_loaded(desk: Path) -> None:
     assert ended.err == ended.sentence + "\n"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("size", ["8k", "24k"])
 def test_full_disk_leaves_no_index_and_more_room_is_all_it_takes(
     ragft: Ragft, desk: Path, disk_of: Callable[[str], Path], size: str

@@ -50,6 +50,7 @@ def test_same_inputs_have_the_same_fingerprint_whatever_the_order_of_keys(inputs
     assert fingerprint_of("mix", inputs) == fingerprint_of("mix", turned(copy.deepcopy(inputs)))
 
 
+@pytest.mark.medium
 @given(inputs=INPUTS, data=st.data())
 def test_any_changed_input_changes_the_fingerprint(inputs: dict[str, Any], data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(inputs)))

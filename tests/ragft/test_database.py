@@ -24,6 +24,7 @@ def eager() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("eager")
 def test_several_open_a_new_file_at_once_and_each_can_write(tmp_path: Path) -> None:
     barrier = Barrier(WRITERS)

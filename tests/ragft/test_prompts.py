@@ -33,6 +33,7 @@ def asked(question: str, passages: list[str] | None, answer: str) -> list[Messag
     return [*conversation("House style.", question, passages), {"role": "assistant", "content": answer}]
 
 
+@pytest.mark.medium
 @settings(max_examples=200, deadline=None)
 @given(question=TEXTS, passages=st.none() | st.lists(TEXTS, max_size=3), answer=ANSWERS)
 def test_mask_covers_the_answer_and_its_end_and_nothing_else(
@@ -49,6 +50,7 @@ def test_mask_covers_the_answer_and_its_end_and_nothing_else(
     assert learnt[-1] == chat_tokenizer.eos_token_id
 
 
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(question=TEXTS, passages=st.lists(TEXTS, min_size=1, max_size=3))
 def test_no_text_of_a_user_or_document_makes_a_turn(chat_tokenizer: Any, question: str, passages: list[str]) -> None:

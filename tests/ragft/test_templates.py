@@ -56,6 +56,7 @@ def row(answer: str = "Done.", **more: Any) -> list[Message]:
 # --- every family
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", FAMILIES)
 @settings(max_examples=60, deadline=None)
 @given(
@@ -82,6 +83,7 @@ def test_whatever_is_accepted_trains_the_answer_and_its_end_behind_the_served_pr
         assert text in (answer, f" {answer}")  # Mistral's begins with a space of the template's
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", FAMILIES)
 @settings(max_examples=60, deadline=None)
 @given(system=TEXTS, question=TEXTS, history=HISTORIES)
@@ -103,6 +105,7 @@ def test_no_text_that_is_quoted_becomes_a_control_token(
     assert control(asked) == control(harmless)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_is_found_about_a_family(name: str) -> None:
     family, template = FAMILIES[name], template_of(name)
@@ -145,6 +148,7 @@ def test_tool_calls_are_never_joined() -> None:
 # --- templates that nothing can be trained with
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -171,6 +175,7 @@ def test_argument_that_the_template_does_not_read_is_refused_with_those_that_it_
         Template(with_template(plain(), QWEN3), TemplateOptions({"enable_thinkin": False}))
 
 
+@pytest.mark.medium
 def test_named_templates_are_taken_as_engines_take_them() -> None:
     named = {"default": CHATML, "tool_use": "{{ tools }}" + CHATML}
     template, alone = Template(with_template(plain(), named)), Template(with_template(plain(), CHATML))
@@ -247,6 +252,7 @@ def test_a_date_is_set_by_the_configuration_or_by_the_templates_own_argument() -
     assert len({hash_ for _, hash_ in found}) == 3
 
 
+@pytest.mark.medium
 def test_hash_covers_text_arguments_and_what_is_folded_and_no_date_that_is_not_written() -> None:
     def hash_of(text: str, **arguments: Any) -> str:
         return Template(with_template(plain(), text), TemplateOptions(arguments, date(2026, 1, 1))).hash

@@ -36,6 +36,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "audit.jsonl"
 
 
+@pytest.mark.medium
 def test_each_admin_call_of_a_known_caller_is_a_line_with_its_result(
     make_app: Callable[..., Litestar], log: Path
 ) -> None:

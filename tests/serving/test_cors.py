@@ -39,6 +39,7 @@ def test_a_listed_origin_may_ask_first_and_read_every_answer(listed: Client) -> 
         assert "access-control-allow-credentials" not in answer.headers
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "origin", [OTHERS, "null", f"{OURS}.evil.example", f"{OURS}:444", OURS.upper(), "http://app.example.org", "*"]
 )

@@ -339,6 +339,7 @@ def test_one_domain_is_refreshed_and_rolled_back_while_the_other_answers(
         assert server.metric("ragft_index_refreshes_total", domain="office", outcome="published") == 0
 
 
+@pytest.mark.medium
 def test_an_engine_that_dies_is_rebuilt_once_and_only_the_domains_that_share_it_hear_of_it(
     start: Callable[..., Any],
 ) -> None:
@@ -391,6 +392,7 @@ def test_each_domain_has_a_tuned_model_of_its_own_that_it_exchanges_alone(
         assert versions == [told.json()["model_version"], FakeEngine.version]
 
 
+@pytest.mark.medium
 def test_a_key_of_other_domains_opens_nothing_of_a_server_with_a_single_one(start: Callable[..., Any]) -> None:
     with start("office") as server:
         assert [card["id"] for card in server.call("GET", "/v1/models", key="guest").json()["data"]] == [

@@ -15,6 +15,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Fuzzed:
         assert server.settled() == []
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_request_is_a_500_a_hang_or_a_leak(server: Fuzzed, kind: str) -> None:
     # Those that are never completed take as long as the server waits for them.

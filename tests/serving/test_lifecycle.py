@@ -74,6 +74,7 @@ def test_a_server_whose_engine_died_ends_so_that_its_supervisor_starts_another(
         assert isinstance(app.state.domains.failure, EngineDead)
 
 
+@pytest.mark.medium
 def test_running_answers_finish_when_the_server_stops_and_new_ones_are_refused(
     make_app: Callable[..., Litestar], fakes: Fakes
 ) -> None:
@@ -107,6 +108,7 @@ def _refused(served: Running) -> bool:
         return True
 
 
+@pytest.mark.medium
 def test_answers_that_outlast_the_drain_are_cut_off(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
     fakes.engine.pause = 30
     with running(make_app(drain_seconds=0.5)) as served:
@@ -119,6 +121,7 @@ def test_answers_that_outlast_the_drain_are_cut_off(make_app: Callable[..., Lite
     assert fakes.engine.running == 0
 
 
+@pytest.mark.medium
 def test_serve_ends_with_status_0_on_sigterm_and_says_where_it_listens(tmp_path: Path) -> None:
     script = """
         from pathlib import Path
@@ -149,6 +152,7 @@ def test_serve_ends_with_status_0_on_sigterm_and_says_where_it_listens(tmp_path:
         process.wait()
 
 
+@pytest.mark.medium
 def test_an_engine_that_cannot_start_ends_serve_with_its_sentence(tmp_path: Path, fakes: Fakes) -> None:
     fakes.failure = RagftError("vLLM could not load it.")
     application = make_application(tmp_path, port=0, setups=["prompt-only"])
@@ -203,6 +207,7 @@ def _search(url: str, query: str) -> Any:
     return httpx.post(url + "/v1/retrieve", json={"query": query, "top_k": 1}).json()
 
 
+@pytest.mark.medium
 def test_a_refresh_is_served_at_once_and_a_dry_run_changes_nothing(indexed: tuple[Application, Litestar]) -> None:
     application, app = indexed
     with running(app) as served:
@@ -224,6 +229,7 @@ def test_a_refresh_is_served_at_once_and_a_dry_run_changes_nothing(indexed: tupl
         assert versions["index_version"] == done["index_version"]
 
 
+@pytest.mark.medium
 def test_a_refresh_while_one_runs_is_409(
     indexed: tuple[Application, Litestar], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +255,7 @@ def test_a_refresh_while_one_runs_is_409(
         assert httpx.post(url, json={}).status_code == 200
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("body", [{"folder": "/etc"}, {"dry_run": "yes"}, [], "x"])
 def test_a_body_that_names_a_path_is_400(indexed: tuple[Application, Litestar], body: Any) -> None:
     _, app = indexed
@@ -256,6 +263,7 @@ def test_a_body_that_names_a_path_is_400(indexed: tuple[Application, Litestar], 
         assert httpx.post(served.url + "/admin/index/refresh", json=body).status_code == 400
 
 
+@pytest.mark.medium
 def test_a_snapshot_that_another_process_published_is_served(
     indexed: tuple[Application, Litestar], encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -266,6 +274,7 @@ def test_a_snapshot_that_another_process_published_is_served(
         until(lambda: _search(served.url, "dogs")["index_version"] == report.snapshot_id)
 
 
+@pytest.mark.medium
 def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_serving(
     indexed: tuple[Application, Litestar], tmp_path: Path
 ) -> None:

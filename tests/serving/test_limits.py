@@ -27,6 +27,7 @@ CHAT = "/v1/chat/completions"
 ASK = {"model": "hybrid", "messages": [{"role": "user", "content": "What does a ticket cost?"}]}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "body",
     [
@@ -79,6 +80,7 @@ def test_a_body_slower_than_the_limit_is_408(make_app: Callable[..., Litestar]) 
             assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("begun", [b"", b"\r\n", b"GET /health/live HTTP/1.1\r\nHost: local"])
 def test_a_connection_on_which_no_request_arrives_is_closed_however_slowly_it_goes_on(
     make_app: Callable[..., Litestar], begun: bytes
@@ -100,6 +102,7 @@ def test_a_connection_on_which_no_request_arrives_is_closed_however_slowly_it_go
             assert time.monotonic() < begin + 3
 
 
+@pytest.mark.medium
 def test_an_answer_and_an_idle_connection_may_take_longer_than_a_head(
     make_app: Callable[..., Litestar], fakes: Fakes
 ) -> None:
@@ -127,6 +130,7 @@ def test_unknown_routes_and_methods_have_the_same_error_body(client: Client) -> 
     assert client.get(CHAT).json()["error"]["code"] == 405
 
 
+@pytest.mark.medium
 def test_a_stream_arrives_piece_by_piece(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
     fakes.engine.pause = 0.2
     with running(make_app()) as served:
@@ -136,6 +140,7 @@ def test_a_stream_arrives_piece_by_piece(make_app: Callable[..., Litestar], fake
         assert len(times) == 4
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_frees_its_slot(make_app: Callable[..., Litestar], fakes: Fakes, stream: bool) -> None:
     fakes.engine.tokens = ["word "] * 1000
@@ -168,6 +173,7 @@ def _asking(url: str, room: int | None = None) -> socket.socket:
     return connection
 
 
+@pytest.mark.medium
 def test_a_client_that_stops_reading_frees_its_slot(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
     fakes.engine.tokens = [" " * 100_000] * 500
     with running(make_app(write_timeout=0.3)) as served, _asking(served.url):
@@ -176,6 +182,7 @@ def test_a_client_that_stops_reading_frees_its_slot(make_app: Callable[..., Lite
         assert fakes.engine.cancelled == 1
 
 
+@pytest.mark.medium
 def test_a_client_that_does_not_read_the_end_of_its_answer_is_gone_soon(
     make_app: Callable[..., Litestar], fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +200,7 @@ def test_a_client_that_does_not_read_the_end_of_its_answer_is_gone_soon(
         assert fakes.engine.running == 0
 
 
+@pytest.mark.medium
 def test_a_client_that_reads_slowly_gets_all_of_its_answer(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
     fakes.engine.tokens = [" " * 100_000] * 200
     with running(make_app(write_timeout=0.3)) as served, _asking(served.url) as connection:
@@ -229,6 +237,7 @@ def test_a_client_that_goes_away_with_another_request_behind_frees_its_slot(
         assert len(fakes.engine.requests) == 1
 
 
+@pytest.mark.medium
 def test_more_requests_than_may_wait_are_503_at_once(tmp_path: Any, fakes: Fakes) -> None:
     application = make_application(tmp_path, max_queued=1)
     application.config = application.config.model_copy(update={"engine": EngineSection(max_num_seqs=1)})

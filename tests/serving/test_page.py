@@ -68,6 +68,7 @@ def test_a_session_asks_as_its_key_does_and_no_other_site_can_use_it(closed: Tes
     assert closed.get("/v1/models", headers=OURS).status_code == 401
 
 
+@pytest.mark.medium
 def test_a_session_ends_with_its_key(make_app: Callable[..., Litestar], tmp_path: Path) -> None:
     file = tmp_path / "keys"
     line = f"chat {digest_of(KEY.encode())}\n"

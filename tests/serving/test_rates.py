@@ -162,6 +162,7 @@ def test_a_key_beyond_its_requests_is_told_429_and_when_to_come_again(limited: C
         assert client.get("/health/ready").status_code == 200
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_key_beyond_its_tokens_is_told_429(limited: Callable[..., Litestar], fakes: Fakes, stream: bool) -> None:
     with running(limited(tokens=3)) as served, httpx.Client(base_url=served.url, headers=HEADERS) as client:

@@ -63,6 +63,7 @@ def test_the_page_loads_from_here_alone_and_nobody_without_its_address_reads_or_
     assert Page(create_app(review, "Anna")).home != page.home
 
 
+@pytest.mark.medium
 def test_what_is_decided_is_kept_and_taken_back(review: Review) -> None:
     page, key = Page(create_app(review, "Anna")), review.items[0].key
     told = page.post("decisions", row=key, verdict="edit", fields={"answer": "13 euros [1]"}).json()

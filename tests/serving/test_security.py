@@ -66,6 +66,7 @@ def call(client: Client, route: tuple[str, str, str, object], key: str | None) -
     return client.request(route[0], route[1], json=route[3], headers=headers).status_code
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route[1])
 def test_every_route_needs_a_key_with_its_scope(keyed: Client, route: tuple[str, str, str, object]) -> None:
     assert call(keyed, route, None) == 401
@@ -77,6 +78,7 @@ def test_every_route_needs_a_key_with_its_scope(keyed: Client, route: tuple[str,
     assert call(keyed, route, "master") not in (401, 403)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("path", ["/metrics", "/health/deep"])
 def test_how_the_server_is_can_be_seen_with_the_scope_metrics_and_with_admin(
     path: str, make_app: Callable[..., Litestar], tmp_path: Path

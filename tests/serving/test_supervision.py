@@ -54,6 +54,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "FIRST_PAUSE", 0.2)
 
 
+@pytest.mark.medium
 def test_an_engine_that_died_under_streams_is_rebuilt_and_its_clients_hear_at_once(
     make_app: Callable[..., Litestar], fakes: Fakes
 ) -> None:
@@ -91,6 +92,7 @@ def test_an_engine_that_died_under_streams_is_rebuilt_and_its_clients_hear_at_on
     assert 'ragft_engine_restarts_total{outcome="rebuilt"} 1.0' in page
 
 
+@pytest.mark.medium
 def test_a_server_whose_engine_cannot_be_rebuilt_ends_with_the_reason(
     tmp_path: Path, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

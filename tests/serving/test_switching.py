@@ -96,6 +96,7 @@ def test_a_model_is_deployed_and_rolled_back_and_answers_say_which_one_they_are_
     assert {entry["model"] for entry in told["available"]["models"]} == {model.fingerprint for model in models}
 
 
+@pytest.mark.medium
 def test_another_process_deploys_and_the_running_server_follows(
     served: Running, models: list[Artifact], application: Application
 ) -> None:
@@ -103,6 +104,7 @@ def test_another_process_deploys_and_the_running_server_follows(
     until(lambda: ask(served) == models[2].fingerprint)
 
 
+@pytest.mark.medium
 def test_a_model_that_does_not_fit_in_place_gets_an_engine_of_its_own_and_running_answers_end_on_the_old_one(
     served: Running, models: list[Artifact], fakes: Fakes, beside: list[FakeEngine]
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_model_that_does_not_fit_in_place_gets_an_engine_of_its_own_and_runnin
     assert [engine.closed for engine in beside] == [False]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("error", "status"), [(RagftError("no room"), 422), (EngineDead("it died of it"), 503), (MemoryError(), 500)]
 )
@@ -199,6 +202,7 @@ def test_a_look_at_what_others_have_deployed_refuses_no_exchange(
     assert asyncio.run(deploy_meanwhile())["model"] == models[1].fingerprint == application.registry.current()
 
 
+@pytest.mark.medium
 def test_no_answer_is_lost_while_models_change(served: Running, models: list[Artifact], fakes: Fakes) -> None:
     fakes.engine.pause = 0.002
     over, seen = threading.Event(), list[str]()
@@ -249,6 +253,7 @@ def live(application: Application, models: list[Artifact], monkeypatch: pytest.M
     assert host.starts == 1 and host.closed
 
 
+@pytest.mark.medium
 def test_live_adapters_are_exchanged_under_traffic_and_every_answer_is_of_the_version_that_it_names(
     live: Running, models: list[Artifact], application: Application
 ) -> None:

@@ -101,6 +101,7 @@ LINES = st.one_of(
 )
 
 
+@pytest.mark.medium
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(LINES, min_size=1, max_size=15),
@@ -264,6 +265,7 @@ def test_real_pages_fit_and_repeat_what_is_needed(tokenizer: Any, name: str) -> 
         assert [chunk.heading_path for chunk in found] == [("r",)]
 
 
+@pytest.mark.medium
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(

@@ -570,6 +570,7 @@ def test_fields_without_a_result_are_read_as_word_shows_them(code: str, text: st
     assert text_of(p("[", begin, f"<w:r><w:instrText> {code} </w:instrText></w:r>", end, "]")) == f"[{text}]"
 
 
+@pytest.mark.medium
 @settings(max_examples=200, deadline=None)
 @given(st.text("\\fsor(),;1a ", max_size=40))
 def test_any_code_of_an_equation_comes_to_an_end(code: str) -> None:

@@ -342,6 +342,7 @@ def test_small_edit_of_a_page_changes_few_passages(tokenizer: Any) -> None:
     assert 2 <= len(after - before) <= 2 + len(before) // 12
 
 
+@pytest.mark.medium
 def test_every_suffix_reaches_a_reader(tmp_path: Path) -> None:
     samples: dict[str, bytes] = {
         ".pdf": pdf([[(50, 700, "words")]]),

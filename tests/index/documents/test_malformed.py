@@ -103,6 +103,7 @@ def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {item.path: item.reason for item in skipped}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", BAD)
 def test_bad_file_is_skipped_with_its_reason(reasons: dict[str, str], name: str) -> None:
     assert any(part in reasons[name] for part in BAD[name][1].split("|")), reasons[name]
@@ -114,6 +115,7 @@ def test_very_long_line_of_jsonl_is_read(tmp_path: Path) -> None:
     assert len(documents[0].text) == 2_000_000 and not skipped
 
 
+@pytest.mark.medium
 def test_reader_that_crashes_or_exceeds_a_limit_is_replaced(tmp_path: Path) -> None:
     with ReaderProcess(ReadSettings(limits=Limits(seconds=2, memory_bytes=150 * 2**20))) as process:
         assert process.read("a.html", b"<p>before")
@@ -191,6 +193,7 @@ def test_damaged_files_are_read_or_skipped_and_never_stop_the_others(
     assert all(item.reason for item in skipped)
 
 
+@pytest.mark.medium
 @given(data=st.binary(max_size=300), suffix=st.sampled_from(sorted(set(FORMATS) - {".html", ".htm", ".xhtml"})))
 @settings(max_examples=30, deadline=None)
 def test_noise_is_read_or_skipped(fuzzed: Path, data: bytes, suffix: str) -> None:

@@ -187,6 +187,7 @@ def test_what_is_missing_is_no_fault_while_recognition_is_off(folder: Path, monk
 # --- Reading a folder
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_no_page_is_recognised_twice(
     tmp_path: Path, folder: Path, words: HashEncoder, tesseract: FakeTesseract
@@ -207,6 +208,7 @@ def test_no_page_is_recognised_twice(
     assert tesseract.runs == 6
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_turning_recognition_on_extracts_files_without_scanned_pages_no_second_time(
     tmp_path: Path, folder: Path, words: HashEncoder, tesseract: FakeTesseract, monkeypatch: pytest.MonkeyPatch
@@ -227,6 +229,7 @@ def test_turning_recognition_on_extracts_files_without_scanned_pages_no_second_t
     assert report.plan.changed == ("a.pdf",) and extracted == ["a.pdf"]
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_a_dry_run_counts_pages_and_recognises_none(
     tmp_path: Path, folder: Path, words: HashEncoder, tesseract: FakeTesseract
@@ -246,6 +249,7 @@ def test_a_dry_run_counts_pages_and_recognises_none(
     assert report.scanned == 1 and report.scanned_seconds is not None and 0 < report.scanned_seconds < 60
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_a_dry_run_over_nothing_but_scans_is_no_empty_folder(
     tmp_path: Path, words: HashEncoder, tesseract: FakeTesseract
@@ -258,6 +262,7 @@ def test_a_dry_run_over_nothing_but_scans_is_no_empty_folder(
         read_documents(tmp_path / "scans")
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_progress_counts_the_pages_of_all_files_beforehand(folder: Path, tesseract: FakeTesseract) -> None:
     (folder / "c.pdf").write_bytes(scan(["One."], ["Two."]))
@@ -267,6 +272,7 @@ def test_progress_counts_the_pages_of_all_files_beforehand(folder: Path, tessera
     assert [left is None for _, _, left in told] == [True] * 4 + [False] * 2 and told[-1][2] == 0
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_a_failed_page_is_tried_again_and_the_others_are_kept(
     tmp_path: Path, folder: Path, words: HashEncoder, tesseract: FakeTesseract
@@ -278,6 +284,7 @@ def test_a_failed_page_is_tried_again_and_the_others_are_kept(
     assert tesseract.runs == 4
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_a_page_that_takes_too_long_is_named_and_tried_again(
     tmp_path: Path, folder: Path, words: HashEncoder, tesseract: FakeTesseract
@@ -291,6 +298,7 @@ def test_a_page_that_takes_too_long_is_named_and_tried_again(
     assert tesseract.runs == 4
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_a_page_whose_picture_is_damaged_is_not_taken_for_a_blank_one(tmp_path: Path, tesseract: FakeTesseract) -> None:
     data = scan(["One."], ["Two."])
@@ -301,6 +309,7 @@ def test_a_page_whose_picture_is_damaged_is_not_taken_for_a_blank_one(tmp_path: 
     assert tesseract.runs == 1 and "page 2 not recognised: its picture is damaged" in skipped[0].reason
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_a_page_at_which_the_reader_crashes_does_not_take_the_others_along(
     folder: Path, tesseract: FakeTesseract
@@ -311,6 +320,7 @@ def test_a_page_at_which_the_reader_crashes_does_not_take_the_others_along(
     assert "page 3 not recognised: its reader was killed" in skipped[0].reason
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_a_blank_sheet_is_not_given_to_the_program(tmp_path: Path, tesseract: FakeTesseract) -> None:
     (tmp_path / "scans").mkdir()
@@ -319,6 +329,7 @@ def test_a_blank_sheet_is_not_given_to_the_program(tmp_path: Path, tesseract: Fa
     assert tesseract.runs == 1 and not skipped and "ocr_empty_pages" not in document.metadata
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_recognised_documents_keep_the_labels_of_their_side_file(folder: Path, tesseract: FakeTesseract) -> None:
     (folder / "a.pdf.meta.yaml").write_text("labels: [board]\nyear: 2026\n")
@@ -328,6 +339,7 @@ def test_recognised_documents_keep_the_labels_of_their_side_file(folder: Path, t
     assert [item.id for item in read_documents(folder, strict)[0]] == ["a.pdf"]
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_damaged_cache_of_pages_costs_time_alone(
     tmp_path: Path, folder: Path, words: HashEncoder, tesseract: FakeTesseract
@@ -358,6 +370,7 @@ def test_a_scan_is_read_by_tesseract(tmp_path: Path) -> None:
     assert document.metadata["ocr_pages"] == "2, 4" and isinstance(confidence, float) and confidence > 0.8
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_pictures_of_pages_are_seen_by_nobody_else_and_do_not_stay(
     tmp_path: Path, folder: Path, tesseract: FakeTesseract, monkeypatch: pytest.MonkeyPatch

@@ -170,6 +170,7 @@ def test_dry_run_caches_nothing(tmp_path: Path, folder: Path, fake: HashEncoder)
     assert not (tmp_path / "index").exists()
 
 
+@pytest.mark.medium
 def test_texts_extracted_under_other_limits_are_not_reused(
     tmp_path: Path, folder: Path, fake: HashEncoder, extracted: list[str]
 ) -> None:
@@ -178,6 +179,7 @@ def test_texts_extracted_under_other_limits_are_not_reused(
     assert report.plan.kept == ("c.pdf",) and [item.path for item in report.kept] == ["c.pdf"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("damage", ["noise", "flip", "empty"])
 def test_damaged_cache_is_ignored_and_rewritten(
     tmp_path: Path, folder: Path, fake: HashEncoder, extracted: list[str], damage: str

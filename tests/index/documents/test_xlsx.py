@@ -189,6 +189,7 @@ def test_a_sheet_of_one_line_is_served() -> None:
     assert texts(workbook({"S": [[None, "Closed on Sunday."]]})) == {"S!1": "column 2: Closed on Sunday."}
 
 
+@pytest.mark.medium
 def test_a_cell_far_below_costs_nothing() -> None:
     book = workbook({"S": [["item"], ["Lamp"]]})
     book["S"]["A1048576"] = "Last"
@@ -213,6 +214,7 @@ def test_a_cached_text_is_not_used_with_another_map_of_fields(tmp_path: Path) ->
     assert ExtractedTexts(tmp_path, other).recall("b.xlsx", b"x") is None
 
 
+@pytest.mark.medium
 def test_bombs_other_files_and_blank_workbooks_are_refused() -> None:
     data = saved(workbook({"S": [["x" * 100]] * 50_000}))
     assert "times its size" in refusal(data, ReadSettings(limits=Limits(expansion_ratio=2)))

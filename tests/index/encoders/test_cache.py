@@ -65,6 +65,7 @@ def test_text_that_was_indexed_before_is_not_encoded_again(tmp_path: Path, write
     assert Snapshot.open(root).document_count == 2
 
 
+@pytest.mark.medium
 def test_killed_build_keeps_what_it_has_encoded(tmp_path: Path, write: Write, words: HashEncoder) -> None:
     files = {f"{number}.md": f"# Number {number}\n\nText of {number}." for number in range(40)}
     folder = write(files)
@@ -205,6 +206,7 @@ def test_no_cache_is_kept_unless_asked_for(tmp_path: Path, write: Write, fake: H
     assert not (tmp_path / "index" / "cache").exists()
 
 
+@pytest.mark.medium
 def test_two_processes_keep_what_both_encoded(tmp_path: Path) -> None:
     script = """
 import sys

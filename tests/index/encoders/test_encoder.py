@@ -38,6 +38,7 @@ def test_vectors_equal_those_of_sentence_transformers(encoder: Encoder) -> None:
     assert (encoder.encode_passages(texts) * expected).sum(axis=1) == pytest.approx(np.ones(2), abs=1e-3)
 
 
+@pytest.mark.medium
 def test_threads_may_encode_while_others_count_tokens(encoder: Encoder) -> None:
     def work(number: int) -> int:
         encoder.encode_queries([f"query {number}"])
@@ -47,6 +48,7 @@ def test_threads_may_encode_while_others_count_tokens(encoder: Encoder) -> None:
         assert set(pool.map(work, range(24))) == {5}
 
 
+@pytest.mark.medium
 def test_fingerprint_depends_on_content_not_on_the_folder(
     encoder: Encoder, tmp_path: Path, bfloat16_is: Bfloat16
 ) -> None:
@@ -113,6 +115,7 @@ def theirs(folder: Path, texts: list[str]) -> Vectors:
     return model.encode(texts, normalize_embeddings=True)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_own_forward_pass_of_a_bert_model_gives_the_vectors_of_sentence_transformers(
@@ -159,6 +162,7 @@ def test_model_that_pads_on_the_left_keeps_its_own_tokenisation(tmp_path: Path) 
     assert encoder.encode_queries(TEXTS) == pytest.approx(theirs(folder, TEXTS), abs=1e-5)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_vector_of_a_text_depends_neither_on_its_neighbours_nor_on_their_order(
     tmp_path: Path, bfloat16_is: Bfloat16, dtype: str

@@ -33,6 +33,7 @@ def quality(encoder: Encoder, folder: Path, root: Path, pairs: list[Pair]) -> fl
     )
 
 
+@pytest.mark.medium
 def test_training_improves_a_random_encoder_on_unseen_questions(
     random_encoder: Path, tmp_path: Path, write: Write
 ) -> None:
@@ -60,6 +61,7 @@ def test_training_improves_a_random_encoder_on_unseen_questions(
     assert not list(tmp_path.glob("*.tmp")) and not list(trained.rglob("*.bin"))
 
 
+@pytest.mark.medium
 def test_the_same_seed_gives_the_same_encoder(random_encoder: Path, tmp_path: Path) -> None:
     encoder = Encoder(random_encoder, dtype="float32")
     rows = [

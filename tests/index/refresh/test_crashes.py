@@ -64,6 +64,7 @@ EVERY = int(os.environ.get("RAGFT_KILL_EVERY", "8"))
 """With 1, writers are killed at every step that they take on disk, more than 500 in all (minutes)."""
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("mode", ["kill", "power"])
 @pytest.mark.parametrize(
     "scenario",

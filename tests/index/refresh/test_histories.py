@@ -145,5 +145,6 @@ Index.TestCase.settings = settings(
 )
 
 
+@pytest.mark.medium
 class TestHistories(Index.TestCase):  # type: ignore[misc, name-defined]
     """`compare_with_a_rebuild` is a rule like the others, and ends up in nearly every history."""

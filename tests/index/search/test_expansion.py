@@ -184,6 +184,7 @@ LABELS = st.sampled_from([(), ("staff",), ("board",)])
 STATE = st.dictionaries(st.sampled_from(["a.md", "b.md", "c.txt"]), st.tuples(TEXTS, LABELS), min_size=1, max_size=3)
 
 
+@pytest.mark.medium
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     states=st.lists(STATE, min_size=1, max_size=3),
@@ -237,6 +238,7 @@ def test_expanded_passages_are_slices_of_what_the_caller_may_see(
         assert holder.score >= hit.score and hit.text in holder.text
 
 
+@pytest.mark.medium
 @settings(max_examples=25)
 @given(
     sentences=st.integers(1, 20),

@@ -20,6 +20,7 @@ from index.store.snapshot import Snapshot
 PREAMBLE = "The weather was mild and the train was late, as it often is in spring. " * 60
 
 
+@pytest.mark.medium
 def test_the_end_of_a_query_beyond_the_window_counts(tmp_path: Path, write: Write, encoder: Encoder) -> None:
     pets = "# Cats\n\nA kitten purrs when it is content.\n"
     refresh(tmp_path / "index", write({"cats.md": pets, "tax.md": "# Tax\n\nIncome is taxed each year.\n"}), encoder)

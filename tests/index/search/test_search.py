@@ -136,6 +136,7 @@ def test_index_with_a_history_ranks_like_one_built_at_once(
             )
 
 
+@pytest.mark.medium
 def test_real_encoder_finds_meaning_where_no_word_matches(tmp_path: Path, write: Write, encoder: Encoder) -> None:
     refresh(tmp_path / "index", write(PETS), encoder)
     hits = search(Snapshot.open(tmp_path / "index"), encoder, ["happy young pet"], SearchSettings(mode="dense"))[0]

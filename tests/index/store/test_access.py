@@ -148,6 +148,7 @@ COLLECTIONS = st.lists(
 ).map(lambda rows: [page(name, text, *sorted(labels), year=year) for name, text, labels, year in rows])
 
 
+@pytest.mark.medium
 @Draw
 @given(before=COLLECTIONS, documents=COLLECTIONS, caller=LABELS, query=TEXTS, k=st.integers(1, 9))
 def test_nothing_tells_a_caller_of_documents_that_its_labels_do_not_open(
@@ -167,6 +168,7 @@ def test_nothing_tells_a_caller_of_documents_that_its_labels_do_not_open(
             )
 
 
+@pytest.mark.medium
 @Draw
 @given(before=COLLECTIONS, documents=COLLECTIONS, year=st.integers(2022, 2025), query=TEXTS, k=st.integers(1, 9))
 def test_a_filtered_search_is_a_search_of_what_passes(
@@ -192,6 +194,7 @@ def test_a_filtered_search_is_a_search_of_what_passes(
             assert hit.score == pytest.approx(sum(1 / (61 + place) for place in places))
 
 
+@pytest.mark.medium
 @Draw
 @given(documents=COLLECTIONS, caller=LABELS, queries=st.lists(TEXTS, min_size=2, max_size=4))
 def test_restricted_queries_find_together_what_they_find_alone(
@@ -205,6 +208,7 @@ def test_restricted_queries_find_together_what_they_find_alone(
         assert together == [search(snapshot, fake, [query], **restriction)[0] for query in queries]
 
 
+@pytest.mark.medium
 @Draw
 @given(
     documents=st.lists(

@@ -370,6 +370,7 @@ def _passes(kind: str, wanted: Any, found: Any) -> bool:
     return bool({"gt": found > wanted, "gte": found >= wanted, "lt": found < wanted, "lte": found <= wanted}[kind])
 
 
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(value=FILTERS, rows=st.lists(ROWS, max_size=6))
 def test_selected_rows_are_those_that_pass_one_by_one(value: dict[str, Any], rows: list[dict[str, Any]]) -> None:

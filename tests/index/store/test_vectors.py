@@ -222,6 +222,7 @@ def test_files_are_mapped_not_copied_and_searching_leaves_them_alone(files: dict
     assert files[kind].read_bytes() == before
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", [*EXACT, *APPROXIMATE])
 def test_threads_find_the_same_with_masks_and_ef_search_of_their_own(files: dict[str, Path], kind: str) -> None:
     index = opened(files, kind, removed=np.arange(50))
@@ -298,6 +299,7 @@ def test_manifest_and_list_tell_kind_and_recall(tmp_path: Path, write: Write, fa
     json.loads(manifest.to_bytes())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", [*EXACT, *APPROXIMATE])
 def test_merging_keeps_every_vector_and_builds_the_kind(
     tmp_path: Path, write: Write, fake: HashEncoder, kind: str
@@ -341,6 +343,7 @@ def test_segments_of_an_older_kind_are_read_on(tmp_path: Path, write: Write, fak
         assert TOPICS[number % 4] in hit.text
 
 
+@pytest.mark.medium
 def test_approximate_index_leads_to_the_passage_that_is_asked_for(
     tmp_path: Path, write: Write, fake: HashEncoder
 ) -> None:

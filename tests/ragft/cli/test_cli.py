@@ -50,6 +50,7 @@ def test_every_command_and_option_says_what_it_does(path: CommandPath) -> None:
             assert parameter.help and parameter.help.strip().endswith((".", "=3", "8000.")), (path, parameter.name)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_of_every_command_ends_with_0(path: CommandPath, ragft: Ragft) -> None:
     for flag in ("--help", "-h"):
@@ -187,6 +188,7 @@ def test_adapter_that_is_none(ragft: Ragft, domain: Domain, tmp_path: Path) -> N
 # --- failures: 1
 
 
+@pytest.mark.medium
 def test_empty_folder_of_documents(ragft: Ragft, domain: Domain, loaded_encoder: None) -> None:
     for path in (domain.folder / "documents").iterdir():
         path.unlink()
@@ -259,6 +261,7 @@ def test_bug_shows_its_traceback(ragft: Ragft, domain: Domain, monkeypatch: pyte
         ragft("data", "split", "-c", domain.config)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("place", ["before", "behind"])
 def test_debug_shows_the_traceback_of_what_is_refused(place: str, domain: Domain) -> None:
     arguments = ["data", "split", "-c", str(domain.config), "--set", "sed=1"]
@@ -271,6 +274,7 @@ def test_debug_shows_the_traceback_of_what_is_refused(place: str, domain: Domain
 # --- results
 
 
+@pytest.mark.medium
 def test_json_is_one_line_and_nothing_else(
     ragft: Ragft, domain: Domain, loaded_encoder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,12 +296,14 @@ def test_result_says_where_it_is(ragft: Ragft, domain: Domain) -> None:
     assert (Path(place.removeprefix("Result: ")) / "train.jsonl").is_file()
 
 
+@pytest.mark.medium
 def test_row_that_is_not_there(ragft: Ragft, domain: Domain, loaded_encoder: None) -> None:
     ended = ragft("data", "show", "-c", domain.config, "--row", "99")
     assert ended.status == 2
     assert "There are 3 training rows: choose one from 0 to 2." in ended.err
 
 
+@pytest.mark.medium
 def test_shown_row_marks_what_is_learnt(ragft: Ragft, domain: Domain, loaded_encoder: None) -> None:
     values = ragft("data", "show", "-c", domain.config, "--json").values
     learnt = "".join(token for token, trained in zip(values["tokens"], values["trained"], strict=True) if trained)
@@ -305,6 +311,7 @@ def test_shown_row_marks_what_is_learnt(ragft: Ragft, domain: Domain, loaded_enc
     assert len(values["tokens"]) == len(values["token_ids"]) == len(values["trained"])
 
 
+@pytest.mark.medium
 def test_shown_row_says_where_its_answer_stands_and_what_is_worse(
     ragft: Ragft, domain: Domain, loaded_encoder: None
 ) -> None:
@@ -431,6 +438,7 @@ def plain_adapter(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -455,6 +463,7 @@ def test_weights_of_one_adapter_are_refused(ragft: Ragft, domain: Domain, tmp_pa
     assert ended.status == 2 and "are of several adapters" in ended.sentence
 
 
+@pytest.mark.medium
 def test_adapters_of_different_weights_are_not_combined(ragft: Ragft, domain: Domain, tmp_path: Path) -> None:
     one, two = plain_adapter(tmp_path / "one"), plain_adapter(tmp_path / "two")
     trained = trained_on(domain.application())

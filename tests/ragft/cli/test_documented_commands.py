@@ -26,6 +26,7 @@ def shown(group: str) -> list[tuple[str, ...]]:
     return sorted({shown.words for shown in RAGFT if shown.words[1] == group and not ELSEWHERE & set(shown.words)})
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 @pytest.mark.parametrize("words", shown("index"), ids=" ".join)
 def test_index_command_works_as_shown(

@@ -45,6 +45,7 @@ def reviews(domain: Domain) -> list[Decision]:
         return list(store.decisions())
 
 
+@pytest.mark.medium
 def test_the_commands_of_the_pages_lead_from_a_correction_to_an_example(
     ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

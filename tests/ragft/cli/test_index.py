@@ -193,6 +193,7 @@ def test_search_shows_what_a_prompt_would_show_around_a_hit(index: Ragft) -> Non
     assert passage["start"] < hit["start"] and passage["heading"] == "Node.js"
 
 
+@pytest.mark.medium
 def test_search_is_narrowed_by_conditions_and_labels(index: Ragft, monkeypatch: pytest.MonkeyPatch) -> None:
     from ragft.pipeline import Retriever
 
@@ -281,6 +282,7 @@ def test_verify_all_tells_which_snapshot_is_damaged(index: Ragft, domain: Domain
     assert index("verify", first).status == 1 and index("verify", second).status == 0
 
 
+@pytest.mark.medium
 def test_diff_compact_and_gc_tell_what_they_found_and_did(index: Ragft, domain: Domain) -> None:
     first = index("list", "--json").values["snapshots"][0]["id"]
     for number in range(2):
@@ -336,6 +338,7 @@ def test_search_works_in_a_process_of_its_own(domain: Domain) -> None:
     assert '"document_id": "cats.md"' in line
 
 
+@pytest.mark.medium
 def test_read_shows_what_an_index_would_hold_and_makes_none(ragft: Ragft, domain: Domain) -> None:
     domain.page("plan.md", "---\nlabels: [board]\nyear: 2024\n---\n# Plan\n\n## Pay\n\nThe director earns 9.\n")
     documents = domain.folder / "documents"

@@ -66,6 +66,7 @@ def test_a_line_that_is_not_understood_is_named_and_ends_the_list_with_1(
     assert "keys.txt, line 2: There is no field 'expire'" in ended.err
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -88,6 +89,7 @@ def test_without_a_file_of_keys_the_command_says_where_to_name_one(ragft: Ragft,
         assert "serve.keys names no file" in ragft("keys", *words, "-c", domain.config).sentence
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("words", SHOWN, ids=" ".join)
 def test_keys_command_works_as_shown(words: tuple[str, ...], ragft: Ragft, domain: Domain, file: Path) -> None:
     file.write_text(f"chat {'0123456789abcdef' * 4} name=web\n")

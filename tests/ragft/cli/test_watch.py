@@ -160,6 +160,7 @@ def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return Changes(watch.folder_changes(folder) if request.param == "events" else watch.polled_changes(folder, 0.05))
 
 
+@pytest.mark.medium
 def test_folder_is_told_once_at_first_and_then_when_something_below_it_changes(
     changes: Changes, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ def test_folder_is_told_once_at_first_and_then_when_something_below_it_changes(
         assert names <= changes.next() | changes.settle() <= {*names, "below/deep"}
 
 
+@pytest.mark.medium
 def test_hidden_files_are_no_change_unless_they_may_be_meant_as_side_files(changes: Changes, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     folder.mkdir()
@@ -209,6 +211,7 @@ def test_folder_with_links_is_looked_at_as_a_whole(changes: Changes, tmp_path: P
     assert changes.next() == watch.EVERYTHING
 
 
+@pytest.mark.medium
 def test_more_names_than_can_be_told_are_everything(changes: Changes, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     folder.mkdir()
@@ -231,6 +234,7 @@ def test_folder_that_does_not_exist_yet_is_seen_when_it_is_made(changes: Changes
     changes.next()
 
 
+@pytest.mark.medium
 def test_folder_that_is_swapped_by_renaming_is_followed(changes: Changes, tmp_path: Path) -> None:
     folder, other = tmp_path / "documents", tmp_path / "other"
     folder.mkdir()
@@ -246,6 +250,7 @@ def test_folder_that_is_swapped_by_renaming_is_followed(changes: Changes, tmp_pa
     changes.next()
 
 
+@pytest.mark.medium
 def test_link_to_a_folder_that_is_turned_to_another_is_followed(changes: Changes, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -262,6 +267,7 @@ def test_link_to_a_folder_that_is_turned_to_another_is_followed(changes: Changes
     changes.next()
 
 
+@pytest.mark.medium
 def test_folder_that_is_removed_and_made_again_at_once_is_followed(changes: Changes, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     folder.mkdir()

@@ -234,6 +234,7 @@ def accesses() -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.medium
 def test_every_key_has_a_reader() -> None:
     read = accesses()
     # How the code calls a section that it was handed.

@@ -163,6 +163,7 @@ def test_missing_documents_are_a_finding(domain: Domain) -> None:
     assert "does not exist" in found(domain)["documents"][1]
 
 
+@pytest.mark.medium
 def test_audit_ends_with_1_where_there_are_errors(domain: Domain, ragft: Ragft) -> None:
     assert ragft("data", "audit", "-c", domain.config).status == 0
     domain.lines("examples.jsonl", [{"question": "Do kittens purr?", "answer": "yes"}])

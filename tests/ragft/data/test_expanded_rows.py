@@ -87,6 +87,7 @@ def shown(row: Row) -> list[str]:
     ]
 
 
+@pytest.mark.medium
 @settings(max_examples=40)
 @given(
     expand=st.sampled_from((NEIGHBOURS, SECTION)),

@@ -53,6 +53,7 @@ def test_script_gives_the_committed_files_byte_for_byte(tmp_path: Path) -> None:
     assert [str(path) for path in made if (tmp_path / path).read_bytes() != (EXAMPLE / path).read_bytes()] == []
 
 
+@pytest.mark.medium
 def test_audit_finds_nothing_to_mend() -> None:
     findings = audit_data(application(CONFIG))
     assert findings.errors == []
@@ -74,6 +75,7 @@ def test_example_is_large_enough_to_tell_setups_apart(
         assert min(counted.values()) >= 20
 
 
+@pytest.mark.medium
 def test_no_product_that_is_asked_about_was_taught(
     examples: list[dict[str, Any]], questions: tuple[Question, ...]
 ) -> None:

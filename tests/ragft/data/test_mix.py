@@ -245,6 +245,7 @@ def test_document_names_may_hold_a_hash() -> None:
     assert row.passages == (snapshot.chunks()[0].id,)
 
 
+@pytest.mark.medium
 @settings(max_examples=40, deadline=None)
 @given(share=st.floats(0, 0.9), closed=st.floats(0, 0.1), count=st.integers(1, 30))
 def test_general_rows_make_up_their_share(share: float, closed: float, count: int) -> None:
@@ -383,6 +384,7 @@ def test_a_section_that_stands_twice_is_refused_with_the_candidates() -> None:
         assert gold_of(f"node.md#{written}") == ("2027",)
 
 
+@pytest.mark.medium
 def test_a_rule_for_values_that_does_not_end_is_refused_in_a_sentence() -> None:
     slow = example(1, 1, answer=f"{'a' * 40} [1]")
     with pytest.raises(SlowPattern, match=r"answer\.value takes more than 1 s .* simplify"):

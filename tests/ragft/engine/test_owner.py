@@ -94,6 +94,7 @@ def test_program_that_is_no_engine_process_is_left_alone() -> None:
     assert done.stdout == "1\n"
 
 
+@pytest.mark.medium
 def test_engine_process_ends_when_its_parent_is_gone() -> None:
     # It says its id once it watches.
     child = (
@@ -140,6 +141,7 @@ FORKING = """
 """
 
 
+@pytest.mark.medium
 def test_a_forked_engine_process_writes_to_the_log_and_ends_with_its_owner(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()

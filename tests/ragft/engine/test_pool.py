@@ -160,6 +160,7 @@ def first_of(servers: list[ModelServer]) -> ModelServer:
     return next(server for server in servers if server.name == name)
 
 
+@pytest.mark.medium
 def test_an_answer_has_the_token_ids_that_this_process_renders(servers: list[ModelServer], template: Template) -> None:
     async def work(engine: PoolEngine) -> None:
         completion = await engine.chat(ChatRequest(QUESTION, {"max_tokens": 9_999}))
@@ -175,12 +176,14 @@ def test_an_answer_has_the_token_ids_that_this_process_renders(servers: list[Mod
     assert 9_999 not in [body.get("max_tokens") for server in servers for body in server.asked]
 
 
+@pytest.mark.medium
 def test_a_server_of_another_model_is_refused_at_the_start(servers: list[ModelServer]) -> None:
     servers[1].shift = 1
     with pytest.raises(RagftError, match="renders other token ids than"):
         use(servers, ask)
 
 
+@pytest.mark.medium
 def test_conversations_that_begin_alike_stay_together_and_others_are_spread(servers: list[ModelServer]) -> None:
     async def work(engine: PoolEngine) -> list[set[str]]:
         begun = [conversation(f"You are desk {number}.", "") for number in range(24)]
@@ -194,6 +197,7 @@ def test_conversations_that_begin_alike_stay_together_and_others_are_spread(serv
     assert {name for names in found for name in names} == {"one", "two", "three"}
 
 
+@pytest.mark.medium
 def test_a_crowded_server_is_left_for_an_idle_one(servers: list[ModelServer]) -> None:
     favourite = first_of(servers)
 
@@ -210,6 +214,7 @@ def test_a_crowded_server_is_left_for_an_idle_one(servers: list[ModelServer]) ->
     assert other != favourite.name and set(rest) == {favourite.name}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("how", [ask, read])
 def test_another_server_answers_for_one_that_is_down_until_it_is_back(
     servers: list[ModelServer], how: Callable[[PoolEngine], Awaitable[str]]
@@ -235,6 +240,7 @@ def test_another_server_answers_for_one_that_is_down_until_it_is_back(
     use(servers, work)
 
 
+@pytest.mark.medium
 def test_a_stream_that_has_begun_cannot_go_on_elsewhere_and_says_so(servers: list[ModelServer]) -> None:
     favourite = first_of(servers)
     favourite.breaks_after = 1
@@ -247,12 +253,14 @@ def test_a_stream_that_has_begun_cannot_go_on_elsewhere_and_says_so(servers: lis
     assert use(servers, work) != f"{favourite.name}!"
 
 
+@pytest.mark.medium
 def test_a_stream_that_breaks_before_its_first_chunk_is_taken_over(servers: list[ModelServer]) -> None:
     favourite = first_of(servers)
     favourite.breaks_after = 0
     assert use(servers, read) in {f"{server.name}!" for server in servers if server is not favourite}
 
 
+@pytest.mark.medium
 def test_a_request_that_is_refused_is_sent_nowhere_else_and_harms_nobody(servers: list[ModelServer]) -> None:
     favourite = first_of(servers)
 
@@ -268,6 +276,7 @@ def test_a_request_that_is_refused_is_sent_nowhere_else_and_harms_nobody(servers
     use(servers, work)
 
 
+@pytest.mark.medium
 def test_where_nobody_answers_clients_are_told_to_come_later_and_the_engine_lives(servers: list[ModelServer]) -> None:
     async def work(engine: PoolEngine) -> None:
         for server in servers:
@@ -282,6 +291,7 @@ def test_where_nobody_answers_clients_are_told_to_come_later_and_the_engine_live
     use(servers, work)
 
 
+@pytest.mark.medium
 def test_servers_that_are_all_away_at_the_start_are_named(servers: list[ModelServer]) -> None:
     for server in servers:
         server.down = True

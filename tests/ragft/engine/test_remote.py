@@ -128,6 +128,7 @@ def test_tries_are_bounded_and_the_reason_is_told(serve: Callable[..., Server]) 
     assert "quota of *** is used up" in str(found) and KEY not in str(found)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": [{"message": {"content": 5}}]}, []])
 def test_nonsense_is_a_failure_and_never_an_answer(serve: Callable[..., Server], body: Any) -> None:
     (found,) = ask(serve((200, body)))

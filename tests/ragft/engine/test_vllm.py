@@ -317,6 +317,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_in_a_sentence_without_a_traceb
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.medium
 def test_an_engine_that_was_not_started_says_so(tmp_path: Path) -> None:
     engine = VllmEngine(tmp_path, SETTINGS)
     with pytest.raises(EngineDead, match="start it first"):
@@ -351,6 +352,7 @@ def test_a_model_that_was_loaded_beside_other_work_and_is_not_wanted_is_freed(
     assert llm.ended
 
 
+@pytest.mark.medium
 def test_a_start_that_is_cancelled_frees_the_model_when_it_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +378,7 @@ def test_a_start_that_is_cancelled_frees_the_model_when_it_is_loaded(
     assert llm.ended
 
 
+@pytest.mark.medium
 def test_a_start_that_failed_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.json").write_text("{}")
     loads = iter([RagftError("no memory"), _Llm()])

@@ -319,6 +319,7 @@ def test_a_write_that_fails_leaves_the_old_files(tmp_path: Path, monkeypatch: py
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.medium
 def test_importing_the_scorer_loads_nothing_heavy() -> None:
     program = (
         "import sys, ragft.evaluate.score, ragft.evaluate.report\n"

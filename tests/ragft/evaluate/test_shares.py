@@ -43,6 +43,7 @@ def test_one_cluster_has_no_interval() -> None:
     assert share_interval(0.5, 0.0, 1) == (None, None)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
 def test_intervals_cover_the_share_in_about_95_of_100_cases_though_values_come_in_clusters(share: float) -> None:
     rng, covered, count = np.random.default_rng(0), 0, 1000

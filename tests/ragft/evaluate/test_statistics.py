@@ -82,6 +82,7 @@ def test_the_variance_between_clusters_agrees_with_matrices() -> None:
     assert found.df[0] == pytest.approx(np.trace(matrix) ** 2 / np.trace(matrix @ matrix))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("size", "correlation"), [(1, 0.0), (5, 0.3), (20, 0.1)])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
 def test_intervals_cover_the_truth_as_often_as_they_say(size: int, correlation: float, share: float) -> None:
@@ -164,6 +165,7 @@ def test_holm_of_a_worked_example() -> None:
     assert holm([]) == []
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("size", [1, 5])
 def test_false_alarms_over_all_pairs_stay_below_five_percent(size: int) -> None:
     rng, alarms, names = np.random.default_rng(3), 0, ("a", "b", "c", "d")
@@ -245,6 +247,7 @@ def power_of(n: int, win: float, loss: float, tests: int, clusters: Clusters | N
     return float((sign_flip_p(clusters.sums(outcomes[clusters.labels]), seed=0, resamples=1) < 0.05 / tests).mean())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("win", "loss", "tests"),
     [(0.15, 0.05, 6), (0.15, 0.05, 1), (0.08, 0.0, 6), (0.3, 0.2, 1), (0.6, 0.1, 6), (1, 0, 6)],
@@ -277,6 +280,7 @@ def test_what_is_needed_is_where_the_difference_becomes_detectable() -> None:
     assert needed_questions(1e-17, 0.5) is None
 
 
+@pytest.mark.medium
 def test_a_difference_is_detectable_as_often_as_that_says() -> None:
     for n, disagreement in ((20, 0.0), (100, 0.0), (600, 0.0), (200, 0.2)):
         found = detectable_difference(disagreement, n, Design(6, disagreement=disagreement))

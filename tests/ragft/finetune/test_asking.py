@@ -96,6 +96,7 @@ def test_prompts_are_validation_rows_that_have_a_house_format_and_fit(chat_token
     assert (found.question, found.reference) == ("When?", "2027 [1]")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_asking_in_the_middle_of_a_training_changes_nothing(
     llama_folder: Path, make_rows: Rows, tmp_path: Path, method: str

@@ -44,6 +44,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return write
 
 
+@pytest.mark.medium
 @given(first=st.floats(-2, 2), second=st.floats(-2, 2), ranks=st.tuples(st.integers(1, 8), st.integers(1, 8)))
 def test_linear_is_the_weighted_sum_of_the_changes(
     make: Make, tmp_path_factory: pytest.TempPathFactory, first: float, second: float, ranks: tuple[int, int]

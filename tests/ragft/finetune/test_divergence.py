@@ -24,6 +24,7 @@ from ragft.prompts import Rendered
 Rows = Callable[..., list[Rendered]]
 
 
+@pytest.mark.medium
 def test_a_good_merge_is_told_from_a_bad_one(live: LiveModel, tmp_path: Path, make_rows: Rows) -> None:
     prompts = [row.ids[:-6] for row in make_rows(11)]
     merge(live, tmp_path / "good")
@@ -49,6 +50,7 @@ def test_a_model_does_not_diverge_from_itself(llama_folder: Path, tmp_path: Path
     assert found.live_ids == found.merged_ids
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("prefix", [0, 12])
 def test_a_prompt_is_answered_alone_as_among_others(model_folder: Path, make_rows: Rows, prefix: int) -> None:
     # In float32, where a random model's close calls do not depend on the shape of a product.
@@ -67,6 +69,7 @@ def test_a_proof_needs_prompts(live: LiveModel) -> None:
         compare(live, live.base, [], max_tokens=8)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("mistake", ["quantisation", "scale"])
 def test_a_live_model_that_peft_answers_differently_is_noticed(
     live: LiveModel, make_rows: Rows, monkeypatch: pytest.MonkeyPatch, mistake: str

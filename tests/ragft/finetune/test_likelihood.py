@@ -60,6 +60,7 @@ def test_every_way_gives_the_plain_sum_of_each_row(model: nn.Module, way: str) -
         assert values == pytest.approx(plainly(model, one), abs=1e-3)
 
 
+@pytest.mark.medium
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1_000), count=st.integers(1, 12))
 def test_the_order_and_number_of_questions_change_nothing(model: nn.Module, seed: int, count: int) -> None:

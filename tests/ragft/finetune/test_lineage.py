@@ -169,6 +169,7 @@ def test_what_a_model_was_made_with_stands_in_its_manifest(tmp_path: Path, monke
     assert merging.app.registry.differences(merging.app.registry.deployed(), merging.app.config) == []
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("method", "backend", "said"),
     [("lora", "fast", 0), ("dora", "peft", 0), ("layers", "peft", 0), ("prompt-tuning", "peft", 1)],

@@ -40,6 +40,7 @@ def _distance_to_live(live: LiveModel, merged: Path) -> float:
     return _distance(_logits(other), _logits(model))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("quantised", [True, False])
 def test_merged_onto_what_it_was_trained_on_the_model_answers_like_the_live_one(
     live: LiveModel, tmp_path: Path, quantised: bool
@@ -84,6 +85,7 @@ def test_the_merged_folder_is_a_plain_model_with_the_base_models_other_files(liv
     assert "quantization_config" not in after
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
 def test_the_merged_model_has_the_loss_that_training_measured(

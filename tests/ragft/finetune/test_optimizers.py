@@ -46,6 +46,7 @@ def optimizers_made(monkeypatch: pytest.MonkeyPatch) -> list[torch.optim.Optimiz
     return made
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("back_end", [fast, peft])
 def test_eight_bits_learn_as_well_and_resume_to_the_same_bits(
     llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back_end: object,

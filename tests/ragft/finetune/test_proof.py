@@ -139,6 +139,7 @@ def test_other_rules_give_other_form_figures_without_asking_again(tmp_path: Path
 TEXT = st.text() | st.sampled_from(["a\u2028b", "a\r\nb", "12 [1]", "\x85"])
 
 
+@pytest.mark.medium
 @given(
     measures=st.fixed_dictionaries({name: st.floats(0, 10) for name in MEASURES}),
     prompts=st.lists(st.builds(ProvenPrompt, TEXT, TEXT, TEXT, st.booleans()), min_size=1, max_size=5),
@@ -242,6 +243,7 @@ def test_all_three_models_are_asked_and_the_engine_is_closed(merged: Merged) -> 
     ]
 
 
+@pytest.mark.medium
 def test_an_engine_that_serves_the_merged_model_passes_the_proof(merged: Merged) -> None:
     answers = {q: prompt.merged for q, prompt in zip(QUESTIONS, merged.prove(merged.engine()).prompts, strict=True)}
     proof = merged.prove(replace(merged.engine(), answers=answers))

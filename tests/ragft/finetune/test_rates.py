@@ -41,6 +41,7 @@ def test_a_curve_is_drawn_from_the_lowest_rate_to_the_highest() -> None:
     assert lines[1].count("#") == 2 * lines[2].count("#") and "not finite" in lines[3]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("settings", [{"method": "lora"}, {"method": "full"}, {"method": "lora", "dropout": 0.1}])
 def test_a_sweep_begins_where_a_training_does_and_its_rates_rise(
     llama_folder: Path, make_rows: Callable[..., list[Rendered]], tmp_path: Path, settings: dict[str, object]
@@ -56,6 +57,7 @@ def test_a_sweep_begins_where_a_training_does_and_its_rates_rise(
     assert found.losses[0] == pytest.approx(math.log(256), rel=0.2), "the untrained model's"
 
 
+@pytest.mark.medium
 def test_a_rate_that_is_suggested_learns_more_than_the_lowest(
     llama_folder: Path, make_rows: Callable[..., list[Rendered]], tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_the_seed_decides_what_is_tried(tmp_path: Path) -> None:
     assert tried[0] == tried[1] != tried[2]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("cut_at", [2, 9, 30])
 def test_a_search_that_was_killed_tries_what_an_undisturbed_one_does(tmp_path: Path, cut_at: int) -> None:
     (tmp_path / "whole").mkdir()

@@ -54,6 +54,7 @@ def train(base: Path, make_rows: Rows, tmp_path: Path) -> Train:
     return run
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("first", BACK_ENDS)
 @pytest.mark.parametrize("second", BACK_ENDS)
 def test_another_training_begins_where_the_first_one_was_and_lowers_the_loss_further(
@@ -68,6 +69,7 @@ def test_another_training_begins_where_the_first_one_was_and_lowers_the_loss_fur
     assert after.history[-1].train_loss < before.history[-1].train_loss - 0.02
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "method", ["qlora", "dora", "rslora", "lora+", "ia3", "prompt-tuning", "prefix-tuning", "adapter"]
 )
@@ -85,6 +87,7 @@ def test_a_method_whose_files_hold_less_is_found_out(train: Train, monkeypatch: 
         train(peft, method="p-tuning", start_from=before.adapter)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("back_end", BACK_ENDS)
 @pytest.mark.parametrize(
     ("changes", "sentence"),
@@ -103,6 +106,7 @@ def test_another_rank_or_alpha_is_refused_with_the_one_to_set(
     assert steps == []
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("first", "then", "sentence"),
     [
@@ -132,6 +136,7 @@ def test_the_fast_loop_refuses_other_layers_too(train: Train) -> None:
         train(start_from=before.adapter)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("back_end", BACK_ENDS)
 def test_an_adapter_of_another_base_model_is_refused_by_its_shapes(
     train: Train, make_rows: Rows, tmp_path: Path, back_end: str
@@ -144,6 +149,7 @@ def test_an_adapter_of_another_base_model_is_refused_by_its_shapes(
         )
 
 
+@pytest.mark.medium
 def test_a_checkpoint_counts_the_adapter_by_content_and_not_by_name(train: Train, tmp_path: Path) -> None:
     before, run, said = train(epochs=1), tmp_path / "run", list[str]()
     train(start_from=before.adapter, folder=run)

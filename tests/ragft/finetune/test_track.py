@@ -41,6 +41,7 @@ def train(name: str, root: Path, steps: range, said: list[str]) -> None:
     tracking.end("finished")
 
 
+@pytest.mark.medium
 def test_a_resumed_training_goes_on_in_the_same_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", SECRET)
     said: list[str] = []

@@ -41,6 +41,7 @@ def granite(tmp_path: Path) -> Path:
     return tmp_path / "granite"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_a_model_that_the_fast_loop_cannot_train_is_trained_through_peft(
     granite: Path, make_rows: Callable[..., list[Rendered]], tmp_path: Path, method: str

@@ -49,6 +49,7 @@ def comparison(artifact: Artifact) -> dict[str, Any]:
     return dict(json.loads((artifact.folder / "comparison.json").read_text()))
 
 
+@pytest.mark.medium
 def test_an_arm_is_recorded_and_compared_beside_the_four(run: Evaluated, remote: list[FakeEngine]) -> None:
     alone = comparison(run())
     with_arm = comparison(run(evaluate={"arms": {"hosted": {**REMOTE, "passages": "retrieved"}}}))
@@ -63,6 +64,7 @@ def test_an_arm_is_recorded_and_compared_beside_the_four(run: Evaluated, remote:
     assert found["q0", "hosted"].answer == "right"
 
 
+@pytest.mark.medium
 def test_another_arm_asks_none_of_the_others_again(run: Evaluated, remote: list[FakeEngine]) -> None:
     run(evaluate={"arms": {"hosted": REMOTE}})
     run.engines.clear()

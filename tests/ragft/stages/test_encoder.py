@@ -64,6 +64,7 @@ def configure(made: Domain, encoder: Path, **training: Any) -> None:
     made.configure(index={"encoder": settings, "search": {"top_k": 2, "mode": "dense"}})
 
 
+@pytest.mark.medium
 def test_better_encoder_is_an_artifact_with_both_scores_and_replaces_nothing_by_itself(
     ragft: Ragft, desk: Domain, tiny: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_better_encoder_is_an_artifact_with_both_scores_and_replaces_nothing_by_
     assert ragft("index", "search", "-c", desk.config, "printer port").status == 0
 
 
+@pytest.mark.medium
 def test_encoder_that_learnt_nothing_is_not_recommended(ragft: Ragft, desk: Domain, tiny: Path) -> None:
     configure(desk, tiny)
     ended = ragft("index", "train-encoder", "-c", desk.config, "--learning-rate", "1e-12", "--batch-size", "32")
@@ -107,6 +109,7 @@ def test_encoder_that_learnt_nothing_is_not_recommended(ragft: Ragft, desk: Doma
     assert "model:" not in ended.out and "--rebuild" not in ended.out
 
 
+@pytest.mark.medium
 def test_interrupted_comparison_does_not_train_again(
     ragft: Ragft, desk: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +125,7 @@ def test_interrupted_comparison_does_not_train_again(
     assert ragft("index", "train-encoder", "-c", desk.config).status == 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
@@ -183,6 +187,7 @@ def test_better_means_that_the_interval_lies_above_zero() -> None:
         assert not better(after)
 
 
+@pytest.mark.medium
 def test_passages_are_found_in_the_index_by_their_text(ragft: Ragft, desk: Domain) -> None:
     rows = [
         {
@@ -204,6 +209,7 @@ def test_two_pairs_of_one_id_are_refused(tmp_path: Path) -> None:
         read_pairs(path)
 
 
+@pytest.mark.medium
 def test_a_passage_with_the_answers_value_elsewhere_is_no_negative(ragft: Ragft, tmp_path: Path, tiny: Path) -> None:
     made = Domain(tmp_path / "dates")
     lines = [f"Product {number} ends on {1 + number} May 2031." for number in range(24)]

@@ -60,6 +60,7 @@ def test_scoring_again_finds_the_same_evaluation_and_generates_nothing(run: Eval
     assert run.engines == []
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "change",
     [
@@ -79,6 +80,7 @@ def test_other_rules_or_statistics_score_again_and_generate_nothing(run: Evaluat
     assert again == score(run.application(**change))
 
 
+@pytest.mark.medium
 def test_new_metric_and_a_new_version_of_one_score_again_and_generate_nothing(
     run: Evaluated, new_metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def model(app: Application) -> Artifact:
     return Artifact(folder, manifest)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", FORMS)
 def test_an_export_carries_what_it_loses(app: Application, model: Artifact, name: str) -> None:
     folder = export(app, model, FORMS[name], allowed=LENIENT)

@@ -92,6 +92,7 @@ def test_each_task_is_compared_and_all_of_them_together(app: Application) -> Non
     assert figures["unread"] == {"sums": 0, "more-sums": 0}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_command_shows_every_task_and_its_verdict(
     app: Application, tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool, monkeypatch: pytest.MonkeyPatch

@@ -51,6 +51,7 @@ def test_snapshot_that_keeps_its_golden_sources_goes_live(index: Ragft, domain: 
     assert values["gate"]["summary"].startswith("2 of 2 golden questions find their sources within the first 2 ")
 
 
+@pytest.mark.medium
 def test_snapshot_that_loses_a_golden_source_is_held_back_by_name_and_rank(index: Ragft, domain: Domain) -> None:
     live = index("list", "--json").values["snapshots"][0]["id"]
     domain.page("crowd.md", CROWD)
@@ -152,6 +153,7 @@ def test_first_index_may_be_held_back_and_what_needs_it_says_why(ragft: Ragft, d
     assert ended.status == 1 and "is held back by the gate" in ended.sentence
 
 
+@pytest.mark.medium
 def test_other_encoder_is_held_to_every_golden_question(
     index: Ragft, domain: Domain, monkeypatch: pytest.MonkeyPatch, real_encoder: Any
 ) -> None:

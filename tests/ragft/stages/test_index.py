@@ -34,6 +34,7 @@ def mixed(domain: Domain) -> str:
     return mix(domain.application()).fingerprint
 
 
+@pytest.mark.medium
 def test_new_documents_make_a_new_index_and_no_new_mix(domain: Domain) -> None:
     before = mix(domain.application())
     snapshot = live_snapshot(domain.application()).id
@@ -43,6 +44,7 @@ def test_new_documents_make_a_new_index_and_no_new_mix(domain: Domain) -> None:
     assert mix(domain.application()) == before
 
 
+@pytest.mark.medium
 def test_documents_of_the_examples_are_apart_from_the_live_ones(domain: Domain, old: Path) -> None:
     before = mixed(domain)
     assert all(not name.startswith("live.md") for row in rows(domain.application(), "train") for name in row.passages)
@@ -53,6 +55,7 @@ def test_documents_of_the_examples_are_apart_from_the_live_ones(domain: Domain, 
     assert mixed(domain) != before
 
 
+@pytest.mark.medium
 def test_training_documents_are_read_once_whatever_is_made_of_them(
     domain: Domain, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +76,7 @@ def test_training_documents_are_read_once_whatever_is_made_of_them(
     assert sorted(read) == ["documents/live.md", "old/cats.md", "old/mysql.md", "old/node.md"]
 
 
+@pytest.mark.medium
 def test_index_apart_is_built_again_by_another_encoder(
     domain: Domain, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +94,7 @@ def test_a_missing_folder_is_refused_before_the_encoder_is_looked_for(domain: Do
         refresh(domain.application())
 
 
+@pytest.mark.medium
 def test_passages_are_bounded_in_tokens_of_the_base_model(domain: Domain) -> None:
     domain.page("thai.md", "# ห้องสมุด\n\n" + "ปิดทำการวันอาทิตย์" * 200)
     app = domain.application()

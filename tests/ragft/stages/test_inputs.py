@@ -332,10 +332,12 @@ def before(fingerprints: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     return fingerprints({})
 
 
+@pytest.mark.medium
 def test_every_stage_has_an_output(before: dict[str, Any]) -> None:
     assert set(before) == {stage.name for stage in STAGES}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("key", [key for key in KEYS if key != "workspace"])  # each test has a workspace of its own
 def test_a_key_makes_exactly_the_stages_stale_that_the_table_names(
     desk: Path, before: dict[str, Any], fingerprints: Callable[..., dict[str, Any]], key: str

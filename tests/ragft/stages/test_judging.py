@@ -41,6 +41,7 @@ def figures(ended: Ended) -> dict[str, Any]:
     return dict(json.loads((Path(ended.values["folder"]) / "judgement.json").read_text()))
 
 
+@pytest.mark.medium
 def test_judging_says_how_much_it_takes_and_writes_all_that_was_said(run: Run, judge: Judge) -> None:
     assert run("judge", "--dry-run", "--json").values == {"requests": 48, "known": 0}
     assert judge.requests == []
@@ -121,6 +122,7 @@ def test_records_of_other_questions_are_refused(run: Run, domain: Domain) -> Non
     assert ended.status == 2 and "12 questions that are not asked, 'q0' for one" in ended.sentence
 
 
+@pytest.mark.medium
 def test_sheets_go_out_come_back_and_calibrate_the_judge(run: Run, ragft: Run, domain: Domain) -> None:
     made = run("sheets", "make", "hybrid", "other", "--json").values
     folder = Path(made["folder"])

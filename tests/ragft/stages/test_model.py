@@ -98,6 +98,7 @@ def adapter(app: Application, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.mark.medium
 def test_auto_publishes_one_of_both_merges_with_the_figures_of_both(
     app: Application, adapter: Callable[..., Path]
 ) -> None:
@@ -133,6 +134,7 @@ FOREIGN: dict[str, dict[str, Any]] = {
 """What trainers write into `adapter_config.json` beside rank, scale and layers."""
 
 
+@pytest.mark.medium
 def test_an_adapter_of_another_trainer_comes_back_whatever_it_calls_its_base(
     app: Application, adapter: Callable[..., Path]
 ) -> None:
@@ -148,6 +150,7 @@ def test_an_adapter_of_another_trainer_comes_back_whatever_it_calls_its_base(
     assert figures["onto"] in figures["candidates"], "it is merged as finetune.method says, which is qlora"
 
 
+@pytest.mark.medium
 def test_what_an_interrupted_merge_left_is_made_again(app: Application, adapter: Callable[..., Path]) -> None:
     one = adapter("one", "nf4")
     model, _ = merge(app, [one])
@@ -159,6 +162,7 @@ def test_what_an_interrupted_merge_left_is_made_again(app: Application, adapter:
     assert again.figures["version"] == model.figures["version"] == hash_model(again.folder)
 
 
+@pytest.mark.medium
 def test_several_adapters_become_one_that_says_what_it_was_trained_on(
     app: Application, adapter: Callable[..., Path]
 ) -> None:

@@ -54,6 +54,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8-sig").split("\n") if line]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_folder_comes_back_as_the_examples_it_was_made_of(
     desk: Domain, ragft: Ragft, tmp_path: Path, name: str

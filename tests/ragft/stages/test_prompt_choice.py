@@ -96,6 +96,7 @@ def interval(choice: dict[str, Any], name: str) -> dict[str, float]:
     return {key: row[key] for key in ("low", "high")}
 
 
+@pytest.mark.medium
 def test_answers_that_exist_are_chosen_from_and_compared_again_without_an_engine(run: Evaluated) -> None:
     with pytest.raises(RagftError, match="no answers of prompt-only"):
         score(run.application(evaluate=CHOOSING))
@@ -110,6 +111,7 @@ def test_answers_that_exist_are_chosen_from_and_compared_again_without_an_engine
     assert [(one.name, one.arrangement) for one in suite] == [("rag-only", "format-last"), ("hybrid", "passages-first")]
 
 
+@pytest.mark.medium
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.booleans(), min_size=12, max_size=12), st.integers(0, 10**9))
 def test_the_choice_never_sees_the_questions_that_are_compared(

@@ -12,6 +12,7 @@ from ragft.artifacts import build
 SHORT = {"short": {"finetune.epochs": 0.5}}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("trained_by", "label"), [("short", ', trained by the recipe "short"'), (None, "")])
 def test_the_report_names_the_recipe_of_the_deployed_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained_by: str | None, label: str

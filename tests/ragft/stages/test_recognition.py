@@ -64,6 +64,7 @@ def test_times_are_said_in_words() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.medium
 @needs_wrapper
 def test_files_are_shown_with_confidence_and_what_was_recognised_serves_the_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -167,6 +167,7 @@ def test_dead_engine_ends_the_run(run: Evaluated) -> None:
 RETRIEVING = {name for name, setup in SETUPS.items() if setup.retrieval}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("change", "stale"),
     [

@@ -106,6 +106,7 @@ def desk(domain: Domain, monkeypatch: pytest.MonkeyPatch, chat_tokenizer: Any) -
     return made
 
 
+@pytest.mark.medium
 def test_what_the_comparison_has_is_the_first_run_and_nothing_is_deployed(desk: Desk) -> None:
     app = desk.app(evaluate={"resamples": 200})
     merge(app)
@@ -125,6 +126,7 @@ def test_what_the_comparison_has_is_the_first_run_and_nothing_is_deployed(desk: 
     assert found.figures["setups"]["hybrid"]["exact_match"]["runs"][0] == mean
 
 
+@pytest.mark.medium
 def test_a_second_time_everything_is_found(desk: Desk) -> None:
     first = seeds(desk.app())
     made = (list(desk.trained), list(desk.merged), desk.answers)
@@ -135,6 +137,7 @@ def test_a_second_time_everything_is_found(desk: Desk) -> None:
     assert "The suite takes 3 trainings, all of which exist." in said(app)
 
 
+@pytest.mark.medium
 def test_an_interrupted_suite_goes_on(desk: Desk) -> None:
     desk.fails = 2
     with pytest.raises(KeyboardInterrupt):
@@ -147,6 +150,7 @@ def test_an_interrupted_suite_goes_on(desk: Desk) -> None:
     assert any(line.startswith("The suite takes 3 trainings, of which 1 (seed 2) are missing: ") for line in said(app))
 
 
+@pytest.mark.medium
 def test_answers_that_fail_are_counted_and_wrong(desk: Desk) -> None:
     desk.failures["Until when is MySQL 8.0 supported?"] = RagftError("no room")
     found = seeds(desk.app(evaluate={"seeds": [1], "resamples": 200, "max_failed": 0.5})).figures
@@ -155,6 +159,7 @@ def test_answers_that_fail_are_counted_and_wrong(desk: Desk) -> None:
     assert found["setups"]["hybrid"]["exact_match"]["n"] == QUESTIONS
 
 
+@pytest.mark.medium
 def test_it_says_how_long_before_it_trains(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     app = desk.app()
     lines: list[tuple[str, int]] = []
@@ -166,6 +171,7 @@ def test_it_says_how_long_before_it_trains(desk: Desk, monkeypatch: pytest.Monke
     assert (f"{line}training 30 min (measured).", 0) in lines
 
 
+@pytest.mark.medium
 def test_no_seed_trains_on_what_another_one_validates_with(desk: Desk) -> None:
     domain = desk.domain
     domain.lines("examples.jsonl", [{"question": f"What is {n}?", "answer": f"{n} [1]"} for n in range(12)])
@@ -189,6 +195,7 @@ def test_no_seed_trains_on_what_another_one_validates_with(desk: Desk) -> None:
     assert {run.questions for run in runs} == {app.questions} and len(app.questions) == 4
 
 
+@pytest.mark.medium
 def test_an_index_that_is_refreshed_in_between_is_no_noise(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     app, records = desk.app(), stage.records
 
@@ -216,6 +223,7 @@ def test_what_has_no_other_run_is_refused_in_a_sentence(desk: Desk) -> None:
     assert desk.trained == []
 
 
+@pytest.mark.medium
 def test_the_command_tells_machines_what_it_tells_people(desk: Desk, ragft: Callable[..., Ended]) -> None:
     desk.app()
     found = ragft("evaluate", "--suite", "seeds", "-c", desk.domain.config, "--json").values

@@ -36,6 +36,7 @@ def configure(domain: Domain, tiny_base: Path) -> Callable[..., Domain]:
     return configure
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_the_best_values_are_printed_and_nothing_is_published(
     configure: Callable[..., Domain], ragft: Callable[..., Ended]
@@ -61,6 +62,7 @@ def test_the_best_values_are_printed_and_nothing_is_published(
     assert not (domain.workspace / "adapters").exists()
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_a_trial_has_the_loss_of_the_adapter_that_its_values_train(configure: Callable[..., Domain]) -> None:
     tuned = tuning.tune(configure().application())
@@ -68,6 +70,7 @@ def test_a_trial_has_the_loss_of_the_adapter_that_its_values_train(configure: Ca
     assert trained.figures["best_loss"] == tuned.best.loss
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_an_interrupted_search_tries_what_an_undisturbed_one_does(
     configure: Callable[..., Domain], monkeypatch: pytest.MonkeyPatch
@@ -99,6 +102,7 @@ def test_an_interrupted_search_tries_what_an_undisturbed_one_does(
     assert calls[5] == 3, "the trial goes on at its checkpoint, the first validation"
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_time_that_is_up_keeps_the_trial_for_the_next_call(configure: Callable[..., Domain]) -> None:
     domain = configure()
@@ -107,6 +111,7 @@ def test_time_that_is_up_keeps_the_trial_for_the_next_call(configure: Callable[.
     assert len(tuning.tune(domain.application()).trials) == 3
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_answers_decide_where_they_select(configure: Callable[..., Domain]) -> None:
     tuned = tuning.tune(configure(select="form", eval_samples=1).application())
@@ -131,6 +136,7 @@ def test_a_space_that_cannot_be_searched_is_refused(
     assert ended.status in (1, 2) and sentence in ended.err
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_a_search_without_validation_rows_that_fit_is_refused(
     configure: Callable[..., Domain], ragft: Callable[..., Ended]
@@ -140,6 +146,7 @@ def test_a_search_without_validation_rows_that_fit_is_refused(
     assert ended.status == 2 and "there are none: raise data.split.validation_share" in ended.err
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_a_learning_rate_is_found_and_nothing_is_kept(
     configure: Callable[..., Domain], ragft: Callable[..., Ended]

@@ -32,6 +32,7 @@ def configure(domain: Domain, tiny_base: Path) -> Callable[..., Domain]:
     return configure
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_a_training_leaves_its_page_its_steps_and_its_warnings(
     configure: Callable[..., Domain], monkeypatch: pytest.MonkeyPatch, ragft: Callable[..., Ended]
@@ -76,6 +77,7 @@ def test_a_training_leaves_its_page_its_steps_and_its_warnings(
     assert told[-1] == ("end", "finished")
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_no_training_begins_without_the_package_of_its_tracker(
     configure: Callable[..., Domain], monkeypatch: pytest.MonkeyPatch, ragft: Callable[..., Ended]
@@ -85,6 +87,7 @@ def test_no_training_begins_without_the_package_of_its_tracker(
     assert ended.status == 1 and "pip install 'ragft[wandb]'" in ended.err
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("loaded_encoder")
 def test_rules_of_scoring_decide_an_adapter_only_where_answers_select_it(configure: Callable[..., Domain]) -> None:
     def made(select: str, form: str) -> str:
@@ -94,6 +97,7 @@ def test_rules_of_scoring_decide_an_adapter_only_where_answers_select_it(configu
     assert made("form", "(?s).*") != made("form", "(?s).+")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

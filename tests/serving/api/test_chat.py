@@ -116,6 +116,7 @@ def test_a_silent_request_is_answered_greedily_within_the_configured_length(clie
     assert fakes.engine.requests[0].options["max_tokens"] == 96
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "field",
     [
@@ -186,6 +187,7 @@ def test_an_unknown_model_is_404_and_names_the_deployed_ones(client: Client) -> 
     assert ask(client, model="prompt-only").status_code == 404
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

@@ -141,6 +141,7 @@ def test_a_schema_of_the_responses_api_is_that_of_chat_completions(client: Clien
     }  # fmt: skip
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -189,6 +190,7 @@ def test_an_error_amid_a_streamed_response_is_its_last_event(client: Client, fak
 # --- over a real socket
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/responses"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_away_frees_the_engine(
@@ -205,6 +207,7 @@ def test_a_client_that_goes_away_frees_the_engine(
     assert fakes.engine.cancelled == 1
 
 
+@pytest.mark.medium
 def test_the_official_client_reads_what_is_streamed(make_app: Callable[..., Litestar]) -> None:
     with running(make_app()) as served, openai.OpenAI(base_url=served.url + "/v1", api_key="none") as client:
         with client.responses.stream(model="hybrid", input="What does a ticket cost?") as stream:
@@ -240,6 +243,7 @@ def test_queries_and_passages_have_their_own_prefix(client: Client) -> None:
     assert passage[0]["embedding"] != query[0]["embedding"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("fields", "status", "param"),
     [

@@ -64,6 +64,7 @@ def found(served: Running, query: str) -> set[str]:
     return {hit["document_id"] for hit in hits}
 
 
+@pytest.mark.medium
 def test_document_waits_is_indexed_replaced_and_gone(served: Running, documents: Path) -> None:
     status, put = call(served, "PUT", "/cats-1", json={"text": "# Cats\n\nCats travel in baskets.\n"})
     assert (status, put["state"], put["document"]) == (200, "waiting", "uploads/cats-1.md")
@@ -80,6 +81,7 @@ def test_document_waits_is_indexed_replaced_and_gone(served: Running, documents:
     assert call(served, "GET", "/cats-1")[0] == call(served, "DELETE", "/cats-1")[0] == 404
 
 
+@pytest.mark.medium
 def test_document_that_cannot_be_read_is_skipped_with_the_reason(served: Running) -> None:
     content = base64.b64encode(b"\x00\x01").decode()
     status, put = call(served, "PUT", "/broken", json={"base64": content, "format": "pdf", "refresh": True})
@@ -88,6 +90,7 @@ def test_document_that_cannot_be_read_is_skipped_with_the_reason(served: Running
     assert call(served, "DELETE", "/broken")[0] == 200
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -135,6 +138,7 @@ def test_no_id_reaches_a_file_of_another_name(application: Application, document
     uploads.delete(application, name)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["..", "../dogs", "%2e%2e%2fdogs", "dogs.md", "a%00", "A", "-a"])
 def test_such_an_id_is_refused_and_changes_nothing(served: Running, documents: Path, name: str) -> None:
     path = "/" + (name if "%" in name else quote(name, safe=""))

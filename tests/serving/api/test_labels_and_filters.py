@@ -115,6 +115,7 @@ def cut(passage: Mapping[str, Any]) -> str:
     return DOCUMENTS[passage["document_id"]].text[passage["start"] : passage["end"]]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("key", SEES)
 def test_a_key_sees_open_documents_and_those_that_share_a_label(client: Client, fakes: Fakes, key: str) -> None:
     hits = retrieve(client, key).json()["hits"]
@@ -128,6 +129,7 @@ def test_a_key_sees_open_documents_and_those_that_share_a_label(client: Client, 
     assert not any(document.text.splitlines()[-1] in shown for document in hidden)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("key", SEES)
 def test_a_key_reads_the_documents_that_it_sees(client: Client, key: str) -> None:
     for name, document in DOCUMENTS.items():

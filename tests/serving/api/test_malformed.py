@@ -37,6 +37,7 @@ READERS: dict[str, tuple[type[msgspec.Struct], dict[str, Any], Callable[[Mapping
 ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/retrieve"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("api", READERS)
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
@@ -52,6 +53,7 @@ def test_any_value_of_any_field_is_taken_or_refused_by_the_fields_name(api: str,
         assert len(error.message) < 500
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize(
     "body",

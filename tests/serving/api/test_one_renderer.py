@@ -29,6 +29,7 @@ HISTORY: tuple[Message, ...] = (
 CONFIG = Config(name="desk", prompt={"system": "House style."})  # type: ignore[arg-type]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("setup", [HYBRID, FINE_TUNED], ids=lambda setup: setup.name)
 def test_a_follow_up_is_the_same_token_ids_in_training_evaluation_and_serving(setup: Setup, tmp_path: Path) -> None:
     from transformers import AutoTokenizer

@@ -77,6 +77,7 @@ def live(served: Running) -> str:
     return str(httpx.get(served.url + "/admin/versions").json()["index_version"])
 
 
+@pytest.mark.medium
 def test_dry_run_tells_the_plan_and_the_time(served: Running, documents: Path) -> None:
     (documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
     status, plan = ask(served, dry_run=True)
@@ -85,6 +86,7 @@ def test_dry_run_tells_the_plan_and_the_time(served: Running, documents: Path) -
     assert (plan["gate"], plan["refusal"]) == (None, None)
 
 
+@pytest.mark.medium
 def test_gate_that_is_passed_is_in_the_answer(served: Running, documents: Path) -> None:
     (documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
     status, done = ask(served)
@@ -93,6 +95,7 @@ def test_gate_that_is_passed_is_in_the_answer(served: Running, documents: Path) 
     assert live(served) == done["index_version"]
 
 
+@pytest.mark.medium
 def test_held_snapshot_is_422_with_what_was_lost_and_the_old_one_serves_on(served: Running, documents: Path) -> None:
     before = live(served)
     (documents / "offers.md").write_text(CROWD)
@@ -115,6 +118,7 @@ def test_documents_that_cannot_be_read_are_named_with_what_became_of_them(served
     assert [item["path"] for item in done["skipped"]] == ["new.md"] and done["skipped"][0]["reason"]
 
 
+@pytest.mark.medium
 def test_too_many_removals_are_422_with_the_way_on(served: Running, documents: Path, application: Application) -> None:
     (documents / "more.md").write_text("# More\n\nMore of it.\n")
     assert ask(served)[0] == 200
@@ -155,6 +159,7 @@ def test_golden_questions_that_cannot_be_read_are_422(served: Running, applicati
     assert status == 422 and str(golden) not in refused["error"]["message"]
 
 
+@pytest.mark.medium
 def test_documents_that_are_named_are_all_that_is_looked_at(served: Running, documents: Path) -> None:
     (documents / "dogs.md").write_text("# Dogs\n\nDogs pay half.\n")
     (documents / "cats.md").write_text("# Cats\n\nCats travel in baskets.\n")
@@ -165,17 +170,20 @@ def test_documents_that_are_named_are_all_that_is_looked_at(served: Running, doc
     assert ask(served)[1]["changed"] == 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["/etc/passwd", "../golden.jsonl", "a/../../b.md", "", "a//b.md", "./a.md", "a\n.md"])
 def test_name_that_is_no_plain_path_below_the_folder_is_400(served: Running, name: str) -> None:
     status, refused = ask(served, documents=["dogs.md", name])
     assert (status, refused["error"]["param"]) == (400, "documents")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("body", [{"gate": "no"}, {"allow_removal": 1}, {"snapshot": "x"}, {"documents": "dogs.md"}])
 def test_body_that_asks_for_something_else_is_400(served: Running, body: dict[str, Any]) -> None:
     assert ask(served, **body)[0] == 400
 
 
+@pytest.mark.medium
 def test_index_of_another_encoder_is_refused_before_any_engine_is_started(
     application: Application, documents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

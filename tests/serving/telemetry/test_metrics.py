@@ -92,6 +92,7 @@ def test_requests_without_an_answer_are_counted_by_their_reason(client: Client, 
     assert value(client, "ragft_answers_total") == 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_went_away_is_counted_as_gone(
     make_app: Callable[..., Litestar], fakes: Fakes, stream: bool

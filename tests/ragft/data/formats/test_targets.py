@@ -173,6 +173,7 @@ def examples(draw: st.DrawFn) -> Example:
     )  # fmt: skip
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
 @settings(max_examples=25)
 @given(st.lists(examples(), min_size=1, max_size=4, unique_by=lambda one: one.id))

@@ -34,6 +34,7 @@ def simulated(rng: np.random.Generator, labels: int, each: int = 5) -> tuple[Cor
     return found, (own.low, own.high)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("labels", [20, 40, 120])
 def test_intervals_cover_the_truth_where_the_judge_is_biased_and_its_own_do_not(labels: int) -> None:
     rng, count = np.random.default_rng(labels), 600

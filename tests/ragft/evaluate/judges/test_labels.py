@@ -48,6 +48,7 @@ def test_several_people_may_label_one_answer(tmp_path: Path) -> None:
     assert [label.person for label in found.scores] == ["Ann", "Bo"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

@@ -65,6 +65,7 @@ def test_where_length_and_setup_are_the_same_thing_nothing_is_claimed(outcomes: 
     assert at_equal_length(outcomes, longer, range(len(outcomes))) is None
 
 
+@pytest.mark.medium
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(-300, 300)), min_size=10, max_size=40))
 def test_exchanging_the_sides_exchanges_the_rate(pairs: list[tuple[float, int]]) -> None:
     outcomes, longer = [outcome for outcome, _ in pairs], [by for _, by in pairs]

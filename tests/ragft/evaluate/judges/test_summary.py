@@ -92,6 +92,7 @@ def test_equal_answers_are_ties_and_are_not_asked_about() -> None:
     assert {(row.preference, row.settled, row.error) for row in rows} == {("tie", "identical", None)}
 
 
+@pytest.mark.medium
 def test_an_answer_that_failed_is_the_worst_and_is_counted() -> None:
     found = summary(
         Judge(), anna=lambda n: None if n < 40 else "anna.", bert=lambda n: None if n < 20 else f"bert {n}."

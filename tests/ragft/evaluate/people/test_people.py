@@ -132,6 +132,7 @@ def test_filled_sheets_say_who_prefers_what(tmp_path: Path) -> None:
     assert found.kappa is not None and found.kappa.coefficient == pytest.approx(1.0)
 
 
+@pytest.mark.medium
 def test_people_who_toss_coins_agree_neither_with_others_nor_with_themselves(tmp_path: Path) -> None:
     key, items = made(repeated=1.0)
     paths = [
@@ -146,6 +147,7 @@ def test_people_who_toss_coins_agree_neither_with_others_nor_with_themselves(tmp
     assert found.itself.raw.mean is not None and 0.35 < found.itself.raw.mean < 0.65
 
 
+@pytest.mark.medium
 def test_somebody_who_always_takes_the_first_one_prefers_nothing(tmp_path: Path) -> None:
     key, items = made(repeated=1.0)
     rows = rows_of(filled(tmp_path / "a.csv", key, items, lambda item: "anna"))
@@ -166,6 +168,7 @@ def test_what_a_spreadsheet_does_to_a_sheet_is_no_edit(tmp_path: Path) -> None:
     assert len(sheet.choices) == len(items)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -117,6 +117,7 @@ def test_one_document_gives_no_interval_and_nothing_stands() -> None:
     assert any("too few documents to say how other questions would differ" in text for text in found["text"])
 
 
+@pytest.mark.medium
 @settings(max_examples=8)
 @given(st.permutations([0.9, 0.5, 0.7]), st.permutations([0.3, 0.6, 0.4]))
 def test_the_order_of_seeds_changes_no_claim(hybrid: list[float], alone: list[float]) -> None:

@@ -30,12 +30,14 @@ def exported(tmp_path: Path, kind: str, type_: gguf.Type, **changes: Any) -> tup
     return model, tmp_path / "model.gguf"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", SHAPES)
 def test_a_file_read_back_computes_what_the_model_does(kind: str, tmp_path: Path) -> None:
     model, file = exported(tmp_path, kind, "f16")
     assert torch.allclose(logits(gguf.read(file, torch.float32)), logits(load(model).float()), rtol=1e-3, atol=2e-3)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", SHAPES)
 def test_eight_bits_change_little(kind: str, tmp_path: Path) -> None:
     model, file = exported(tmp_path, kind, "q8_0")

@@ -79,6 +79,7 @@ def test_an_adapter_of_another_shape_is_refused_with_both_shapes(
         load_adapter(model, tmp_path, quantise=False)
 
 
+@pytest.mark.medium
 def test_an_adapter_of_a_layer_that_the_model_lacks_is_refused(
     llama_folder: Path, peft_model: Adapt, tmp_path: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_layers_that_the_configuration_leaves_out_are_refused(
         load_adapter(model, tmp_path, quantise=False)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -96,6 +96,7 @@ def _by_peft(folder: Path, names: list[str], adapter: Path) -> tuple[float, dict
     }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "architecture",
     [pytest.param(name, marks=() if name in _EVERY_DAY else pytest.mark.slow) for name in tiny_decoders.ARCHITECTURES],

@@ -23,6 +23,7 @@ def _gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("tile", [5, attention.TILE])
 @pytest.mark.parametrize("prefix", [0, 12])
 def test_a_packed_batch_has_the_loss_and_gradients_of_its_rows_one_by_one(

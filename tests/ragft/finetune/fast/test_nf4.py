@@ -8,6 +8,7 @@ import torch
 from ragft.finetune.fast.nf4 import Nf4Weight, round_trip
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("shape", [(576, 192), (50, 33)])
 def test_nf4_is_that_of_bitsandbytes_linear_layers(shape: tuple[int, int]) -> None:
     import bitsandbytes as bnb

@@ -29,6 +29,7 @@ _REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("what", _REFUSED)
 def test_what_the_fast_loop_would_compute_otherwise_is_refused(what: str, tmp_path: Path) -> None:
     architecture, changes = _REFUSED[what]
@@ -37,6 +38,7 @@ def test_what_the_fast_loop_would_compute_otherwise_is_refused(what: str, tmp_pa
         load_for_training(tmp_path, torch.float32, max_seq_length=128)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("architecture", ["mistral", "gemma3_text", "olmo3"])
 def test_a_sliding_window_is_found_without_rows_that_fill_it(tmp_path: Path, architecture: str) -> None:
     tiny_decoders.build(tiny_decoders.config(architecture, sliding_window=128)).save_pretrained(tmp_path)

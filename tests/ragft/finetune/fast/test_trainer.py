@@ -46,6 +46,7 @@ def _same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_training_lowers_the_loss_and_reports_what_it_did(
     model_folder: Path, make_rows: Rows, tmp_path: Path, method: str
@@ -77,6 +78,7 @@ def test_rows_too_long_or_without_an_answer_are_dropped_and_counted_never_trunca
         train(llama_folder, [long, mute], [], _settings(), seed=0, folder=tmp_path)
 
 
+@pytest.mark.medium
 def test_a_run_interrupted_anywhere_ends_with_the_same_bits(
     llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_finished_run_is_not_trained_again(llama_folder: Path, make_rows: Rows
     assert again.tokens_per_second == first.tokens_per_second
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("change", ["rows", "settings", "seed", "weights"])
 def test_a_checkpoint_of_another_run_is_not_continued(
     llama_folder: Path, make_rows: Rows, tmp_path: Path, change: str
@@ -181,6 +184,7 @@ def _flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.medium
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_is_taken(
     llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +267,7 @@ def test_memory_that_runs_out_says_what_to_lower(
         train(llama_folder, make_rows(8), [], _settings(), seed=0, folder=tmp_path)
 
 
+@pytest.mark.medium
 def test_training_stops_early_and_keeps_the_best_adapter(llama_folder: Path, make_rows: Rows, tmp_path: Path) -> None:
     # Few rows, many epochs, a high rate: what is learnt by heart makes unseen rows worse.
     rows, validation = make_rows(4), make_rows(6, seed=9)

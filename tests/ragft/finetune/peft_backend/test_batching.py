@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.medium
 @given(rows=ROWS, budget=st.integers(1, 60), together=st.booleans())
 def test_every_trained_token_is_predicted_from_its_own_row(rows: list[Rendered], budget: int, together: bool) -> None:
     batches = padded_batches(rows, budget, together=together)

@@ -53,6 +53,7 @@ def test_layers_are_computed_twice_and_nothing_else_is_in_training() -> None:
     assert isinstance(layer, LlamaDecoderLayer) and not layer.training
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["lora", "dora", "full", "ia3", "adapter", "prompt-tuning"])
 def test_gradient_checkpointing_changes_no_bit(
     float_folder: Path, make_rows: Rows, make_settings: Settings, tmp_path: Path, method: str
@@ -94,6 +95,7 @@ def test_gradient_checkpointing_that_cannot_be_is_refused_in_a_sentence(
         train(float_folder, make_rows(8), [], settings, seed=0, folder=tmp_path)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["lora", "full", "prompt-tuning"])
 def test_noise_changes_a_training_by_its_seed_and_not_the_first_validation(
     float_folder: Path, make_rows: Rows, make_settings: Settings, tmp_path: Path, method: str
