@@ -15,7 +15,6 @@ import ipaddress
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +22,24 @@ import regex
 
 from index.durable import locked, write_file
 from ragft.config.data import PersonalKind
+from ragft.data.check_digits import (
+    IBAN_LENGTHS,
+    belgium,
+    brazil,
+    finland,
+    france,
+    germany,
+    iban,
+    italy,
+    luhn,
+    netherlands,
+    nhs,
+    poland,
+    spain,
+    sweden,
+    switzerland,
+    verhoeff,
+)
 from ragft.errors import UsageError
 
 PERSONAL_VERSION = 1
@@ -143,154 +160,7 @@ def pseudonyms_of(workspace: Path) -> Pseudonyms:
     return Pseudonyms(bytes.fromhex(text))
 
 
-# --- check digits
-
-
-def luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1, annex B: payment cards and some national numbers."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (2 if place % 2 else 1)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
-def iban(text: str) -> bool:
-    """ISO 13616: the length of its country, and ISO 7064 MOD 97-10 over letters as numbers."""
-    if _IBAN_LENGTHS.get(text[:2]) != len(text):
-        return False
-    return int("".join(str(int(letter, 36)) for letter in text[4:] + text[:4])) % 97 == 1
-
-
-def _mod_11_10(digits: str) -> bool:
-    """ISO 7064 MOD 11,10."""
-    product = 10
-    for digit in digits[:-1]:
-        product = ((int(digit) + product) % 10 or 10) * 2 % 11
-    return (product + int(digits[-1])) % 10 == 1
-
-
-def _weighted(digits: str, weights: Sequence[int], modulus: int) -> int:
-    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False)) % modulus
-
-
-def _verhoeff(digits: str) -> bool:
-    """Verhoeff (1969), over the dihedral group of ten elements."""
-    check = 0
-    for place, digit in enumerate(reversed(digits)):
-        moved = int(digit)
-        for _ in range(place % 8):
-            moved = int("1576283094"[moved])
-        check = _dihedral(check, moved)
-    return check == 0
-
-
-def _dihedral(one: int, other: int) -> int:
-    if one < 5:
-        return (one + other) % 5 if other < 5 else 5 + (one + other) % 5
-    return 5 + (one - other) % 5 if other < 5 else (one - other) % 5
-
-
-def _is_day(year: int, month: int, day: int) -> bool:
-    try:
-        date(year, month, day)
-    except ValueError:
-        return False
-    return True
-
-
-def _germany(digits: str) -> bool:
-    """Steueridentifikationsnummer: one digit of the first ten stands there two or three times."""
-    times = sorted(digits[:10].count(digit) for digit in set(digits[:10]))
-    return digits[0] != "0" and times[-1] in (2, 3) and times[:-1] == [1] * (len(times) - 1) and _mod_11_10(digits)
-
-
-def _poland(digits: str) -> bool:
-    """PESEL: the century is in the month."""
-    year, month, day = int(digits[:2]), int(digits[2:4]), int(digits[4:6])
-    century = {0: 1900, 1: 2000, 2: 2100, 3: 2200, 4: 1800}.get(month // 20, 0)
-    born = bool(century) and _is_day(century + year, month % 20, day)
-    return born and _weighted(digits, (1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1), 10) == 0
-
-
-def _brazil(digits: str) -> bool:
-    """CPF: two check digits."""
-    if len(set(digits)) == 1:
-        return False
-    for length in (9, 10):
-        rest = _weighted(digits[:length], range(length + 1, 1, -1), 11)
-        if int(digits[length]) != (0 if rest < 2 else 11 - rest):
-            return False
-    return True
-
-
-def _spain(text: str) -> bool:
-    """DNI and NIE: the letter is the number modulo 23."""
-    number = text[:-1].translate(str.maketrans("XYZ", "012"))
-    return "TRWAGMYFPDXBNJZSQVHLCKE"[int(number) % 23] == text[-1]
-
-
-def _italy(text: str) -> bool:
-    """Codice fiscale: characters at odd places count by a table of their own."""
-    odd = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
-    values = [int(c) if c.isdigit() else ord(c) - 65 for c in text[:15]]
-    total = sum(odd[value] if place % 2 == 0 else value for place, value in enumerate(values))
-    return chr(65 + total % 26) == text[15]
-
-
-def _france(digits: str) -> bool:
-    """NIR: 13 digits and a key modulo 97; Corsica's letters count as 19 and 18."""
-    body = digits[:13].replace("2A", "19").replace("2B", "18")
-    return 97 - int(body) % 97 == int(digits[13:])
-
-
-def _finland(text: str) -> bool:
-    """Henkilötunnus: the last character is nine digits modulo 31."""
-    return "0123456789ABCDEFHJKLMNPRSTUVWXY"[int(text[:6] + text[7:10]) % 31] == text[10]
-
-
-def _sweden(digits: str) -> bool:
-    """Personnummer: a date, and Luhn over its last ten digits; a coordination number adds 60 to the day."""
-    short = digits[-10:]
-    return _is_day(2000 + int(short[:2]) % 4 * 4, int(short[2:4]), (int(short[4:6]) - 1) % 60 + 1) and luhn(short)
-
-
-def _belgium(digits: str) -> bool:
-    """Rijksregisternummer: modulo 97, with a 2 before it for those born from 2000 on."""
-    return any(97 - int(born + digits[:9]) % 97 == int(digits[9:]) for born in ("", "2"))
-
-
-def _nhs(digits: str) -> bool:
-    """NHS number: modulus 11."""
-    return (11 - _weighted(digits[:9], range(10, 1, -1), 11)) % 11 == int(digits[9])
-
-
-def _netherlands(digits: str) -> bool:
-    """Burgerservicenummer: the eleven test."""
-    return int(digits) > 0 and _weighted(digits, (9, 8, 7, 6, 5, 4, 3, 2, -1), 11) == 0
-
-
-def _switzerland(digits: str) -> bool:
-    """AHV number: EAN-13."""
-    return _weighted(digits, (1, 3) * 6 + (1,), 10) == 0
-
-
-def _always(_: str) -> bool:
-    return True
-
-
 # --- patterns
-
-_IBAN_LENGTHS = {
-    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28,
-    "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
-    "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22,
-    "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20,
-    "LU": 20, "LV": 21, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18, "NO": 15,
-    "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SE": 24, "SI": 19,
-    "SK": 24, "SM": 27, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
-}  # fmt: skip
-"""Lengths by country, from the registry of ISO 13616."""
 
 _B, _E = r"(?<![\w.+-])", r"(?![\w-]|\.\d)"
 _EMAIL = regex.compile(
@@ -331,25 +201,30 @@ _SAID_KEY = regex.compile(
     r"passwort|pwd)\b(?:\s*[:=]\s*|\s+is\s+|\s+)[\"'`]?([^\s\"'`,;]{6,200})"
 )
 
+
+def _always(_: str) -> bool:
+    return True
+
+
 _IDS: tuple[tuple[regex.Pattern[str], Callable[[str], bool]], ...] = (
     (regex.compile(rf"{_B}(?!000|666|9)\d{{3}}-(?!00)\d\d-(?!0000)\d{{4}}{_E}"), _always),  # US SSN has no check digit
-    (regex.compile(rf"{_B}756\.?\d{{4}}\.?\d{{4}}\.?\d\d{_E}"), _switzerland),
-    (regex.compile(rf"{_B}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_E}"), _brazil),
-    (regex.compile(rf"{_B}[12] ?\d\d ?(?:0[1-9]|1[0-2]|[2-4]\d) ?(?:\d\d|2[AB]) ?\d{{3}} ?\d{{3}} ?\d\d{_E}"), _france),
-    (regex.compile(rf"{_B}[1-9]\d ?\d{{3}} ?\d{{3}} ?\d{{3}}{_E}"), _germany),
-    (regex.compile(rf"{_B}\d{{11}}{_E}"), _poland),
-    (regex.compile(rf"{_B}\d{{11}}{_E}"), _brazil),
-    (regex.compile(rf"{_B}[2-9]\d{{3}}[ -]\d{{4}}[ -]\d{{4}}{_E}"), _verhoeff),  # Aadhaar
-    (regex.compile(rf"{_B}\d\d\.\d\d\.\d\d-\d{{3}}\.\d\d{_E}"), _belgium),
-    (regex.compile(rf"{_B}(?:19|20)?\d{{6}}[-+]\d{{4}}{_E}"), _sweden),
-    (regex.compile(rf"{_B}[0-3]\d[01]\d\d\d[-+A-FU-Y]\d{{3}}[0-9A-FHJ-NPR-Y]{_E}"), _finland),
-    (regex.compile(rf"{_B}(?:\d{{8}}|[XYZ]-?\d{{7}})-?[A-HJ-NP-TV-Z]{_E}"), _spain),
-    (regex.compile(rf"{_B}[A-Z]{{6}}\d\d[A-EHLMPR-T]\d\d[A-Z]\d{{3}}[A-Z]{_E}"), _italy),
+    (regex.compile(rf"{_B}756\.?\d{{4}}\.?\d{{4}}\.?\d\d{_E}"), switzerland),
+    (regex.compile(rf"{_B}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_E}"), brazil),
+    (regex.compile(rf"{_B}[12] ?\d\d ?(?:0[1-9]|1[0-2]|[2-4]\d) ?(?:\d\d|2[AB]) ?\d{{3}} ?\d{{3}} ?\d\d{_E}"), france),
+    (regex.compile(rf"{_B}[1-9]\d ?\d{{3}} ?\d{{3}} ?\d{{3}}{_E}"), germany),
+    (regex.compile(rf"{_B}\d{{11}}{_E}"), poland),
+    (regex.compile(rf"{_B}\d{{11}}{_E}"), brazil),
+    (regex.compile(rf"{_B}[2-9]\d{{3}}[ -]\d{{4}}[ -]\d{{4}}{_E}"), verhoeff),  # Aadhaar
+    (regex.compile(rf"{_B}\d\d\.\d\d\.\d\d-\d{{3}}\.\d\d{_E}"), belgium),
+    (regex.compile(rf"{_B}(?:19|20)?\d{{6}}[-+]\d{{4}}{_E}"), sweden),
+    (regex.compile(rf"{_B}[0-3]\d[01]\d\d\d[-+A-FU-Y]\d{{3}}[0-9A-FHJ-NPR-Y]{_E}"), finland),
+    (regex.compile(rf"{_B}(?:\d{{8}}|[XYZ]-?\d{{7}})-?[A-HJ-NP-TV-Z]{_E}"), spain),
+    (regex.compile(rf"{_B}[A-Z]{{6}}\d\d[A-EHLMPR-T]\d\d[A-Z]\d{{3}}[A-Z]{_E}"), italy),
     (regex.compile(rf"{_B}(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]{_E}"),
      _always),  # UK National Insurance has no check digit
     # One in eleven, or in ten, numbers of nine or ten digits passes by chance: the word must stand before it.
-    (regex.compile(rf"(?i)\b(?:bsn|burgerservicenummer|sofinummer)\b[^\d\n]{{0,20}}(\d{{9}}){_E}"), _netherlands),
-    (regex.compile(rf"(?i)\bnhs\b[^\d\n]{{0,20}}(\d{{3}}[ -]?\d{{3}}[ -]?\d{{4}}){_E}"), _nhs),
+    (regex.compile(rf"(?i)\b(?:bsn|burgerservicenummer|sofinummer)\b[^\d\n]{{0,20}}(\d{{9}}){_E}"), netherlands),
+    (regex.compile(rf"(?i)\bnhs\b[^\d\n]{{0,20}}(\d{{3}}[ -]?\d{{3}}[ -]?\d{{4}}){_E}"), nhs),
     (regex.compile(rf"(?i)\b(?:sin|social insurance)\b[^\d\n]{{0,20}}(\d{{3}}[ -]?\d{{3}}[ -]?\d{{3}}){_E}"), luhn),
 )  # fmt: skip
 
@@ -396,7 +271,7 @@ def _looks_drawn(value: str) -> bool:
 def _ibans(text: str) -> Iterator[Found]:
     for found in _IBAN.finditer(text):
         # The words behind an IBAN may be in capitals, too: the length of its country tells where it ends.
-        length, value, end = _IBAN_LENGTHS.get(found[0][:2], 0), "", found.start()
+        length, value, end = IBAN_LENGTHS.get(found[0][:2], 0), "", found.start()
         for letter in found[0]:
             if len(value) == length:
                 break
@@ -429,7 +304,7 @@ def _numbers(text: str) -> Iterator[Found]:
 
 def _as_checked(value: str, written: str, check: Callable[[str], bool]) -> str:
     """Finland's sign between date and number tells the century, and keeps its place."""
-    return written if check is _finland else value
+    return written if check is finland else value
 
 
 def _phone(written: str, start: int, fewest: int) -> Iterator[Found]:
