@@ -74,8 +74,8 @@ class Server:
     pid: int
 
     def cpu_seconds(self) -> float:
-        # The clock that clock_getcpuclockid(3) names: in nanoseconds, where /proc/PID/stat counts whether a process
-        # happened to run at a tick, which misses most of what sleeps between two.
+        # The clock that clock_getcpuclockid(3) names, in nanoseconds. /proc/PID/stat may count a whole tick of 10 ms
+        # for whoever runs at it, which is far off for a process that wakes up for less than one.
         return time.clock_gettime(~self.pid << 3 | 2)
 
 

@@ -1,5 +1,5 @@
-"""The engine over vLLM's `AsyncLLM`, in this process; with `vllm_process` and `vllm_requests`, all that imports
-vLLM.
+"""The engine over vLLM's `AsyncLLM`, in this process; with the modules beside it whose names begin with
+`vllm_`, all that imports vLLM.
 
 Requests are answered by vLLM's own implementation of OpenAI's API, so that every option behaves as in its server.
 vLLM keeps the model in a child process: a crash there is an error here and not the end of the program. It is spawned,
@@ -267,11 +267,8 @@ class VllmEngine:
             raise self._refused(answer.error.model_dump())
         return as_chunks(answer) if fixed["stream"] and isinstance(request, TextRequest) else answer
 
+    @variables_change()
     def _load(self) -> Any:
-        with variables_change():
-            return self._loaded()
-
-    def _loaded(self) -> Any:
         _prepare_environment(self.folder)
         try:
             from vllm import AsyncEngineArgs

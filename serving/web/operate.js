@@ -43,10 +43,10 @@ export async function show() {
   clearInterval(timer);
   seen = [];
   CARDS.forEach(renew);
+  timer = setInterval(look, SECONDS * 1000);
   showDrift(place, of("/admin/drift"));
   await versions();
   await look();
-  timer = setInterval(look, SECONDS * 1000);
   await Promise.all([golden(at("#golden"), of), evaluation(at("#evaluation"), of)]);
 }
 

@@ -96,7 +96,10 @@ def test_the_chunks_of_text_are_those_of_vllm(
         """A chunk without what no two answers have in common."""
         return {**chunk, "id": "", "created": 0, "metrics": sorted(chunk.get("metrics") or ())}
 
+    is_plain, decided = vllm_streams.is_plain, list[bool]()
+    monkeypatch.setattr(vllm_streams, "is_plain", lambda *of: decided.append(is_plain(*of)) or decided[-1])
     ours = [told(chunk) for chunk in vllm_engine.call(stream())]
+    assert decided == [True]
     monkeypatch.setattr(vllm_streams, "is_plain", lambda *_: False)
     assert ours == [told(chunk) for chunk in vllm_engine.call(stream())]
 
