@@ -4,12 +4,13 @@ command line in this process, models that many tests share, and how workers shar
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from support.browsers import chromium
 from support.commands import Ended
 from support.precision import Bfloat16, forced
 
@@ -44,6 +45,14 @@ def ragft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         return Ended(status, out, err)
 
     return run
+
+
+# Not of the session: while a browser is open, no other test can run an event loop.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium; the test is skipped where it is absent."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from blake3 import blake3
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file, remove
 from ragft.console import counted
-from ragft.data.examples import Example, as_line, read_examples
-from ragft.data.generate.candidates import CANDIDATES_VERSION, SHAPES, Candidate, Place, Shape, from_structure
-from ragft.data.generate.facts import FACTS_VERSION, Fact, facts_in
+from ragft.data.examples import as_line
+from ragft.data.generate.candidates import CANDIDATES_VERSION, SHAPES, Candidate, Shape
+from ragft.data.generate.facts import FACTS_VERSION
 from ragft.data.generate.model import (
     PROMPT_VERSION,
     Ask,
@@ -30,27 +30,21 @@ from ragft.data.generate.model import (
     check_messages,
     read_reply,
 )
-from ragft.data.generate.sections import Section, document_groups, sections_of
-from ragft.data.generate.verify import VERIFY_VERSION, Checks, Rejected, rank_of, stated_by, without_copies
-from ragft.data.generate.wording import Wording, first_wording, read_wording, to_yaml
-from ragft.data.jsonl import read_objects, to_lines
-from ragft.data.questions import Question, read_questions
+from ragft.data.generate.verify import VERIFY_VERSION, Rejected, rank_of, stated_by, without_copies
+from ragft.data.jsonl import to_lines
 from ragft.data.questions import as_line as question_line
-from ragft.data.sources import Source
 from ragft.errors import UsageError
 from ragft.kept import Kept, kept_in
 from ragft.stages.application import Application, Inputs
-from ragft.stages.index import training_snapshot
 from ragft.stages.inputs import GENERATE
+from ragft.stages.material import Material
 from ragft.stages.writing_model import WritingModel, model_name
 
 if TYPE_CHECKING:
     from index.documents.chunking import Chunk
-    from index.store.snapshot import Snapshot
     from ragft.pipeline import Retriever
 
 EXAMPLES, QUESTIONS, REJECTED, REPORT = "examples.jsonl", "questions.jsonl", "rejected.jsonl", "report.json"
-TEMPLATES = "templates.yaml"
 SEARCHES, REPLIES = "generated-searches.jsonl", "generated-replies.jsonl"
 
 DEPTH = 4
@@ -143,125 +137,17 @@ class Generation:
     """The generating of one configuration: planned, and not begun."""
 
     def __init__(self, app: Application) -> None:
-        self.app, self.settings = app, app.config.data.generate
+        self.app, self.settings, self.material = app, app.config.data.generate, Material(app)
         self._rejected: list[Rejected] = []
         self._unanswered: dict[str, str] = {}
         self._spent: Counter[str] = Counter()
-
-    # --- what there is
-
-    @cached_property
-    def snapshot(self) -> Snapshot:
-        return training_snapshot(self.app)
-
-    @cached_property
-    def chunks(self) -> dict[str, Chunk]:
-        """The passages of the index by their id."""
-        return {chunk.id: chunk for chunk in self.snapshot.chunks()}
-
-    @cached_property
-    def sections(self) -> list[Section]:
-        """What may be asked about.
-
-        Raises:
-            UsageError: there is none.
-        """
-        found = sections_of(self.chunks.values())
-        opened = [section for section in found if self.settings.restricted or not section.restricted]
-        if len(opened) < len(found):
-            closed = len({section.document_id for section in found if section.restricted})
-            self.app.reporter.say(
-                f"{counted(closed, 'document')} with access labels left out: a model tells everybody what it was "
-                "trained on (data.generate.restricted)."
-            )
-        if not opened:
-            raise UsageError(
-                "The index holds no section that may be asked about: set index.documents.folder to your documents, or "
-                "data.generate.restricted to true."
-            )
-        return opened
-
-    @cached_property
-    def facts(self) -> list[Fact]:
-        return [fact for section in self.sections for fact in facts_in(section)]
-
-    @cached_property
-    def places(self) -> dict[Source, Place]:
-        """Where each section belongs; the groups for questions hold about `question_share` of what can be asked."""
-        groups = {section.source: section.document_id for section in self.sections}
-        joined = document_groups(self.sections)
-        if len(set(joined.values())) > 1:
-            groups = {section.source: joined[section.document_id] for section in self.sections}
-        else:
-            self.app.reporter.say(
-                "There is one document, so examples and questions are told apart by its chapters, not by documents."
-            )
-            groups = {section.source: str(section.source) for section in self.sections}
-        weight = Counter(groups[fact.section.source] for fact in self.facts)
-        if self.settings.by != "structure":
-            weight.update(groups.values())
-        ordered = sorted(weight, key=lambda name: blake3(f"{self.app.fixed_seed}\0{name}".encode()).digest())
-        held_out: set[str] = set()
-        for name in ordered[:-1]:
-            if sum(weight[one] for one in held_out) >= self.settings.question_share * weight.total():
-                break
-            held_out.add(name)
-        return {
-            # Rows of one table are documents of their own, and neighbours.
-            section.source: Place(
-                (group := groups[section.source]), joined[section.document_id].partition("#")[0], group in held_out
-            )
-            for section in self.sections
-        }
-
-    @cached_property
-    def templates(self) -> Path:
-        return self.settings.templates or self.settings.folder / TEMPLATES
-
-    @cached_property
-    def wording(self) -> Wording:
-        """The templates; they are written where there are none."""
-        if not self.templates.exists():
-            text = to_yaml(first_wording(self.app.config.answer, self.facts))
-            self.templates.parent.mkdir(parents=True, exist_ok=True)
-            write_file(self.templates, text.encode())
-            self.app.reporter.say(f"Wrote {self.templates}: edit how questions are worded there.")
-        return read_wording(self.templates)
-
-    @cached_property
-    def candidates(self) -> list[Candidate]:
-        """What structure gives."""
-        if self.settings.by == "model":
-            return []
-        refusal = self.app.config.answer.refusal.strip()
-        return from_structure(self.facts, self.wording, self.places, refusal, self.app.fixed_seed)
-
-    @cached_property
-    def checks(self) -> Checks:
-        return Checks.over(self.sections, self.facts, self.app.config.answer, self.settings.max_answer_words)
-
-    @cached_property
-    def existing(self) -> tuple[list[Example], list[Question]]:
-        """What generated ones must not copy.
-
-        Raises:
-            UsageError: a file can be read neither as examples nor as questions.
-        """
-        examples: list[Example] = []
-        questions: list[Question] = []
-        for path in self.settings.avoid:
-            _, first = next(read_objects(path, "examples or questions", "data.generate.avoid"))
-            if "answers" in first or "answerable" in first:
-                questions += read_questions(path)
-            else:
-                examples += read_examples(path, "data.generate.avoid")
-        return examples, questions
 
     # --- what it takes
 
     def estimate(self) -> Estimate:
         """What it takes; asks nobody anything."""
-        told = Estimate(len({one.document_id for one in self.sections}), len(self.facts), len(self.candidates))
+        there = self.material
+        told = Estimate(len({one.document_id for one in there.sections}), len(there.facts), len(there.candidates))
         if self.settings.by == "structure":
             return told
         asks: list[Ask] = []
@@ -281,8 +167,8 @@ class Generation:
         )  # fmt: skip
 
     def _passing(self, side: Side) -> list[Candidate]:
-        return [one for one in self.candidates if one.place.in_questions == side.in_questions
-                and self.checks.fault(one) is None]  # fmt: skip
+        return [one for one in self.material.candidates if one.place.in_questions == side.in_questions
+                and self.material.checks.fault(one) is None]  # fmt: skip
 
     # --- the work
 
@@ -302,9 +188,9 @@ class Generation:
 
     def _decided(self) -> dict[str, Any]:
         by_model = self.settings.by != "structure"
-        wording = self.wording  # written where it is missing
+        wording = self.material.wording  # written where it is missing
         return {
-            "snapshot": self.snapshot.id,
+            "snapshot": self.material.snapshot.id,
             "templates": wording.model_dump(mode="json"),
             "avoid": [self.app.hash_input(path, "data.generate.avoid") for path in self.settings.avoid],
             "model": self._model_name if by_model else None,
@@ -318,7 +204,7 @@ class Generation:
         self.app.reporter.say(estimate.sentence)
         sides = self._sides()
         with self._kept(SEARCHES) as searches:
-            retriever = self.app.retriever(self.snapshot)
+            retriever = self.app.retriever(self.material.snapshot)
             # Far more may be stated than is wanted, so that candidates are verified in portions.
             for portion in self._portions(sides):
                 self._settle(sides, self._verified(portion, _settled(sides)), searches, retriever)
@@ -344,7 +230,7 @@ class Generation:
         first = f"; the first: {self._rejected[0].reason}" if self._rejected else ""
         return (
             f"No {lacking} could be verified ({counts}{first}): give more documents, change the templates in "
-            f"{self.templates}, or let a model write them (data.generate.by = both)."
+            f"{self.material.templates}, or let a model write them (data.generate.by = both)."
         )
 
     def _sides(self) -> tuple[Side, Side]:
@@ -364,7 +250,11 @@ class Generation:
         """Candidates of structure, as many at a time as may be enough, until the sides are full."""
         queues = {
             (side.in_questions, shape): _spread(
-                [one for one in self.candidates if (one.place.in_questions, one.shape) == (side.in_questions, shape)]
+                [
+                    one
+                    for one in self.material.candidates
+                    if (one.place.in_questions, one.shape) == (side.in_questions, shape)
+                ]
             )
             for side in sides
             for shape in SHAPES
@@ -385,11 +275,11 @@ class Generation:
         """Those that pass every check that needs no search."""
         passed = []
         for candidate in candidates:
-            if fault := self.checks.fault(candidate):
+            if fault := self.material.checks.fault(candidate):
                 self._rejected.append(fault)
             else:
                 passed.append(candidate)
-        examples, questions = self.existing
+        examples, questions = self.material.existing
         passed, copies = without_copies(passed, settled, examples, questions)
         self._rejected += copies
         return passed
@@ -444,7 +334,7 @@ class Generation:
     ) -> dict[str, list[Chunk]]:  # fmt: skip
         """What the retriever finds for each candidate, by its id; every search is made once."""
         settings = self.app.config.index.search.model_dump(mode="json")
-        head = json.dumps([self.snapshot.id, settings, self.app.encoder_hashes(), DEPTH], sort_keys=True)
+        head = json.dumps([self.material.snapshot.id, settings, self.app.encoder_hashes(), DEPTH], sort_keys=True)
         keys = {one.id: blake3(f"{head}\0{one.asked}".encode()).hexdigest()[:24] for one in batch}
         waiting = [one for one in batch if searches.get(keys[one.id]) is None]
         if waiting:
@@ -452,7 +342,7 @@ class Generation:
             hits = [one.hits for one in retriever.search([one.asked for one in waiting], depth)]
             names = [{"hits": [hit.chunk_id for hit in own]} for own in hits]
             searches.keep_all({keys[one.id]: own for one, own in zip(waiting, names, strict=True)})
-        chunks = self.chunks
+        chunks = self.material.chunks
         return {
             one.id: [chunks[name] for name in (searches.get(keys[one.id]) or {})["hits"] if name in chunks]
             for one in batch
@@ -479,9 +369,10 @@ class Generation:
             if counts[shape]:
                 counts[shape] -= 1
                 shapes.append(shape)
-        own = [section for section in self.sections if self.places[section.source].in_questions == side.in_questions]
+        places, settings = self.material.places, self.settings
+        own = [one for one in self.material.sections if places[one.source].in_questions == side.in_questions]
         return asks_about(
-            own, self.places, shapes, self.wording, self.settings.per_request, self.settings.max_answer_words,
+            own, places, shapes, self.material.wording, settings.per_request, settings.max_answer_words,
             self.app.fixed_seed,
         )  # fmt: skip
 
@@ -496,10 +387,13 @@ class Generation:
                 said = model.said([ask.messages for ask in asks], self.settings.max_tokens, "Asking the model")
                 candidates: list[Candidate] = []
                 refusal = self.app.config.answer.refusal.strip()
+                _wording, _places = self.material.wording, self.material.places
                 for ask, reply in zip(asks, said, strict=True):
                     if reply is None:
                         continue
-                    found, faults = read_reply(ask, reply["text"], reply["cut_off"], self.wording, refusal, self.places)
+                    found, faults = read_reply(
+                        ask, reply["text"], reply["cut_off"], self.material.wording, refusal, self.material.places
+                    )
                     candidates += found
                     self._rejected += faults
 
@@ -539,7 +433,10 @@ class Generation:
 
     def _report(self, sides: Sequence[Side], estimate: Estimate, seconds: float) -> dict[str, Any]:
         taught, asked = sides
-        told: dict[str, Any] = {"estimate": asdict(estimate), "facts": dict(Counter(one.kind for one in self.facts))}
+        told: dict[str, Any] = {
+            "estimate": asdict(estimate),
+            "facts": dict(Counter(one.kind for one in self.material.facts)),
+        }
         for name, side in (("examples", taught), ("questions", asked)):
             told[name] = {
                 "count": len(side.found), "wanted": side.total,

@@ -1,6 +1,6 @@
 """The page in a real browser: Chromium, a real socket, and an engine that answers what a test wants.
 
-Skipped where there is no Chromium at /usr/bin/chromium (Debian's package of that name), or no playwright.
+Skipped where there is no Chromium (Debian's package of that name), or no playwright.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
+from support.browsers import barriers, opened
 from support.desk import desk
 from support.fakes import FakeEngine
 from support.serving import Fakes, Running, running
@@ -20,25 +21,12 @@ from ragft.feedback.store import Feedback, FeedbackStore
 from ragft.keys import SCOPES, Caller, digest_of
 from serving.security import Keys
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 HOSTILE = (
     "<script>document.title='run'</script> <img src=x onerror=\"document.title='run'\"> "
     "<a href=\"javascript:document.title='run'\">link</a> [click](javascript:alert(1)) "
     "<style>body{display:none}</style> <iframe src=/></iframe> <form action=/><input></form>"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
@@ -55,19 +43,8 @@ def served(make_app: Callable[..., Litestar]) -> Iterator[Running]:
 @pytest.fixture
 def page(browser: Any, served: Running) -> Iterator[Any]:
     """The page of an endpoint without keys; whatever it logs or requests elsewhere fails the test."""
-    yield from opened(browser, served.url)
-
-
-def opened(browser: Any, url: str, **options: Any) -> Iterator[Any]:
-    faults: list[str] = []
-    page = browser.new_context(**options).new_page()
-    page.set_default_timeout(20_000)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda request: faults.append(request.url) if not request.url.startswith(url) else None)
-    page.goto(url + "/")
-    yield page
-    page.context.close()
-    assert faults == []
+    with opened(browser, served.url + "/") as page:
+        yield page
 
 
 def feedback_in(tmp_path: Path) -> list[Feedback]:
@@ -191,18 +168,17 @@ def test_an_error_in_the_stream_keeps_what_had_come(page: Any, fakes: Fakes) -> 
 
 def test_a_key_opens_a_session_and_logging_out_ends_it(browser: Any, make_app: Callable[..., Litestar]) -> None:
     keys = Keys({digest_of(b"secret"): Caller(SCOPES, None, id="desk")})
-    with running(make_app(keys)) as server:
-        for page in opened(browser, server.url):
-            page.fill("#key", "wrong")
-            page.keyboard.press("Enter")
-            page.get_by_text("This API key is not known here.").wait_for()
-            page.fill("#key", "secret")
-            page.keyboard.press("Enter")
-            ask(page, "How much?")
-            page.locator(".acts").wait_for()
-            assert "secret" not in page.evaluate("() => document.cookie + JSON.stringify(localStorage)")
-            page.click("#logout")
-            page.locator("#login[open]").wait_for()
+    with running(make_app(keys)) as server, opened(browser, server.url + "/") as page:
+        page.fill("#key", "wrong")
+        page.keyboard.press("Enter")
+        page.get_by_text("This API key is not known here.").wait_for()
+        page.fill("#key", "secret")
+        page.keyboard.press("Enter")
+        ask(page, "How much?")
+        page.locator(".acts").wait_for()
+        assert "secret" not in page.evaluate("() => document.cookie + JSON.stringify(localStorage)")
+        page.click("#logout")
+        page.locator("#login[open]").wait_for()
 
 
 def test_the_search_shows_passages_and_their_scores(page: Any) -> None:
@@ -217,7 +193,7 @@ def test_the_search_shows_passages_and_their_scores(page: Any) -> None:
 def test_an_operator_sees_what_serves_and_others_do_not(
     browser: Any, served: Running, make_app: Callable[..., Litestar]
 ) -> None:
-    for page in opened(browser, served.url):
+    with opened(browser, served.url + "/") as page:
         ask(page, "How much?")
         page.locator(".acts").wait_for()
         page.get_by_role("button", name="Operate").click()
@@ -229,25 +205,24 @@ def test_an_operator_sees_what_serves_and_others_do_not(
         page.get_by_role("button", name="Do people ask something else now?").click()
         page.locator("#drift").get_by_text("There are too few questions to tell").wait_for()
     keys = Keys({digest_of(b"secret"): Caller(frozenset({"chat"}), None, id="guest")})
-    with running(make_app(keys)) as server:
-        for page in opened(browser, server.url):
-            page.fill("#key", "secret")
-            page.keyboard.press("Enter")
-            ask(page, "How much?")
-            page.locator(".acts").wait_for()
-            assert page.locator("[data-view=operate]").is_hidden()
+    with running(make_app(keys)) as server, opened(browser, server.url + "/") as page:
+        page.fill("#key", "secret")
+        page.keyboard.press("Enter")
+        ask(page, "How much?")
+        page.locator(".acts").wait_for()
+        assert page.locator("[data-view=operate]").is_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_narrow_screen(browser: Any, served: Running, scheme: str) -> None:
-    for page in opened(browser, served.url, viewport={"width": 360, "height": 740}, color_scheme=scheme):
+    with opened(browser, served.url + "/", viewport={"width": 360, "height": 740}, color_scheme=scheme) as page:
         ask(page, "long" * 200)
         page.locator(".acts").wait_for()
         assert page.evaluate("() => document.documentElement.scrollWidth") == 360
 
 
 def test_without_javascript_a_form_answers(browser: Any, served: Running) -> None:
-    for page in opened(browser, served.url, java_script_enabled=False):
+    with opened(browser, served.url + "/", java_script_enabled=False) as page:
         page.fill("noscript input[name=question]", "How much is a ticket?")
         page.locator("noscript button").last.click()
         page.get_by_text("costs 12 euros [1], see [7].").wait_for()
@@ -266,7 +241,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, F
 
 @pytest.fixture
 def view(browser: Any, whole: tuple[Running, Fakes, Path]) -> Iterator[Any]:
-    yield from opened(browser, whole[0].url)
+    with opened(browser, whole[0].url + "/") as page:
+        yield page
 
 
 def test_a_blind_choice_hides_what_gives_a_setup_away_until_it_is_made(
@@ -429,7 +405,7 @@ def test_a_late_answer_about_another_domain_is_not_shown(view: Any) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_views_fit_a_narrow_screen(browser: Any, whole: tuple[Running, Fakes, Path], scheme: str) -> None:
-    for page in opened(browser, whole[0].url, viewport={"width": 360, "height": 740}, color_scheme=scheme):
+    with opened(browser, whole[0].url + "/", viewport={"width": 360, "height": 740}, color_scheme=scheme) as page:
         page.click("[data-view=search]")
         page.fill("#query", "What do tickets cost?")
         page.keyboard.press("Enter")
@@ -439,3 +415,47 @@ def test_all_views_fit_a_narrow_screen(browser: Any, whole: tuple[Running, Fakes
         page.locator("#golden td").first.wait_for()
         page.locator("#evaluation td").first.wait_for()
         assert page.evaluate("() => document.documentElement.scrollWidth") == 360
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
+def test_no_view_shuts_anyone_out(browser: Any, whole: tuple[Running, Fakes, Path], scheme: str, width: int) -> None:
+    url = whole[0].url + "/"
+    with opened(browser, url, viewport={"width": width, "height": 740}, color_scheme=scheme) as page:
+        found = {"empty": barriers(page)}
+        page.check("#compare")
+        ask(page, "How much is a ticket?")
+        page.get_by_role("group", name="Which answer is the best?").wait_for()
+        page.get_by_role("button", name="Bad answer").first.click()
+        page.locator(".chip").first.click()
+        page.locator("#source mark").wait_for()
+        found["answers, feedback and a source"] = barriers(page)
+        page.get_by_role("button", name="Read the document").click()
+        page.locator("#source .chunk.cited").first.wait_for()
+        found["document"] = barriers(page)
+        page.keyboard.press("Escape")
+        page.click("[data-view=search]")
+        page.fill("#query", "What do tickets cost?")
+        page.keyboard.press("Enter")
+        page.locator("#hits summary").first.click()
+        found["search"] = barriers(page)
+        page.get_by_role("button", name="Operate").click()
+        page.locator("#golden td").first.wait_for()
+        page.locator("#evaluation td").first.wait_for()
+        found["operate"] = barriers(page)
+    assert {view: places for view, places in found.items() if places} == {}
+
+
+def test_neither_the_login_nor_the_form_without_scripts_shuts_anyone_out(
+    browser: Any, make_app: Callable[..., Litestar]
+) -> None:
+    with running(make_app(Keys({digest_of(b"secret"): Caller(SCOPES, None, id="desk")}))) as server:
+        with opened(browser, server.url + "/") as page:
+            page.locator("#login[open]").wait_for()
+            assert barriers(page) == []
+        # What the form without scripts gets; axe needs scripts to look at it.
+        with httpx.Client(base_url=server.url, headers={"origin": server.url}, follow_redirects=True) as client:
+            client.post("/web/session", data={"key": "secret"})
+            answer = client.post("/web/ask", data={"question": "How much?"})
+        with opened(browser, "about:blank") as page:
+            page.set_content(answer.text)
+            assert "costs 12 euros" in page.inner_text("body") and barriers(page) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from support.engines import SETTINGS, EngineThread
 from support.fakes import FakeRetriever
 from support.garbage import VALUES
 from support.promql import expressions, series, told, value
-from support.serving import until
+from support.serving import running_with, until
 
 from ragft.config import Config
 from ragft.engine.base import ChatRequest, PromptTooLong, RequestRefused, TextRequest
@@ -25,7 +24,7 @@ from ragft.pipeline import Answer, Pipeline
 from ragft.setups import SETUPS
 from ragft.traffic.log import experiments, read_outcomes
 from serving.api.schemas import Chat, Completion
-from serving.app import create_app, listen, make_server
+from serving.app import create_app
 from serving.security import KEY_VARIABLE, Keys
 
 pytestmark = pytest.mark.slow
@@ -60,23 +59,10 @@ def url(vllm_engine: EngineThread, workspace: Path) -> Iterator[str]:
     async def load() -> Pipeline:
         return Pipeline(CONFIG, {"base": engine}, FakeRetriever())  # type: ignore[arg-type]
 
-    keep, engine.close = engine.close, _nothing  # type: ignore[method-assign]
     config = CONFIG.model_copy(update={"workspace": workspace})
     app = create_app(application(config), load=load, keys=Keys.load(None, {KEY_VARIABLE: "secret"}))
-    with listen("127.0.0.1", 0) as listener:
-        server = make_server(app)
-        thread = threading.Thread(target=lambda: vllm_engine.call(server.serve([listener]), 600))
-        thread.start()
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        until(lambda: server.started)
-        until(lambda: httpx.get(address + "/health/ready").status_code == 200, 30)
-        yield address
-        server.stop()
-        thread.join(20)
-        engine.close = keep  # type: ignore[method-assign]
-
-
-async def _nothing() -> None: ...
+    with running_with(vllm_engine, app) as served:
+        yield served.url
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.browsers import barriers, opened
 from support.reviews import ROWS, reviewing, say, write_rows
 from support.serving import until
 
@@ -16,16 +17,7 @@ from ragft.review.review import Review
 from serving.app import listen
 from serving.review import create_app, make_server
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}"),
-    pytest.mark.slow,
-]
-
-UNNAMED = """[...document.querySelectorAll("button, input, select, textarea")].filter(
-    (it) => !(it.labels?.length || it.textContent.trim() || it.ariaLabel)).length"""
-"""How many controls a screen reader could not name."""
+pytestmark = pytest.mark.slow
 
 
 @contextmanager
@@ -43,28 +35,10 @@ def served(review: Review, reviewer: str) -> Iterator[str]:
         assert not thread.is_alive()
 
 
-@contextmanager
-def opened(url: str, **options: Any) -> Iterator[Any]:
-    """The page in a browser; whatever it logs or requests elsewhere fails the test."""
-    faults: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        page = browser.new_context(**options).new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        page.on("request", lambda asked: None if asked.url.startswith(url) else faults.append(asked.url))
-        page.goto(url)
-        page.locator("#row").wait_for()
-        yield page
-        browser.close()
-    assert faults == []
-
-
-def test_rows_are_decided_searched_settled_and_taken_back_by_keyboard(tmp_path: Path) -> None:
+def test_rows_are_decided_searched_settled_and_taken_back_by_keyboard(browser: Any, tmp_path: Path) -> None:
     with reviewing(write_rows(tmp_path / "examples.jsonl")) as (review, _):
         say(review, "Ben", 0, "reject", reason="It is old.")
-        with served(review, "Anna") as url, opened(url, viewport={"width": 360, "height": 740}) as page:
+        with served(review, "Anna") as url, opened(browser, url, viewport={"width": 360, "height": 740}) as page:
             place, press = page.locator("#place"), page.keyboard.press
             assert page.locator("mark").inner_text() == "A ticket costs 12 euros."
             assert page.locator(".saying").count() == 0  # what Ben says is not seen yet
@@ -109,5 +83,5 @@ def test_rows_are_decided_searched_settled_and_taken_back_by_keyboard(tmp_path: 
             page.keyboard.type("dogs")
             place.get_by_text("1 of 1: line 4").wait_for()
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            assert page.evaluate(UNNAMED) == 0
+            assert barriers(page) == []
         assert (tmp_path / "examples.jsonl").read_text().count("\n") == len(ROWS)

@@ -20,6 +20,7 @@ from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
 from serving.app import listen, make_server
 from support.domains import application
+from support.engines import EngineThread
 from support.fakes import FakeEngine, FakeRetriever
 
 
@@ -78,6 +79,29 @@ def running(app: Litestar, *, wait: bool = True) -> Iterator[Running]:
         finally:
             served.stop()
             served.join()
+
+
+@contextmanager
+def running_with(thread: EngineThread, app: Litestar) -> Iterator[Running]:
+    """The application on a free port, in the event loop of an engine that outlives it."""
+    engine = thread.engine
+    close, engine.close = engine.close, _nothing  # type: ignore[method-assign]
+    with listen("127.0.0.1", 0) as listener:
+        server = make_server(app)
+        serving = threading.Thread(target=lambda: thread.call(server.serve([listener]), 1200))
+        serving.start()
+        served = Running(f"http://127.0.0.1:{listener.getsockname()[1]}", server, serving)
+        try:
+            until(lambda: server.started)
+            until(lambda: httpx.get(served.url + "/health/ready").status_code == 200)
+            yield served
+        finally:
+            served.stop()
+            served.join(20)
+            engine.close = close  # type: ignore[method-assign]
+
+
+async def _nothing() -> None: ...
 
 
 def until(condition: Any, seconds: float = 60.0) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.browsers import barriers_in_file
 
 from ragft.config import FinetuneSection
 from ragft.finetune.asking import SampleAnswer
@@ -100,3 +102,8 @@ def test_long_trainings_are_thinned_and_smoothing_keeps_a_constant() -> None:
     points = [(step, 2.0) for step in range(1, 2001)]
     thinned = _thinned(_smoothed(points))
     assert len(thinned) <= MOST_POINTS and thinned[-1] == (2000, 2.0) and {value for _, value in thinned} == {2.0}
+
+
+@pytest.mark.slow
+def test_nothing_on_the_page_shuts_anyone_out(browser: Any, tmp_path: Path) -> None:
+    assert barriers_in_file(browser, tmp_path, page()) == []

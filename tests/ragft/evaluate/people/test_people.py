@@ -9,8 +9,10 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.browsers import barriers_in_file
 from support.judges import answered, asked, chance
 
 from ragft.errors import UsageError
@@ -106,6 +108,11 @@ def test_the_page_is_one_file_that_loads_nothing_and_shows_texts_as_they_are() -
     data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
     assert data and json.loads(data[1])["items"][0]["answer_1"] in {items[0].answer_1}
     assert key.seal in page
+
+
+@pytest.mark.slow
+def test_nothing_on_the_page_shuts_anyone_out(browser: Any, tmp_path: Path) -> None:
+    assert barriers_in_file(browser, tmp_path, sheet_page(*made())) == []
 
 
 def test_the_seal_is_the_hash_of_the_key_file() -> None:

@@ -4,9 +4,12 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
+from support.browsers import barriers_in_file
 from support.evaluation import RULES, SETUPS, passage, question, record
 
 from ragft.data.questions import Question
@@ -191,3 +194,8 @@ def test_the_terminal_table_has_every_setup_and_the_verdict() -> None:
     text = console.export_text()
     assert all(setup in text for setup in SETUPS)
     assert "On facts, hybrid" in text
+
+
+@pytest.mark.slow
+def test_nothing_on_the_page_shuts_anyone_out(browser: Any, tmp_path: Path) -> None:
+    assert barriers_in_file(browser, tmp_path, page()[0]) == []
