@@ -26,21 +26,25 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, url: str, **options: Any) -> Iterator[Any]:
-    """A page of its own context at `url`; whatever it logs, raises or requests elsewhere fails the test."""
+def opened(browser: Any, url: str, *, logs: str = REFUSED, **options: Any) -> Iterator[Any]:
+    """A page of its own context at `url`; whatever it logs, raises or requests elsewhere fails the test.
+
+    Args:
+        logs: what errors of the console may hold; by default a refused request, which many tests are about.
+    """
     faults: list[str] = []
     page = browser.new_context(**options).new_page()
     page.set_default_timeout(20_000)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    # A refused request is what many tests are about; a breach of the Content-Security-Policy is logged, too.
+    # A breach of the Content-Security-Policy is logged, too.
     page.on(
-        "console", lambda said: faults.append(said.text) if said.type == "error" and REFUSED not in said.text else None
+        "console", lambda said: faults.append(said.text) if said.type == "error" and logs not in said.text else None
     )
     page.on("request", lambda asked: None if asked.url.startswith(url) else faults.append(asked.url))
     page.goto(url)
     yield page
     page.context.close()
-    assert faults == []
+    assert faults == [], faults
 
 
 def barriers(page: Any) -> list[str]:
