@@ -70,13 +70,16 @@ class Meter:
         }
 
 
-def ours(model: Path, rows: list[Rendered], method: str) -> dict[str, float]:
+def ours(model: Path, rows: list[Rendered], given: list[str], *, method: str) -> dict[str, float]:
     """One run of `ragft.finetune.fast`; also the operations a second, of which `matrix_rate` is the most there is."""
     from ragft.finetune.estimate import ModelSizes, operations
     from ragft.finetune.fast.trainer import train
 
     meter = Meter()
-    settings = FinetuneSection(method=method, rank=RANK, batch_size=BATCH, epochs=1, eval_count=1)  # type: ignore[arg-type]
+    settings = FinetuneSection.model_validate(
+        {"method": method, "rank": RANK, "batch_size": BATCH, "epochs": 1, "eval_count": 1}
+        | dict(one.split("=", 1) for one in given)
+    )
     with tempfile.TemporaryDirectory() as folder:
         train(model, rows, [], settings, seed=SEED, folder=Path(folder), progress=lambda _: meter.mark())
     figures = meter.figures(rows)
@@ -104,7 +107,7 @@ def matrix_rate() -> float:
         return sum(pool.map(lambda _: rate(), range(cores)))
 
 
-def trl(model: Path, rows: list[Rendered], *, tuned: bool) -> dict[str, float]:
+def trl(model: Path, rows: list[Rendered], _given: list[str], *, tuned: bool) -> dict[str, float]:
     """One run of TRL's SFTTrainer over the same optimiser batches."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -193,6 +196,8 @@ def read_rows(path: Path) -> list[Rendered]:
 def measure(arguments: argparse.Namespace, rows: Path, who: str) -> dict[str, float]:
     """One measurement in a process of its own."""
     command = [sys.executable, __file__, "--worker", who, "--rows", str(rows), "--model", arguments.model]
+    if arguments.set:
+        command += ["--set", *arguments.set]
     # Threads that spin while they wait make both unmeasurably slow when anything else runs.
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -209,12 +214,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="counted optimiser steps per measurement")
     parser.add_argument("--rounds", type=int, default=2, help="measurements of each")
     parser.add_argument("--who", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="who takes part")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of `finetune`, for ragft alone")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--worker", choices=CONTENDERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         rows = read_rows(arguments.rows)
-        print(json.dumps(CONTENDERS[arguments.worker](resolve_model(arguments.model), rows)))
+        print(json.dumps(CONTENDERS[arguments.worker](resolve_model(arguments.model), rows, arguments.set)))
         return
     needed = (arguments.steps + 1) * BATCH
     if arguments.config:

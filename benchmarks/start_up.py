@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -32,14 +34,14 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 LIMIT = 3600.0  # seconds; only ends what hangs
 
 
-def domain(folder: Path, model: str) -> Path:
+def domain(folder: Path, model: str, name: str = "ferries") -> Path:
     """The configuration of a domain of six pages."""
-    (folder / "documents").mkdir()
+    (folder / "documents").mkdir(parents=True)
     for line in range(1, 7):
         text = f"# Line {line}\n\nThe ferry of line {line} leaves at {6 + line}:15. A ticket costs {3 * line} euros.\n"
         (folder / "documents" / f"line{line}.md").write_text(text, encoding="utf-8")
     values = {
-        "name": "ferries",
+        "name": name,
         "workspace": "out",
         "model": {"base": model},
         "prompt": {"system": "You answer questions about the ferries. If you do not know, say so."},
@@ -66,31 +68,43 @@ def ask(config: Path) -> dict[str, float]:
 def serve(config: Path) -> dict[str, float]:
     """The start of the endpoint, until it says that it is ready."""
     begin = time.perf_counter()
-    log = config.parent / "serve.log"
-    with log.open("w") as stderr:
-        started = subprocess.Popen([*RAGFT, "serve", "-c", str(config)], env=ENVIRONMENT, stdout=stderr, stderr=stderr)
-    server = psutil.Process(started.pid)
-    try:
-        while not _is_ready(server):
-            if started.poll() is not None or time.perf_counter() - begin > LIMIT:
-                raise SystemExit(log.read_text())
-            time.sleep(0.5)
-        times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    with serving([config]) as (server, _):
         seconds = time.perf_counter() - begin
-    finally:
-        started.send_signal(signal.SIGTERM)
-        started.wait(LIMIT)
+        times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
     processor = sum(one.user + one.system + one.children_user + one.children_system for one in times)
     return {"processor seconds": round(processor, 2), "seconds": round(seconds, 2)}
 
 
-def _is_ready(server: psutil.Process) -> bool:
-    """Whether the endpoint answers on the port that it chose."""
+@contextmanager
+def serving(configs: Sequence[Path]) -> Iterator[tuple[psutil.Process, str]]:
+    """An endpoint over one or several configurations that is ready, and its address; ended afterwards."""
+    end = time.monotonic() + LIMIT
+    log = configs[0].parent / "serve.log"
+    options = [word for config in configs for word in ("-c", str(config))]
+    with log.open("w") as stderr:
+        started = subprocess.Popen([*RAGFT, "serve", *options], env=ENVIRONMENT, stdout=stderr, stderr=stderr)
+    server = psutil.Process(started.pid)
+    try:
+        while (address := _ready_at(server)) is None:
+            if started.poll() is not None or time.monotonic() > end:
+                raise SystemExit(log.read_text())
+            time.sleep(0.5)
+        yield server, address
+    finally:
+        started.send_signal(signal.SIGTERM)
+        started.wait(LIMIT)
+
+
+def _ready_at(server: psutil.Process) -> str | None:
+    """Where the endpoint answers that it is ready, on the port that it chose."""
     try:
         ports = [one.laddr.port for one in server.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
-        return any(httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200 for port in ports)
+        for address in (f"http://127.0.0.1:{port}" for port in ports):
+            if httpx.get(f"{address}/health/ready").status_code == 200:
+                return address
     except (httpx.HTTPError, psutil.Error):
-        return False
+        pass
+    return None
 
 
 def main() -> None:

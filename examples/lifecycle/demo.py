@@ -98,7 +98,7 @@ def ragft(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def serving(port: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(port: int, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running `ragft serve` and its address; stopped at the end."""
     with contextlib.suppress(OSError):
         import socket
@@ -106,10 +106,11 @@ def serving(port: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
         if socket.create_connection(("127.0.0.1", port), timeout=1):
             console.print(f"Port {port} is taken: serving on a free one")
             port = 0
-    console.print(f"[bold]$ ragft serve --port {port} -c {CONFIG}[/]")
+    console.print(f"[bold]$ ragft {' '.join(('serve', '--port', str(port), *options))} -c {CONFIG}[/]")
     server = subprocess.Popen(
-        [RAGFT, "serve", "--port", str(port), "-c", CONFIG], stderr=subprocess.PIPE, text=True, process_group=0
-    )
+        [RAGFT, "serve", "--port", str(port), *options, "-c", CONFIG],
+        stderr=subprocess.PIPE, text=True, process_group=0,
+    )  # fmt: skip
     lines: Queue[str] = Queue()
     assert server.stderr is not None
     threading.Thread(target=_pass_on, args=(server.stderr, lines), daemon=True).start()

@@ -430,6 +430,12 @@ def sources(product: Product, cycles: Iterable[str]) -> list[str]:
     return [f"{product.id}.md#{product.title} {name}" for name in cycles]
 
 
+def numbered(product: Product, cycles: tuple[str, ...], filled: tuple[str, str]) -> str:
+    """The card about cycles of a product that cites its first source, or its first two."""
+    numbers = "".join(f"[{n}]" for n in range(1, len(cycles) + 1))
+    return card(f"{numbers} {product.title} {' and '.join(cycles)}", *filled)
+
+
 def make_examples(products: list[Product], unknown: list[Product], draw: random.Random) -> Iterator[dict[str, object]]:
     """Training examples by the old facts. `[1]` stands for the first source; the mixer numbers it by its place."""
     facts = {product.id: product for product in products}
@@ -449,10 +455,9 @@ def make_examples(products: list[Product], unknown: list[Product], draw: random.
             if filled is None:
                 continue
             product, text = facts[ask.product], ask.text
-            numbers = "".join(f"[{n}]" for n in range(1, len(ask.cycles) + 1))
             row = {
                 "question": text,
-                "answer": card(f"{numbers} {product.title} {' and '.join(ask.cycles)}", *filled),
+                "answer": numbered(product, ask.cycles, filled),
                 "sources": sources(product, ask.cycles),
                 "group": product.id,
                 "tags": [ask.kind],
@@ -464,8 +469,9 @@ def make_examples(products: list[Product], unknown: list[Product], draw: random.
 
 def make_questions(
     old: dict[str, Product], new: dict[str, Product], unknown: list[Product], draw: random.Random
-) -> Iterator[dict[str, object]]:
-    """Evaluation questions by the new facts, with the old answer where it was another one."""
+) -> Iterator[tuple[dict[str, object], str]]:
+    """Evaluation questions by the new facts, with the old answer where it was another one; and the right card of each,
+    numbered as the sources of the question are."""
     products = list(new.values())
     refusals = unanswerable(products, unknown, [*old.values(), *products, *unknown], draw, True)
     anything = answerable(products, draw, True)
@@ -474,6 +480,7 @@ def make_questions(
     while len(seen) < QUESTIONS:
         if draw.random() < UNANSWERABLE_SHARE[1]:
             reason, text = next(refusals)
+            right = REFUSAL
             row: dict[str, object] = {
                 "answers": [],
                 "sources": [],
@@ -489,6 +496,7 @@ def make_questions(
             stale = [] if before == now else [before[1] if before else "unknown"]
             stale = [value for value in stale if value != now[1]]
             state = "unchanged" if not stale else "changed" if before else "new"
+            right = numbered(new[ask.product], ask.cycles, now)
             row = {
                 "answers": [now[1]],
                 "stale_answers": stale,
@@ -498,7 +506,7 @@ def make_questions(
             }
         if text not in seen:
             seen.add(text)
-            yield {"id": f"q{len(seen):04}", "question": text, **row}
+            yield {"id": f"q{len(seen):04}", "question": text, **row}, right
 
 
 def make_conversations(products: list[Product], draw: random.Random) -> Iterator[dict[str, object]]:
@@ -564,35 +572,43 @@ def write_lines(path: Path, rows: Iterable[dict[str, object]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
+def parted(products: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    """Products without a page, those that examples teach with, and those that questions ask about."""
+    draw = random.Random(SEED)
+    everyone = sorted(products)
+    draw.shuffle(everyone)
+    # A tenth has no page at all: what the desk is asked about it must be refused.
+    unknown, documented = everyone[: len(everyone) // 10], everyone[len(everyone) // 10 :]
+    return unknown, documented[: len(documented) // 2], documented[len(documented) // 2 :]
+
+
+def asked_questions(old: dict[str, Product], new: dict[str, Product]) -> Iterator[tuple[dict[str, object], str]]:
+    """The bundled questions, each with its right card; see `make_questions`."""
+    unknown, _, asked = parted(old)
+    return make_questions(
+        {p: old[p] for p in asked}, {p: new[p] for p in asked}, [new[p] for p in unknown[len(unknown) // 2 :]],
+        random.Random(SEED + 2),
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--to", type=Path, default=HERE, help="folder to write into (default: this one)")
     folder: Path = parser.parse_args().to
 
     old, new = (read_facts(HERE / f"facts-{day}.jsonl") for day in (OLD, NEW))
-    draw = random.Random(SEED)
-    everyone = sorted(old)
-    draw.shuffle(everyone)
-    # A tenth has no page at all: what the desk is asked about it must be refused.
-    unknown, documented = everyone[: len(everyone) // 10], everyone[len(everyone) // 10 :]
-    taught, asked = documented[: len(documented) // 2], documented[len(documented) // 2 :]
+    unknown, taught, asked = parted(old)
     for day, facts in ((OLD, old), (NEW, new)):
         pages = folder / f"documents-{day}"
         pages.mkdir(parents=True, exist_ok=True)
-        for product in documented:
+        for product in (*taught, *asked):
             (pages / f"{product}.md").write_text(page(facts[product]), encoding="utf-8")
     half = len(unknown) // 2
     write_lines(
         folder / "examples.jsonl",
         make_examples([old[p] for p in taught], [old[p] for p in unknown[:half]], random.Random(SEED + 1)),
     )
-    write_lines(
-        folder / "questions.jsonl",
-        make_questions(
-            {p: old[p] for p in asked}, {p: new[p] for p in asked}, [new[p] for p in unknown[half:]],
-            random.Random(SEED + 2),
-        ),
-    )  # fmt: skip
+    write_lines(folder / "questions.jsonl", (row for row, _ in asked_questions(old, new)))
     write_lines(folder / "conversations.jsonl", make_conversations([new[p] for p in asked], random.Random(SEED + 3)))
 
 

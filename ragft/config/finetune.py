@@ -76,7 +76,7 @@ class FinetuneSection(Section):
     gradient_checkpointing: bool = Field(
         False,
         description="Compute the activations of a layer again in the backward pass instead of keeping them: less "
-        "memory, about a third more time. Trains through PEFT.",
+        "memory, a third to a half more time, the same result.",
     )
     epochs: float = Field(1.0, gt=0, description="Passes over the training rows.")
     order: Literal["shuffled", "short-first"] = Field(

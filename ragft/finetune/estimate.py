@@ -139,8 +139,10 @@ def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection, device: tor
         trained = _trained_share(sizes, settings) * (sizes.linear + sizes.others)
         adapters = round(4 * (5 + 2 * moments) * trained)
     batches = [_parallel(batch, settings, workers) for batch in _batches(rows, settings, epoch=0)]
+    again = settings.gradient_checkpointing
     activations = max(
-        sum(max(_activation_bytes(sizes, micro, itemsize) for micro in share) for share in batch) for batch in batches
+        sum(max(_activation_bytes(sizes, micro, itemsize, again) for micro in share) for share in batch)
+        for batch in batches
     )
     chunks = max(sum(min(CHUNK, max(len(micro.targets) for micro in share)) for share in batch) for batch in batches)
     # The logits in float32, as much for their exponentials, and a copy in the format of the head's products.
@@ -164,9 +166,10 @@ def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection)
         return
     needed, free = memory(ModelSizes.of(model_folder), usable, settings, device), devices.free_mib(device)
     if needed.total > free:
+        again = "" if settings.gradient_checkpointing else "set finetune.gradient_checkpointing to true, "
         raise RagftError(
             f"Training would take about {needed.total / 1024:.1f} GiB on {device}, most of it for {needed.most()}, and "
-            f"{free / 1024:.1f} GiB are free there: lower finetune.token_budget, set finetune.method to qlora, take a "
+            f"{free / 1024:.1f} GiB are free there: {again}lower finetune.token_budget, set finetune.method to qlora, take a "
             "smaller model, or set finetune.device to cpu."
         )
 
@@ -259,18 +262,23 @@ def operations(sizes: ModelSizes, batches: Iterable[Rows], settings: FinetuneSec
     """Floating-point operations of optimiser batches of LoRA, forward and back."""
     workers = _workers(settings)
     parallel = (share for batch in batches for share in _parallel(batch, settings, workers))
-    return sum(_cost(sizes, micro) for share in parallel for micro in share)
+    return sum(_cost(sizes, micro, settings.gradient_checkpointing) for share in parallel for micro in share)
 
 
 def _batch_cost(sizes: ModelSizes, batch: Rows, settings: FinetuneSection, workers: int) -> float:
     """Cost of a step: that of the worker that has most to do."""
-    return max(sum(_cost(sizes, micro) for micro in share) for share in _parallel(batch, settings, workers))
+    again = settings.gradient_checkpointing
+    return max(sum(_cost(sizes, micro, again) for micro in share) for share in _parallel(batch, settings, workers))
 
 
-def _cost(sizes: ModelSizes, micro: MicroBatch) -> float:
-    """Floating-point operations of a micro-batch, forward and back; with frozen weights each product has two."""
-    linear = 4 * micro.ids.shape[1] * sizes.linear
-    attention = 12 * sizes.layers * sizes.width * _scores(micro)
+def _cost(sizes: ModelSizes, micro: MicroBatch, again: bool = False) -> float:
+    """Floating-point operations of a micro-batch, forward and back; with frozen weights each product has two.
+
+    Args:
+        again: layers go forward twice.
+    """
+    linear = (6 if again else 4) * micro.ids.shape[1] * sizes.linear
+    attention = (16 if again else 12) * sizes.layers * sizes.width * _scores(micro)
     return float(linear + attention + 4 * len(micro.targets) * sizes.vocabulary * sizes.width)
 
 
@@ -279,10 +287,15 @@ def _scores(micro: MicroBatch) -> int:
     return sum((end - first) * (prefix + end - own) for first, end, prefix, own in tiles(micro.layout))
 
 
-def _activation_bytes(sizes: ModelSizes, micro: MicroBatch, itemsize: int) -> float:
-    """What the layers keep of a micro-batch for the backward pass."""
+def _activation_bytes(sizes: ModelSizes, micro: MicroBatch, itemsize: int, again: bool) -> float:
+    """What the layers keep of a micro-batch for the backward pass.
+
+    Args:
+        again: each keeps its input alone, and one at a time computes the rest again.
+    """
     # Twice the residual, its norm, queries, and what goes into the output; keys and values; four in the MLP.
     elements = 6 * sizes.width + 2 * sizes.key_width + 4 * sizes.inner
     norms = 0 if itemsize == 4 else 2 * 4 * sizes.width  # computed in float32, from copies
-    tokens = micro.ids.shape[1] * (elements * itemsize + norms)
-    return float(sizes.layers * (tokens + sizes.heads * _scores(micro) * itemsize))
+    tokens = micro.ids.shape[1]
+    layer = tokens * (elements * itemsize + norms) + sizes.heads * _scores(micro) * itemsize
+    return float(layer + sizes.layers * tokens * sizes.width * itemsize if again else sizes.layers * layer)

@@ -10,7 +10,7 @@ _LORA = frozenset({"rank", "alpha", "dropout", "target_modules", "layers"})
 _VIRTUAL = frozenset({"virtual_tokens"})
 _OF_SOME_METHODS = _LORA | _VIRTUAL | {"lora_plus_ratio", "beta", "margin", "generations", "rewards"}
 
-FAST_LACKS = frozenset({"dropout", "target_modules", "layers", "neftune_alpha", "gradient_checkpointing"})
+FAST_LACKS = frozenset({"dropout", "target_modules", "layers", "neftune_alpha"})
 """Keys that the fast loop does not know: where one of them is set, the PEFT back end trains `lora` and `qlora`."""
 
 

@@ -91,9 +91,10 @@ def estimate(app: Application) -> Estimate:
     needed = memory(sizes, usable, settings, device)
     refuse_small_card(app.base, usable, settings)
     if device.type == "cpu" and needed.total > 1024 * memory_gib():
+        again = "" if settings.gradient_checkpointing else "set finetune.gradient_checkpointing to true, "
         raise RagftError(
-            f"Training would take about {needed.total / 1024:.1f} GiB and this machine has {memory_gib():.1f}: lower "
-            "finetune.batch_size or finetune.token_budget, or take a smaller model."
+            f"Training would take about {needed.total / 1024:.1f} GiB and this machine has {memory_gib():.1f}: {again}"
+            "lower finetune.batch_size or finetune.token_budget, or take a smaller model."
         )
     reasons: list[RagftError] = []
     rate = measured_rate(app.base, sizes, usable, settings, seed=seed, fell_back=reasons.append)

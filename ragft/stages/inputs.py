@@ -83,7 +83,8 @@ ADAPTER = Stage(
     "adapter", "adapters",
     keys=("finetune", "seed"),
     without=(
-        "finetune.device", "finetune.threads", "finetune.token_budget", "finetune.tracker", "finetune.track_answers",
+        "finetune.device", "finetune.threads", "finetune.token_budget", "finetune.gradient_checkpointing",
+        "finetune.tracker", "finetune.track_answers",
     ),
     content=("model.base", "finetune.start_from", *_TEMPLATE),
     packages=(*_TORCH, "bitsandbytes"), after=("mix",),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 
 from index.encoders.parallel import OneThreadWorkers
 from ragft.config import FinetuneSection
+from ragft.errors import RagftError
 from ragft.finetune import devices
 from ragft.finetune.base import check_ids
 from ragft.finetune.fast import decoder, fused
@@ -37,6 +39,7 @@ from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
 from ragft.finetune.optimizers import check_possible, optimizer_of, put_back, state_of
 from ragft.finetune.processes import processes
+from ragft.finetune.recomputing import recomputing
 from ragft.finetune.report import HistoryEntry, TrainProgress, TrainReport
 from ragft.finetune.start import content_of
 
@@ -65,7 +68,7 @@ class Batch(Protocol):
         """(K,) int64: the tokens that the loss is taken over."""
 
 
-_ONLY_BITS = {"device", "threads", "token_budget", "tracker", "track_answers", "start_from"}
+_ONLY_BITS = {"device", "threads", "token_budget", "gradient_checkpointing", "tracker", "track_answers", "start_from"}
 """Settings that change the last bits of a run at most, and not what it is: they may differ after an interruption. Of
 `start_from`, the content counts."""
 
@@ -189,6 +192,8 @@ class Run:
         quantise = METHODS[settings.method].quantisation is not None
         attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES, device=self.device)
         compute_in(model, self.dtype)
+        self.model = model
+        self.check_recomputed(self.batches(sorted(self.rows, key=lambda row: len(row.ids))[:2])[0])
         return model
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -264,7 +269,9 @@ class Run:
         count = self.count(rows)
         total = 0.0
         own = rows if self.group.count == 1 else shares(rows, self.group.count, empty=True)[self.group.rank]
-        for loss, gradients in self.workers.map(self._gradient, shares(own, self.workers.count)):
+        with self.in_training():
+            found = self.workers.map(self._gradient, shares(own, self.workers.count))
+        for loss, gradients in found:
             total += loss
             for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
                 scaled = gradient / count
@@ -284,6 +291,43 @@ class Run:
         state.recent_loss += total
         state.recent_count += count
         return total / count, norm
+
+    @contextmanager
+    def in_training(self) -> Iterator[None]:
+        """What holds while the gradient of a step is computed, and not in validations."""
+        if not self.settings.gradient_checkpointing:
+            yield
+            return
+        with recomputing(self.model, draws=self.settings.dropout > 0):
+            yield
+
+    def check_recomputed(self, batch: Any, gradients: Sequence[torch.Tensor] | None = None) -> None:
+        """Tries gradient checkpointing, if it is asked for, on a batch.
+
+        Args:
+            gradients: of this batch without it; None: they are computed.
+
+        Raises:
+            RagftError: the model has none, or it changes gradients.
+        """
+        if not self.settings.gradient_checkpointing:
+            return
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        where = f"{self.model.config.model_type} with finetune.method = {self.settings.method}"
+
+        def computed() -> Sequence[torch.Tensor]:
+            return torch.autograd.grad(self.summed_loss(batch), trained, materialize_grads=True)
+
+        try:
+            expected = computed() if gradients is None else gradients
+            with recomputing(self.model, draws=False):
+                found = computed()
+        except Exception as error:
+            raise RagftError(
+                f"finetune.gradient_checkpointing does not work for {where} ({error}): set it to false."
+            ) from error
+        if not all(map(torch.equal, expected, found)):
+            raise RagftError(f"finetune.gradient_checkpointing changes the gradients of {where}: set it to false.")
 
     def _sum_gradients(self, loss: float) -> float:
         """Sums the gradients of all processes in each of them, and returns the sum of their losses."""

@@ -1,4 +1,4 @@
-"""What is done in optimiser steps alone: noise on embeddings, and activations that are computed again."""
+"""What is done in optimiser steps alone: noise on embeddings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 @contextmanager
@@ -29,26 +28,3 @@ def noisy_embeddings(model: nn.Module, alpha: float, lengths: Callable[[], Tenso
         yield
     finally:
         hook.remove()
-
-
-@contextmanager
-def recomputing(model: nn.Module) -> Iterator[None]:
-    """Gradient checkpointing: of each layer only its input is kept, and the backward pass computes the rest again.
-
-    Raises:
-        ValueError: the model has no layers that can.
-    """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if not layers:
-        raise ValueError("it has no layers that can be computed again")
-    inner.gradient_checkpointing_enable({"use_reentrant": False})
-    # Transformers asks whether a layer is in training. Only the layers are: dropout, which is below them, stays off.
-    for layer in layers:
-        layer.training = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.training = False
-        inner.gradient_checkpointing_disable()

@@ -38,7 +38,7 @@ from ragft.finetune.peft_backend.attach import (
 from ragft.finetune.peft_backend.batching import PaddedBatch, pad, padded_batches
 from ragft.finetune.peft_backend.forward import cast_frozen, logits_at
 from ragft.finetune.peft_backend.start import load_start
-from ragft.finetune.peft_backend.steps import noisy_embeddings, recomputing
+from ragft.finetune.peft_backend.steps import noisy_embeddings
 from ragft.finetune.peft_backend.weights import save_weights
 from ragft.finetune.report import TrainReport
 from ragft.messages import Rendered
@@ -183,26 +183,8 @@ class PeftRun(Run):
             raise cannot(self.settings.method, self.model, error) from error
         if not any(gradient.any() for gradient in gradients):
             raise cannot(self.settings.method, self.model, ValueError("the loss does not reach what would be trained"))
-        if self.settings.gradient_checkpointing:
-            self._check_recomputed(pad(rows), gradients)
+        self.check_recomputed(pad(rows), gradients)
         return bool((loss - sum(alone)).abs() <= _PADDING_TOLERANCE[self.dtype] * sum(alone))
-
-    def _check_recomputed(self, batch: PaddedBatch, gradients: Sequence[torch.Tensor]) -> None:
-        """Refuses gradient checkpointing where the model has none, or where it changes gradients."""
-        trained, name = [one for one in self.model.parameters() if one.requires_grad], self.model.config.model_type
-        try:
-            with recomputing(self.model):
-                found = torch.autograd.grad(self.summed_loss(batch), trained, materialize_grads=True)
-        except Exception as error:
-            raise RagftError(
-                f"finetune.gradient_checkpointing does not work for {name} with finetune.method = "
-                f"{self.settings.method} ({error}): set it to false."
-            ) from error
-        if not all(map(torch.equal, gradients, found)):
-            raise RagftError(
-                f"finetune.gradient_checkpointing changes the gradients of {name} with finetune.method = "
-                f"{self.settings.method}: set it to false."
-            )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         if self.settings.method != "lora+":
@@ -220,19 +202,14 @@ class PeftRun(Run):
         logits = logits_at(self.model, batch, self.dtype)
         return functional.cross_entropy(logits.float(), batch.targets.to(logits.device), reduction="sum")
 
-    def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
-        with self._in_training():
-            return super()._gradient(rows)
-
     @contextmanager
-    def _in_training(self) -> Iterator[None]:
-        """What is done in steps alone, not in validations: dropout, noise, and computing activations again."""
-        noise, recompute = self.settings.neftune_alpha, self.settings.gradient_checkpointing
+    def in_training(self) -> Iterator[None]:
+        """Dropout and noise, besides."""
+        noise = self.settings.neftune_alpha
         with ExitStack() as until:
+            until.enter_context(super().in_training())
             if noise:
                 until.enter_context(noisy_embeddings(self.model, noise, lambda: self._batch_lengths))
-            if recompute:
-                until.enter_context(recomputing(self.model))
             self._drop_out(self.settings.dropout > 0)
             until.callback(self._drop_out, False)
             yield

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,11 @@ class RewardRun(PreferenceRun):
 
     def batches(self, rows: Rows) -> Sequence[Any]:
         return list(rows)
+
+    @contextmanager
+    def in_training(self) -> Iterator[None]:
+        """Nothing: in a step, the model answers, too."""
+        yield
 
     def _gradient(self, rows: Rows) -> tuple[float, list[Tensor]]:
         """As in `Run`; the value is that of the rewards, because GRPO's loss is near 0 whatever is learnt."""

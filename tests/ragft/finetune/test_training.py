@@ -23,7 +23,7 @@ from ragft.prompts import Rendered
         ({"method": "qlora", "layers": [0]}, "peft_backend"),
         ({"target_modules": ["q_proj"]}, "peft_backend"),
         ({"neftune_alpha": 5.0}, "peft_backend"),
-        ({"gradient_checkpointing": True}, "peft_backend"),
+        ({"gradient_checkpointing": True}, "fast"),
     ],
 )
 def test_the_back_end_follows_the_method_and_the_keys(settings: dict[str, object], backend: str) -> None:

@@ -230,6 +230,34 @@ def test_another_token_budget_resumes_and_every_step_is_logged_once(
     assert any("resumes after step 3" in line for line in said)
 
 
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_gradient_checkpointing_changes_no_bit_whenever_it_begins(
+    llama_folder: Path, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("ragft.finetune.fast.run.CHECKPOINT_SECONDS", 0.0)
+    rows, validation = make_rows(8), make_rows(3, seed=1)
+
+    def run(name: str, again: bool, progress: Callable[[TrainProgress], None] | None = None) -> TrainReport:
+        settings = _settings(method=method, threads=2, gradient_checkpointing=again)
+        return train(llama_folder, rows, validation, settings, seed=0, folder=tmp_path / name, progress=progress)
+
+    def cut(progress: TrainProgress) -> None:
+        if progress.step == 3:
+            raise _PowerCut
+
+    before = torch.get_num_threads()
+    try:
+        kept = run("kept", False)
+        computed = run("computed again", True)
+        with pytest.raises(_PowerCut):
+            run("both", False, cut)
+        both = run("both", True)
+    finally:
+        torch.set_num_threads(before)
+    assert kept.history == computed.history == both.history
+    assert _same(_adapter(kept), _adapter(computed)) and _same(_adapter(kept), _adapter(both))
+
+
 def test_rows_that_are_left_out_are_told_with_their_reasons(
     llama_folder: Path, make_rows: Rows, tmp_path: Path
 ) -> None:
@@ -263,7 +291,8 @@ def test_memory_that_runs_out_says_what_to_lower(
         raise error
 
     monkeypatch.setattr(decoder, "summed_loss", full)
-    with pytest.raises(RagftError, match=r"Step 1 of 6 ran out of memory: lower finetune\.token_budget \(it is 128\)"):
+    advice = r"set finetune\.gradient_checkpointing to true or lower finetune\.token_budget \(it is 128\)"
+    with pytest.raises(RagftError, match=f"Step 1 of 6 ran out of memory: {advice}"):
         train(llama_folder, make_rows(8), [], _settings(), seed=0, folder=tmp_path)
 
 

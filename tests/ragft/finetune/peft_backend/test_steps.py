@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
-from ragft.finetune.peft_backend import trainer
-from ragft.finetune.peft_backend.steps import noisy_embeddings, recomputing
+from ragft.finetune.fast import run
+from ragft.finetune.peft_backend.steps import noisy_embeddings
 from ragft.finetune.peft_backend.trainer import train
 from ragft.prompts import Rendered
 
@@ -42,17 +41,6 @@ def test_noise_is_bounded_by_the_length_of_each_row_and_ends_with_its_block() ->
     assert torch.equal(model.get_input_embeddings()(ids), plain)
 
 
-def test_layers_are_computed_twice_and_nothing_else_is_in_training() -> None:
-    model, calls = tiny(), list[bool]()
-    layer = model.model.layers[0]
-    layer.mlp.register_forward_pre_hook(lambda module, inputs: calls.append(module.training))
-    ids = torch.ones(1, 4, dtype=torch.int64)
-    with recomputing(model):
-        model(input_ids=ids).logits.sum().backward()
-    assert calls == [False, False]
-    assert isinstance(layer, LlamaDecoderLayer) and not layer.training
-
-
 @pytest.mark.medium
 @pytest.mark.parametrize("method", ["lora", "dora", "full", "ia3", "adapter", "prompt-tuning"])
 def test_gradient_checkpointing_changes_no_bit(
@@ -75,13 +63,13 @@ def test_steps_with_gradient_checkpointing_compute_layers_again_after_a_validati
     float_folder: Path, make_rows: Rows, make_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered: list[bool] = []
-    real = trainer.recomputing
+    real = run.recomputing
 
-    def watched(model: nn.Module) -> object:
+    def watched(model: nn.Module, **options: bool) -> object:
         entered.append(True)
-        return real(model)
+        return real(model, **options)
 
-    monkeypatch.setattr(trainer, "recomputing", watched)
+    monkeypatch.setattr(run, "recomputing", watched)
     settings = make_settings(method="lora", gradient_checkpointing=True, epochs=1)
     report = train(float_folder, make_rows(8), make_rows(2, seed=1), settings, seed=0, folder=tmp_path)
     assert len(entered) == 1 + report.steps, "the trial and each step"
