@@ -169,8 +169,8 @@ def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection)
         again = "" if settings.gradient_checkpointing else "set finetune.gradient_checkpointing to true, "
         raise RagftError(
             f"Training would take about {needed.total / 1024:.1f} GiB on {device}, most of it for {needed.most()}, and "
-            f"{free / 1024:.1f} GiB are free there: {again}lower finetune.token_budget, set finetune.method to qlora, take a "
-            "smaller model, or set finetune.device to cpu."
+            f"{free / 1024:.1f} GiB are free there: {again}lower finetune.token_budget, set finetune.method to qlora, "
+            "take a smaller model, or set finetune.device to cpu."
         )
 
 
@@ -298,4 +298,5 @@ def _activation_bytes(sizes: ModelSizes, micro: MicroBatch, itemsize: int, again
     norms = 0 if itemsize == 4 else 2 * 4 * sizes.width  # computed in float32, from copies
     tokens = micro.ids.shape[1]
     layer = tokens * (elements * itemsize + norms) + sizes.heads * _scores(micro) * itemsize
-    return float(layer + sizes.layers * tokens * sizes.width * itemsize if again else sizes.layers * layer)
+    # Of the one layer at work, as much again is kept, its gradients, and what they are computed from.
+    return float(4 * layer + sizes.layers * tokens * sizes.width * itemsize if again else sizes.layers * layer)

@@ -70,7 +70,7 @@ def told_out_of_memory(doing: str, settings: FinetuneSection) -> Iterator[None]:
         again = "" if settings.gradient_checkpointing else "set finetune.gradient_checkpointing to true or "
         smaller = "" if settings.method == "qlora" else ", set finetune.method to qlora"
         raise RagftError(
-            f"{doing} ran out of memory: {again}lower finetune.token_budget (it is {settings.token_budget}), with which "
-            f"training resumes at its checkpoint, or finetune.max_seq_length (it is {settings.max_seq_length}){smaller}"
-            ", or choose a smaller model."
+            f"{doing} ran out of memory: {again}lower finetune.token_budget (it is {settings.token_budget}), with "
+            "which training resumes at its checkpoint, or finetune.max_seq_length (it is "
+            f"{settings.max_seq_length}){smaller}, or choose a smaller model."
         ) from error

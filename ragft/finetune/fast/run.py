@@ -33,7 +33,7 @@ from ragft.finetune.fast.faults import (
     told_out_of_memory,
 )
 from ragft.finetune.fast.lora import attach, compute_in, initial_adapter, matrices, target_linears
-from ragft.finetune.fast.memory import return_free_memory
+from ragft.finetune.fast.memory import return_free_memory, share_one_arena
 from ragft.finetune.fast.probe import load_for_training
 from ragft.finetune.lineage import Backend
 from ragft.finetune.methods import METHODS
@@ -133,6 +133,8 @@ class Run:
         self.group = processes()
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
+        if settings.gradient_checkpointing:
+            share_one_arena()
         self.device = devices.resolve(settings.device, process=self.group.local, processes=self.group.here)
         check_possible(settings, self.device)
         self.dtype = decoder.compute_dtype(self.device)
