@@ -32,6 +32,9 @@ _BATCH = 256
 SAMPLE = 50
 """Rows by which a file is known: its layout, and which columns it has where no header says so."""
 _LISTS = ("sources", "tags")
+_DEEPEST = 100
+"""Levels of a row of a JSON array; deeper ones are no data, and Python cannot write them again."""
+_BEGINNINGS, _ENDS = ("start_map", "start_array"), ("end_map", "end_array")
 
 
 def rows_in(path: Path, form: str, split: str | None, names: Mapping[str, str]) -> Iterator[Read]:
@@ -127,14 +130,38 @@ def _array(path: Path, file: BinaryIO) -> Iterator[Read]:
 
     number = 0
     try:
-        for number, values in enumerate(ijson.items(file, "item", use_float=True), start=1):
+        for number, values in enumerate(_items(file), start=1):
             where = f"{path}, row {number}"
-            yield where, values if isinstance(values, dict) else f"it is no object, but a {type(values).__name__}"
+            if isinstance(values, _Deep):
+                yield where, f"it is nested more than {_DEEPEST} levels deep"
+            else:
+                yield where, values if isinstance(values, dict) else f"it is no object, but a {type(values).__name__}"
     except ijson.JSONError as error:
         if "UTF8" in str(error):
             raise UsageError(f"{path} is not UTF-8 text behind row {number}: save it as UTF-8.") from None
         told = " ".join(str(error).split())[:120]
         raise UsageError(f"{path} is no JSON behind row {number} ({told}): correct it there.") from None
+
+
+class _Deep:
+    """Stands for an item that is nested too deeply."""
+
+
+def _items(file: BinaryIO) -> Iterator[Any]:
+    """The items of an array, by events: `ijson.items` keeps a path for each level, 1 GB of them for 20,000."""
+    import ijson
+
+    builder, depth, deepest = ijson.ObjectBuilder(), 0, 0
+    for event, value in islice(ijson.basic_parse(file, use_float=True), 1, None):
+        depth += (event in _BEGINNINGS) - (event in _ENDS)
+        if depth < 0:
+            continue  # the end of the array; what follows it is an error
+        deepest = max(deepest, depth)
+        if deepest <= _DEEPEST:
+            builder.event(event, value)
+        if depth == 0:
+            yield builder.value if deepest <= _DEEPEST else _Deep()
+            builder, deepest = ijson.ObjectBuilder(), 0
 
 
 # --- CSV

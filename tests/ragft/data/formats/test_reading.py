@@ -30,9 +30,21 @@ def test_a_json_array_is_read_row_by_row(tmp_path: Path) -> None:
     path = tmp_path / "alpaca.json"
     path.write_bytes(b"\xef\xbb\xbf\n " + json.dumps([{"a": 1.5}, {"a": "ö"}, [1]], indent=1).encode())
     assert read(path) == [("row 1", {"a": 1.5}), ("row 2", {"a": "ö"}), ("row 3", "it is no object, but a list")]
-    path.write_text('[{"a": 1}, {"a":')
-    with pytest.raises(UsageError, match="no JSON behind row 1"):
-        read(path)
+    for rest in (', {"a":', "] and more", "]]"):
+        path.write_text('[{"a": 1}' + rest)
+        with pytest.raises(UsageError, match="no JSON behind row 1"):
+            read(path)
+
+
+def test_an_item_that_is_nested_too_deeply_is_a_reason_and_the_next_one_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text('[{"a": ' + "[" * 100_000 + "]" * 100_000 + '}, {"a": [[1], {}]}, 7]')
+    assert read(path) == [
+        ("row 1", "it is nested more than 100 levels deep"), ("row 2", {"a": [[1], {}]}),
+        ("row 3", "it is no object, but a int"),
+    ]  # fmt: skip
+    path.write_text('[{"a": ' + "[" * 99 + "]" * 99 + "}]")
+    assert isinstance(read(path)[0][1], dict)
 
 
 @pytest.mark.parametrize(
