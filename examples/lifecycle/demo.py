@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -75,7 +76,7 @@ def recipe() -> str:
     if current.is_file():
         manifest = WORKSPACE / "models" / deployed_model() / "manifest.json"
         return "short" if json.loads(manifest.read_text())["figures"].get("recipe") == "short" else "full"
-    console.print(f"[bold]$ ragft estimate -c {CONFIG}[/]")
+    say_command("estimate", "-c", CONFIG)
     told = subprocess.run([RAGFT, "estimate", "--json", "-c", CONFIG], stdout=subprocess.PIPE, text=True, check=False)
     if told.returncode:
         sys.exit(told.returncode)
@@ -89,9 +90,14 @@ def recipe() -> str:
     return "short"
 
 
+def say_command(*arguments: object) -> None:
+    """Says which command of ragft is run, as one would type it."""
+    console.print(f"$ {shlex.join(map(str, ('ragft', *arguments)))}", style="bold", markup=False, soft_wrap=True)
+
+
 def ragft(*arguments: str) -> None:
     """Runs one command of ragft; ends the demo with its status if it fails."""
-    console.print(f"[bold]$ ragft {' '.join(arguments)} -c {CONFIG}[/]")
+    say_command(*arguments, "-c", CONFIG)
     status = subprocess.run([RAGFT, *arguments, "-c", CONFIG], check=False).returncode
     if status:
         sys.exit(status)
@@ -106,7 +112,7 @@ def serving(port: int, *options: str) -> Iterator[tuple[subprocess.Popen[str], s
         if socket.create_connection(("127.0.0.1", port), timeout=1):
             console.print(f"Port {port} is taken: serving on a free one")
             port = 0
-    console.print(f"[bold]$ ragft {' '.join(('serve', '--port', str(port), *options))} -c {CONFIG}[/]")
+    say_command("serve", "--port", port, *options, "-c", CONFIG)
     server = subprocess.Popen(
         [RAGFT, "serve", "--port", str(port), *options, "-c", CONFIG],
         stderr=subprocess.PIPE, text=True, process_group=0,

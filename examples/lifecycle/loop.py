@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from demo import CONFIG, HERE, RAGFT, ROOT, WORKSPACE, console, deployed_model, ragft, recipe, serving
+from demo import CONFIG, HERE, RAGFT, ROOT, WORKSPACE, console, deployed_model, ragft, recipe, say_command, serving
 from make import NEW, OLD, REFUSAL, asked_questions, read_facts
 
 FOLDER = WORKSPACE / "loop"
-EXAMPLES, HEARD, REST, BEGAN = (FOLDER / name for name in ("examples.jsonl", "heard.jsonl", "rest.jsonl", "began.json"))
+PRACTISED, EXAMPLES, HEARD, REST = (FOLDER / f"{name}.jsonl" for name in ("practised", "examples", "heard", "rest"))
+BEGAN = FOLDER / "began.json"
 
 Row = dict[str, Any]
 
@@ -47,34 +48,35 @@ def main() -> int:
     if not BEGAN.exists():
         BEGAN.write_text(json.dumps({"model": deployed_model(), "recipe": recipe()}))
     began = json.loads(BEGAN.read_text())
-    settings = set_(f"recipe={began['recipe']}") if began["recipe"] == "short" else []
-    settings += set_("evaluate.setups=[hybrid]", "serve.log_questions=true", f"data.examples={EXAMPLES}")
+    common = set_("evaluate.setups=[hybrid]", "serve.log_questions=true")
+    if began["recipe"] == "short":
+        common += set_("recipe=short")
+    before = [*common, *set_(f"data.examples={PRACTISED}")]
+    after = [*common, *set_(f"data.examples={EXAMPLES}", f"data.questions={REST}")]
 
-    console.rule("What the deployed model gets wrong")
-    before = None
     if deployed_model() == began["model"]:
-        wrong = wrong_in(evaluated(*settings, *set_(f"data.questions={HEARD}")))
-        before = evaluated(*settings, *set_(f"data.questions={REST}"))
-        (FOLDER / "before").write_text(str(before))
+        console.rule("What the deployed model gets wrong")
+        write(PRACTISED, practised(lines(HERE / "examples.jsonl"), arguments.practised))
+        wrong = wrong_in(evaluated(*before, *set_(f"data.questions={HEARD}")))
+        (FOLDER / "before").write_text(str(evaluated(*before, *set_(f"data.questions={REST}"))))
         console.rule(f"{len(wrong)} wrong answers of {len(heard)} are corrected at the running server")
-        write(EXAMPLES, practised(lines(HERE / "examples.jsonl"), arguments.practised))
-        with serving(arguments.port, *settings) as (_, address):
+        with serving(arguments.port, *before) as (_, address):
             said = sum(correct(address, row) for row in heard if row["id"] in wrong)
-        console.print(f"{said} corrections were kept; the others found no passage to cite.")
-        ragft("feedback", "promote", "--to", "examples", *settings, *set_(f"data.questions={REST}"))
+        console.print(f"{said} corrections were sent; the others found no passage to cite.")
+        write(EXAMPLES, lines(PRACTISED))
+        ragft("feedback", "promote", "--to", "examples", *after)
 
     console.rule("Training goes on")
     adapter = WORKSPACE / "models" / began["model"] / "adapter"
-    training = set_(
-        f"data.questions={REST}", f"finetune.start_from={adapter}", "finetune.learning_rate=0.0003",
+    after += set_(
+        f"finetune.start_from={adapter}", "finetune.learning_rate=0.0003",
         # Corrections are by today's pages; an example that these do not bear out any more is left out.
         "data.documents=null", "data.mix.undecided=drop",
     )  # fmt: skip
-    ragft("run", *settings, *training)
-    after = evaluated(*settings, *training)
+    ragft("run", *after)
 
     console.rule("What it gained, on documents of which nobody corrected anything")
-    ragft_alone("compare", (FOLDER / "before").read_text(), str(after))
+    compare((FOLDER / "before").read_text(), evaluated(*after))
     return 0
 
 
@@ -134,7 +136,7 @@ def by_passages(card: str, sources: Sequence[str], passages: Sequence[Row]) -> s
 def evaluated(*options: str) -> Path:
     """The folder of an evaluation, made or found."""
     command: list[str | Path] = [RAGFT, "evaluate", *options, "-c", CONFIG, "--json"]
-    console.print(f"[bold]$ ragft {' '.join(('evaluate', *options))} -c {CONFIG}[/]")
+    say_command("evaluate", *options, "-c", CONFIG)
     told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if told.returncode:
         sys.exit(told.returncode)
@@ -146,10 +148,9 @@ def wrong_in(folder: Path) -> set[str]:
     return {row["question_id"] for row in lines(folder / "scores.jsonl") if row["scores"]["exact_match"] == 0}
 
 
-def ragft_alone(*arguments: str) -> None:
-    """A command that takes no configuration."""
-    console.print(f"[bold]$ ragft {' '.join(arguments)}[/]")
-    subprocess.run([RAGFT, *arguments], check=True)
+def compare(before: str, after: Path) -> None:
+    say_command("compare", before, after)
+    subprocess.run([RAGFT, "compare", before, after], check=True)
 
 
 def set_(*values: str) -> list[str]:
