@@ -90,8 +90,14 @@ def halves(questions: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def practised(examples: Sequence[Row], count: int) -> list[Row]:
-    """Examples of before, drawn by the hash of their id."""
-    return sorted(examples, key=lambda row: hashlib.sha256(row["id"].encode()).digest())[:count]
+    """Examples of before, drawn by the hash of their id, whose sections today's pages still have."""
+    there = [row for row in examples if all(map(is_there, row["sources"]))]
+    return sorted(there, key=lambda row: hashlib.sha256(row["id"].encode()).digest())[:count]
+
+
+def is_there(source: str) -> bool:
+    document, _, heading = source.partition("#")
+    return f"## {heading}\n" in (HERE / f"documents-{NEW}" / document).read_text(encoding="utf-8")
 
 
 def correct(address: str, row: Row) -> bool:

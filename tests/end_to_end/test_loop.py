@@ -33,6 +33,14 @@ def test_the_halves_share_no_document(loop: ModuleType, questions: list[dict[str
     assert len(heard) + len(rest) == len(questions) and min(len(heard), len(rest)) > len(questions) / 3
 
 
+def test_examples_of_before_stand_on_sections_that_are_there(loop: ModuleType) -> None:
+    examples = loop.lines(EXAMPLE / "examples.jsonl")
+    drawn = loop.practised(examples, 50)
+    assert len(drawn) == 50 and drawn == loop.practised(list(reversed(examples)), 50)
+    gone = [row for row in examples if not all(map(loop.is_there, row["sources"]))]
+    assert gone and not [row for row in loop.practised(examples, len(examples)) if row in gone]
+
+
 def test_the_expert_knows_the_answer_of_every_question(loop: ModuleType, questions: list[dict[str, Any]]) -> None:
     cards = loop.right_cards()
     for row in questions:
