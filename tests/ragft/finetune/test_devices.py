@@ -83,7 +83,10 @@ def test_a_card_with_too_little_free_memory_is_refused_before_anything_is_loaded
     monkeypatch.setattr(devices, "free_mib", lambda device: needed + 1)
     refuse_small_card(llama_folder, rows, settings)
     monkeypatch.setattr(devices, "free_mib", lambda device: needed - 1)
-    with pytest.raises(RagftError, match=r"GiB on cuda:0, most of it for \w+, and .* GiB are free there: lower"):
+    with pytest.raises(
+        RagftError,
+        match=r"GiB on cuda:0, most of it for \w+, and .* GiB are free there: set finetune.gradient_checkpointing",
+    ):
         refuse_small_card(llama_folder, rows, settings)
     refuse_small_card(llama_folder, rows, settings.model_copy(update={"device": "cpu"}))
 
