@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import httpx
 from stages import tree_pss
-from start_up import ENVIRONMENT, QUESTION, RAGFT, domain, serving
+from start_up import QUESTION, domain, serving
 
 NAMES = ("ferries", "buses")
 
@@ -42,9 +41,6 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         configs = [domain(Path(folder) / name, options.model, name) for name in NAMES]
-        for config in configs:
-            command = [*RAGFT, "index", "build", "-c", str(config)]
-            subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
         found = {
             "one domain, one server": mib([configs[:1]]),
             "two domains, one server": mib([configs]),

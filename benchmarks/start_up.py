@@ -35,7 +35,7 @@ LIMIT = 3600.0  # seconds; only ends what hangs
 
 
 def domain(folder: Path, model: str, name: str = "ferries") -> Path:
-    """The configuration of a domain of six pages."""
+    """The configuration of a domain of six pages, whose index is built."""
     (folder / "documents").mkdir(parents=True)
     for line in range(1, 7):
         text = f"# Line {line}\n\nThe ferry of line {line} leaves at {6 + line}:15. A ticket costs {3 * line} euros.\n"
@@ -50,6 +50,7 @@ def domain(folder: Path, model: str, name: str = "ferries") -> Path:
     }
     path = folder / "ragft.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    subprocess.run([*RAGFT, "index", "build", "-c", str(path)], env=ENVIRONMENT, check=True, capture_output=True)
     return path
 
 
@@ -115,7 +116,6 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = domain(Path(folder), options.model)
-        subprocess.run([*RAGFT, "index", "build", "-c", str(config)], env=ENVIRONMENT, check=True, capture_output=True)
         found = {name: {"ask": ask, "serve": serve}[name](config) for name in options.command.split(",")}
     print(json.dumps(found, indent=2))
     if options.json:

@@ -76,11 +76,7 @@ def recipe() -> str:
     if current.is_file():
         manifest = WORKSPACE / "models" / deployed_model() / "manifest.json"
         return "short" if json.loads(manifest.read_text())["figures"].get("recipe") == "short" else "full"
-    say_command("estimate", "-c", CONFIG)
-    told = subprocess.run([RAGFT, "estimate", "--json", "-c", CONFIG], stdout=subprocess.PIPE, text=True, check=False)
-    if told.returncode:
-        sys.exit(told.returncode)
-    minutes = json.loads(told.stdout)["training_seconds"] / 60
+    minutes = told("estimate")["training_seconds"] / 60
     console.print(f"Training would take about {minutes:.0f} minutes on this machine.")
     if minutes <= LONGEST_TRAINING_MINUTES:
         return "full"
@@ -101,6 +97,16 @@ def ragft(*arguments: str) -> None:
     status = subprocess.run([RAGFT, *arguments, "-c", CONFIG], check=False).returncode
     if status:
         sys.exit(status)
+
+
+def told(*arguments: str) -> dict[str, Any]:
+    """What one command of ragft says as JSON; ends the demo with its status if it fails."""
+    say_command(*arguments, "-c", CONFIG)
+    ended = subprocess.run([RAGFT, *arguments, "--json", "-c", CONFIG], stdout=subprocess.PIPE, text=True, check=False)
+    if ended.returncode:
+        sys.exit(ended.returncode)
+    values: dict[str, Any] = json.loads(ended.stdout)
+    return values
 
 
 @contextlib.contextmanager

@@ -22,8 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from demo import CONFIG, HERE, RAGFT, ROOT, WORKSPACE, console, deployed_model, ragft, recipe, say_command, serving
-from make import NEW, OLD, REFUSAL, asked_questions, read_facts
+from demo import (
+    HERE,
+    RAGFT,
+    ROOT,
+    WORKSPACE,
+    console,
+    deployed_model,
+    ragft,
+    recipe,
+    say_command,
+    serving,
+    told,
+)
+from make import NEW, OLD, REFUSAL, asked_questions, read_facts, write_lines
 
 FOLDER = WORKSPACE / "loop"
 PRACTISED, EXAMPLES, HEARD, REST = (FOLDER / f"{name}.jsonl" for name in ("practised", "examples", "heard", "rest"))
@@ -43,8 +55,8 @@ def main() -> int:
         sys.exit("No model is deployed: run `make demo` first.")
     heard, rest = halves(lines(HERE / "questions.jsonl")[: arguments.questions])
     FOLDER.mkdir(exist_ok=True)
-    write(HEARD, heard)
-    write(REST, rest)
+    write_lines(HEARD, heard)
+    write_lines(REST, rest)
     if not BEGAN.exists():
         BEGAN.write_text(json.dumps({"model": deployed_model(), "recipe": recipe()}))
     began = json.loads(BEGAN.read_text())
@@ -56,14 +68,15 @@ def main() -> int:
 
     if deployed_model() == began["model"]:
         console.rule("What the deployed model gets wrong")
-        write(PRACTISED, practised(lines(HERE / "examples.jsonl"), arguments.practised))
+        write_lines(PRACTISED, practised(lines(HERE / "examples.jsonl"), arguments.practised))
         wrong = wrong_in(evaluated(*before, *set_(f"data.questions={HEARD}")))
         (FOLDER / "before").write_text(str(evaluated(*before, *set_(f"data.questions={REST}"))))
         console.rule(f"{len(wrong)} wrong answers of {len(heard)} are corrected at the running server")
         with serving(arguments.port, *before) as (_, address):
-            said = sum(correct(address, row) for row in heard if row["id"] in wrong)
+            cards = right_cards()
+            said = sum(correct(address, row, cards[row["question"]]) for row in heard if row["id"] in wrong)
         console.print(f"{said} corrections were sent; the others found no passage to cite.")
-        write(EXAMPLES, lines(PRACTISED))
+        write_lines(EXAMPLES, lines(PRACTISED))
         ragft("feedback", "promote", "--to", "examples", *after)
 
     console.rule("Training goes on")
@@ -100,14 +113,14 @@ def is_there(source: str) -> bool:
     return f"## {heading}\n" in (HERE / f"documents-{NEW}" / document).read_text(encoding="utf-8")
 
 
-def correct(address: str, row: Row) -> bool:
-    """Asks the server, and says what the answer should have been; whether there was a passage to cite."""
+def correct(address: str, row: Row, card: str) -> bool:
+    """Asks the server, and says that the answer should have been this card; whether there was a passage to cite."""
     headers = {"authorization": f"Bearer {os.environ.get('RAGFT_API_KEY', 'none')}"}
     with httpx.Client(base_url=address, headers=headers, timeout=300.0) as client:
         messages = [{"role": "user", "content": row["question"]}]
         asked = {"model": "hybrid", "messages": messages, "ragft": {"return_passages": True}}
         answer = client.post("/v1/chat/completions", json=asked).raise_for_status().json()
-        right = by_passages(right_cards()[row["question"]], row["sources"], answer["ragft"]["passages"])
+        right = by_passages(card, row["sources"], answer["ragft"]["passages"])
         if right is None:
             return False
         said = {"id": answer["id"], "thumb": "bad", "reason": "wrong", "corrected_answer": right}
@@ -141,12 +154,7 @@ def by_passages(card: str, sources: Sequence[str], passages: Sequence[Row]) -> s
 
 def evaluated(*options: str) -> Path:
     """The folder of an evaluation, made or found."""
-    command: list[str | Path] = [RAGFT, "evaluate", *options, "-c", CONFIG, "--json"]
-    say_command("evaluate", *options, "-c", CONFIG)
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if told.returncode:
-        sys.exit(told.returncode)
-    return Path(json.loads(told.stdout)["folder"])
+    return Path(told("evaluate", *options)["folder"])
 
 
 def wrong_in(folder: Path) -> set[str]:
@@ -165,10 +173,6 @@ def set_(*values: str) -> list[str]:
 
 def lines(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def write(path: Path, rows: Sequence[Row]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from ragft.finetune.base import check_writes
 from ragft.finetune.fast import decoder
 from ragft.finetune.fast.attention import tiles
 from ragft.finetune.fast.batching import MicroBatch, Rows, epoch_batches, lengths_for, micro_batches, shares, trainable
+from ragft.finetune.fast.faults import advise_recomputing
 from ragft.finetune.fast.loss import CHUNK
 from ragft.finetune.fast.memory import return_free_memory
 from ragft.finetune.methods import METHODS
@@ -166,11 +167,10 @@ def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection)
         return
     needed, free = memory(ModelSizes.of(model_folder), usable, settings, device), devices.free_mib(device)
     if needed.total > free:
-        again = "" if settings.gradient_checkpointing else "set finetune.gradient_checkpointing to true, "
         raise RagftError(
             f"Training would take about {needed.total / 1024:.1f} GiB on {device}, most of it for {needed.most()}, and "
-            f"{free / 1024:.1f} GiB are free there: {again}lower finetune.token_budget, set finetune.method to qlora, "
-            "take a smaller model, or set finetune.device to cpu."
+            f"{free / 1024:.1f} GiB are free there: {advise_recomputing(settings)}lower "
+            "finetune.token_budget, set finetune.method to qlora, take a smaller model, or set finetune.device to cpu."
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ragft.artifacts import Artifact, artifacts_in
 from ragft.console import duration
 from ragft.errors import RagftError
+from ragft.finetune.fast.faults import advise_recomputing
 from ragft.finetune.methods import METHODS
 from ragft.prompts import conversation, turn
 from ragft.setups import SETUPS
@@ -91,10 +92,10 @@ def estimate(app: Application) -> Estimate:
     needed = memory(sizes, usable, settings, device)
     refuse_small_card(app.base, usable, settings)
     if device.type == "cpu" and needed.total > 1024 * memory_gib():
-        again = "" if settings.gradient_checkpointing else "set finetune.gradient_checkpointing to true, "
         raise RagftError(
-            f"Training would take about {needed.total / 1024:.1f} GiB and this machine has {memory_gib():.1f}: {again}"
-            "lower finetune.batch_size or finetune.token_budget, or take a smaller model."
+            f"Training would take about {needed.total / 1024:.1f} GiB and this machine has {memory_gib():.1f}: "
+            f"{advise_recomputing(settings)}lower finetune.batch_size or finetune.token_budget, or take a smaller "
+            "model."
         )
     reasons: list[RagftError] = []
     rate = measured_rate(app.base, sizes, usable, settings, seed=seed, fell_back=reasons.append)

@@ -248,13 +248,10 @@ class Generation:
 
     def _portions(self, sides: Sequence[Side]) -> Iterator[list[Candidate]]:
         """Candidates of structure, as many at a time as may be enough, until the sides are full."""
+        candidates = self.material.candidates
         queues = {
             (side.in_questions, shape): _spread(
-                [
-                    one
-                    for one in self.material.candidates
-                    if (one.place.in_questions, one.shape) == (side.in_questions, shape)
-                ]
+                [one for one in candidates if (one.place.in_questions, one.shape) == (side.in_questions, shape)]
             )
             for side in sides
             for shape in SHAPES
@@ -387,13 +384,11 @@ class Generation:
                 said = model.said([ask.messages for ask in asks], self.settings.max_tokens, "Asking the model")
                 candidates: list[Candidate] = []
                 refusal = self.app.config.answer.refusal.strip()
-                _wording, _places = self.material.wording, self.material.places
+                wording, places = self.material.wording, self.material.places
                 for ask, reply in zip(asks, said, strict=True):
                     if reply is None:
                         continue
-                    found, faults = read_reply(
-                        ask, reply["text"], reply["cut_off"], self.material.wording, refusal, self.material.places
-                    )
+                    found, faults = read_reply(ask, reply["text"], reply["cut_off"], wording, refusal, places)
                     candidates += found
                     self._rejected += faults
 

@@ -18,6 +18,10 @@ from serving.app import listen
 from serving.review import create_app, make_server
 
 pytestmark = pytest.mark.slow
+NARROW = {"width": 360, "height": 740}
+UNNAMED = """[...document.querySelectorAll("button, input, select, textarea")].filter(
+    (it) => !(it.labels?.length || it.textContent.trim() || it.ariaLabel)).length"""
+"""How many controls a screen reader could not name."""
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def served(review: Review, reviewer: str) -> Iterator[str]:
 def test_rows_are_decided_searched_settled_and_taken_back_by_keyboard(browser: Any, tmp_path: Path) -> None:
     with reviewing(write_rows(tmp_path / "examples.jsonl")) as (review, _):
         say(review, "Ben", 0, "reject", reason="It is old.")
-        with served(review, "Anna") as url, opened(browser, url, viewport={"width": 360, "height": 740}) as page:
+        with served(review, "Anna") as url, opened(browser, url, logs=None, viewport=NARROW) as page:
             place, press = page.locator("#place"), page.keyboard.press
             assert page.locator("mark").inner_text() == "A ticket costs 12 euros."
             assert page.locator(".saying").count() == 0  # what Ben says is not seen yet
@@ -83,5 +87,6 @@ def test_rows_are_decided_searched_settled_and_taken_back_by_keyboard(browser: A
             page.keyboard.type("dogs")
             place.get_by_text("1 of 1: line 4").wait_for()
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.evaluate(UNNAMED) == 0
             assert barriers(page) == []
         assert (tmp_path / "examples.jsonl").read_text().count("\n") == len(ROWS)

@@ -26,20 +26,23 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, url: str, *, logs: str = REFUSED, **options: Any) -> Iterator[Any]:
+def opened(browser: Any, url: str, *, logs: str | None = REFUSED, **options: Any) -> Iterator[Any]:
     """A page of its own context at `url`; whatever it logs, raises or requests elsewhere fails the test.
 
     Args:
-        logs: what errors of the console may hold; by default a refused request, which many tests are about.
+        logs: what errors of the console may hold; by default a refused request, which many tests are about. None: there
+            may be none.
     """
     faults: list[str] = []
     page = browser.new_context(**options).new_page()
     page.set_default_timeout(20_000)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    # A breach of the Content-Security-Policy is logged, too.
-    page.on(
-        "console", lambda said: faults.append(said.text) if said.type == "error" and logs not in said.text else None
-    )
+
+    def console(said: Any) -> None:  # is told of a breach of the Content-Security-Policy, too
+        if said.type == "error" and (logs is None or logs not in said.text):
+            faults.append(said.text)
+
+    page.on("console", console)
     page.on("request", lambda asked: None if asked.url.startswith(url) else faults.append(asked.url))
     page.goto(url)
     yield page

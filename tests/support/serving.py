@@ -64,11 +64,12 @@ class Running:
 
 
 @contextmanager
-def running(app: Litestar, *, wait: bool = True) -> Iterator[Running]:
-    """The application on a free port of this machine."""
+def running(app: Litestar, *, wait: bool = True, within: EngineThread | None = None) -> Iterator[Running]:
+    """The application on a free port of this machine, in an event loop of its own or `within` that of an engine."""
     with listen("127.0.0.1", 0) as listener:
         server = make_server(app)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        serve = server.run if within is None else lambda sockets: within.call(server.serve(sockets), 1200)
+        thread = threading.Thread(target=serve, kwargs={"sockets": [listener]})
         thread.start()
         served = Running(f"http://127.0.0.1:{listener.getsockname()[1]}", server, thread)
         try:
@@ -78,27 +79,19 @@ def running(app: Litestar, *, wait: bool = True) -> Iterator[Running]:
             yield served
         finally:
             served.stop()
-            served.join()
+            served.join(10 if within is None else 20)
 
 
 @contextmanager
 def running_with(thread: EngineThread, app: Litestar) -> Iterator[Running]:
-    """The application on a free port, in the event loop of an engine that outlives it."""
+    """The application in the event loop of an engine that outlives it."""
     engine = thread.engine
     close, engine.close = engine.close, _nothing  # type: ignore[method-assign]
-    with listen("127.0.0.1", 0) as listener:
-        server = make_server(app)
-        serving = threading.Thread(target=lambda: thread.call(server.serve([listener]), 1200))
-        serving.start()
-        served = Running(f"http://127.0.0.1:{listener.getsockname()[1]}", server, serving)
-        try:
-            until(lambda: server.started)
-            until(lambda: httpx.get(served.url + "/health/ready").status_code == 200)
+    try:
+        with running(app, within=thread) as served:
             yield served
-        finally:
-            served.stop()
-            served.join(20)
-            engine.close = close  # type: ignore[method-assign]
+    finally:
+        engine.close = close  # type: ignore[method-assign]
 
 
 async def _nothing() -> None: ...

@@ -131,11 +131,7 @@ def _array(path: Path, file: BinaryIO) -> Iterator[Read]:
     number = 0
     try:
         for number, values in enumerate(_items(file), start=1):
-            where = f"{path}, row {number}"
-            if isinstance(values, _Deep):
-                yield where, f"it is nested more than {_DEEPEST} levels deep"
-            else:
-                yield where, values if isinstance(values, dict) else f"it is no object, but a {type(values).__name__}"
+            yield f"{path}, row {number}", values
     except ijson.JSONError as error:
         if "UTF8" in str(error):
             raise UsageError(f"{path} is not UTF-8 text behind row {number}: save it as UTF-8.") from None
@@ -143,12 +139,8 @@ def _array(path: Path, file: BinaryIO) -> Iterator[Read]:
         raise UsageError(f"{path} is no JSON behind row {number} ({told}): correct it there.") from None
 
 
-class _Deep:
-    """Stands for an item that is nested too deeply."""
-
-
-def _items(file: BinaryIO) -> Iterator[Any]:
-    """The items of an array, by events: `ijson.items` keeps a path for each level, 1 GB of them for 20,000."""
+def _items(file: BinaryIO) -> Iterator[dict[str, Any] | str]:
+    """The objects of an array, or why an item is none; `ijson.items` keeps a path for each level, 1 GB for 20,000."""
     import ijson
 
     builder, depth, deepest = ijson.ObjectBuilder(), 0, 0
@@ -160,7 +152,12 @@ def _items(file: BinaryIO) -> Iterator[Any]:
         if deepest <= _DEEPEST:
             builder.event(event, value)
         if depth == 0:
-            yield builder.value if deepest <= _DEEPEST else _Deep()
+            if deepest > _DEEPEST:
+                yield f"it is nested more than {_DEEPEST} levels deep"
+            elif isinstance(builder.value, dict):
+                yield builder.value
+            else:
+                yield f"it is no object, but a {type(builder.value).__name__}"
             builder, deepest = ijson.ObjectBuilder(), 0
 
 

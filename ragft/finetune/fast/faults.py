@@ -55,6 +55,11 @@ def check_validation_finite(step: int, steps: int, losses: list[float], train_lo
         )
 
 
+def advise_recomputing(settings: FinetuneSection, then: str = ", ") -> str:
+    """The first advice where memory is short, to be followed by another; empty where it is followed already."""
+    return "" if settings.gradient_checkpointing else f"set finetune.gradient_checkpointing to true{then}"
+
+
 @contextmanager
 def told_out_of_memory(doing: str, settings: FinetuneSection) -> Iterator[None]:
     """Turns the errors of memory that ran out into a sentence on what to lower.
@@ -67,10 +72,9 @@ def told_out_of_memory(doing: str, settings: FinetuneSection) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in _NO_MEMORY):
             raise
-        again = "" if settings.gradient_checkpointing else "set finetune.gradient_checkpointing to true or "
         smaller = "" if settings.method == "qlora" else ", set finetune.method to qlora"
         raise RagftError(
-            f"{doing} ran out of memory: {again}lower finetune.token_budget (it is {settings.token_budget}), with "
-            "which training resumes at its checkpoint, or finetune.max_seq_length (it is "
-            f"{settings.max_seq_length}){smaller}, or choose a smaller model."
+            f"{doing} ran out of memory: {advise_recomputing(settings, ' or ')}lower finetune.token_budget (it is "
+            f"{settings.token_budget}), with which training resumes at its checkpoint, or finetune.max_seq_length (it "
+            f"is {settings.max_seq_length}){smaller}, or choose a smaller model."
         ) from error

@@ -10,7 +10,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -297,10 +297,8 @@ class Run:
     @contextmanager
     def in_training(self) -> Iterator[None]:
         """What holds while the gradient of a step is computed, and not in validations."""
-        if not self.settings.gradient_checkpointing:
-            yield
-            return
-        with recomputing(self.model, draws=self.settings.dropout > 0):
+        again = self.settings.gradient_checkpointing
+        with recomputing(self.model, draws=self.settings.dropout > 0) if again else nullcontext():
             yield
 
     def check_recomputed(self, batch: Any, gradients: Sequence[torch.Tensor] | None = None) -> None:
