@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.tiny_decoders import build, config
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from ragft.finetune.recomputing import recomputing
 
@@ -14,12 +14,7 @@ IDS = torch.arange(32)[None]
 
 @pytest.fixture
 def model() -> nn.Module:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=8, num_attention_heads=2,
-        num_key_value_heads=1,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    return build(config("llama", num_hidden_layers=8))
 
 
 def gradient(model: nn.Module) -> tuple[list[Tensor], int]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tiny_decoders import build, config
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from ragft.config import FinetuneSection
 from ragft.errors import RagftError
@@ -21,17 +21,12 @@ Rows = Callable[..., list[Rendered]]
 Settings = Callable[..., FinetuneSection]
 
 
-def tiny() -> nn.Module:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
-
-
 def test_noise_is_bounded_by_the_length_of_each_row_and_ends_with_its_block() -> None:
-    model, ids, lengths = tiny(), torch.ones(2, 8, dtype=torch.int64), torch.tensor([2, 8])
+    model, ids, lengths = (
+        build(config("llama", hidden_size=16)),
+        torch.ones(2, 8, dtype=torch.int64),
+        torch.tensor([2, 8]),
+    )
     plain = model.get_input_embeddings()(ids)
     with noisy_embeddings(model, 5.0, lambda: lengths):
         noise = (model.get_input_embeddings()(ids) - plain).abs()
