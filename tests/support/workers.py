@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-ENGINE = ("tests/ragft/engine/test_vllm.py", "tests/serving/test_real_vllm.py")
+ENGINE = (
+    "tests/ragft/engine/test_vllm.py",
+    "tests/serving/test_page_with_real_engine.py",
+    "tests/serving/test_real_vllm.py",
+)
 """The files of the session's engine, which would otherwise be started once in each worker."""
 
 
