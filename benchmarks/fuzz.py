@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 from index.encoders.encoder import Encoder
 from ragft.models import resolve_encoder
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path += [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]  # tests has an `index`, too
 
 from support.fuzzing import HANG_SECONDS, KINDS, Answer, Fuzzed, fuzzed
 

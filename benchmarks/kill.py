@@ -31,7 +31,7 @@ from rich.table import Table
 
 from ragft.evaluate.metrics import METRICS
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path += [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]  # tests has an `index`, too
 
 from support.lifecycle import BUILT, Small, make_small, read_lines, start
 

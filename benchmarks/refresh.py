@@ -118,7 +118,9 @@ def ours(documents: int, rounds: int, chain: int) -> list[dict[str, Any]]:
     from index.search.settings import SearchSettings
     from index.store.snapshot import Snapshot
 
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # below ours, because it has an `index`, too
+    sys.path += [
+        str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")
+    ]  # tests has an `index`, too
     from support.indexes import WordTokenizer
 
     class Encoder:

@@ -21,7 +21,7 @@ from pathlib import Path
 from litestar import Litestar
 from telemetry import KEY, Quick, ask
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path += [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]  # tests has an `index`, too
 
 from support.serving import Fakes, make_application
 

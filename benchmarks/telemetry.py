@@ -24,7 +24,7 @@ from typing import Any
 
 from litestar import Litestar
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path += [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]  # tests has an `index`, too
 
 from support.fakes import FakeEngine
 from support.serving import Fakes, make_application

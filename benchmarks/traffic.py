@@ -40,7 +40,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path += [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]  # tests has an `index`, too
 
 from support.fakes import USAGE, FakeEngine
 from support.flipping import DOCUMENTS, write_edition
