@@ -124,13 +124,11 @@ class Memory:
 
 def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection, device: torch.device = devices.CPU) -> Memory:
     """Peak memory of training on these rows, of which there is at least one, on the processor or a card."""
-    from ragft.finetune.fast.run import CACHED_BYTES
-
     itemsize, workers = decoder.compute_dtype(device).itemsize, _workers(settings, device)
     kept = sizes.linear * itemsize
     frozen = kept
     if METHODS[settings.method].quantisation is not None:
-        frozen = sizes.linear / 2 + (kept if kept <= CACHED_BYTES else 0)
+        frozen = sizes.linear / 2 + (0 if quantising_saves(sizes, device) else kept)
     moments = _moments(settings, device)
     # Masters, moments and the best so far; gradients of each worker, their sum, and a scaled copy.
     adapters = round(4 * settings.rank * sizes.sides * (2 + moments + workers + 2))
@@ -156,6 +154,13 @@ def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection, device: tor
     return Memory(CARD_LIBRARIES_MIB if on_card else LIBRARIES_MIB, *(part / 2**20 for part in parts))
 
 
+def quantising_saves(sizes: ModelSizes, device: torch.device = devices.CPU) -> bool:
+    """Whether a quantised base takes less memory: of a small one, the dequantised weights are kept besides."""
+    from ragft.finetune.fast.run import CACHED_BYTES
+
+    return sizes.linear * decoder.compute_dtype(device).itemsize > CACHED_BYTES
+
+
 def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection) -> None:
     """Refuses a training that the card's free memory will not hold, before anything is loaded.
 
@@ -165,12 +170,15 @@ def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection)
     device, usable = devices.resolve(settings.device), trainable(rows, settings.max_seq_length)
     if device.type == "cpu" or not usable:
         return
-    needed, free = memory(ModelSizes.of(model_folder), usable, settings, device), devices.free_mib(device)
+    sizes = ModelSizes.of(model_folder)
+    needed, free = memory(sizes, usable, settings, device), devices.free_mib(device)
+    plain = METHODS[settings.method].quantisation is None
+    quantise = "set finetune.method to qlora, " if plain and quantising_saves(sizes, device) else ""
     if needed.total > free:
         raise RagftError(
             f"Training would take about {needed.total / 1024:.1f} GiB on {device}, most of it for {needed.most()}, and "
             f"{free / 1024:.1f} GiB are free there: {advise_recomputing(settings)}lower "
-            "finetune.token_budget, set finetune.method to qlora, take a smaller model, or set finetune.device to cpu."
+            f"finetune.token_budget, {quantise}take a smaller model, or set finetune.device to cpu."
         )
 
 

@@ -190,6 +190,7 @@ def _some_documents(app: Application, target: Path) -> Path:
 def _training(app: Application, findings: Findings) -> str:
     """What training will take, and which back end trains: the one that took the steps that were timed."""
     from ragft.finetune import base, devices
+    from ragft.finetune.estimate import ModelSizes, quantising_saves
     from ragft.finetune.fast.decoder import compute_dtype
     from ragft.finetune.training import trainer_for
     from ragft.stages.estimates import estimate
@@ -199,12 +200,14 @@ def _training(app: Application, findings: Findings) -> str:
     back_end = "TRL over PEFT" if "trl_backend" in trainer else "fast" if "finetune.fast" in trainer else "PEFT"
     if found.slower is not None:
         back_end = f"PEFT, which is slower ({found.slower})"
+    device = devices.resolve(settings.device)
     stored, compute = (
-        str(dtype).removeprefix("torch.")
-        for dtype in (base.stored_dtype(app.base), compute_dtype(devices.resolve(settings.device)))
+        str(dtype).removeprefix("torch.") for dtype in (base.stored_dtype(app.base), compute_dtype(device))
     )
     text = f"{back_end}; the base is stored in {stored}, and so will be the merged model"
     if compute not in (stored, "float32"):
         text += f"; training rounds what it does not quantise to {compute}, which this machine multiplies"
+    if settings.method == "qlora" and not quantising_saves(ModelSizes.of(app.base), device):
+        text += "; rounding a base this small to NF4 saves no memory, and finetune.method=lora trains without it"
     findings.add("ok", "training back end", text)
     return found.sentence()

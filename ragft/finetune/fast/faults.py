@@ -72,7 +72,7 @@ def told_out_of_memory(doing: str, settings: FinetuneSection) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in _NO_MEMORY):
             raise
-        smaller = "" if settings.method == "qlora" else ", set finetune.method to qlora"
+        smaller = "" if settings.method == "qlora" else ", set finetune.method to qlora if the model is large"
         raise RagftError(
             f"{doing} ran out of memory: {advise_recomputing(settings, ' or ')}lower finetune.token_budget (it is "
             f"{settings.token_budget}), with which training resumes at its checkpoint, or finetune.max_seq_length (it "

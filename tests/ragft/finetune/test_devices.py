@@ -86,8 +86,9 @@ def test_a_card_with_too_little_free_memory_is_refused_before_anything_is_loaded
     with pytest.raises(
         RagftError,
         match=r"GiB on cuda:0, most of it for \w+, and .* GiB are free there: set finetune.gradient_checkpointing",
-    ):
+    ) as refused:
         refuse_small_card(llama_folder, rows, settings)
+    assert "qlora" not in str(refused.value), "which would take more, for a model of this size"
     refuse_small_card(llama_folder, rows, settings.model_copy(update={"device": "cpu"}))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragft.config import FinetuneSection
-from ragft.finetune.estimate import ModelSizes, measured_rate, memory, seconds
+from ragft.finetune.estimate import ModelSizes, measured_rate, memory, quantising_saves, seconds
 from ragft.finetune.fast.batching import trainable
 from ragft.prompts import Rendered
 
@@ -37,6 +37,15 @@ def test_memory_grows_with_budget_rank_and_vocabulary() -> None:
     assert seconds(SIZES, some, (), again, rate=1.0) > seconds(SIZES, some, (), small, rate=1.0)
     assert memory(SIZES, some, small.model_copy(update={"rank": 32})).adapters == pytest.approx(8 * before.adapters)
     assert memory(SIZES, some, small.model_copy(update={"threads": 2})).vocabulary > before.vocabulary
+
+
+@pytest.mark.parametrize(("linear", "saves"), [(106_000_000, False), (7_000_000_000, True)])
+def test_a_quantised_base_saves_memory_only_where_its_dequantised_weights_are_not_kept(
+    linear: int, saves: bool
+) -> None:
+    sizes, some = replace(SIZES, linear=linear), rows(16, 100)
+    plain, quantised = (memory(sizes, some, FinetuneSection(method=method)).weights for method in ("lora", "qlora"))
+    assert quantising_saves(sizes) == (quantised < plain) == saves
 
 
 def test_rows_that_training_drops_are_not_counted() -> None:

@@ -118,6 +118,7 @@ def test_check_loads_the_base_once_and_names_the_back_end_that_took_its_steps(
     monkeypatch.setattr(probe, "why_not_fast", lambda *given, **more: (loads.append(1), plain(*given, **more))[1])
     found = {row["what"]: row for row in ragft("check", "-c", desk.config, "--json").values["findings"]}
     assert found["training back end"]["detail"].startswith("fast; the base is stored in float32")
+    assert found["training back end"]["detail"].endswith("finetune.method=lora trains without it")
     assert found["training"]["state"] == "ok" and loads == [1]
     monkeypatch.setattr(probe, "why_not_fast", lambda *_, **__: "its layers are strange")
     found = {row["what"]: row for row in ragft("check", "-c", desk.config, "--json").values["findings"]}
