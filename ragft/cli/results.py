@@ -91,10 +91,12 @@ def _arm_lines(comparison: Comparison) -> list[str]:
 def show_forgetting(app: Application, artifact: Artifact) -> None:
     """What tuning cost in general ability."""
     from ragft.console import counted
-    from ragft.evaluate.suites.forgetting import Forgotten, forgetting_table, sentence
+    from ragft.evaluate.suites.forgetting import Forgotten, forgetting_table, rounding_sentence, sentence
 
     figures, margin = artifact.figures, app.config.evaluate.general.margin
-    results = [Forgotten.from_json(values) for values in figures["results"]]
+    results, rounding = (
+        [Forgotten.from_json(values) for values in figures.get(kind, ())] for kind in ("results", "rounding")
+    )
     left_out = [
         f"{task}: {count} questions are longer than the model has positions, and are left out"
         for task, count in figures["unread"].items()
@@ -113,7 +115,7 @@ def show_forgetting(app: Application, artifact: Artifact) -> None:
     app.reporter.result(
         {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, "margin": margin, **figures},
         forgetting_table(results, margin), *left_out, *(sentence(one, margin) for one in results if one.primary),
-        f"Result: {artifact.folder / 'forgetting.json'}",
+        *map(rounding_sentence, rounding), f"Result: {artifact.folder / 'forgetting.json'}",
     )  # fmt: skip
 
 

@@ -23,6 +23,11 @@ _CURRENT, _HISTORY, _LOCK = "CURRENT", "deployments.jsonl", "LOCK"
 _TRAINED_WITH = ("model.base", "prompt.system", "answer.refusal")
 
 
+def has_rounded_weights(model: Artifact) -> bool:
+    """Whether a merged model has the weights of its base as quantising left them."""
+    return bool(model.manifest["inputs"].get("quantised")) and model.figures.get("onto") == "trained"
+
+
 @dataclass(frozen=True)
 class Removed:
     """What a garbage collection deleted, or would delete: fingerprints, oldest first, and bytes."""

@@ -18,6 +18,7 @@ from ragft.errors import RagftError, UsageError
 from ragft.evaluate.suites.choices import ChoiceQuestion, is_right, is_right_per_character, read_choices
 from ragft.evaluate.suites.forgetting import FORGETTING_VERSION, PRIMARY, Forgotten, compared, together
 from ragft.evaluate.suites.instructions import Instructed, read_instructions
+from ragft.finetune.registry import has_rounded_weights
 from ragft.stages.application import Application, Inputs
 from ragft.stages.following import generated, instructed
 from ragft.stages.inputs import FORGETTING, GENERAL
@@ -57,6 +58,9 @@ class Task(Generic[T]):
 def forgetting(app: Application, *, generate: bool = False) -> Artifact:
     """What tuning cost in general ability, with intervals and a verdict for each task.
 
+    Where the deployed model has weights that were rounded to NF4, questions of multiple choice are asked of the base
+    with such weights, too, so that what rounding costs is told apart from what training does.
+
     Args:
         generate: answer the files of instructions, too, through the engine; else they are left out, which is said.
 
@@ -76,6 +80,8 @@ def forgetting(app: Application, *, generate: bool = False) -> Artifact:
             likelihoods[model] = _likelihoods(app, model, *where, choices)
         if instructions:
             said[model] = generated(app, model, *where, instructions)
+    if choices and has_rounded_weights(deployed):
+        likelihoods["rounded"] = _likelihoods(app, "rounded base", *folders["base"], choices, rounded=True)
     parents = {
         f"{kind} of {model}": artifact.fingerprint
         for kind, made in (("likelihoods", likelihoods), ("answers", said))
@@ -83,15 +89,18 @@ def forgetting(app: Application, *, generate: bool = False) -> Artifact:
     }
 
     def work(folder: Path) -> dict[str, Any]:
-        results, unread = list[Forgotten](), dict[str, int]()
+        results, rounding, unread = list[Forgotten](), list[Forgotten](), dict[str, int]()
         margin = app.config.evaluate.general.margin
         if choices:
-            base, tuned = (_read(likelihoods[model], choices) for model in ("base", "tuned"))
-            results, unread = results_of(choices, base, tuned, margin)
+            found = {model: _read(artifact, choices) for model, artifact in likelihoods.items()}
+            results, unread = results_of(choices, found["base"], found["tuned"], margin)
+            if "rounded" in found:
+                rounding, _ = results_of(choices, found["base"], found["rounded"], margin)
         if instructions:
             results += instructed(instructions, said["base"], said["tuned"], margin)
         figures = {
-            "results": [asdict(one) for one in results], "unread": unread,
+            "results": [asdict(one) for one in results],
+            "rounding": [asdict(one) for one in rounding if one.primary], "unread": unread,
             "unverifiable": {task.name: task.left_out for task in instructions},
             "failed": {model: answers.figures["failed"] for model, answers in said.items()},
             "model": deployed.fingerprint,
@@ -147,17 +156,25 @@ def tasks(app: Application, generate: bool = False) -> tuple[list[Task[ChoiceQue
 
 
 def _likelihoods(
-    app: Application, model: str, folder: Path, version: str, found: Sequence[Task[ChoiceQuestion]]
-) -> Artifact:
-    """The likelihoods of one model, which another tuned model does not make stale for the base."""
+    app: Application, model: str, folder: Path, version: str, found: Sequence[Task[ChoiceQuestion]],
+    rounded: bool = False,
+) -> Artifact:  # fmt: skip
+    """The likelihoods of one model, which another tuned model does not make stale for the base.
+
+    Args:
+        rounded: of the model with its weights rounded to NF4.
+    """
     from ragft.finetune import devices
     from ragft.finetune.fast import decoder
+    from ragft.finetune.peft_backend.attach import quantise
 
     device = devices.resolve(app.config.finetune.device)
     dtype = decoder.compute_dtype(device)
 
     def work(growing: Path) -> dict[str, Any]:
         network = decoder.load(folder, dtype, attention_name="eager", device=device)
+        if rounded:
+            quantise(network)
         rows = []
         for task in found:
             with app.reporter.progress(f"{task.name}, {model} model") as advance:
@@ -173,6 +190,7 @@ def _likelihoods(
     inputs = {
         "model": version, "tasks": {task.name: task.hash for task in found}, "dtype": str(dtype),
         "limit": app.config.evaluate.general.limit, "version": _LIKELIHOODS_VERSION,
+        **({"rounded": True} if rounded else {}),
     }  # fmt: skip
     return app.build(Inputs((GENERAL,), inputs), work)
 

@@ -20,6 +20,7 @@ from ragft.errors import RagftError, UsageError
 from ragft.finetune.fast.plain_lora import read_plain_lora
 from ragft.finetune.lineage import ADAPTER_FILES
 from ragft.finetune.live_proof import VERSION, LiveProof, check_live, prove_live
+from ragft.finetune.registry import has_rounded_weights
 from ragft.stages.application import Application, Inputs
 from ragft.stages.data import mix, rows
 from ragft.stages.inputs import ADAPTER, LIVE
@@ -76,7 +77,7 @@ def _allowed(app: Application, folder: Path) -> Adapter:
     proof = _proof_of(app, model, adapter)
     if proof is not None:
         check_live(LiveProof.read(proof).figures(app.config.answer), app.config.merge, model.fingerprint)
-    elif model.manifest["inputs"]["quantised"] and model.figures.get("onto") == "trained":
+    elif has_rounded_weights(model):
         app.reporter.say(
             f"The adapter of model {model.fingerprint} was trained against quantised weights, which the merged model "
             "has: live over the unquantised base it is another model, and nobody has compared it with the proven one; "

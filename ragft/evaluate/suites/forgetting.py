@@ -151,10 +151,24 @@ def _score(gained: int, lost: int, n: int, difference: float) -> float:
     return observed / math.sqrt(variance) if variance > 0 else math.inf
 
 
+def rounding_sentence(found: Forgotten) -> str:
+    """What rounding the base model's weights costs by itself, in words.
+
+    Args:
+        found: the base as it is, and with rounded weights in the place of the tuned model.
+    """
+    advice = "; finetune.method=lora trains without it" if found.difference < 0 else ""
+    return f"{found.task}: the base rounded to NF4, before anything is trained: {_points(found)}{advice}."
+
+
+def _points(found: Forgotten) -> str:
+    return f"{100 * found.difference:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+
+
 def sentence(found: Forgotten, margin: float) -> str:
     """A verdict in words."""
     said = f"{found.task}: {found.metric} {found.base.share:.1%} before, {found.tuned.share:.1%} after tuning"
-    points = f"{100 * found.difference:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    points = _points(found)
     claim = f"not worse than {-100 * margin:+.1f} points: {found.verdict}"
     if found.verdict == "worse":
         claim = f"worse than {-100 * margin:+.1f} points"

@@ -19,8 +19,10 @@ from ragft.artifacts import build
 from ragft.config import Config
 from ragft.errors import RagftError, UsageError
 from ragft.evaluate.suites.choices import ChoiceQuestion
+from ragft.evaluate.suites.forgetting import Forgotten, rounding_sentence
 from ragft.finetune import likelihood
 from ragft.finetune.fast import decoder
+from ragft.finetune.peft_backend.attach import quantise
 from ragft.stages.application import Application
 from ragft.stages.forgetting import Task, forgetting, likelihoods_of, results_of, tasks, tokenized
 
@@ -113,6 +115,30 @@ def test_the_command_shows_every_task_and_its_verdict(
     else:
         assert "sums: acc_norm" in said and "together: acc_norm" in said
         assert "not worse than -2.0 points: " in said
+
+
+def test_what_rounding_costs_by_itself_is_told_apart_where_the_deployed_model_has_rounded_weights(
+    tmp_path: Path, base: Path
+) -> None:
+    app = desk(tmp_path, base, deploy=None, files=[write(tmp_path / "sums.jsonl", QUESTIONS)])
+
+    def deploy(quantised: str | None, onto: str) -> dict[str, Any]:
+        """The figures of a model that is the rounded base, merged from nothing else."""
+
+        def merged(growing: Path) -> dict[str, Any]:
+            network = decoder.load(base, torch.float32, attention_name="eager")
+            quantise(network)
+            network.save_pretrained(growing)
+            return {"onto": onto}
+
+        app.registry.deploy(build(app.registry.root, "model", {"quantised": quantised, "onto": onto}, merged)[0])
+        return forgetting(app).figures
+
+    figures = deploy("nf4", "trained")
+    assert figures["rounding"] == [one for one in figures["results"] if one["primary"]] != []
+    rounded = Forgotten.from_json(figures["rounding"][0])
+    assert rounding_sentence(rounded).startswith("sums: the base rounded to NF4, before anything is trained: ")
+    assert deploy("nf4", "original")["rounding"] == deploy(None, "trained")["rounding"] == []
 
 
 def test_a_model_that_is_its_base_has_lost_nothing(tmp_path: Path, base: Path) -> None:
