@@ -138,6 +138,7 @@ def make_small(
         "data.documents": OLD,
         "data.examples": "examples.jsonl",
         "data.questions": "questions.jsonl",
+        "finetune.method": "qlora",  # the default, whose merge has more to prove
     }
     for key, value in {**own, **(settings or {})}.items():
         *sections, name = key.split(".")
