@@ -54,6 +54,7 @@ def main() -> None:
 
 
 def report(browser: Any, url: str, size: dict[str, int], visits: int) -> None:
+    """Visits the page as often with nothing cached as with everything, and prints what that took."""
     visit(browser.new_context(viewport=size), url)  # the browser's own first page is slow
     times, sent = [], 0.0
     for _ in range(visits):

@@ -156,9 +156,9 @@ def memory(sizes: ModelSizes, rows: Rows, settings: FinetuneSection, device: tor
 
 def quantising_saves(sizes: ModelSizes, device: torch.device = devices.CPU) -> bool:
     """Whether a quantised base takes less memory: of a small one, the dequantised weights are kept besides."""
-    from ragft.finetune.fast.run import CACHED_BYTES
+    from ragft.finetune.fast.run import keeps_dequantised
 
-    return sizes.linear * decoder.compute_dtype(device).itemsize > CACHED_BYTES
+    return not keeps_dequantised(sizes.linear, decoder.compute_dtype(device))
 
 
 def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection) -> None:
@@ -172,9 +172,9 @@ def refuse_small_card(model_folder: Path, rows: Rows, settings: FinetuneSection)
         return
     sizes = ModelSizes.of(model_folder)
     needed, free = memory(sizes, usable, settings, device), devices.free_mib(device)
-    plain = METHODS[settings.method].quantisation is None
-    quantise = "set finetune.method to qlora, " if plain and quantising_saves(sizes, device) else ""
     if needed.total > free:
+        plain = METHODS[settings.method].quantisation is None
+        quantise = "set finetune.method to qlora, " if plain and quantising_saves(sizes, device) else ""
         raise RagftError(
             f"Training would take about {needed.total / 1024:.1f} GiB on {device}, most of it for {needed.most()}, and "
             f"{free / 1024:.1f} GiB are free there: {advise_recomputing(settings)}lower "

@@ -13,6 +13,7 @@ from index.store.snapshot import Snapshot
 from ragft.console import Findings, counted, some
 from ragft.data.audit import audit_data
 from ragft.errors import RagftError
+from ragft.finetune.methods import METHODS
 from ragft.finetune.track import TRACKERS, refuse_missing_tracker
 from ragft.stages.adapter import beginning, why_not_served
 from ragft.stages.application import Application
@@ -207,7 +208,7 @@ def _training(app: Application, findings: Findings) -> str:
     text = f"{back_end}; the base is stored in {stored}, and so will be the merged model"
     if compute not in (stored, "float32"):
         text += f"; training rounds what it does not quantise to {compute}, which this machine multiplies"
-    if settings.method == "qlora" and not quantising_saves(ModelSizes.of(app.base), device):
+    if METHODS[settings.method].quantisation is not None and not quantising_saves(ModelSizes.of(app.base), device):
         text += "; rounding a base this small to NF4 saves no memory, and finetune.method=lora trains without it"
     findings.add("ok", "training back end", text)
     return found.sentence()

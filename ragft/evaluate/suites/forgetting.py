@@ -161,19 +161,18 @@ def rounding_sentence(found: Forgotten) -> str:
     return f"{found.task}: the base rounded to NF4, before anything is trained: {_points(found)}{advice}."
 
 
-def _points(found: Forgotten) -> str:
-    return f"{100 * found.difference:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+def _points(found: Forgotten, unit: str = " points") -> str:
+    return f"{100 * found.difference:+.1f}{unit} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 def sentence(found: Forgotten, margin: float) -> str:
     """A verdict in words."""
     said = f"{found.task}: {found.metric} {found.base.share:.1%} before, {found.tuned.share:.1%} after tuning"
-    points = _points(found)
     claim = f"not worse than {-100 * margin:+.1f} points: {found.verdict}"
     if found.verdict == "worse":
         claim = f"worse than {-100 * margin:+.1f} points"
     more = f"; about {found.needed:,} questions could show it" if found.needed else ""
-    return f"{said}, {points} of {found.tuned.n} questions; {claim}{more}."
+    return f"{said}, {_points(found)} of {found.tuned.n} questions; {claim}{more}."
 
 
 def forgetting_table(results: Iterable[Forgotten], margin: float) -> Table:
@@ -183,7 +182,6 @@ def forgetting_table(results: Iterable[Forgotten], margin: float) -> Table:
     table = Table("task", "metric", "n", "base", "tuned", "difference", "McNemar p", f"loss <= {100 * margin:g} points")
     for one in results:
         shares = [f"{100 * of.share:.1f} % ({100 * of.low:.1f} to {100 * of.high:.1f})" for of in (one.base, one.tuned)]
-        difference = f"{100 * one.difference:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
         metric = f"{one.metric}{' *' if one.primary else ''}"
-        table.add_row(one.task, metric, str(one.tuned.n), *shares, difference, f"{one.p:.3f}", one.verdict)
+        table.add_row(one.task, metric, str(one.tuned.n), *shares, _points(one, unit=""), f"{one.p:.3f}", one.verdict)
     return table

@@ -60,6 +60,11 @@ CACHED_BYTES = 512 * 2**20
 """Dequantised copies of a base model up to this size are kept, which saves a twentieth of each step."""
 
 
+def keeps_dequantised(weights: int, dtype: torch.dtype) -> bool:
+    """Whether dequantised copies of so many quantised weights are kept, so that quantising them saves no memory."""
+    return weights * dtype.itemsize <= CACHED_BYTES
+
+
 class Batch(Protocol):
     """Some rows that go through the model together."""
 
@@ -189,10 +194,11 @@ class Run:
             model_folder, None, max_seq_length=settings.max_seq_length, attention_name=attention_name
         )
         check_ids(model, [row.ids for row in (*self.rows, *validation)])
-        copies = self.dtype.itemsize * sum(linear.weight.numel() for linear in target_linears(model).values())
+        weights = sum(linear.weight.numel() for linear in target_linears(model).values())
         adapter = starting_deltas(settings, initial_adapter(model, settings.rank, self.alpha, seed=self.seed))
         quantise = METHODS[settings.method].quantisation is not None
-        attach(model, adapter, quantise=quantise, cache=copies <= CACHED_BYTES, device=self.device)
+        cache = keeps_dequantised(weights, self.dtype)
+        attach(model, adapter, quantise=quantise, cache=cache, device=self.device)
         compute_in(model, self.dtype)
         self.model = model
         self.check_recomputed(self.batches(sorted(self.rows, key=lambda row: len(row.ids))[:2])[0])
