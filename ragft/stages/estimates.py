@@ -168,8 +168,9 @@ def _evaluation(app: Application) -> Part:
     """Answers of all setups to all questions: by the seconds that an answer of the setup took before."""
     each: dict[str, float] = {}
     for made in _latest(app, "records"):
-        if made.figures.get("questions"):
-            each.setdefault(made.manifest["inputs"]["setup"], made.manifest["seconds"] / made.figures["questions"])
+        # The suites keep what they asked there, too, which is of no setup.
+        if (setup := made.manifest["inputs"].get("setup")) and made.figures.get("questions"):
+            each.setdefault(setup, made.manifest["seconds"] / made.figures["questions"])
     if not set(app.config.evaluate.setups) <= set(each):
         return Part("evaluation", None, "unknown")
     total = sum(

@@ -24,6 +24,7 @@ from ragft.finetune import likelihood
 from ragft.finetune.fast import decoder
 from ragft.finetune.peft_backend.attach import quantise
 from ragft.stages.application import Application
+from ragft.stages.estimates import Part, _evaluation
 from ragft.stages.forgetting import Task, forgetting, likelihoods_of, results_of, tasks, tokenized
 
 QUESTIONS = [
@@ -139,6 +140,11 @@ def test_what_rounding_costs_by_itself_is_told_apart_where_the_deployed_model_ha
     rounded = Forgotten.from_json(figures["rounding"][0])
     assert rounding_sentence(rounded).startswith("sums: the base rounded to NF4, before anything is trained: ")
     assert deploy("nf4", "original")["rounding"] == deploy(None, "trained")["rounding"] == []
+
+
+def test_what_it_keeps_is_taken_for_no_answers_of_a_setup_when_an_evaluation_is_reckoned(app: Application) -> None:
+    forgetting(app)
+    assert _evaluation(app) == Part("evaluation", None, "unknown")
 
 
 def test_a_model_that_is_its_base_has_lost_nothing(tmp_path: Path, base: Path) -> None:
