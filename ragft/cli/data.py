@@ -81,13 +81,25 @@ def mix_(app: Application) -> None:
 def pairs(
     app: Application,
     out: Annotated[Path, typer.Option(help="File to write the examples to, which must not exist yet.")],
+    answers_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask this setup the examples' questions, and take what it answers wrongly; the others are made.",
+            metavar="SETUP",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask so many examples, drawn by the seed.")] = None,
 ) -> None:
-    """Give each example a worse answer, made of its own, for methods that learn from preferences."""
-    from ragft.stages.data import write_pairs
+    """Give each example a worse answer, for methods that learn from preferences: made of its own, or a setup's."""
+    from dataclasses import asdict
 
-    counts = write_pairs(app, out)
-    told = ", ".join(f"{count} {fault}" for fault, count in counts.items())
-    app.reporter.result({"out": str(out), "worse": counts}, f"Worse answers by fault: {told}.", f"Examples: {out}")
+    from ragft.stages.pairs import write_pairs
+
+    made = write_pairs(app, out, answers_of, limit)
+    told = [f"Worse answers by fault: {', '.join(f'{count} {fault}' for fault, count in made.worse.items())}."]
+    if answers_of:
+        told.insert(0, f"{answers_of} was asked {made.asked} of the examples, and gave {made.said} of these answers.")
+    app.reporter.result({"out": str(out), **asdict(made)}, *told, f"Examples: {out}")
 
 
 @command(commands, by="data.generate.by", examples="data.generate.examples", questions="data.generate.questions")

@@ -1,14 +1,15 @@
-"""Worse answers made of good ones, for methods that learn from preferences (DPO, ORPO, SimPO, KTO).
+"""Worse answers beside good ones, for methods that learn from preferences (DPO, ORPO, SimPO, KTO).
 
-Each is wrong in one way that an evaluation finds, and right in all others, so that this one thing is learnt: another
-value, a value of an earlier time, no citation, no house format, an answer where refusing is right. They are made of the
-examples alone: no evaluation question, and no answer to one, can become training data here.
+A worse answer is one that a setup gave to the example's own question (`ragft.evaluate.faults`), or is made of the good
+one. What is made is wrong in one way that an evaluation finds, and right in all others, so that this one thing is
+learnt: another value, a value of an earlier time, no citation, no house format, an answer where refusing is right. It
+is made of the examples alone: no evaluation question, and no answer to one, can become training data here.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from ragft.data.examples import Example, as_line
 from ragft.data.other_values import another_value, standing
 from ragft.patterns import Bounded
 
-Fault = Literal["value", "stale", "uncited", "form", "unrefused"]
+Fault = Literal["value", "stale", "uncited", "form", "unrefused", "refused"]
 _TRIES = 60
 
 
@@ -40,31 +41,59 @@ class Rules:
         return in_plain_words((found[1] or "") if found else "").strip()
 
 
-def with_worse(examples: Iterable[Example], rules: Rules, seed: int) -> Iterator[tuple[Example, Fault | None, str]]:
-    """Each example with a fault and a worse answer that has it; None and its own `rejected` where it has one, or where
-    none can be made.
+@dataclass(frozen=True)
+class Worse:
+    """A worse answer.
 
-    Of the faults that an example can have, the one that came least often so far is taken, so that all have about the
-    same share. Memory holds one answer of each example that is no refusal.
+    Attributes:
+        fault: what is wrong with it; None where it is the example's own.
+        by: the setup that gave it; empty where it was made.
+    """
+
+    text: str
+    fault: Fault | None = None
+    by: str = ""
+
+
+def with_worse(
+    examples: Iterable[Example], rules: Rules, seed: int, said: Mapping[str, Worse] | None = None
+) -> Iterator[tuple[Example, Worse | None]]:
+    """Each example with a worse answer: its own `rejected`, else what was said, else a made one; None where none can be
+    made.
+
+    Of the faults that an example can be given, the one that came least often so far is taken, so that all have about
+    the same share. Memory holds one answer of each example that is no refusal.
+
+    Args:
+        said: worse answers that were given, by the ids of the examples.
     """
     examples = tuple(examples)
     answers = [one.answer for one in examples if not _refuses(one, rules)]
     counts: dict[Fault, int] = {}
     for example in examples:
-        draw = random.Random(f"{seed} worse {example.id}")
-        made = {} if example.rejected else _worse(example, rules, answers, draw)
-        if not made:
-            yield example, None, example.rejected
+        if example.rejected:
+            yield example, Worse(example.rejected)
             continue
-        fault = min(made, key=lambda one: (counts.get(one, 0), draw.random()))
-        counts[fault] = counts.get(fault, 0) + 1
-        yield example, fault, made[fault]
+        worse = (said or {}).get(example.id)
+        if worse is None:
+            draw = random.Random(f"{seed} worse {example.id}")
+            made = _worse(example, rules, answers, draw)
+            if not made:
+                yield example, None
+                continue
+            fault = min(made, key=lambda one: (counts.get(one, 0), draw.random()))
+            worse = Worse(made[fault], fault)
+        if worse.fault:
+            counts[worse.fault] = counts.get(worse.fault, 0) + 1
+        yield example, worse
 
 
-def pair_row(example: Example, fault: Fault | None, worse: str) -> dict[str, Any]:
-    """The example as a line of a file of examples, with what its worse answer was made from."""
-    origin = f"rejected: {fault} of answer" if fault else example.origin
-    return as_line(replace(example, rejected=worse, origin=origin))
+def pair_row(example: Example, worse: Worse | None) -> dict[str, Any]:
+    """The example as a line of a file of examples, with where its worse answer is from."""
+    if worse is None or worse.fault is None:
+        return as_line(example)
+    origin = f"rejected: {worse.fault}, said by {worse.by}" if worse.by else f"rejected: {worse.fault} of answer"
+    return as_line(replace(example, rejected=worse.text, origin=origin))
 
 
 def _refuses(example: Example, rules: Rules) -> bool:
@@ -97,13 +126,18 @@ def _changed(answer: str, value: str, known: str, draw: random.Random, *, earlie
         found = another_value(value, known, draw)
         if found is None or (earlier and found[0] not in ("date", "version")):
             return None
-        if not earlier or _order(found[1]) < _order(value):
+        if not earlier or is_earlier(found[1], value):
             return _replaced(answer, value, found[1])
     return None
 
 
 def _replaced(answer: str, value: str, new: str) -> str:
     return standing(value).sub(lambda _: new, answer)
+
+
+def is_earlier(value: str, other: str) -> bool:
+    """Whether a date in figures, or a version, is before another one; not of other values."""
+    return bool(_order(value)) and bool(_order(other)) and _order(value) < _order(other)
 
 
 def _order(value: str) -> tuple[int, ...]:

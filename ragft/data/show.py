@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from ragft.data.mix import Row
+from ragft.data.rows import Row
 from ragft.errors import UsageError
 from ragft.templates import Template, TrainOn
 

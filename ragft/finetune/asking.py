@@ -22,7 +22,7 @@ from ragft.templates import Template
 if TYPE_CHECKING:
     from torch import nn
 
-    from ragft.data.mix import Row
+    from ragft.data.rows import Row
     from ragft.messages import Rendered
 
 FEWEST_BY_DEFAULT, MOST_BY_DEFAULT, WHERE_THEY_SELECT = 4, 8, 32

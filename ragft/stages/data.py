@@ -26,7 +26,9 @@ from ragft.templates import Unrenderable
 if TYPE_CHECKING:
     from index.search.search import Hit
     from index.store.snapshot import Snapshot
-    from ragft.data.mix import Expansion, Mixed, Row
+    from ragft.data.mix import Mixed
+    from ragft.data.row_maker import Expansion
+    from ragft.data.rows import Row
 
 # Distractors are mined from this many times as many hits as a prompt holds, so that gold passages leave enough.
 MINING_DEPTH = 4
@@ -213,7 +215,7 @@ def _undecided(part: str, names: Sequence[str], of: int, policy: str) -> str:
 def _expansion(app: Application, snapshot: Snapshot) -> Expansion | None:
     """What the passages of rows are expanded by, so that they look like those of prompts; None: nothing."""
     from index.search.surroundings import surroundings
-    from ragft.data.mix import Expansion
+    from ragft.data.row_maker import Expansion
 
     settings, longest = app.config.index.search.settings(), app.config.finetune.max_seq_length
     if settings.expand == "none":
@@ -243,7 +245,7 @@ def _general(app: Application) -> dict[str, tuple[Example, ...]]:
 
 def rows(app: Application, part: str) -> Sequence[Row]:
     """The mixed rows of a part, `train` or `validation`, read when they are asked for."""
-    from ragft.data.mix import Row
+    from ragft.data.rows import Row
 
     return LinesOf(mix(app).folder / f"{part}.jsonl", Row.from_json)
 
@@ -327,24 +329,3 @@ def _rewarded(app: Application, row: Row) -> Rendered:
     if row.kind == "general" or not reward.rates:
         raise Unrenderable("Nothing about its answers can be verified, so that they earn nothing.")
     return Rewarded(chosen.ids, chosen.trained, reward)
-
-
-def write_pairs(app: Application, out: Path) -> dict[str, int]:
-    """Writes the examples, each with a worse answer where one can be made; returns how many there are of each fault.
-
-    Raises:
-        UsageError: the file is there already.
-    """
-    from ragft.data.jsonl import refuse_existing
-    from ragft.data.preferences import Rules, pair_row, with_worse
-    from ragft.patterns import Bounded
-
-    refuse_existing(out)
-    answer = app.config.answer
-    form = Bounded(answer.format, "answer.format") if answer.format else None
-    value = Bounded(answer.value, "answer.value") if answer.value else None
-    is_formed = (lambda text: form.fullmatch(text.strip()) is not None) if form else None
-    made = list(with_worse(app.examples, Rules(value, is_formed, answer.refusal), app.config.seed))
-    write_lines(out, (pair_row(*one) for one in made))
-    faults = Counter(fault or ("given" if worse else "none") for _, fault, worse in made)
-    return dict(sorted(faults.items()))

@@ -90,7 +90,7 @@ def _prompts(app: Application, model: Artifact) -> tuple[Template, list[Prompt]]
     """The model's chat template, and the prompts that were held out of its own training."""
     from transformers import AutoTokenizer
 
-    from ragft.data.mix import Row
+    from ragft.data.rows import Row
     from ragft.finetune.asking import prompts_of
 
     tokenizer = AutoTokenizer.from_pretrained(str(model.folder), local_files_only=True)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
@@ -18,9 +18,9 @@ from blake3 import blake3
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file, remove
-from ragft.console import counted
 from ragft.data.examples import as_line
 from ragft.data.generate.candidates import CANDIDATES_VERSION, SHAPES, Candidate, Shape
+from ragft.data.generate.estimate import Estimate
 from ragft.data.generate.facts import FACTS_VERSION
 from ragft.data.generate.model import (
     PROMPT_VERSION,
@@ -30,6 +30,7 @@ from ragft.data.generate.model import (
     check_messages,
     read_reply,
 )
+from ragft.data.generate.sides import Side, in_turn, portions, settled, sides_of
 from ragft.data.generate.verify import VERIFY_VERSION, Rejected, rank_of, stated_by, without_copies
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import as_line as question_line
@@ -54,71 +55,6 @@ _CHARACTERS_PER_TOKEN = 4
 _CHECK_TOKENS = 64
 _YIELD = 0.5
 """Share of a model's questions that is expected to be verified, until it is known."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What generating takes.
-
-    Attributes:
-        facts: that the structure of the documents states.
-        candidates: that structure gives, before they are verified.
-        requests: to the model, `known` ones of which were answered before.
-        prompt_tokens: of the requests that are to be made, about.
-        answer_tokens: of their replies, at most.
-        price: of both, in `evaluate.cost.currency`; None where no prices of tokens are given.
-    """
-
-    documents: int
-    facts: int
-    candidates: int
-    requests: int = 0
-    known: int = 0
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-    price: float | None = None
-    currency: str = ""
-
-    @property
-    def sentence(self) -> str:
-        structure = (
-            f"{counted(self.facts, 'fact')} in {counted(self.documents, 'document')}, which give "
-            f"{counted(self.candidates, 'candidate')}"
-        )
-        if not self.requests:
-            return f"{structure}; no model is asked."
-        price = "" if self.price is None else f", about {self.price:.2f} {self.currency}"
-        known = f", {self.known} of which are answered already" if self.known else ""
-        return (
-            f"{structure}; about {counted(self.requests, 'request')} to the model{known}: {self.prompt_tokens:,} "
-            f"tokens of prompts and at most {self.answer_tokens:,} of replies{price}."
-        )
-
-
-@dataclass
-class Side:
-    """The examples, or the questions, as they grow.
-
-    Attributes:
-        wanted: how many of each shape.
-        found: verified, with whether the retriever misses a source.
-    """
-
-    in_questions: bool
-    wanted: dict[Shape, int]
-    found: list[tuple[Candidate, bool]] = field(default_factory=list)
-
-    @property
-    def total(self) -> int:
-        return sum(self.wanted.values())
-
-    @property
-    def lacking(self) -> int:
-        return max(0, self.total - len(self.found))
-
-    @property
-    def candidates(self) -> list[Candidate]:
-        return [candidate for candidate, _ in self.found]
 
 
 def generate(app: Application) -> Artifact:
@@ -151,7 +87,7 @@ class Generation:
         if self.settings.by == "structure":
             return told
         asks: list[Ask] = []
-        for side in self._sides():
+        for side in sides_of(self.settings):
             expected = 0 if self.settings.by == "model" else len(self._passing(side))
             asks += self._asks(side, max(0, side.total - expected))
         model, size = self._model_name, self.settings.max_tokens
@@ -202,12 +138,12 @@ class Generation:
         begin = time.monotonic()
         estimate = self.estimate()
         self.app.reporter.say(estimate.sentence)
-        sides = self._sides()
+        sides = sides_of(self.settings)
         with self._kept(SEARCHES) as searches:
             retriever = self.app.retriever(self.material.snapshot)
             # Far more may be stated than is wanted, so that candidates are verified in portions.
-            for portion in self._portions(sides):
-                self._settle(sides, self._verified(portion, _settled(sides)), searches, retriever)
+            for portion in portions(self.material.candidates, sides):
+                self._settle(sides, self._verified(portion, settled(sides)), searches, retriever)
             if self.settings.by != "structure" and any(side.lacking for side in sides):
                 with self._kept(REPLIES) as replies:
                     self._ask(sides, replies, searches, retriever)
@@ -233,42 +169,7 @@ class Generation:
             f"{self.material.templates}, or let a model write them (data.generate.by = both)."
         )
 
-    def _sides(self) -> tuple[Side, Side]:
-        settings = self.settings
-
-        def wanted(count: int) -> dict[Shape, int]:
-            shares: dict[Shape, float] = {
-                "comparison": settings.comparison_share, "unanswerable": settings.unanswerable_share,
-                "follow-up": settings.follow_up_share,
-            }  # fmt: skip
-            counts = {shape: round(share * count) for shape, share in shares.items()}
-            return {"single": max(0, count - sum(counts.values())), **counts}
-
-        return Side(False, wanted(settings.examples)), Side(True, wanted(settings.questions))
-
-    def _portions(self, sides: Sequence[Side]) -> Iterator[list[Candidate]]:
-        """Candidates of structure, as many at a time as may be enough, until the sides are full."""
-        candidates = self.material.candidates
-        queues = {
-            (side.in_questions, shape): _spread(
-                [one for one in candidates if (one.place.in_questions, one.shape) == (side.in_questions, shape)]
-            )
-            for side in sides
-            for shape in SHAPES
-        }
-        while any(side.lacking for side in sides):
-            portion = [
-                candidate
-                for side in sides
-                if side.lacking
-                for shape in SHAPES
-                for candidate in islice(queues[side.in_questions, shape], 2 * side.wanted[shape])
-            ]
-            if not portion:
-                return
-            yield portion
-
-    def _verified(self, candidates: Sequence[Candidate], settled: Sequence[Candidate]) -> list[Candidate]:
+    def _verified(self, candidates: Sequence[Candidate], had: Sequence[Candidate]) -> list[Candidate]:
         """Those that pass every check that needs no search."""
         passed = []
         for candidate in candidates:
@@ -277,7 +178,7 @@ class Generation:
             else:
                 passed.append(candidate)
         examples, questions = self.material.existing
-        passed, copies = without_copies(passed, settled, examples, questions)
+        passed, copies = without_copies(passed, had, examples, questions)
         self._rejected += copies
         return passed
 
@@ -292,7 +193,7 @@ class Generation:
         """
         with self.app.reporter.progress("Verifying") as advance:
             for side in sides:
-                queues = {shape: _spread([one for one in verified if one.shape == shape
+                queues = {shape: in_turn([one for one in verified if one.shape == shape
                                           and one.place.in_questions == side.in_questions])
                           for shape in SHAPES}  # fmt: skip
                 for shape in SHAPES:
@@ -395,7 +296,7 @@ class Generation:
                 def accepted(some: list[Candidate], found: Mapping[str, list[Chunk]]) -> list[Candidate]:
                     return self._checked(some, found, model) if self.settings.check else some
 
-                self._settle(sides, self._verified(candidates, _settled(sides)), searches, retriever, accepted)
+                self._settle(sides, self._verified(candidates, settled(sides)), searches, retriever, accepted)
             finally:
                 runner.run(model.close())
 
@@ -466,20 +367,6 @@ def _refuse_edited(folder: Path) -> None:
                 f"{folder / name} was edited, or not written by `ragft data generate`: move it elsewhere, or set "
                 "data.generate.folder to another folder."
             )
-
-
-def _spread(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
-    """Candidates in turn from every group, so that a large document does not take all places."""
-    before: Counter[str] = Counter()
-    turns = []
-    for candidate in candidates:
-        turns.append(before[candidate.place.group])
-        before[candidate.place.group] += 1
-    return iter([one for _, one in sorted(zip(turns, candidates, strict=True), key=lambda pair: pair[0])])
-
-
-def _settled(sides: Sequence[Side]) -> list[Candidate]:
-    return [candidate for side in sides for candidate in side.candidates]
 
 
 def _hard(hard: bool) -> tuple[str, ...]:

@@ -132,7 +132,8 @@ def records(app: Application) -> dict[str, Asked]:
     snapshot = live_snapshot(app) if any(setup.retrieval for setup in setups) else None
     decided = Decided(app, snapshot.id if snapshot else None)
     made = {}
-    with app.reporter.progress("Answering") as advance, _Answering(app, snapshot, advance) as answering:
+    total = len(setups) * len(app.questions) + sum(len(tried(app, one)) for one in setups) * len(app.held_out)
+    with app.reporter.progress("Answering") as advance, _Answering(app, snapshot, advance, total) as answering:
 
         def answered(setup: Setup, questions: Questions) -> Artifact:
             artifact = app.build(decided.inputs(setup, questions), partial(answering.work, setup, questions))
@@ -153,6 +154,17 @@ def records(app: Application) -> dict[str, Asked]:
     return {setup.name: one for setup in setups if (one := made.get(setup.name)) is not None}
 
 
+def answers_to(app: Application, setup: Setup, questions: Questions) -> Artifact:
+    """The records of one setup over other questions than the evaluation's; raises as `records`."""
+    snapshot = live_snapshot(app) if setup.retrieval else None
+    inputs = Decided(app, snapshot.id if snapshot else None).inputs(setup, questions)
+    with (
+        app.reporter.progress("Answering") as advance,
+        _Answering(app, snapshot, advance, len(questions)) as answering,
+    ):
+        return app.build(inputs, partial(answering.work, setup, questions))
+
+
 class _Answering(contextlib.AbstractContextManager["_Answering"]):
     """Answers setup after setup; search and engines begin when the first answer is missing.
 
@@ -160,11 +172,9 @@ class _Answering(contextlib.AbstractContextManager["_Answering"]):
         done: questions that are answered, over all setups.
     """
 
-    def __init__(self, app: Application, snapshot: Snapshot | None, advance: Advance) -> None:
+    def __init__(self, app: Application, snapshot: Snapshot | None, advance: Advance, total: int) -> None:
         self.done = 0
-        self._app, self._snapshot, self._advance = app, snapshot, advance
-        setups = setups_and_arms(app)
-        self._total = len(setups) * len(app.questions) + sum(len(tried(app, one)) for one in setups) * len(app.held_out)
+        self._app, self._snapshot, self._advance, self._total = app, snapshot, advance, total
         self._engines: dict[str, Engine] = {}
         self._retrieved: dict[tuple[str, ...], list[Retrieved]] = {}
         # vLLM's engine belongs to the event loop that started it.

@@ -17,7 +17,9 @@ from index.store.snapshot import Snapshot
 from ragft.citations import parse_citations
 from ragft.config import MixSection
 from ragft.data.examples import Example
-from ragft.data.mix import Expansion, Row, mix
+from ragft.data.mix import mix
+from ragft.data.row_maker import Expansion
+from ragft.data.rows import Row
 from ragft.data.sources import Source
 from ragft.prompts import Message
 

@@ -21,7 +21,8 @@ from ragft.config import MixSection
 from ragft.data.examples import Example
 from ragft.data.gold import gold_passages
 from ragft.data.jsonl import LinesOf, to_lines
-from ragft.data.mix import Mixed, Row, mix
+from ragft.data.mix import Mixed, mix
+from ragft.data.rows import Row
 from ragft.data.sources import Source
 from ragft.errors import UsageError
 from ragft.patterns import SlowPattern

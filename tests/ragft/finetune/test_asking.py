@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from ragft.config import AnswerSection, FinetuneSection
-from ragft.data.mix import Row
+from ragft.data.rows import Row
 from ragft.evaluate.metrics import Rules
 from ragft.finetune.asking import Asked, Prompt, count_of, greedy, prompts_of, scored
 from ragft.finetune.fast import attention, decoder, probe

@@ -15,7 +15,7 @@ from support.fakes import FakeEngine
 from index.documents.chunking import Chunk
 from ragft.artifacts import Artifact
 from ragft.config import ArmSection, Config
-from ragft.data.mix import Row
+from ragft.data.rows import Row
 from ragft.engine.base import EngineDead
 from ragft.errors import RagftError, UsageError
 from ragft.setups import SETUPS

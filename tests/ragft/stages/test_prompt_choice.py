@@ -17,7 +17,7 @@ from support.fakes import FakeEngine
 
 from ragft.artifacts import Artifact
 from ragft.config import Config
-from ragft.data.mix import Row
+from ragft.data.rows import Row
 from ragft.engine.base import ChatRequest, Completion
 from ragft.errors import RagftError, UsageError
 from ragft.pipeline import Pipeline
