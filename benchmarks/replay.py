@@ -14,8 +14,10 @@ from pathlib import Path
 
 from ragft.config import EngineSection
 from ragft.console import prepare_process
+from ragft.data.jsonl import read_objects
 from ragft.engine.base import ChatRequest
 from ragft.engine.vllm import VllmEngine
+from ragft.errors import UsageError
 from ragft.models import resolve_model
 
 LONGEST = 220  # tokens of an answer
@@ -44,7 +46,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=170, help="prompts that are asked, from the first on")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     options = parser.parse_args()
-    prompts = [json.loads(line)["prompt"] for line in options.prompts.read_text(encoding="utf-8").splitlines()]
+    try:
+        prompts = [str(row["prompt"]) for _, row in read_objects(options.prompts, "prompts", "prompts")]
+    except (UsageError, KeyError) as error:
+        parser.error(f"no line may be without a prompt: {error}" if isinstance(error, KeyError) else str(error))
     rows = asyncio.run(answered(resolve_model(options.model), prompts[: options.count]))
     options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     print(f"{len(rows)} of {min(options.count, len(prompts))} answers ended by themselves: {options.out}")

@@ -21,13 +21,36 @@ _CITATION = re.compile(
 _RANGE = re.compile(r"(\d+)(?:\s*[-–—‐‑]\s*(\d+))?")
 _WIDEST = 20
 """Passages that a range may name: [1-3] is one, [100-900] is an interval of something else."""
-# `args[1]` is an element, "supported[1]" is a citation: the words that programs call their lists.
+# `args[1]` is an element; "supported[1]", "GitHub[1]" and "Node.js[1]" are citations: the words and letters that
+# programs call their lists.
 _LISTS = frozenset([
     "arg", "args", "argv", "arr", "array", "buf", "dict", "elem", "idx", "kwargs", "list", "lst", "params", "ptr",
-    "str", "tmp", "tuple", "vec", "xs", "ys",
+    "str", "tmp", "tuple", "vec", "xs", "ys", "i", "j", "v", "w", "x", "y", "z",
 ])  # fmt: skip
-# What stands at once before brackets, read backwards, so that each is matched in one go: a word, `list_2`, `call(x)`.
-_NAMES_BEFORE = tuple(map(re.compile, (r"[^\W\d][\w.$\])]*", r"\w*_[\w.]*", r"\)[^()\s]*\(\w")))
+_WORDS_OF_NAME = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# What stands at once before brackets, read backwards, so that each is matched in one go: a word, `list_2`, `call()`.
+_NAMES_BEFORE = tuple(map(re.compile, (r"[^\W\d][\w.$\])]*", r"\w*_[\w.]*", r"\)\(\w")))
+# Code within a line, in which nothing is cited unless it is nothing but marks; and blocks, which may be a whole answer.
+_CODE = re.compile(r"(?ms)^[ \t]*(```|~~~)(.*?)(?:^[ \t]*\1|\Z)|`([^`\n]+)`")
+_LIST_BEGINS = re.compile(r"(?:[=(,+]|\b(?:in|return))\s*\Z")
+
+
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class _Code:
+    """What is marked as code: a span within a line, which may be nothing but citations, or a block."""
+
+    start: int
+    end: int
+    is_inline: bool
+    is_marks: bool
+
+    @classmethod
+    def of(cls, found: re.Match[str]) -> _Code:
+        inline = found[3]
+        return cls(*found.span(), inline is not None, inline is not None and not _CITATION.sub("", inline).strip())
 
 
 @dataclass(frozen=True)
@@ -43,8 +66,8 @@ def parse_citations(answer: str) -> tuple[int, ...]:
     """The passage numbers that an answer cites, each once, in order.
 
     Read are `[2]`, `[1][3]`, `[1, 3]`, `[1 and 3]`, `[1-3]`, `[Source 2]`, `[^2]` and `【2】`; not `(2)`, an element
-    of a list (`list[0]`, `args[1]`), a link, a name (`[RFC 2119]`) or a year. Numbers are not checked against the
-    passages: one that does not exist is a wrong citation, not none.
+    of a list (`list[0]`, `args[1]`), a list in code, a link, a name (`[RFC 2119]`) or a year. Numbers are not
+    checked against the passages: one that does not exist is a wrong citation, not none.
     """
     return tuple(dict.fromkeys(number for mark in _marks(answer) for number in mark.numbers))
 
@@ -52,6 +75,15 @@ def parse_citations(answer: str) -> tuple[int, ...]:
 def without_citations(answer: str) -> str:
     """The answer without its citation marks, whose numbers must not be read as values."""
     return _with_each(answer, lambda mark: "")
+
+
+def without_last_citations(text: str, *, single: bool = False) -> str:
+    """The text without the citations that it ends with; with `single`, only those of one passage each."""
+    for mark in reversed(list(_marks(text))):
+        if text[mark.end :].strip(" .\t\n") or (single and len(mark.numbers) > 1):
+            break
+        text = (text[: mark.start].rstrip() + text[mark.end :]).rstrip()
+    return text
 
 
 def with_citations(answer: str, number_of: Callable[[int], int]) -> str:
@@ -82,9 +114,14 @@ def in_plain_words(answer: str) -> str:
 
 
 def _marks(answer: str) -> Iterator[_Mark]:
+    code = [_Code.of(found) for found in _CODE.finditer(answer)] if "`" in answer or "~~~" in answer else []
+    at = 0
     for found in _CITATION.finditer(answer):
         numbers = _numbers(found[1] or found[2])
-        if numbers and not _is_element(answer, found):
+        while at < len(code) and code[at].end <= found.start():
+            at += 1
+        within = code[at] if at < len(code) and code[at].start < found.start() else None
+        if numbers and not _is_element(answer, found, within):
             yield _Mark(*found.span(), numbers)
 
 
@@ -99,24 +136,32 @@ def _numbers(inside: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _is_element(answer: str, found: re.Match[str]) -> bool:
-    """Whether brackets are an index, as in `args[1]`: they follow a name at once, or the element is used at once."""
+def _is_element(answer: str, found: re.Match[str], code: _Code | None) -> bool:
+    """Whether brackets are an index, as in `args[1]`, or a list in code; prose has citations behind any name.
+
+    Args:
+        code: what of the answer is marked as code around them, if anything.
+    """
     if found[0].startswith("【"):
         return False
-    line = answer[answer.rfind("\n", 0, found.start()) + 1 : found.start()]
+    if code is not None and code.is_inline:
+        return not code.is_marks
+    begin = max(0, found.start() - _LONGEST_NAME)
+    line = answer[max(begin, answer.rfind("\n", begin, found.start()) + 1) : found.start()]
     name = _name_before(line)
+    if code is not None:
+        return bool(name) or _LIST_BEGINS.search(line) is not None
     if not name:
         return False
     after = answer[found.end() : found.end() + 2]
-    in_code = line.count("`") % 2 == 1
-    looks_like_code = (
-        (len(name) == 1 and name.islower())
-        or any(sign in name for sign in "_.)")
-        or name.casefold() in _LISTS
-        or re.search(r"[a-z][A-Z]", name) is not None
-    )
     is_used = re.match(r"\.\w|\(|\s?[=+*/]", after) is not None
-    return in_code or looks_like_code or is_used
+    return is_used or name.endswith(")") or _last_word(name) in _LISTS
+
+
+def _last_word(name: str) -> str:
+    """The word that a name of a program ends with: `list` of `my_list2`, `args` of `self.args`."""
+    words = _WORDS_OF_NAME.findall(name)
+    return words[-1].casefold() if words else ""
 
 
 def _name_before(line: str) -> str:

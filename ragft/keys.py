@@ -232,7 +232,7 @@ def revoke_key(file: Path, named: str) -> tuple[str, Caller]:
         found = [
             digest
             for digest, caller in callers.items()
-            if named == caller.name
+            if (named and named == caller.name)
             or (len(named) >= 4 and digest.startswith(named.lower()))
             or digest == digest_of(named.encode())
         ]

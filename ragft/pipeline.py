@@ -240,6 +240,10 @@ class Pipeline:
         """The engine that answers for a setup."""
         return self.engines[setup.model]
 
+    def rewriter_of(self, setup: Setup) -> Engine:
+        """The engine that rewrites follow-ups of a setup, where `serve.condense` is `model`: the one that answers."""
+        return self.engine_of(setup)
+
     @property
     def room(self) -> int:
         """Tokens that a prompt may take beside an answer, which gets half the window at most."""
@@ -328,7 +332,7 @@ class Pipeline:
         condense = self.config.serve.condense
         notes: tuple[str, ...] = ()
         if condense == "model":
-            rewritten = await self._rewrites.of(self.engine_of(setup), question, history, deadline)
+            rewritten = await self._rewrites.of(self.rewriter_of(setup), question, history, deadline)
             if rewritten is not None:
                 return rewritten, ()
             notes = (_NOT_REWRITTEN,)
@@ -368,9 +372,13 @@ class Pipeline:
             defaults["max_tokens"] = self.config.engine.max_tokens
         return ChatRequest(prompt.messages, {**defaults, **options})
 
-    async def answer(self, prompt: Prompt) -> Answer:
-        """Generates and cites."""
-        engine = self.engine_of(prompt.setup)
+    async def answer(self, prompt: Prompt, engine: Engine | None = None) -> Answer:
+        """Generates and cites.
+
+        Args:
+            engine: what answers; None: the engine of the setup.
+        """
+        engine = engine or self.engine_of(prompt.setup)
         completion = await engine.chat(self.request(prompt))
         retrieved = prompt.retrieved
         return Answer(

@@ -45,7 +45,10 @@ DATE_IN_DIGITS = regex.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1
 _DASHES = str.maketrans(
     {"‐": "-", "‑": "-", "‒": "-", "−": "-", "⁄": "/", "∕": "/", "’": "'", "‘": "'", "٫": ".", "٬": ","}
 )
-_TAGS = regex.compile(r"</?(?:b|i|em|strong|code|br|p|u|s|span|mark|small|big|div|li|ul|ol|td|tr)\b[^<>]*>", regex.I)
+_MARKUP = r"(?:b|i|em|strong|code|p|u|s|span|mark|small|big|div|li|ul|ol|table|td|th|tr)"
+_TAG = regex.compile(rf"<(/?)({_MARKUP})\b[^<>]*>", regex.I)
+# At the start of a line these may stay open; alone elsewhere, as in "the <b> tag", a tag is what is meant.
+_OPEN_TAGS = regex.compile(r"(?m)^[ \t]*(?:<(?:p|li|tr|td|th)\b[^<>]*>[ \t]*)+(?=[^\s<])|<br\s*/?>", regex.I)
 _RAISED_TAG = regex.compile(r"<sup>\s*(-?\d+)\s*</sup>", regex.I)
 _RAISED = regex.compile(r"[⁰¹²³⁴-⁹⁺⁻]+")
 _LOWERED = regex.compile(r"(?<=\d)[₀-₉]+")
@@ -75,12 +78,34 @@ def plain_characters(text: str) -> str:
     text = _MEGA.sub(lambda found: "mega" + _LARGE[found[1]], text)
     text = _BITS.sub(lambda found: found[1] + "bit", text)
     if "<" in text:
-        text = _TAGS.sub(" ", _RAISED_TAG.sub(r"^\1", text))
+        text = without_tags(_RAISED_TAG.sub(r"^\1", text), " ")
     # Bold is not a power: only digits on both sides of two stars, and no second pair, make one.
     text = _POWER.sub("^", text).replace("**", " ").replace("`", " ").replace("~~", " ")
     text = _SPACED_DASH.sub(" ", text.translate(_DASHES)).replace("–", "-").replace("—", "-")
     text = _CURRENCY.sub(r"\2 \1", text)
     return str(_EURO.sub(" eur ", text))
+
+
+def without_tags(text: str, between: str = "") -> str:
+    """The text without tags of HTML that set it; as it is, where nothing else would be left.
+
+    Args:
+        between: stands in their place.
+    """
+    opened: dict[str, list[tuple[int, int]]] = {}
+    paired: list[tuple[int, int]] = []
+    for found in _TAG.finditer(text):
+        same = opened.setdefault(found[2].casefold(), [])
+        if not found[1]:
+            same.append(found.span())
+        elif same:
+            paired += [same.pop(), found.span()]
+    kept, end = [], 0
+    for start, stop in sorted(paired):
+        kept.append(text[end:start])
+        end = stop
+    plain = _OPEN_TAGS.sub(between, between.join([*kept, text[end:]]))
+    return plain if plain.strip() else text
 
 
 def _raised(found: regex.Match[str]) -> str:

@@ -36,7 +36,7 @@ _TOKEN = regex.compile(
     | (?:(?<!{_WORD})!(?=\p{{L}}))?{_WORD}+(?:'{_WORD}+)*(?:\^-?\d+)?              # words, max_tokens, m^2
       (?: \+{{1,2}}(?!{_WORD}|\+) | \#(?!{_WORD}) | (?<=(?<!{_WORD}|[-.'])[a-z]{{1,2}}\d?)-(?!{_WORD}|-))?  # c++ c# o-
     | <= | >= | != | == | => | -> | && | \|\| | (?<=\s)-(?=\s)
-    | [%$£¥°‰] | [\p{{Sm}}--[|]] | [*/@^]
+    | [%$£¥°‰′″] | [\p{{Sm}}--[|]] | [*/@^]
     """,
     regex.VERBOSE | regex.VERSION1,
 )
@@ -54,6 +54,14 @@ _DAY, _YEAR = regex.compile(r"(\d{1,2})(?:st|nd|rd|th)?"), regex.compile(r"[12]\
 _DATE_AND_TIME = regex.compile(r"(?<=\d{4}-\d\d-\d\d)t(?=\d\d:\d\d)|(?<=\d\d:\d\d(?::\d\d(?:\.\d+)?)?)z\b")
 _NUMBER_BEGINS = regex.compile(r"[-+v]?\.?\d")
 _STUCK_UNIT = regex.compile(r"(-?\d+(?:\.\d+)?)([^\W\d_]+)")
+# A sign behind a letter or two, set off: "AB +", "Rh (-)"; elsewhere it is punctuation.
+_SET_OFF_SIGN = regex.compile(
+    rf"(?<!{_WORD}|[-'])([a-z]{{1,2}}\d?)(?:\s?\(([+-])\)|\s([+-])(?=\s*[.!]?\s*$))"
+)
+_SECONDS = regex.compile(r"(?<=\d)\s?(?:′′|″)")
+_MINUTES = regex.compile(r"(?<=\d)\s?′(?!′)")
+_INCHES = regex.compile(r'(?<=\d)"')
+_FEET = regex.compile(r"(?<=\d)'(?=\s|$|[.,;:!?)]|\d{1,2}(?:\.\d+)?\s?(?:\"|″))")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -63,7 +71,8 @@ def tokens(text: str) -> tuple[str, ...]:
 
     Ignores case, articles, surrounding punctuation and Markdown, how a date is written ("30 April 2026", "30.04.2026"),
     how the digits of a number are grouped ("1,000"), a comma for its point ("1,5"), and whether a unit is set off
-    ("5km"). Keeps comparison signs, signs of numbers and of blood groups, operators, exponents and combining marks.
+    ("5km"). Keeps comparison signs, signs of numbers and of blood groups, feet and inches, operators, exponents and
+    combining marks.
     """
     plain = _plain(text)
     found = [part for match in _TOKEN.finditer(plain) for part in _canonical(match[0])]
@@ -98,9 +107,18 @@ def _plain(text: str) -> str:
     plain = unicodedata.normalize("NFKC", plain)
     for written, meant in _NOT:
         plain = plain.replace(written, meant)
-    plain = _PERCENT.sub("%", plain)
+    plain = _SET_OFF_SIGN.sub(r"\1\2\3 ", _with_primes(_PERCENT.sub("%", plain)))
     plain = _EMPHASIS.sub(" ", _QUOTE_MARK.sub(" ", _LIST_MARK.sub(" ", plain)))
     return str(_DATE_AND_TIME.sub(" ", _DOTTED_CLOCK.sub(r" \1m ", plain)))
+
+
+def _with_primes(plain: str) -> str:
+    """With feet and inches, or minutes and seconds of arc, as signs of their own; quotes come in pairs, these do not."""
+    if plain.count("'") % 2:
+        plain = _FEET.sub(" ′ ", plain)
+    if plain.count('"') % 2:
+        plain = _INCHES.sub(" ″ ", plain)
+    return _MINUTES.sub(" ′ ", _SECONDS.sub(" ″ ", plain)) if "′" in plain or "″" in plain else plain
 
 
 def _canonical(token: str) -> list[str]:

@@ -114,11 +114,10 @@ class Domains:
         opened = self.opened_by(caller_of(request))
         if not opened:
             raise ApiError(404, "This API key opens no domain that is here.")
-        opt = request.route_handler.opt
-        if "body" in opt and opt["scope"] != "admin":
-            found = await self._asked(request, opened)
-        else:
+        if is_named_by_query(request.route_handler.opt):
             found = self._named(request, opened)
+        else:
+            found = await self._asked(request, opened)
         current().domain = found.domain
         return found
 
@@ -156,6 +155,11 @@ class Domains:
 
 Served = NamedDependency[SkipValidation[Domains]]
 """What routes ask for by the name `domains`; `create_app` provides it."""
+
+
+def is_named_by_query(opt: Mapping[str, Any]) -> bool:
+    """Whether `?domain=` names the domain of a request, by what its route's `opt` holds; else its body's model does."""
+    return "body" not in opt or opt["scope"] == "admin"
 
 
 def _listed(opened: Sequence[Deployment]) -> str:

@@ -84,6 +84,8 @@ def create_server(application: Application, *, load: Load | None = None) -> MCPS
         top_k: Annotated[int | None, Field(description="Passages to return.", ge=1, le=100)] = None,
     ) -> dict[str, Any]:
         """The best passages of the documents for a query, with where each stands."""
+        if not query.strip():
+            raise ToolError("The query is empty.")
         retriever = (await pipeline()).retriever
         if retriever is None:
             raise ToolError("No deployed setup retrieves, so there is no index to search.")
@@ -101,13 +103,16 @@ def create_server(application: Application, *, load: Load | None = None) -> MCPS
         ] = None,
     ) -> dict[str, Any]:
         """The answer to a question from the documents, with the passages that it cites."""
+        if not question.strip():
+            raise ToolError("The question is empty.")
         chosen = next((own for own in deployment.setups if setup in (None, own.name)), None)
         if chosen is None:
             raise ToolError(f"The setup {str(setup)[:80]!r} is not deployed; deployed: {', '.join(names)}.")
         ready = await pipeline()
         try:
             retrieved = await ready.retrieve(chosen, question)
-            answer = await ready.answer(await asyncio.to_thread(ready.render, chosen, question, retrieved))
+            prompt = await asyncio.to_thread(ready.render, chosen, question, retrieved)
+            answer, told = await deployment.grounder.answer(ready, question, prompt, retrieved)
         except RagftError as error:
             raise ToolError(str(error)) from error
         return {
@@ -117,6 +122,7 @@ def create_server(application: Application, *, load: Load | None = None) -> MCPS
             "index_version": answer.index_version,
             "model_version": answer.model_version,
             "finish_reason": answer.finish_reason,
+            **told,
         }
 
     return server

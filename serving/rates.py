@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -103,8 +103,31 @@ def metered(pipeline: Pipeline, request: Request[Any, Any, Any]) -> Pipeline:
     charge: Charge | None = request.scope["state"].get("charge")
     if charge is None:
         return pipeline
-    engines = {name: cast(Engine, Metered(engine, charge)) for name, engine in pipeline.engines.items()}
-    return replace(pipeline, engines=engines)
+    return replace(pipeline, engines=MeteredEngines(pipeline.engines, charge))
+
+
+class MeteredEngines(MutableMapping[str, Engine]):
+    """The engines of a pipeline, charged for. They are looked up when they are asked, and not when the request comes:
+    while it retrieves, another engine may take the place of one.
+    """
+
+    def __init__(self, engines: MutableMapping[str, Engine], charge: Charge) -> None:
+        self._engines, self._charge = engines, charge
+
+    def __getitem__(self, name: str) -> Engine:
+        return cast(Engine, Metered(self._engines[name], self._charge))
+
+    def __setitem__(self, name: str, engine: Engine) -> None:
+        self._engines[name] = engine
+
+    def __delitem__(self, name: str) -> None:
+        del self._engines[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._engines)
+
+    def __len__(self) -> int:
+        return len(self._engines)
 
 
 class Metered:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,13 +89,11 @@ async def _ask_here(
         pipeline = Pipeline(app.config, {setup.model: engine}, retriever)
         retrieved = await pipeline.retrieve(setup, question, history=history, filter=only, labels=labels)
         prompt, grounder = pipeline.render(setup, question, retrieved, history=history), Grounder(app.config)
-        if refused := grounder.why_refuse(retrieved, {}):
-            pipeline = replace(pipeline, engines={setup.model: grounder.refusing(engine)})
-        answer = await pipeline.answer(prompt)
+        answer, told = await grounder.answer(pipeline, question, prompt, retrieved)
     finally:
         await engine.close()
     values = asdict(answer) | {"hits": [hit.to_json() for hit in answer.hits]}
-    values |= {"grounding": grounder.told(answer.text, question, prompt), "refused": refused}
+    values |= told
     del values["prompt_token_ids"], values["token_ids"]
     return values
 

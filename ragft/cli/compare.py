@@ -10,10 +10,12 @@ import typer
 
 from ragft.cli.options import AsJson
 from ragft.cli.results import show_evaluation
+from ragft.errors import UsageError
 
 if TYPE_CHECKING:
     from ragft.artifacts import Artifact
     from ragft.evaluate.gates import Condition
+    from ragft.evaluate.runs import Run
     from ragft.stages.application import Application
 
 commands = typer.Typer()
@@ -57,20 +59,41 @@ def conditions_of(app: Application, fail_if: Sequence[str] | None, *, elsewhere:
     """
     from ragft.evaluate.gates import parse_condition
     from ragft.evaluate.metrics import METRICS, OPTIONAL
+    from ragft.evaluate.metrics.selection import selected
 
     config = app.config.evaluate
     setups = None if elsewhere else [*config.setups, *config.arms]
-    metrics = None if config.metrics_file else [*METRICS, *OPTIONAL]
-    return [parse_condition(text, setups, metrics, config.decides) for text in fail_if or ()]
+    found = []
+    with selected(config.metrics, config.metrics_file, decides=config.decides):
+        for text in fail_if or ():
+            condition = parse_condition(text, setups, [*METRICS, *OPTIONAL], config.decides)
+            if condition.metric not in METRICS:
+                raise UsageError(
+                    f"--fail-if {text!r}: {condition.metric} is not computed: name it in evaluate.metrics, too."
+                )
+            found.append(condition)
+    return found
+
+
+def run_before(against: Path | None) -> Run | None:
+    """The evaluation of `--against`, read before anything is asked.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from ragft.evaluate.runs import read_run
+
+    return None if against is None else read_run(against)
 
 
 def finish(
-    app: Application, artifact: Artifact, conditions: Sequence[Condition], against: Path | None,
+    app: Application, artifact: Artifact, conditions: Sequence[Condition], before: Run | None,
     lines: Sequence[Any] = (), **values: Any,
 ) -> None:  # fmt: skip
     """Shows an evaluation, what changed since another one, and whether the conditions are met.
 
     Args:
+        before: the evaluation that it is compared with; None: none.
         lines, values: of `show_evaluation`.
 
     Raises:
@@ -86,8 +109,8 @@ def finish(
     from ragft.evaluate.score import Comparison
 
     said: list[Any] = list(lines)
-    if against is not None:
-        found = compare_runs(read_run(against), read_run(artifact.folder))
+    if before is not None:
+        found = compare_runs(before, read_run(artifact.folder))
         values["against"] = asdict(found)
         said += sentences(found)
     stated = Comparison.from_json(json.loads((artifact.folder / "comparison.json").read_text(encoding="utf-8")))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ragft.cli.compare import Against, FailIf, conditions_of, finish
+from ragft.cli.compare import Against, FailIf, conditions_of, finish, run_before
 from ragft.cli.options import command
 from ragft.cli.results import show_artifact, show_forgetting, show_plans
 from ragft.errors import UsageError
@@ -107,27 +107,27 @@ def evaluate_(
         made = bias(app)
         show_artifact(app, made, *bias_lines(made))
         return
-    conditions = conditions_of(app, fail_if)
+    conditions, before = conditions_of(app, fail_if), run_before(against)
     artifact = evaluate(app)
     if suite == "comparison":
-        finish(app, artifact, conditions, against)
+        finish(app, artifact, conditions, before)
         return
     if suite == "robustness":
         from ragft.stages.robustness import robustness, robustness_tables
 
         made = robustness(app, artifact)
-        finish(app, artifact, conditions, against, robustness_tables(made), robustness=made.figures)
+        finish(app, artifact, conditions, before, robustness_tables(made), robustness=made.figures)
         return
     if suite == "freshness":
         from ragft.stages.freshness import freshness, freshness_lines
 
         made = freshness(app, artifact)
-        finish(app, artifact, conditions, against, freshness_lines(made), freshness=made.figures)
+        finish(app, artifact, conditions, before, freshness_lines(made), freshness=made.figures)
         return
     from ragft.stages.counterfactual import counterfactual, counterfactual_lines
 
     made = counterfactual(app, artifact)
-    finish(app, artifact, conditions, against, counterfactual_lines(made), counterfactual=made.figures)
+    finish(app, artifact, conditions, before, counterfactual_lines(made), counterfactual=made.figures)
 
 
 @command(commands, "score")
@@ -147,8 +147,8 @@ def score_(
 
     if questions is not None and records is None:
         raise UsageError("--questions says which questions the answers of --records answer: give both, or none.")
-    conditions = conditions_of(app, fail_if, elsewhere=records is not None)
-    finish(app, score(app) if records is None else score_file(app, records, questions), conditions, against)
+    conditions, before = conditions_of(app, fail_if, elsewhere=records is not None), run_before(against)
+    finish(app, score(app) if records is None else score_file(app, records, questions), conditions, before)
 
 
 @command(commands)

@@ -25,6 +25,9 @@ class GenerateSection(Section):
         0.3, gt=0, lt=1, description="Share of the facts that are held out for questions, by group of documents."
     )
     comparison_share: Share = Field(0.15, description="Share that compares two passages.")
+    day_share: Share = Field(
+        0.15, description="Share that asks whether something holds on a day, where the templates have `on_day`."
+    )
     unanswerable_share: Share = Field(
         0.15, description="Share that asks for what neighbours state and no passage states of this subject."
     )
@@ -61,6 +64,9 @@ class GenerateSection(Section):
 
     @model_validator(mode="after")
     def _leaves_single_facts(self) -> GenerateSection:
-        if self.comparison_share + self.unanswerable_share + self.follow_up_share > 1:
-            raise ValueError("has shares of comparisons, unanswerable questions and follow-ups that sum to more than 1")
+        if self.comparison_share + self.day_share + self.unanswerable_share + self.follow_up_share > 1:
+            raise ValueError(
+                "has shares of comparisons, questions about a day, unanswerable ones and follow-ups that sum to more "
+                "than 1"
+            )
         return self

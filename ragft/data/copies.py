@@ -64,6 +64,13 @@ class _Asked:
     def of(cls, question: Question) -> _Asked:
         return cls(question.id, question.spoken, question.answers)
 
+    @classmethod
+    def each(cls, question: Question) -> Iterator[_Asked]:
+        """The question in every wording that its file declares: suites ask them, too."""
+        for text in dict.fromkeys([question.spoken, question.standalone or "", *question.paraphrases]):
+            if text:
+                yield cls(question.id, text, question.answers)
+
 
 def key(text: str) -> str:
     """What texts have in common that differ in case, white space, punctuation and the encoding of accents alone."""
@@ -71,9 +78,14 @@ def key(text: str) -> str:
 
 
 def trained(examples: Iterable[Example], questions: Iterable[Question]) -> list[Copy]:
-    """For each question that is among the examples the one that comes nearest, in the order of the questions."""
+    """For each question that is among the examples, in any wording, the one that comes nearest, in the order of the
+    questions.
+    """
     known = [taught for example in examples for taught in _taught(example)]
-    return _copies([_Asked.of(question) for question in questions], known)
+    nearest: dict[str, Copy] = {}
+    for copy in _copies([one for question in questions for one in _Asked.each(question)], known):
+        nearest[copy.question] = min(nearest.get(copy.question, copy), copy, key=nearness)
+    return list(nearest.values())
 
 
 def _taught(example: Example) -> Iterator[_Asked]:
@@ -91,7 +103,7 @@ def copied(examples: Sequence[Example], questions: Sequence[Question]) -> Iterat
     The same comparison as `trained`, seen from the examples, so that any number of them can be looked at in turn.
     """
     asked = [(place, taught) for place, example in enumerate(examples) for taught in _taught(example)]
-    known = [_Asked.of(question) for question in questions]
+    known = [one for question in questions for one in _Asked.each(question)]
     near = _Near([taught.text for _, taught in asked], [one.text for one in known])
     same: dict[str, list[int]] = defaultdict(list)
     for at, one in enumerate(known):
@@ -102,7 +114,8 @@ def copied(examples: Sequence[Example], questions: Sequence[Question]) -> Iterat
         found += [(kind, at) for kind, at in near.to(taught.text) if at not in equal]
         copies = [Copy(known[at].id, taught.id, kind, _tells(kind, known[at], taught)) for kind, at in found]
         if copies:
-            yield place, sorted(copies, key=nearness)
+            nearest_first = sorted(copies, key=nearness)
+            yield place, list({copy.question: copy for copy in reversed(nearest_first)}.values())[::-1]
 
 
 def nearness(copy: Copy) -> tuple[bool, int]:

@@ -15,14 +15,14 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from blake3 import blake3
 
 from ragft.artifacts import model_version
 from ragft.engine.asking import Rendering, body_of, within
 from ragft.engine.base import ChatRequest, Completion, EngineBusy, NotInPlace, RequestRefused, TextRequest
-from ragft.engine.remote import RemoteEngine, key_in
+from ragft.engine.remote import Refused, RemoteEngine, key_in
 from ragft.errors import RagftError, UsageError
 from ragft.messages import Message, turn
 from ragft.templates import TemplateOptions
@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("ragft.engine")
 
 LOOK_SECONDS = 2.0  # between two looks at a server that is down
+LOOK_TIMEOUT = 10.0  # seconds that a server has for the one token of a look; a whole answer may take far longer
 CROWDED = 4  # more running answers than on the least busy server send a conversation there
 PROBE = "Are you there?"
+# By these a server says that the request is at fault. By any other, such as 401 for its key or 404 for its model, it
+# says that nobody should ask it at the moment.
+_REQUESTS_FAULT = frozenset({400, 413, 422})
 
 
 @dataclass
@@ -80,7 +84,7 @@ class PoolEngine:
             Member(RemoteEngine(one.url, one.model or "", key_in(one.key_variable, "engine.servers"), tries=1))
             for one in servers
         ]
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: list[asyncio.Task[None]] = []
 
     @cached_property
     def version(self) -> str:
@@ -105,13 +109,13 @@ class PoolEngine:
         except BaseException:
             await self.close()
             raise
-        self._looking = asyncio.create_task(self._keep_looking())
+        self._looking = [asyncio.create_task(self._keep_looking(member)) for member in self.members]
 
     async def close(self) -> None:
-        looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+        looking, self._looking = self._looking, []
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
         await asyncio.gather(*(member.engine.close() for member in self.members))
 
     async def drain(self) -> None:
@@ -164,7 +168,7 @@ class PoolEngine:
                             begun = True
                             yield chunk
                     except RagftError as error:
-                        if begun:
+                        if begun and not _is_requests_fault(error):
                             self._failed(member, error)
                             raise _Begun(str(error)) from None
                         raise
@@ -199,9 +203,13 @@ class PoolEngine:
         member.running += 1
         try:
             yield
-        except (RequestRefused, _Begun):
+        except _Begun:
             raise
         except RagftError as error:
+            if _is_requests_fault(error):
+                # Without the address of the server, which is no business of clients.
+                reason = f"The model's server refused the request ({error.reason})."
+                raise RequestRefused(reason, error.status) from None
             failures.append(error)
             if not isinstance(error, EngineBusy):
                 self._failed(member, error)
@@ -217,13 +225,12 @@ class PoolEngine:
         why = failures[-1] if failures else "none is up"
         return EngineBusy(f"No server of engine.servers answers ({why}): try again shortly.")
 
-    async def _keep_looking(self) -> None:
+    async def _keep_looking(self, member: Member) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            for member in self.members:
-                if member.down:
-                    with contextlib.suppress(RagftError):
-                        await self._look(member)
+            if member.down:
+                with contextlib.suppress(RagftError):
+                    await self._look(member)
 
     async def _look(self, member: Member) -> None:
         """Notes whether a server is there.
@@ -234,9 +241,13 @@ class PoolEngine:
         request = ChatRequest([turn("user", PROBE)], {"max_tokens": 1, "temperature": 0})
         member.engine.forgive()  # it is given up here, by `down`, and not for good
         try:
-            if not member.engine.model:
-                member.engine.model = await member.engine.only_model()
-            completion = await member.engine.chat(self._request(request, return_token_ids=True))
+            async with asyncio.timeout(LOOK_TIMEOUT):
+                if not member.engine.model:
+                    member.engine.model = await member.engine.only_model()
+                completion = await member.engine.chat(self._request(request, return_token_ids=True))
+        except TimeoutError:
+            member.down = f"{member.url} did not answer a look within {LOOK_TIMEOUT:.0f} s."
+            return
         except RagftError as error:
             member.down = str(error)
             return
@@ -247,6 +258,10 @@ class PoolEngine:
         if member.down:
             log.warning("%s answers again", member.url)
         member.down = ""
+
+
+def _is_requests_fault(error: RagftError) -> TypeGuard[Refused]:
+    return isinstance(error, Refused) and error.status in _REQUESTS_FAULT
 
 
 class _Begun(RagftError):

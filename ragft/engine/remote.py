@@ -45,6 +45,18 @@ _LONGEST_PAUSE = 30.0  # seconds, whatever the server asks for
 _EVENT, _DONE = "data:", "[DONE]"
 
 
+class Refused(RequestRefused):
+    """The server does not answer this request.
+
+    Attributes:
+        reason: the server's, without its address.
+    """
+
+    def __init__(self, message: str, status: int, reason: str) -> None:
+        super().__init__(message, status)
+        self.reason = reason
+
+
 class RemoteEngine:
     """One model behind an address; see `ragft.engine.base.Engine`. Few servers tell token ids."""
 
@@ -162,14 +174,31 @@ class RemoteEngine:
                 async for line in response.aiter_lines():
                     content = line.removeprefix(_EVENT).strip() if line.startswith(_EVENT) else ""
                     if content == _DONE:
-                        return
+                        break
                     if content:
-                        chunk: dict[str, Any] = json.loads(content)
-                        unfinished -= sum(bool(one.get("finish_reason")) for one in chunk.get("choices") or ())
+                        chunk = self._chunk(json.loads(content))
+                        unfinished -= sum(bool(one.get("finish_reason")) for one in chunk["choices"])
                         yield chunk
         if unfinished > 0:
-            # A connection that was cut looks like one that ended.
+            # A connection that was cut looks like one that ended, and a server may end a stream that it gave up.
             raise RagftError(f"{self.url} ended the stream amid the answer.")
+
+    def _chunk(self, event: Any) -> dict[str, Any]:
+        """What an event of a stream holds, if that is a chunk.
+
+        Raises:
+            RagftError: it tells of an error, or is something else.
+        """
+        choices = event.get("choices") if isinstance(event, dict) else None
+        if isinstance(choices, list) and all(isinstance(one, dict) for one in choices):
+            found: dict[str, Any] = event
+            return found
+        error = event.get("error") if isinstance(event, dict) else None
+        if not isinstance(error, dict):
+            raise RagftError(f"{self.url} streamed something that is no chunk.")
+        # The status of the stream was sent before the error was known: the event has the one that fits.
+        code = error.get("code")
+        raise self._refused(code if isinstance(code, int) and code >= 400 else 500, event)
 
     def _asked(self, request: ChatRequest | TextRequest) -> tuple[str, dict[str, Any]]:
         """Address and body of a request."""
@@ -212,15 +241,23 @@ class RemoteEngine:
 
     def _refusal(self, response: httpx.Response) -> RagftError:
         """The exception for an answer that is none."""
-        reason = f"HTTP {response.status_code}"
-        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-            reason += f", {response.json()['error']['message']}"
-        sentence = f"{self.url} refused the request ({self._masked(reason)[:300]})."
-        if response.status_code == 429:
+        body = None
+        with contextlib.suppress(ValueError):
+            body = response.json()
+        return self._refused(response.status_code, body)
+
+    def _refused(self, status: int, body: Any) -> RagftError:
+        """The exception for a status, and the error body that came with it, if one did."""
+        reason = f"HTTP {status}"
+        with contextlib.suppress(KeyError, TypeError, IndexError):
+            reason += f", {body['error']['message']}"
+        reason = self._masked(reason)[:300]
+        sentence = f"{self.url} refused the request ({reason})."
+        if status == 429:
             return EngineBusy(sentence)
-        if response.status_code in _PASSING:
+        if status in _PASSING:
             return RagftError(sentence)
-        return RequestRefused(sentence, response.status_code)
+        return Refused(sentence, status, reason)
 
     def _masked(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text

@@ -171,7 +171,9 @@ def repeats(answer: str) -> bool:
 def _refused(wrong: Wrong) -> str | None:
     if not (wrong.refused and wrong.retrieves):
         return None
-    return "It refused, although the passages that it saw hold the answer."
+    if any(wrong.where(gold) for gold in wrong.asked.golds):
+        return "It refused, although the passages that it saw hold the answer."
+    return "It refused; whether the passages that it saw hold the answer cannot be looked up."
 
 
 def _memory(wrong: Wrong) -> str | None:

@@ -19,7 +19,7 @@ from ragft.evaluate.records import Record
 
 def asked_of(example: Example, rules: Rules) -> Question:
     """An example's question, with its answer's value as the gold answer."""
-    refuses = is_refusal(example.answer, rules)
+    refuses = is_refusal(example.answer, rules, asked=example.question)
     answers = () if refuses else (in_plain_words(value_of(example.answer, rules)),)
     return Question(
         example.id, example.question, answers, example.sources, not refuses,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ragft.console import some
 from ragft.errors import UsageError
+from ragft.evaluate.metrics.base import METRICS, OPTIONAL
 from ragft.evaluate.rows import Row
 from ragft.evaluate.score import Comparison
 
@@ -59,7 +60,7 @@ def parse_condition(
         decides: the metric of a condition that names none.
 
     Raises:
-        UsageError: it is not of the form, or names a setup or metric that there is not.
+        UsageError: it is not of the form, names a setup or metric that there is not, or a bound that no share has.
     """
     found = _CONDITION.fullmatch(text)
     if found is None:
@@ -77,15 +78,29 @@ def parse_condition(
         raise UsageError(f"--fail-if {text!r} subtracts {of_b} from {of_a}: name the same metric twice.")
     if found["a"] == found["b"]:
         raise UsageError(f"--fail-if {text!r} subtracts {found['a']} from itself: name two setups.")
-    return Condition(text.strip(), of_a, found["a"], found["b"], found["sign"], float(found["bound"]))
+    condition = Condition(text.strip(), of_a, found["a"], found["b"], found["sign"], float(found["bound"]))
+    _refuse_impossible(condition)
+    return condition
+
+
+def _refuse_impossible(condition: Condition) -> None:
+    """Refuses a bound that no share can be beyond, as one in percent: such a gate would always pass, or never."""
+    measure = METRICS.get(condition.metric) or OPTIONAL.get(condition.metric)
+    least = 0.0 if condition.b is None else -1.0
+    if measure is not None and measure.unit == "share" and not least <= condition.bound <= 1:
+        what = "a share lies between 0 and 1" if condition.b is None else "a difference of shares lies between -1 and 1"
+        raise UsageError(
+            f"--fail-if {condition.text!r}: {what}, so {condition.bound:g} bounds nothing: write 5 percent as 0.05."
+        )
 
 
 def judge(condition: Condition, comparison: Comparison) -> Judged:
     """Whether a condition fails the gate; it does where there is no interval to tell that it does not hold.
 
     Raises:
-        UsageError: the metric applied to none of the answers, so there is nothing to judge.
+        UsageError: the metric applied to none of the answers, so there is nothing to judge, or no share has the bound.
     """
+    _refuse_impossible(condition)
     value, low, high, n = _estimate(condition, comparison)
     if value is None:
         which = condition.a if condition.b is None else f"{condition.a} and {condition.b}"

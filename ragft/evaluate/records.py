@@ -6,16 +6,20 @@ This module knows records and their files, nothing of metrics.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ragft.citations import parse_citations
-from ragft.data.jsonl import to_lines
+from ragft.data.jsonl import object_in, to_lines
 from ragft.errors import RagftError, UsageError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Record:
         """The record in a line of JSON; one that another program wrote may have no more than the first three fields.
 
         Raises:
-            UsageError: a field is unknown, or one of the first three is missing or no text.
+            UsageError: a field is unknown or of another type, or one of the first three is missing.
         """
         known = [one.name for one in fields(cls)]
         if unknown := [key for key in values if key not in known]:
@@ -97,13 +101,35 @@ class Record:
                 raise UsageError(f"field {name!r} should be a text, not {values.get(name)!r}")
         if not values["setup"].strip():
             raise UsageError("field 'setup' is empty")
-        passages = tuple(
-            PassageRef(**{**passage, **{key: tuple(passage.get(key, ())) for key in ("sections", "path")}})
-            for passage in values.get("passages", ())
-        )
-        cited = values.get("citations")
-        citations = parse_citations(values["answer"]) if cited is None else tuple(int(number) for number in cited)
-        return cls(**{**values, "passages": passages, "citations": citations})
+        if values.get("citations") is None:
+            values = {**values, "citations": parse_citations(values["answer"])}
+        try:
+            return _typed(values)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+
+def _typed(values: Mapping[str, Any]) -> Record:
+    """A record of fields that are what `Record` says.
+
+    Raises:
+        ValueError: one is of another type.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter().validate_python(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"field {where!r}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Record]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Record)
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:
@@ -135,9 +161,9 @@ def read_records(path: Path) -> tuple[Record, ...]:
         if not line.strip():
             continue
         try:
-            records.append(Record.from_json(json.loads(line)))
+            records.append(Record.from_json(object_in(line.decode(), "")))
         except UsageError as error:
-            raise RagftError(f"{path}, line {number} is not a record: {error}.") from None
+            raise RagftError(f"{path}, line {number} is not a record: {str(error).strip(': .')}.") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise RagftError(f"{path}, line {number} is not a record ({reason}): correct or delete it.") from None

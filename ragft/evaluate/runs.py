@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ragft.console import counted, some
+from ragft.data.jsonl import read_objects
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
 from ragft.evaluate.metrics import METRICS, Measure
@@ -68,9 +69,16 @@ def read_run(folder: Path) -> Run:
         raise UsageError(
             f"{folder} is of an older version and lacks questions.jsonl: run `ragft score` to write it anew."
         )
-    comparison = Comparison.from_json(json.loads((folder / "comparison.json").read_text(encoding="utf-8")))
-    lines = (folder / "scores.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = {(row["question_id"], row["setup"]): row for row in map(json.loads, lines)}
+    try:
+        comparison = Comparison.from_json(json.loads((folder / "comparison.json").read_text(encoding="utf-8")))
+        rows = {
+            (row["question_id"], row["setup"]): row for _, row in read_objects(folder / "scores.jsonl", "scores", "")
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{folder} cannot be read as an evaluation ({type(error).__name__}: {error}): run `ragft score` to write "
+            "it anew."
+        ) from None
     return Run(folder, comparison, {each.id: each for each in read_questions(folder / "questions.jsonl")}, rows)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ragft.data.answers import holds, is_figure, is_short, run_of
 from ragft.data.questions import Question
 from ragft.evaluate.metrics import Rules
+from ragft.evaluate.metrics.base import is_cut_off
 from ragft.evaluate.metrics.text import is_refusal, value_of
 from ragft.evaluate.records import Record
 from ragft.setups import SETUPS
@@ -75,6 +76,10 @@ class Asked:
     def _asked(self) -> tuple[str, ...]:
         return run_of(self.question.question)
 
+    def refuses(self, record: Record) -> bool:
+        """Whether an answer to it is a refusal, as the scores see it."""
+        return is_refusal(record.answer, self.rules, asked=self.question.question, cut_off=is_cut_off(record))
+
     def claim(self, said: Said) -> tuple[str, ...]:
         """What an answer claims, as tokens; empty where it refuses or failed.
 
@@ -83,7 +88,7 @@ class Asked:
         (labels of the house format).
         """
         answer = said.record.answer
-        if said.fault or is_refusal(answer, self.rules):
+        if said.fault or self.refuses(said.record):
             return ()
         value = run_of(value_of(answer, self.rules))
         if self.rules.value is not None and self.rules.value.search(answer):
@@ -121,7 +126,7 @@ class Wrong:
 
     @cached_property
     def refused(self) -> bool:
-        return is_refusal(self.record.answer, self.asked.rules)
+        return self.asked.refuses(self.record)
 
     @cached_property
     def shown(self) -> tuple[str, ...]:

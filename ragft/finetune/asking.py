@@ -139,7 +139,7 @@ class Asked:
 
 def scored(prompt: Prompt, answer: str, ended: bool, rules: Rules) -> SampleAnswer:
     """An answer with its scores, by the metrics of the evaluation."""
-    refuses = is_refusal(prompt.reference, rules)
+    refuses = is_refusal(prompt.reference, rules, asked=prompt.question)
     gold = () if refuses else (value_of(prompt.reference, rules),)
     question = Question("", prompt.question, gold, (), answerable=not refuses)
     exact = METRICS["exact_match"].score(question, Record("", "", answer), rules)

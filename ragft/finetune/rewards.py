@@ -46,10 +46,11 @@ class Reward:
 
     def parts(self, answer: str) -> dict[str, float]:
         """What is right about an answer, from 0 to 1, by the names of the weights; what does not apply is left out."""
-        refuse = is_refusal(self.reference, self.rules)
+        # A row holds its question and its passages in one turn, so that what is asked is not told apart here.
+        refuse = is_refusal(self.reference, self.rules, asked="")
         found = {
             "form": float(format_valid(answer, self.rules) is not False),
-            "refusal": float(is_refusal(answer, self.rules) == refuse),
+            "refusal": float(is_refusal(answer, self.rules, asked="") == refuse),
         }
         if refuse:
             return found

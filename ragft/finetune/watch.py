@@ -129,7 +129,7 @@ def _read(path: Path) -> list[Step]:
     """The steps that a file holds; those from an unreadable line on, as a power cut leaves one, are not counted."""
     steps = list[Step]()
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().splitlines():  # of a text, some characters within a line would count as ends
             steps.append(Step.from_json(json.loads(line)))
     except (OSError, ValueError, TypeError, KeyError):
         pass

@@ -6,9 +6,11 @@ from the table of formats. Nothing else in the folder of documents is written or
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -87,7 +89,7 @@ def put(app: Application, id: str, form: str, data: bytes) -> tuple[Upload, list
         path = folder / f"{name}{suffix}"
         write_file(path, data)
         # After the new one is there: killed in between, both are, and the next request of this id ends that.
-        others = [other for other in _files(folder, name) if other != path]
+        others = [other for other, _ in _files(folder, name) if other != path]
         _unlink(folder, others)
     return Upload(name, f"{FOLDER}/{path.name}", len(data)), _names([path, *others])
 
@@ -104,7 +106,7 @@ def delete(app: Application, id: str) -> list[str]:  # noqa: A002
     """
     name = _checked(id)
     with _writing(app) as folder:
-        files = _files(folder, name)
+        files = [path for path, _ in _files(folder, name)]
         if not files:
             raise UnknownDocument(f"There is no document {name!r}.")
         _unlink(folder, files)
@@ -120,13 +122,13 @@ def uploads(app: Application, id: str | None = None) -> list[Upload]:  # noqa: A
     """
     folder = _folder(app)
     if id is not None:
-        files = _files(folder, _checked(id))[:1]
-        if not files:
+        found = _files(folder, _checked(id))[:1]
+        if not found:
             raise UnknownDocument(f"There is no document {id!r}.")
     else:
-        found = folder.iterdir() if folder.is_dir() else ()
-        files = sorted(path for path in found if _ID.fullmatch(path.stem) and path.suffix in FORMATS)
-    return [Upload(path.stem, f"{FOLDER}/{path.name}", path.stat().st_size) for path in files]
+        there = folder.iterdir() if folder.is_dir() else ()
+        found = _stats(sorted(path for path in there if _ID.fullmatch(path.stem) and path.suffix in FORMATS))
+    return [Upload(path.stem, f"{FOLDER}/{path.name}", told.st_size) for path, told in found]
 
 
 def states(app: Application, snapshot: Snapshot, some: Sequence[Upload]) -> list[UploadState]:
@@ -184,10 +186,22 @@ def _writing(app: Application) -> Iterator[Path]:
         yield folder
 
 
-def _files(folder: Path, name: str) -> list[Path]:
-    """The files of an id, the newest first: more than one only after a kill."""
-    found = [path for suffix in FORMATS if (path := folder / f"{name}{suffix}").is_file()]
-    return sorted(found, key=lambda path: -path.stat().st_mtime_ns)
+def _files(folder: Path, name: str) -> list[tuple[Path, os.stat_result]]:
+    """The files of an id, the newest first: more than one only after a kill, or while one takes another's place."""
+    return sorted(_stats(folder / f"{name}{suffix}" for suffix in FORMATS), key=lambda found: -found[1].st_mtime_ns)
+
+
+def _stats(paths: Iterable[Path]) -> list[tuple[Path, os.stat_result]]:
+    """Those that are files, each with what it is. It is asked once: who reads holds no lock, and between two looks a
+    file may have been deleted.
+    """
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            told = path.stat()
+            if stat.S_ISREG(told.st_mode):
+                found.append((path, told))
+    return found
 
 
 def _unlink(folder: Path, files: Sequence[Path]) -> None:

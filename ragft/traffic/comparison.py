@@ -55,13 +55,16 @@ class Measured:
         return None if value is None else min(value, self.most) / self.most
 
 
-def measured(experiment: Experiment, feedback: Mapping[str, float] = _NO_FEEDBACK) -> tuple[Measured, ...]:
+def measured(
+    experiment: Experiment, lines: Iterable[Outcome], feedback: Mapping[str, float] = _NO_FEEDBACK
+) -> tuple[Measured, ...]:
     """The outcomes of an experiment.
 
     What a failed request would have been is not known; it counts as not grounded, not in format and no refusal, so that
     an arm gains nothing by failing on what is difficult. One that was abandoned counts as `abandoned` alone.
 
     Args:
+        lines: what was recorded; where none tells of a format, and it decides nothing, none is declared.
         feedback: what users said, in [0, 1], by request id; empty: nothing.
     """
 
@@ -74,10 +77,11 @@ def measured(experiment: Experiment, feedback: Mapping[str, float] = _NO_FEEDBAC
     def in_format(one: Outcome) -> float | None:
         return 0.0 if one.failed else None if one.format_valid is None else float(one.format_valid)
 
+    has_format = experiment.decides == "format_valid" or any(one.format_valid is not None for one in lines)
     slowest = experiment.slowest
     found = [
         Measured("grounded", "grounded in what is cited", "share", "higher", ended(lambda one: one.grounded == "true")),
-        Measured("format_valid", "in the house format", "share", "higher", ended(in_format)),
+        *([Measured("format_valid", "in the house format", "share", "higher", ended(in_format))] if has_format else []),
         Measured("refused", "refused", "share", "lower", ended(lambda one: bool(one.refused))),
         Measured("failed", "failed", "share", "lower", ended(lambda one: one.failed)),
         Measured("abandoned", "abandoned by the client", "share", "lower", lambda one: one.abandoned, shadows=False),
@@ -185,7 +189,7 @@ def compare(
         feedback: see `measured`.
     """
     lines = sorted(outcomes, key=lambda one: one.time)
-    shown, kinds = [one for one in lines if not one.shadow], measured(experiment, feedback)
+    shown, kinds = [one for one in lines if not one.shadow], measured(experiment, lines, feedback)
     closed, waiting = _observed(experiment, shown, now)
     # One interval for each arm, which together miss no more often than ALPHA.
     alpha = ALPHA / (len(experiment.arms) - 1)

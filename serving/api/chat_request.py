@@ -6,7 +6,7 @@ the engine runs are refused, because a served prompt must be rendered as the eva
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -132,4 +132,11 @@ def _split(messages: Sequence[ChatTurn]) -> tuple[list[Message], list[Message]]:
 
 def _text(message: ChatTurn) -> str:
     content = message.content or ""
-    return content if isinstance(content, str) else "".join(part.text for part in content)
+    return content if isinstance(content, str) else joined(part.text for part in content)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The text parts of one message as its content: on lines of their own, as vLLM joins them, because the end of one
+    and the beginning of the next would make a word or a number that nobody wrote.
+    """
+    return "\n".join(parts)

@@ -40,12 +40,12 @@ async def completions(request: Request[Any, Any, Any], deployment: Deployed, pip
     setup, asked = read_completion(
         decode_object(await request.body()), deployment.named, pipeline.config.engine.max_tokens
     )
-    engine = pipeline.engine_of(setup)
 
     def named(chunk: dict[str, Any]) -> dict[str, Any]:
         return {**chunk, "model": f"{deployment.prefix}{setup.name}"}
 
     async def answer() -> Response[Any]:
+        engine = pipeline.engine_of(setup)
         if asked.options.get("stream") is not True:
             body = await engine.complete(asked)
             headers = {"x-ragft-model-version": engine.version}

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from index.store.filters import Labels
 from ragft.engine.base import ChatRequest, Engine
 from ragft.grounding import Grounder
 from ragft.pipeline import Pipeline, Prompt, Retrieved, all_cited, citations_of, invalid_citations
 from serving.api.chat_request import Asked
+from serving.telemetry.observed import ObservedEngine
 from serving.telemetry.record import current
 
 
@@ -115,10 +116,9 @@ async def prepare(
         pipeline.render, asked.setup, asked.question, retrieved,
         history=asked.history, following=asked.following, tools=asked.options.get("tools"),
     )  # fmt: skip
-    engine = pipeline.engine_of(asked.setup)
-    refused = grounder.why_refuse(retrieved, asked.options)
+    engine, refused = grounder.answering(pipeline, asked.setup, retrieved, asked.options)
     if refused is not None:
-        engine = grounder.refusing(engine)
+        engine = cast(Engine, ObservedEngine(engine))
         current().declared_refusal = True
     exchange = Exchange(asked, prompt, request_id, begin, grounder, refused)
     if retrieved is not None and pipeline.retriever is not None:

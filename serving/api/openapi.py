@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from ragft.artifacts import package_versions
+from serving.domains import Domains, is_named_by_query
 from serving.errors import STATUS_TYPES
 from serving.limits import FORM
 
@@ -59,8 +61,10 @@ def describe(app: Litestar) -> dict[str, Any]:
 
     Routes are described by their docstrings and by what their `opt` holds: `scope`; `body`, the struct that their
     request is read into; `may_be_empty`, whether it may be left out; `form`, the struct of the fields of a form; and
-    `query`, the types of query parameters.
+    `query`, the types of query parameters. A parameter that the handler has no default for is needed, and so is the
+    domain, where the server has several.
     """
+    domains: Domains = app.state.domains
     handlers = [
         (route.path_format, handler)
         for route in app.routes
@@ -74,7 +78,7 @@ def describe(app: Litestar) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for path, handler in handlers:
         for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
-            paths.setdefault(path, {})[method.lower()] = _operation(path, handler)
+            paths.setdefault(path, {})[method.lower()] = _operation(path, handler, len(domains.deployments) > 1)
     return {
         "openapi": "3.1.0",
         "info": {"title": "ragft", "version": package_versions(["ragft"]).get("ragft") or "0"},
@@ -86,7 +90,7 @@ def describe(app: Litestar) -> dict[str, Any]:
     }
 
 
-def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
+def _operation(path: str, handler: HTTPRouteHandler, several: bool) -> dict[str, Any]:
     scope = handler.opt["scope"]
     error = {"application/json": {"schema": {"$ref": _SCHEMAS + "Error"}}}
     described: dict[str, Any] = {
@@ -98,9 +102,13 @@ def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
             **{str(status): {"description": kind, "content": error} for status, kind in STATUS_TYPES.items()},
         },
     }
-    parameters = [_parameter(name, "path", "string") for name in re.findall(r"\{(\w+)\}", path)]
-    query = {**handler.opt.get("query", {}), **({"domain": "string"} if scope == "admin" else {})}
-    parameters += [_parameter(name, "query", kind) for name, kind in query.items()]
+    asked = inspect.signature(handler.fn).parameters
+    parameters = [_parameter(name, "path", "string", True) for name in re.findall(r"\{(\w+)\}", path)]
+    for name, kind in handler.opt.get("query", {}).items():
+        needed = name in asked and asked[name].default is inspect.Parameter.empty
+        parameters.append(_parameter(name, "query", kind, needed))
+    if {"deployment", "pipeline"} & asked.keys() and is_named_by_query(handler.opt):
+        parameters.append(_parameter("domain", "query", "string", several))
     if parameters:
         described["parameters"] = parameters
     for name, kind in (("body", "application/json"), ("form", FORM)):
@@ -111,5 +119,5 @@ def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
     return described
 
 
-def _parameter(name: str, place: str, kind: str) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": {"type": kind}}
+def _parameter(name: str, place: str, kind: str, needed: bool) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": needed, "schema": {"type": kind}}

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from ragft.setups import Setup
 from serving.api.bodies import decode_object
-from serving.api.chat_request import Asked, given, read_request, refuse_unknown
+from serving.api.chat_request import Asked, given, joined, read_request, refuse_unknown
 from serving.api.exchange import Exchange, prepare
 from serving.api.schemas import MAX_MESSAGES, Options, Sampling, check
 from serving.api.split import assigned
@@ -44,8 +44,8 @@ class InputMessage(msgspec.Struct):
 
     def turn(self) -> dict[str, str]:
         """The message as chat completions have it."""
-        parts = [self.content] if isinstance(self.content, str) else [part.text for part in self.content]
-        return {"role": self.role, "content": "".join(parts)}
+        content = self.content if isinstance(self.content, str) else joined(part.text for part in self.content)
+        return {"role": self.role, "content": content}
 
 
 class TextFormat(msgspec.Struct, forbid_unknown_fields=True):

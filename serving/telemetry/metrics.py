@@ -30,7 +30,7 @@ REASONS = {
 
 # Seconds: from a lexical search to an answer of many tokens on a processor.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-_STAGES = ("queue", "search", "prompt", "first_token", "generate")
+_STAGES = ("queue", "search", "condense", "prompt", "first_token", "generate")
 
 
 class Metrics:
@@ -57,14 +57,17 @@ class Metrics:
         )  # fmt: skip
         self._stages = Histogram(
             "ragft_stage_seconds",
-            "Stages of an answer: queue (of the engine), search, prompt, first_token (since the arrival), generate.",
+            "Stages of an answer: queue (of the engine), search, condense (within it), prompt, first_token (since the "
+            "arrival), generate.",
             ["stage", "domain", "setup"], buckets=_BUCKETS, registry=own,
         )  # fmt: skip
         self._prompt_tokens = Counter(
             "ragft_prompt_tokens", "Tokens of prompts that were answered.", whose, registry=own
         )
         self._answer_tokens = Counter("ragft_answer_tokens", "Tokens of answers.", whose, registry=own)
-        self._answers = Counter("ragft_answers", "Answers that were generated to their end.", whose, registry=own)
+        self._answers = Counter(
+            "ragft_answers", "Answers that came to their end, declared refusals among them.", whose, registry=own
+        )
         self._interrupted = Counter(
             "ragft_answers_interrupted", "Streams that failed after their first token.", whose, registry=own
         )

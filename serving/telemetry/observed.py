@@ -60,6 +60,9 @@ class ObservedPipeline(Pipeline):
         current().setup = setup.name
         return cast(Engine, ObservedEngine(super().engine_of(setup)))
 
+    def rewriter_of(self, setup: Setup) -> Engine:
+        return cast(Engine, ObservedRewriter(super().engine_of(setup)))
+
 
 @dataclass(frozen=True)
 class ObservedEngine:
@@ -83,7 +86,7 @@ class ObservedEngine:
                 record, span, completion.prompt_tokens, usage.get("completion_tokens") or completion.answer_tokens
             )
             choices = completion.body.get("choices") or ()
-            record.answer = "\n".join(_text_of(choice) for choice in choices)
+            record.answer = "\n".join(map(_text_of, choices))
         return completion
 
     async def complete(self, request: TextRequest) -> dict[str, Any]:
@@ -92,6 +95,7 @@ class ObservedEngine:
             body = await self.engine.complete(_traced(request, record, span))
             usage = body.get("usage") or {}
             _note_tokens(record, span, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+            record.answer = "\n".join(map(_text_of, body["choices"]))
         return body
 
     async def stream(self, request: ChatRequest | TextRequest) -> AsyncGenerator[dict[str, Any], None]:
@@ -124,11 +128,20 @@ class ObservedEngine:
                 record.answer = "\n".join("".join(texts[index]) for index in sorted(texts))
 
 
+class ObservedRewriter(ObservedEngine):
+    """An engine that rewrites a question: a stage of its own, of which nothing is noted as the answer."""
+
+    async def chat(self, request: ChatRequest) -> Completion:
+        record = current()
+        with _generation(record, self.engine, "condense") as span:
+            return await self.engine.chat(_traced(request, record, span))
+
+
 @contextlib.contextmanager
-def _generation(record: RequestRecord, engine: Engine) -> Iterator[Any]:
+def _generation(record: RequestRecord, engine: Engine, stage: str = "generate") -> Iterator[Any]:
     """The stage of one call of an engine."""
     record.model_version = engine.version
-    with record.stage("generate") as span:
+    with record.stage(stage) as span:
         if span is not None:
             span.set_attribute("ragft.model_version", engine.version)
         try:

@@ -33,7 +33,8 @@ class RequestRecord:
         route: the template of its path, or `OTHER`.
         status: 499 if the client was gone before the end, whatever had been sent; 0 until it is known.
         reason: why it was refused or failed, where its status alone does not say.
-        seconds: of each stage that there was: `search`, `prompt`, `queue`, `first_token` (since the arrival), `total`.
+        seconds: of each stage that there was: `search`, `condense` (a part of it: the model rewrites the question),
+            `prompt`, `queue`, `first_token` (since the arrival), `generate`, `total`.
         passages: number of passages in the prompt.
         question, answer: texts; only `serve.request_log: contents` ever shows them.
         grounded: whether the answer stands on what it cites, where that was looked up; see `serve.grounding`.

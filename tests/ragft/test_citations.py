@@ -49,6 +49,14 @@ def test_every_form_of_a_mark_is_renumbered(numbers: list[int], together: bool) 
         ("since 2026[1]", (1,)),
         ("(2026)[1]", (1,)),
         ("(1)", ()),
+        ("GitHub[1]", (1,)),
+        ("Node.js[1] and max_tokens[2], pH[3], option(s)[4]", (1, 2, 3, 4)),
+        ("plan b[1]", (1,)),
+        ("self.args[1], my_list[2], userList[3]", ()),
+        ("Use `nums = [1, 2]` here [3].", (3,)),
+        ("so `[1]` it is", (1,)),
+        ("```python\nnums = [1, 2]\nprint(values[1])\n```\nSee [3].", (3,)),
+        ("```\nAnswer: 4.2 [1]\n```", (1,)),
         ("list[0]", ()),
         ("args[1]", ()),
         ("x[1]", ()),
@@ -75,3 +83,8 @@ def test_a_range_is_renumbered_as_a_list() -> None:
 def test_a_long_line_of_anything_is_read_in_one_go(name: str) -> None:
     """The endpoint reads citations of whatever a model writes; tries that grow with the cube would never end here."""
     assert parse_citations(name * 20_000 + " [1]") == (1,)
+
+
+def test_many_marks_in_one_line_of_code_are_read_in_one_go() -> None:
+    assert parse_citations("`" + "[1] " * 50_000 + "x` [2]") == (2,)
+    assert parse_citations("a[1]" * 50_000) == (1,)

@@ -176,6 +176,14 @@ def test_a_file_of_keys_is_made_for_its_owner_alone_and_keeps_what_it_does_not_c
     assert file.read_text() == "# ours\nadmin 123\n" and sorted(tmp_path.iterdir()) == [file]
 
 
+def test_no_name_names_no_key(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    made = add_key(file, new_key(), Caller(frozenset({"chat"})))
+    with pytest.raises(UsageError, match=f"No key.*{made.id}"):
+        revoke_key(file, "")
+    assert made.id in file.read_text()
+
+
 def test_a_time_is_shown_as_it_is_read() -> None:
     assert moment(shown_moment(1_900_000_000.0)) == 1_900_000_000.0
     assert moment("2d", 100.5) == 172_900.0

@@ -18,11 +18,11 @@ from ragft.errors import RagftError
 from serving.mcp import create_server
 
 
-def served(tmp_path: Path, fakes: Fakes, work: Callable[[Client], Awaitable[Any]]) -> Any:
-    """What a client gets from a server over stand-ins."""
+def served(tmp_path: Path, fakes: Fakes, work: Callable[[Client], Awaitable[Any]], **serve: Any) -> Any:
+    """What a client gets from a server over stand-ins; `serve` are keys of that section."""
 
     async def connected() -> Any:
-        async with Client(create_server(make_application(tmp_path), load=fakes.load)) as client:
+        async with Client(create_server(make_application(tmp_path, **serve), load=fakes.load)) as client:
             return await work(client)
 
     return asyncio.run(connected())
@@ -44,12 +44,24 @@ def test_search_finds_passages_and_ask_answers_with_citations(tmp_path: Path, fa
     assert [passage["document_id"] for passage in found["passages"]] == ["tickets.md"]
     assert (answer["answer"], answer["setup"]) == ("Costs 12 euros [1].", "hybrid")
     assert [citation["document_id"] for citation in answer["citations"]] == ["tickets.md"]
+    assert (answer["grounding"]["grounded"], answer["refused"]) == ("true", None)
+
+
+def test_a_question_that_little_was_found_for_is_refused_without_the_model(tmp_path: Path, fakes: Fakes) -> None:
+    async def ask(client: Client) -> Any:
+        return (await client.call_tool("ask", {"question": "What does a ticket cost?"})).structured_content
+
+    answer = served(tmp_path, fakes, ask, grounding="refuse", refuse_below=0.6)
+    assert (answer["answer"], answer["grounding"]) == ("I do not know.", None)
+    assert answer["refused"] == "The best dense score of what was found is 0.5, below 0.6."
+    assert fakes.engine.requests == []
 
 
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [
         ("ask", {"question": "Why?", "setup": "rag-only"}), ("ask", {}), ("search", {"query": ""}),
+        ("ask", {"question": " \n"}), ("search", {"query": "   "}),
         ("search", {"query": "a", "top_k": 0}), ("search", {"query": 7}),
     ],
 )  # fmt: skip

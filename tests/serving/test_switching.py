@@ -18,13 +18,14 @@ from ragft.engine.adapter import Adapter
 from ragft.engine.base import EngineDead
 from ragft.engine.live import LiveEngine, Shared
 from ragft.errors import RagftError
+from ragft.keys import Caller
 from ragft.pipeline import Pipeline
 from ragft.stages.application import Application
 from serving import deployment as deployment_module
 from serving import switching
 from serving.api import admin
 from serving.app import create_app
-from serving.security import Keys
+from serving.security import Keys, digest_of
 
 
 @pytest.fixture
@@ -120,6 +121,59 @@ def test_a_model_that_does_not_fit_in_place_gets_an_engine_of_its_own_and_runnin
     assert answered == [models[0].fingerprint] and fakes.engine.closed and not fakes.engine.cancelled
     assert ask(served) == models[1].fingerprint
     assert [engine.closed for engine in beside] == [False]
+
+
+class MortalEngine(FakeEngine):
+    """Cannot answer any more once it is closed."""
+
+    def _accept(self, request: Any) -> None:
+        if self.closed:
+            raise EngineDead("it was closed")
+        super()._accept(request)
+
+
+class SlowRetriever(FakeRetriever):
+    """Finds something as soon as it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.searching, self.may_find = threading.Event(), threading.Event()
+
+    def search(self, *arguments: Any, **options: Any) -> Any:
+        self.searching.set()
+        self.may_find.wait(30)
+        return super().search(*arguments, **options)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("tokens", [None, 100_000])
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_still_retrieves_is_answered_by_the_model_that_came_meanwhile(
+    application: Application, models: list[Artifact], beside: list[FakeEngine], tokens: int | None, stream: bool
+) -> None:
+    fakes = Fakes(MortalEngine(version=models[0].fingerprint, not_in_place="it is wider"), SlowRetriever())
+    keys = Keys(
+        {
+            digest_of(b"chat"): Caller(frozenset({"chat"}), id="k", tokens=tokens),
+            digest_of(b"admin"): Caller(frozenset({"admin"}), id="a"),
+        }
+    )
+    answered: list[httpx.Response] = []
+
+    def call(served: Running, key: str, path: str, body: dict[str, Any]) -> httpx.Response:
+        return httpx.post(served.url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=30)
+
+    with running(create_app(application, load=fakes.load, keys=keys)) as served:
+        ask = {"model": "hybrid", "messages": [{"role": "user", "content": "Why?"}], "stream": stream}
+        slow = threading.Thread(target=lambda: answered.append(call(served, "chat", "/v1/chat/completions", ask)))
+        slow.start()
+        assert fakes.retriever.searching.wait(30)  # type: ignore[attr-defined]
+        told = call(served, "admin", "/admin/models/deploy", {"model": models[1].fingerprint})
+        assert told.json()["how"] == "beside" and fakes.engine.closed
+        fakes.retriever.may_find.set()  # type: ignore[attr-defined]
+        slow.join()
+    assert answered[0].status_code == 200, answered[0].text
+    assert answered[0].headers["x-ragft-model-version"] == models[1].fingerprint and len(beside[0].requests) == 1
 
 
 @pytest.mark.medium

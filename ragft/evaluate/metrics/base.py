@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ragft.data.questions import Question
 from ragft.evaluate.records import Record
@@ -129,14 +129,17 @@ class Metric(Measure):
         score = self.scorer(question, record, rules)
         if not isinstance(score, Score):
             raise ValueError(f"{self.name} returned {score!r}, which is no Score")
-        value = score.value
-        if value is None:
+        if not isinstance(score.detail, str):
+            raise ValueError(f"{self.name} says {score.detail!r} as its detail, which is no text")
+        if score.value is None:
             return score
+        # Numbers and truths of numpy are as good as Python's own.
+        value = score.value.item() if hasattr(score.value, "item") else score.value
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{self.name} is {value!r}, which is no finite number")
         if self.unit == "share" and not -_ROUNDING <= value <= 1 + _ROUNDING:
             raise ValueError(f"{self.name} is {value:g}, and a share lies between 0 and 1")
-        return score
+        return replace(score, value=value)
 
 
 METRICS: dict[str, Metric] = {}
@@ -167,6 +170,10 @@ def metric(
     prepare: Prepare | None = None,
 ) -> Callable[[Scorer], Scorer]:  # fmt: skip
     """Registers a function as a metric; one that is not computed by `default` waits until it is named."""
+
+    for key, value, known in (("axis", axis, Axis), ("better", better, Better), ("unit", unit, Unit)):
+        if value not in get_args(known) and not (key == "better" and value is None):
+            raise ValueError(f"metric {name!r}: {key} is {value!r}: choose one of {', '.join(get_args(known))}")
 
     def register(scorer: Scorer) -> Scorer:
         if name in METRICS or name in OPTIONAL:

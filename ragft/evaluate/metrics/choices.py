@@ -8,7 +8,7 @@ from typing import Any
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import NOT_APPLICABLE, Rules, Score, answerable, is_cut_off, metric
 from ragft.evaluate.metrics.reading import read
-from ragft.evaluate.metrics.refusals import refusal_of
+from ragft.evaluate.metrics.refusals import is_refusal
 from ragft.evaluate.records import Record
 from ragft.tokens import tokens
 
@@ -29,7 +29,7 @@ def choice_of(answer: str, rules: Rules, *, cut_off: bool = False) -> str | None
     return max(begun, key=lambda choice: len(named[choice])) if begun and set(mentioned) <= set(begun) else None
 
 
-@metric("choice_accuracy", axis="facts", title="right choice", applies=answerable, default=False)
+@metric("choice_accuracy", axis="facts", title="right choice", applies=answerable, default=False, version=2)
 def choice_accuracy(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the answer makes the choice of a gold answer; does not apply where no gold answer is a choice.
 
@@ -41,7 +41,7 @@ def choice_accuracy(question: Question, record: Record, rules: Rules) -> Score:
     golds = gold_choices(question, rules)
     if not golds:
         return NOT_APPLICABLE
-    label = label_of(record, rules)
+    label = label_of(question, record, rules)
     return Score(float(label in golds), label)
 
 
@@ -51,12 +51,12 @@ def gold_choices(question: Question, rules: Rules) -> tuple[str, ...]:
     return tuple(choice for choice in rules.choices if tokens(choice) in golds) if question.answerable else ()
 
 
-def label_of(record: Record, rules: Rules) -> str:
+def label_of(question: Question, record: Record, rules: Rules) -> str:
     """The choice of an answer, or why it is none."""
     cut_off = is_cut_off(record)
     if choice := choice_of(record.answer, rules, cut_off=cut_off):
         return choice
-    refused = record.error is None and refusal_of(record.answer, rules, cut_off=cut_off) in ("declared", "other")
+    refused = record.error is None and is_refusal(record.answer, rules, asked=question.question, cut_off=cut_off)
     return REFUSED if refused else UNREADABLE
 
 
@@ -75,7 +75,7 @@ def classification(
         setup: found
         for setup, records in answers.items()
         if (found := _of_setup([
-            (golds[0], label_of(record, rules) if record.error is None else UNREADABLE)
+            (golds[0], label_of(question, record, rules) if record.error is None else UNREADABLE)
             for question, record in zip(questions, records, strict=True)
             if len(golds := gold_choices(question, rules)) == 1
         ]))

@@ -37,7 +37,7 @@ def can_cite(question: Question, record: Record) -> bool:
     return question.answerable and bool(record.passages) and bool(question.sources)
 
 
-@metric("citation_precision", axis="facts", applies=can_cite, version=2)
+@metric("citation_precision", axis="facts", applies=can_cite, version=3)
 def citation_precision(question: Question, record: Record, rules: Rules) -> Score:
     """Share of the cited passages that belong to the question's sources.
 
@@ -54,7 +54,7 @@ def citation_precision(question: Question, record: Record, rules: Rules) -> Scor
     return Score(len(cited & relevant) / len(cited), f"wrong: {wrong}" if wrong else "")
 
 
-@metric("citation_recall", axis="facts", applies=can_cite, version=2)
+@metric("citation_recall", axis="facts", applies=can_cite, version=3)
 def citation_recall(question: Question, record: Record, rules: Rules) -> Score:
     """Share of the retrieved sources that are cited; does not apply where no source was retrieved.
 
@@ -70,7 +70,7 @@ def citation_recall(question: Question, record: Record, rules: Rules) -> Score:
     return Score(len(cited) / len(retrieved), f"not cited: {', '.join(missed)}" if missed else "")
 
 
-@metric("citation_validity", axis="facts", title="citations that exist")
+@metric("citation_validity", axis="facts", title="citations that exist", version=2)
 def citation_validity(question: Question, record: Record, rules: Rules) -> Score:
     """Share of the cited numbers that name a passage of the prompt; does not apply to an answer that cites nothing.
 
@@ -84,7 +84,7 @@ def citation_validity(question: Question, record: Record, rules: Rules) -> Score
     return Score(1 - len(missing) / len(cited), f"no such passage: {missing}" if missing else "")
 
 
-@metric("citation_support", axis="facts", title="cited sentences that are supported", default=False)
+@metric("citation_support", axis="facts", title="cited sentences that are supported", default=False, version=2)
 def citation_support(question: Question, record: Record, rules: Rules) -> Score:
     """Share of the sentences with citations whose cited passages hold what they say, by its words alone.
 

@@ -9,15 +9,14 @@ from typing import Literal
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, Score, answerable, is_cut_off, metric, unanswerable
 from ragft.evaluate.metrics.lenient import is_asserted
-from ragft.evaluate.metrics.reading import equals_any, read, tokens_of_golds, value_of
+from ragft.evaluate.metrics.reading import equals_any, read, value_of, words_of, words_said
 from ragft.evaluate.metrics.refusals import outcome_of
 from ragft.evaluate.records import Record
-from ragft.tokens import tokens
 
 Freshness = Literal["right", "stale", "other"]
 
 
-@metric("exact_match", axis="facts", version=2)
+@metric("exact_match", axis="facts", version=3)
 def exact_match(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the value equals a gold answer, or an unanswerable question was refused, in whatever words.
 
@@ -34,7 +33,7 @@ def exact_match(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(outcome == "right"), read(record.answer, rules, cut_off=is_cut_off(record)).detail)
 
 
-@metric("contains", axis="facts", title="contains the answer", version=2)
+@metric("contains", axis="facts", title="contains the answer", version=3)
 def contains(question: Question, record: Record, rules: Rules) -> Score:
     """1 where a gold answer is asserted anywhere in the answer, as whole tokens.
 
@@ -58,7 +57,7 @@ def contains(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(asserted))
 
 
-@metric("token_f1", axis="facts", title="token F1", version=2)
+@metric("token_f1", axis="facts", title="token F1", version=3)
 def token_f1(question: Question, record: Record, rules: Rules) -> Score:
     """Token F1 of the value against the closest gold answer (Rajpurkar et al., 2016).
 
@@ -67,24 +66,25 @@ def token_f1(question: Question, record: Record, rules: Rules) -> Score:
     """
     if not question.answerable:
         return exact_match(question, record, rules)
-    said, golds = _said_and_golds(question, record, rules)
-    return Score(max(f1_of(said, gold) for gold in golds))
+    return Score(max(f1_of(said, gold) for said, gold in _said_and_gold(question, record, rules)))
 
 
-@metric("rouge_l", axis="facts", title="ROUGE-L", applies=answerable, version=2)
+@metric("rouge_l", axis="facts", title="ROUGE-L", applies=answerable, version=3)
 def rouge_l(question: Question, record: Record, rules: Rules) -> Score:
     """F-measure of the longest common subsequence of tokens with the closest gold answer (Lin, 2004).
 
     >>> round(tried("rouge_l", "April in ended", "ended late in April"), 3)  # 1 in order, of 3 and of 4
     0.286
     """
-    said, golds = _said_and_golds(question, record, rules)
-    measures = (harmonic(longest_common_subsequence(said, gold), said, gold) for gold in golds)
+    measures = (
+        harmonic(longest_common_subsequence(said, gold), said, gold)
+        for said, gold in _said_and_gold(question, record, rules)
+    )
     return Score(max(measures, default=0.0))
 
 
-@metric("false_refusal", axis="facts", applies=answerable, better="lower", version=2)
-@metric("abstention", axis="facts", title="refuses the unanswerable", applies=unanswerable, version=2)
+@metric("false_refusal", axis="facts", applies=answerable, better="lower", version=3)
+@metric("abstention", axis="facts", title="refuses the unanswerable", applies=unanswerable, version=3)
 def refusal(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the question was refused: right where it is unanswerable, wrong where it is answerable.
 
@@ -96,7 +96,7 @@ def refusal(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(outcome_of(question, record, rules) == "refused"))
 
 
-@metric("hedged", axis="facts", title="refuses and guesses", better="lower")
+@metric("hedged", axis="facts", title="refuses and guesses", better="lower", version=2)
 def hedged(question: Question, record: Record, rules: Rules) -> Score:
     """1 where a refusal has a guess beside it, so that it is neither a refusal nor an answer.
 
@@ -106,7 +106,7 @@ def hedged(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(outcome_of(question, record, rules) == "hedged"))
 
 
-@metric("wrong", axis="facts", title="wrong facts", better="lower")
+@metric("wrong", axis="facts", title="wrong facts", better="lower", version=2)
 def wrong(question: Question, record: Record, rules: Rules) -> Score:
     """1 where something wrong was answered; exact match, refusals, hedged answers and wrong ones add up to 1.
 
@@ -126,8 +126,8 @@ def freshness(question: Question, record: Record, rules: Rules) -> Freshness | N
     outcome = outcome_of(question, record, rules)
     if outcome == ("right" if question.answerable else "refused"):
         return "right"
-    value = value_of(record.answer, rules, cut_off=is_cut_off(record))
-    return "stale" if outcome == "wrong" and equals_any(value, question.stale_answers) else "other"
+    reading = read(record.answer, rules, cut_off=is_cut_off(record))
+    return "stale" if outcome == "wrong" and equals_any(reading, question.stale_answers) else "other"
 
 
 def _has_changed(question: Question, record: Record) -> bool:
@@ -135,7 +135,7 @@ def _has_changed(question: Question, record: Record) -> bool:
     return bool(question.stale_answers)
 
 
-@metric("fresh", axis="facts", title="changed facts: right", applies=_has_changed, version=2)
+@metric("fresh", axis="facts", title="changed facts: right", applies=_has_changed, version=3)
 def fresh(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the answer to a changed fact is the current one.
 
@@ -145,7 +145,7 @@ def fresh(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(freshness(question, record, rules) == "right"))
 
 
-@metric("stale", axis="facts", title="changed facts: stale", applies=_has_changed, better="lower", version=2)
+@metric("stale", axis="facts", title="changed facts: stale", applies=_has_changed, better="lower", version=3)
 def stale(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the answer to a changed fact is the former one.
 
@@ -178,9 +178,11 @@ def harmonic(common: int, said: Sequence[str], gold: Sequence[str]) -> float:
     return 2 * common / (len(said) + len(gold)) if common else 0.0
 
 
-def _said_and_golds(question: Question, record: Record, rules: Rules) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The tokens of the value, and of the right answers; a value that is one of them counts as written like it."""
-    value = value_of(record.answer, rules, cut_off=is_cut_off(record))
-    golds = tokens_of_golds(question)
-    same = next((gold for gold, text in zip(golds, question.answers, strict=True) if equals_any(value, [text])), None)
-    return (tokens(value) if same is None else same), golds
+def _said_and_gold(question: Question, record: Record, rules: Rules) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The words of the value beside those of each right answer; a value that equals it counts as written like it."""
+    reading = read(record.answer, rules, cut_off=is_cut_off(record))
+    return [
+        (gold if equals_any(reading, [text]) else words_said(reading, text), gold)
+        for text in question.answers
+        for gold in (words_of(text),)
+    ]

@@ -34,7 +34,7 @@ def format_validity(question: Question, record: Record, rules: Rules) -> Score:
     return Score(0.0, "cut off") if is_cut_off(record) else Score(float(valid))
 
 
-@metric("undeclared_refusal", axis="form", title="refusals in other words", better="lower")
+@metric("undeclared_refusal", axis="form", title="refusals in other words", better="lower", version=2)
 def undeclared_refusal(question: Question, record: Record, rules: Rules) -> Score:
     """1 where a refusal is not in the declared words, 0 where it is; does not apply to what is none.
 

@@ -49,7 +49,7 @@ def ground(answer: str, question: str, passages: Sequence[str], rules: Rules) ->
     An answer that cites nothing may stand on any of them.
 
     Args:
-        question: what it says itself needs no support.
+        question: what it says itself needs no support, but does not make an answer grounded either.
         passages: texts, in the order of their numbers.
 
     Returns:
@@ -72,10 +72,13 @@ def ground(answer: str, question: str, passages: Sequence[str], rules: Rules) ->
             reason = f"{missing[0]} is not in what it cites, but in [{others[0]}]."
             return Grounding("unsure", reason, *_best(said, others, passages))
         return Grounding("false", f"{missing[0]} is in no passage that it cites.", *place)
-    return Grounding(*_by_words(said, [passages[number - 1] for number in cited]), *place)
+    verdict, reason = _by_words(said, [passages[number - 1] for number in cited])
+    if verdict == "true" and (strange := [figure for figure in said.repeated if figure not in held]):
+        verdict, reason = "unsure", f"The question says {strange[0]}, and nothing that it cites does."
+    return Grounding(verdict, reason, *place)
 
 
-@metric("grounded", axis="facts", title="grounded in what is cited", default=False)
+@metric("grounded", axis="facts", title="grounded in what is cited", version=2, default=False)
 def grounded(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the cited passages hold what the answer says, 0 where not; does not apply to what words cannot tell.
 
@@ -97,13 +100,17 @@ class _Said:
 
     Attributes:
         value: its value as tokens; empty where `answer.value` finds none.
+        run: all of it as tokens, without its citations.
         figures: those that the question does not have, in order.
+        repeated: those that the question has, too.
         words: all words but those of the question and of the refusal, which are labels of the house format.
         asked: the question as tokens.
     """
 
     value: tuple[str, ...]
+    run: tuple[str, ...]
     figures: tuple[str, ...]
+    repeated: tuple[str, ...]
     words: frozenset[str]
     asked: tuple[str, ...]
 
@@ -111,16 +118,23 @@ class _Said:
     def of(cls, answer: str, question: str, rules: Rules) -> _Said:
         reading = read(answer, rules)
         everything, asked = run_of(without_citations(plain(answer))), run_of(question)
-        known = {*_with_parts([question]), *run_of(rules.refusal)}
-        told = dict.fromkeys(word for word in everything if word not in known)
-        figures = tuple(word for word in told if is_figure(word))
+        in_question, labels = _with_parts([question]), frozenset(run_of(rules.refusal))
+        told = [word for word in dict.fromkeys(everything) if word not in labels]
+        own = [word for word in told if word not in in_question]
         value = run_of(reading.value) if reading.found else ()
-        return cls(value, figures, frozenset(word for word in told if len(word) > 1), asked)
+        return cls(
+            value, everything, tuple(filter(is_figure, own)),
+            tuple(word for word in told if word in in_question and is_figure(word)),
+            frozenset(word for word in own if len(word) > 1), asked,
+        )  # fmt: skip
 
     @property
-    def is_conclusion(self) -> bool:
-        """Whether the value is a yes or no, or one of the things that the question names: drawn, not read."""
-        return is_short(self.value) or (bool(self.value) and contains_tokens(self.asked, self.value))
+    def drawn(self) -> tuple[str, ...]:
+        """The value, or the answer where none is read, if it is a yes or no, or what the question says: a conclusion,
+        which is drawn from passages and not read in them. Empty where it is something else.
+        """
+        said = self.value or self.run
+        return said if is_short(said) or (bool(said) and contains_tokens(self.asked, said)) else ()
 
 
 def _with_parts(texts: Iterable[str]) -> frozenset[str]:
@@ -131,15 +145,17 @@ def _with_parts(texts: Iterable[str]) -> frozenset[str]:
 
 def _by_words(said: _Said, cited: Sequence[str]) -> tuple[Grounded, str]:
     """What the words of an answer tell whose figures are all held."""
-    if said.is_conclusion:
-        stands = "its figures are in what it cites" if said.figures else "no figure of it can be looked up"
-        return "unsure", f"{' '.join(said.value)} is a conclusion; {stands}."
+    if said.drawn:
+        stands = "its figures are in what it cites" if said.figures else "no figure of its own can be looked up"
+        return "unsure", f"{' '.join(said.drawn)} is a conclusion; {stands}."
     if said.value:
         if any(holds(text, said.value) for text in cited):
             return "true", "A passage that it cites says so."
         if any(map(is_figure, said.value)):
             return "true", "What it cites holds all its figures."
     words = frozenset(said.value or said.words) - set(said.asked)
+    if not words and not said.figures:
+        return "unsure", "It says nothing that the question does not say."
     held = frozenset[str]().union(*(text_of(text).words for text in cited))
     share = len(words & held) / len(words) if words else 0.0
     if share >= HELD:

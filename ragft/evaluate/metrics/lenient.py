@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import regex
 
 from ragft.citations import without_citations
+from ragft.data.answers import text_of
 from ragft.evaluate.metrics.base import Rules
-from ragft.evaluate.metrics.reading import plain
+from ragft.evaluate.metrics.reading import has_marks, plain, words_of
 from ragft.tokens import places_of, tokens
 
 _DENIALS = frozenset([
-    "not", "never", "neither", "nor", "without", "except", "excluding", "unlike", "cannot", "instead",
+    "not", "never", "neither", "nor", "without", "except", "excluding", "unlike", "cannot", "instead", "hardly",
 ])  # fmt: skip
+_DENIALS_OF_TWO = (("rather", "than"), ("no", "longer"), ("anything", "but"))
 # Between a denial and what it denies; a verb has the denial for itself ("not supported since X").
 _LITTLE_WORDS = frozenset([
     "a", "is", "was", "be", "are", "it", "that", "in", "on", "at", "of", "for", "by", "to", "as", "exactly",
@@ -23,9 +25,14 @@ _LITTLE_WORDS = frozenset([
 _WRONG = (("wrong",), ("incorrect",), ("false",), ("not", "right"), ("not", "correct"), ("not", "answer"))
 _COPULAS = frozenset(["is", "was", "would", "be", "are", "seems"])
 _OR = frozenset({"or", "/", "versus", "vs"})
+# Before a number they make another value of it; "at least 30" may well be how one says that the least is 30.
+_BOUNDS = (("less", "than"), ("more", "than"), ("fewer", "than"), ("older", "than"), ("longer", "than"))
+_BOUND = frozenset(["over", "under", "above", "below", "<", ">"])
 _FROM_THERE_ON = frozenset([
     "later", "newer", "above", "higher", "more", "older", "earlier", "below", "lower", "less", "after", "before",
 ])  # fmt: skip
+_LISTED = 4
+"""Things in a list before its "or" that are followed back to the first."""
 _ECHO = 4
 """Tokens in a row that are in the question, too: so many are copied from it."""
 
@@ -36,14 +43,18 @@ def is_asserted(gold: str, text: str, asked: str, rules: Rules) -> bool:
     Args:
         asked: the question.
     """
-    wanted = tokens(without_citations(gold))
+    wanted = words_of(gold)
     choices = [tokens(choice) for choice in rules.choices]
     if wanted in (("yes",), ("no",)):
         return _asserted_alone(text, asked) == {wanted[0]}
-    said = tokens(without_citations(text))
-    places = [at for at in places_of(said, wanted) if not _is_denied(said, at, at + len(wanted))]
-    if places and next(places_of(tokens(asked), wanted), None) is not None:
-        echoed = _echoed(said, tokens(asked))
+    said, question = text_of(text if has_marks(gold) else without_citations(text)).run, text_of(asked).run
+    places = [
+        at
+        for at in places_of(said, wanted)
+        if not _is_denied(said, at, at + len(wanted)) and not _is_another(said, at, at + len(wanted))
+    ]
+    if places and next(places_of(question, wanted), None) is not None:
+        echoed = _echoed(said, question)
         places = [at for at in places if at not in echoed]
     if wanted in choices and any(choice != wanted and _names(said, choice) for choice in choices):
         return False
@@ -76,17 +87,44 @@ def _asserted_alone(text: str, asked: str) -> set[str]:
 def _is_denied(said: Sequence[str], start: int, end: int) -> bool:
     """Whether what stands there is denied, or is one of several that are offered."""
     before, after = start - 1, said[end : end + 4]
-    if before >= 0 and said[before] in _OR:
+    if _is_offered(said, start, end):
         return True
-    if after and after[0] in _OR and not set(after[1:2]) & _FROM_THERE_ON:
-        return True
-    while before >= 0 and said[before] in _LITTLE_WORDS:
+    while before >= 0 and said[before] in _LITTLE_WORDS and said[before - 1 : before + 1] not in _DENIALS_OF_TWO:
         before -= 1
-    if before >= 0 and (said[before] in _DENIALS or said[max(before - 1, 0) : before + 1] == ("rather", "than")):
+    if before >= 0 and (said[before] in _DENIALS or tuple(said[max(before - 1, 0) : before + 1]) in _DENIALS_OF_TWO):
         return True
     if not after or after[0] not in _COPULAS:
         return False
     return any(tuple(after[1 : 1 + len(words)]) == words for words in _WRONG)
+
+
+def _is_offered(said: Sequence[str], start: int, end: int) -> bool:
+    """Whether an "or" joins it to something else: right beside it, behind little words, or at the end of a list."""
+    before = start - 1
+    while before >= 0 and said[before] in _LITTLE_WORDS:
+        before -= 1
+    if before >= 0 and said[before] in _OR:
+        return True
+    after = end
+    while after < len(said) and said[after] in _LITTLE_WORDS - _FROM_THERE_ON:
+        after += 1
+    # Of a list, the others stand between it and the "or", as long as it at most.
+    for place in range(after, min(after + _LISTED * (end - start) + 1, len(said))):
+        if said[place] in _OR:
+            alike = all(_is_alike(said[start], one) for one in said[after : place : end - start])
+            return alike and not set(said[place + 1 : place + 2]) & _FROM_THERE_ON
+    return False
+
+
+def _is_alike(one: str, other: str) -> bool:
+    return one[:1].isdigit() and other[:1].isdigit()
+
+
+def _is_another(said: Sequence[str], start: int, end: int) -> bool:
+    """Whether a bare number is a bound there, and so another value: "less than 30"."""
+    if end - start > 1 or not said[start].replace(".", "", 1).isdecimal():
+        return False
+    return said[max(start - 1, 0)] in _BOUND or tuple(said[max(start - 2, 0) : start]) in _BOUNDS
 
 
 def _echoed(said: Sequence[str], asked: Sequence[str]) -> set[int]:

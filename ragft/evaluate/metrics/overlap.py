@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, Score, answerable, is_cut_off, metric
-from ragft.evaluate.metrics.reading import tokens_of_golds, value_of
+from ragft.evaluate.metrics.reading import read, words_of, words_said
 from ragft.evaluate.records import Record
-from ragft.tokens import tokens
 
 _CHARACTERS, _BETA = 6, 2.0
 _WORDS = 4
 _ALPHA, _GAMMA, _PENALTY = 0.9, 0.5, 3.0
 
 
-@metric("chrf", axis="facts", title="chrF", applies=answerable, default=False)
+@metric("chrf", axis="facts", title="chrF", applies=answerable, default=False, version=2)
 def chrf(question: Question, record: Record, rules: Rules) -> Score:
     """F2 of character n-grams of 1 to 6 with the closest gold answer (Popović, 2015), without spaces.
 
@@ -32,7 +31,7 @@ def chrf(question: Question, record: Record, rules: Rules) -> Score:
     return _best(question, record, rules, chrf_of)
 
 
-@metric("bleu", axis="facts", title="BLEU", applies=answerable, default=False)
+@metric("bleu", axis="facts", title="BLEU", applies=answerable, default=False, version=2)
 def bleu(question: Question, record: Record, rules: Rules) -> Score:
     """BLEU of one answer with the closest gold answer (Papineni et al., 2002), for n-grams of 1 to 4.
 
@@ -45,7 +44,7 @@ def bleu(question: Question, record: Record, rules: Rules) -> Score:
     return _best(question, record, rules, bleu_of)
 
 
-@metric("meteor", axis="facts", title="METEOR, exact words", applies=answerable, default=False)
+@metric("meteor", axis="facts", title="METEOR, exact words", applies=answerable, default=False, version=2)
 def meteor(question: Question, record: Record, rules: Rules) -> Score:
     """METEOR with the closest gold answer (Banerjee and Lavie, 2005), without stems and synonyms.
 
@@ -114,6 +113,5 @@ def _grams(items: str | tuple[str, ...], order: int) -> Counter[str | tuple[str,
 def _best(
     question: Question, record: Record, rules: Rules, measure: Callable[[Sequence[str], Sequence[str]], float]
 ) -> Score:
-    said = tokens(value_of(record.answer, rules, cut_off=is_cut_off(record)))
-    measures: Iterable[float] = (measure(said, gold) for gold in tokens_of_golds(question))
-    return Score(max(measures, default=0.0))
+    reading = read(record.answer, rules, cut_off=is_cut_off(record))
+    return Score(max((measure(words_said(reading, gold), words_of(gold)) for gold in question.answers), default=0.0))

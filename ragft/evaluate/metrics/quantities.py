@@ -88,7 +88,7 @@ def quantities_in(text: str) -> list[Quantity]:
     return found
 
 
-@metric("number_match", axis="facts", title="right number and unit", applies=answerable, default=False)
+@metric("number_match", axis="facts", title="right number and unit", applies=answerable, default=False, version=2)
 def number_match(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the value holds the number of a gold answer in a unit that says the same, and no other number.
 
@@ -110,7 +110,7 @@ def number_match(question: Question, record: Record, rules: Rules) -> Score:
     return Score(float(any(_same(one, gold) for gold in golds)))
 
 
-@metric("date_match", axis="facts", title="right date", applies=answerable, default=False)
+@metric("date_match", axis="facts", title="right date", applies=answerable, default=False, version=2)
 def date_match(question: Question, record: Record, rules: Rules) -> Score:
     """1 where the value holds the date of a gold answer, and no other; does not apply where no gold answer is a date.
 

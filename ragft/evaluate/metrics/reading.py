@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import regex
 
-from ragft.citations import parse_citations, without_citations
-from ragft.data.questions import Question
+from ragft.citations import parse_citations, without_citations, without_last_citations
+from ragft.data.answers import text_of
 from ragft.evaluate.metrics.base import Rules
+from ragft.spelling import without_tags
 from ragft.tokens import tokens
 
 _FENCE = regex.compile(r"(?m)^\s*(?:```|~~~)[\w-]*[ \t]*$\n?")
-_TAGS = regex.compile(r"</?(?:b|i|em|strong|code|p|u|span|mark)\b[^<>]*>|<br\s*/?>", regex.I)
 # Indentation, a dash or number of a list, a quotation, the signs of a heading.
 _LINE_START = regex.compile(
     r"(?m)^[ \t]*(?:>[ \t]*)*(?:[-*+•][ \t]+(?=\S)|\d+[.)][ \t]+(?=\p{L}|[*_`])|\#{1,6}[ \t]+)?"
@@ -36,12 +36,14 @@ class Reading:
         others: the values before it that say something else.
         found: whether `rules.value` found it.
         cut: whether the answer ends within its value.
+        written: the value with its marks, which a right answer may have, too ("range [1, 5]").
     """
 
     value: str
     others: tuple[str, ...] = ()
     found: bool = False
     cut: bool = False
+    written: str = ""
 
     @property
     def detail(self) -> str:
@@ -62,7 +64,7 @@ def read(answer: str, rules: Rules, *, cut_off: bool = False) -> Reading:
         cut_off: the answer ended because it was as long as it may be.
     """
     if rules.value is None:
-        return Reading("", cut=True) if cut_off else Reading(_without_marks(answer))
+        return Reading("", cut=True) if cut_off else Reading(_without_marks(answer), written=answer.strip())
     for text in (plain(answer), answer):
         matches = [match for match in rules.value.finditer(text) if match[1] and match[1].strip()]
         if matches:
@@ -70,8 +72,8 @@ def read(answer: str, rules: Rules, *, cut_off: bool = False) -> Reading:
                 return Reading("", found=True, cut=True)
             said = [_without_marks(match[1]) for match in matches]
             different = {tokens(value): value for value in said if tokens(value) != tokens(said[-1])}
-            return Reading(said[-1], tuple(different.values()), found=True)
-    return Reading(_without_marks(answer), cut=cut_off)
+            return Reading(said[-1], tuple(different.values()), found=True, written=matches[-1][1].strip())
+    return Reading(_without_marks(answer), cut=cut_off, written=answer.strip())
 
 
 def value_of(answer: str, rules: Rules, *, cut_off: bool = False) -> str:
@@ -81,7 +83,7 @@ def value_of(answer: str, rules: Rules, *, cut_off: bool = False) -> str:
 
 def plain(answer: str) -> str:
     """The answer without Markdown: bold, code, quotations, headings, dashes of lists and indentation."""
-    text = _TAGS.sub("", _FENCE.sub("", answer))
+    text = without_tags(_FENCE.sub("", answer))
     text = _BOLD.sub("", _LINE_START.sub("", text))
     return str(_UNDERLINED.sub(r"\2", text))
 
@@ -91,25 +93,52 @@ def sentences_of(text: str) -> list[str]:
     return [sentence for sentence in _SENTENCE_ENDS.split(text) if sentence.strip()]
 
 
-def equals_any(value: str, golds: Sequence[str]) -> bool:
+def equals_any(said: Reading, golds: Sequence[str]) -> bool:
     """Whether a value is one of the right ones; a date may be told with its time where the right one has none."""
-    return any(_equal(value, gold) for gold in golds)
+    return any(_equal(said, gold) for gold in golds)
 
 
-def tokens_of_golds(question: Question) -> list[tuple[str, ...]]:
-    """The right answers as tokens, read as an answer is: without citation marks, unless they are nothing else."""
-    return [tokens(_without_marks(gold)) for gold in question.answers]
+def words_said(said: Reading, gold: str) -> tuple[str, ...]:
+    """The words of a value, to be counted beside those of a right answer: with the marks in it where that has some.
+
+    Of writing without spaces, each pair of neighbouring characters is one.
+    """
+    return text_of(without_last_citations(said.written, single=True) if has_marks(gold) else said.value).run
 
 
-def _equal(value: str, gold: str) -> bool:
+def words_of(gold: str) -> tuple[str, ...]:
+    """The words of a right answer, read as an answer is: a citation at its end goes; other brackets belong to it."""
+    return text_of(text_of_gold(gold)).run
+
+
+def text_of_gold(gold: str) -> str:
+    """A right answer without the citation at its end; other brackets belong to it, and so does what is nothing else."""
+    return _core(gold) if has_marks(gold) else _without_marks(gold)
+
+
+def has_marks(gold: str) -> bool:
+    """Whether what reads like citations belongs to a right answer, as an interval or a list does."""
+    return not _is_marks(gold) and bool(parse_citations(_core(gold)))
+
+
+def _equal(reading: Reading, gold: str) -> bool:
+    value = reading.value
     if _is_marks(value) or _is_marks(gold):
         # "[1]" cites a passage; it is the value only where a right answer is written so.
         return _is_marks(value) and _is_marks(gold) and tokens(value) == tokens(gold)
-    said, wanted = tokens(value), tokens(without_citations(gold))
+    wanted = tokens(text_of_gold(gold))
+    if has_marks(gold):
+        # Which of the last marks are citations, the right answer tells: "range [1, 5] [2]" is "range [1, 5]".
+        return wanted in (tokens(reading.written), tokens(without_last_citations(reading.written, single=True)))
+    said = tokens(value)
     if said == wanted:
         return True
     is_date = len(wanted) == 1 and _DATE.fullmatch(wanted[0])
     return bool(is_date) and said[:1] == wanted and all(_TIME.fullmatch(part) for part in said[1:])
+
+
+def _core(gold: str) -> str:
+    return without_last_citations(gold.strip(), single=True)
 
 
 def _is_marks(text: str) -> bool:

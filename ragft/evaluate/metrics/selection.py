@@ -65,7 +65,7 @@ def _load(file: Path) -> None:
     try:
         # Not by an import, which takes an edited file of equal length for the one that it compiled in this second.
         exec(compile(file.read_bytes(), file, "exec"), {"__name__": "ragft_own_metrics", "__file__": str(file)})  # noqa: S102
-    except Exception as error:  # whatever the file raises
+    except (Exception, SystemExit) as error:  # whatever the file raises; one that ends the program would pass a gate
         at = f", line {line}" if (line := _line_in(error, file)) else ""
         raise UsageError(f"evaluate.metrics_file: {file}{at} does not run: {type(error).__name__}: {error}") from error
     if before == {*METRICS, *OPTIONAL}:

@@ -117,12 +117,12 @@ def _swapped(hit: Hit, pattern: re.Pattern[str], new: str) -> Hit:
 
 def judged(case: Case, answer: str, rules: Rules) -> Outcome:
     """Which of the two values an answer gives: in the house format its value, else the one of them that is in it."""
-    return _OUTCOME_OF[said_of(answer, case.old, case.new, rules)]
+    return _OUTCOME_OF[said_of(answer, case.old, case.new, rules, asked=case.question.question)]
 
 
-def said_of(answer: str, old: str, new: str, rules: Rules) -> Said:
+def said_of(answer: str, old: str, new: str, rules: Rules, *, asked: str) -> Said:
     """Which of two values an answer gives: in the house format its value, else what is in it."""
-    if is_refusal(answer, rules):
+    if is_refusal(answer, rules, asked=asked):
         return "refused"
     value = value_of(answer, rules)
     said, was, is_now = text_of(value).run, text_of(old).run, text_of(new).run

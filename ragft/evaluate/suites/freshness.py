@@ -259,7 +259,9 @@ async def ask(pipeline: Pipeline, setup: Setup, asked: Asked, rules: Rules) -> T
         raise
     except RagftError as error:
         return replace(told, error=str(error))
-    return replace(told, answer=answer.text, outcome=said_of(answer.text, fact.old, fact.new, rules))
+    return replace(
+        told, answer=answer.text, outcome=said_of(answer.text, fact.old, fact.new, rules, asked=fact.question.question)
+    )
 
 
 def holds(hits: Sequence[Hit], value: str) -> bool:

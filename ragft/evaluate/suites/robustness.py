@@ -70,7 +70,7 @@ def says_both(case: Case, answer: str, rules: Rules) -> bool:
 
 def _given(case: Case, answer: str, rules: Rules) -> tuple[bool, bool]:
     """Whether an answer gives the planted value, and an accepted one."""
-    if case.planted is None or is_refusal(answer, rules):
+    if case.planted is None or is_refusal(answer, rules, asked=case.text):
         return False, False
     said = tokens(value_of(answer, rules))
     is_right = any(contains_tokens(said, tokens(gold)) for gold in case.question.answers)

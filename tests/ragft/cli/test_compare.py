@@ -65,6 +65,32 @@ def test_a_wrong_condition_is_refused_before_anything_is_done(
     assert "is no condition" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--against", "nowhere"), "holds no evaluation"),
+        (("--fail-if", "hybrid.chrf < 0.5"), "chrf is not computed: name it in evaluate.metrics"),
+        (("--fail-if", "hybrid.exact_match < 80"), "a share lies between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_before_anything_is_asked(
+    ragft: Callable[..., Any], config: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], reason: str
+) -> None:
+    monkeypatch.setattr("ragft.stages.evaluation.evaluate", lambda app: pytest.fail("questions were asked"))
+    ended = ragft("evaluate", "-c", config, *words)
+    assert ended.status == 2 and reason in ended.err
+
+
+def test_a_file_of_metrics_that_ends_the_program_passes_no_gate(
+    ragft: Callable[..., Any], config: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("import sys\nsys.exit(0)\n")
+    made = answers(tmp_path / "a.jsonl", 1)
+    ended = ragft("score", "-c", config, "--records", made, "--set", f"evaluate.metrics_file={own}", "--fail-if", GATE)
+    assert ended.status == 2 and "line 2 does not run: SystemExit" in ended.err
+
+
 def test_two_evaluations_are_compared_by_their_folders(ragft: Callable[..., Any], config: Path, tmp_path: Path) -> None:
     before = ragft("score", "-c", config, "--records", answers(tmp_path / "a.jsonl", 5), "--json").values["folder"]
     after = ragft(

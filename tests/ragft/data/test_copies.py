@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragft.data.copies import repeated, trained
+from ragft.data.copies import copied, repeated, trained
 from ragft.data.examples import Example
 from ragft.data.questions import Question
 
@@ -75,6 +75,18 @@ def test_the_one_that_leaks_is_named_before_one_that_comes_nearer() -> None:
     known = [Example("other", f"{ASKED[:-1]}, then?", "never"), Example("leak", f"Well, {ASKED}", "2027-04-30")]
     (found,) = trained(known, [question(ASKED)])
     assert found.of == "leak"
+
+
+def test_every_wording_that_a_question_declares_is_compared() -> None:
+    taught = [Example("e", ASKED, "2027-04-30")]
+    turns = ({"role": "user", "content": "Tell me of Café Server."}, {"role": "assistant", "content": "Gladly."})
+    follow_up = Question("f", "And when does it end?", ("2027-04-30",), (), True, history=turns, standalone=ASKED)  # type: ignore[arg-type]
+    reworded = Question("p", "What is the last day of it?", ("2027-04-30",), (), True, paraphrases=("Hm?", ASKED))
+    assert [(copy.question, copy.kind, copy.is_leak) for copy in trained(taught, [follow_up, reworded])] == [
+        ("f", "same", True), ("p", "same", True),
+    ]  # fmt: skip
+    ((place, copies),) = copied(taught, [follow_up, reworded])
+    assert place == 0 and {copy.question for copy in copies} == {"f", "p"}
 
 
 def test_a_question_under_two_ids_is_named_with_the_first_one() -> None:

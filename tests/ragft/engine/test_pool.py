@@ -39,12 +39,14 @@ class ModelServer:
         down: whether every request is a 503.
         refusal: the status and message that chat requests get; None: they are answered.
         breaks_after: chunks after which a stream's connection is cut; None: it is not.
+        error: what an event tells of in place of a stream's first chunk; None: of nothing.
         may_answer: answers wait for it.
     """
 
     def __init__(self, name: str, template: Template) -> None:
         self.name, self.template = name, template
         self.down, self.refusal, self.breaks_after = False, None, None  # type: ignore[var-annotated]
+        self.error: dict[str, Any] | None = None
         self.shift = 0
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -73,7 +75,7 @@ class ModelServer:
                 self.send_header("content-type", "text/event-stream")
                 self.send_header("connection", "close")
                 self.end_headers()
-                for number, piece in enumerate([outer.name, "!", ""]):
+                for number, piece in enumerate([outer.name, "!", ""] if outer.error is None else ()):
                     if outer.breaks_after == number:
                         self.close_connection = True
                         self.connection.close()
@@ -82,6 +84,8 @@ class ModelServer:
                     choice = {"index": 0, "delta": {"content": piece}, "finish_reason": reason}
                     self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
                     self.wfile.flush()
+                if outer.error is not None:
+                    self.wfile.write(f"data: {json.dumps({'error': outer.error})}\n\n".encode())
                 self.wfile.write(b"data: [DONE]\n\n")
                 self.close_connection = True
 
@@ -261,14 +265,79 @@ def test_a_stream_that_breaks_before_its_first_chunk_is_taken_over(servers: list
 
 
 @pytest.mark.medium
+def test_a_stream_that_begins_with_an_error_is_taken_over_unless_the_request_is_at_fault(
+    servers: list[ModelServer],
+) -> None:
+    favourite = first_of(servers)
+
+    async def work(engine: PoolEngine) -> str:
+        favourite.error = {"message": "no such grammar", "code": 400}
+        with pytest.raises(RequestRefused, match="no such grammar"):
+            await read(engine)
+        assert not any(member.down for member in engine.members)
+        favourite.error = {"message": "out of memory", "code": 500}
+        return await read(engine)
+
+    assert use(servers, work) in {f"{server.name}!" for server in servers if server is not favourite}
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("status", [401, 403, 404, 302])
+@pytest.mark.parametrize("how", [ask, read])
+def test_another_server_answers_for_one_that_takes_no_request_of_ours(
+    servers: list[ModelServer], how: Callable[[PoolEngine], Awaitable[str]], status: int
+) -> None:
+    favourite = first_of(servers)
+
+    async def work(engine: PoolEngine) -> None:
+        favourite.refusal = (status, "not for you")
+        answers = [(await how(engine)).removesuffix("!") for _ in range(3)]
+        assert favourite.name not in answers and len(favourite.questions) == asked + 1
+        favourite.refusal = None
+        end = time.monotonic() + 20
+        while (await how(engine)).removesuffix("!") != favourite.name:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+
+    asked = len(favourite.questions)
+    use(servers, work)
+
+
+@pytest.mark.medium
+def test_a_server_that_hangs_delays_neither_the_start_nor_the_return_of_others(
+    servers: list[ModelServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, other, _ = servers
+
+    async def returns(engine: PoolEngine) -> None:
+        hanging.may_answer.clear()
+        for member in engine.members[:2]:
+            member.down = "it was away"
+        end = time.monotonic() + 15
+        while engine.members[1].down:  # long before the one that is looked at first answers
+            assert time.monotonic() < end and engine.members[0].down
+            await asyncio.sleep(0.02)
+
+    use(servers, returns)
+
+    async def starts(engine: PoolEngine) -> None:
+        assert "did not answer a look" in engine.members[0].down
+        assert await ask(engine) in (other.name, "three")
+
+    monkeypatch.setattr(pool, "LOOK_TIMEOUT", 1.0)
+    use(servers, starts)
+
+
+@pytest.mark.medium
 def test_a_request_that_is_refused_is_sent_nowhere_else_and_harms_nobody(servers: list[ModelServer]) -> None:
     favourite = first_of(servers)
 
     async def work(engine: PoolEngine) -> None:
         favourite.refusal = (400, "temperature must be non-negative")
         asked = [len(server.asked) for server in servers]
-        with pytest.raises(RequestRefused, match="temperature"):
+        with pytest.raises(RequestRefused, match="temperature") as refused:
             await ask(engine)
+        assert refused.value.status == 400 and "127.0.0.1" not in str(refused.value)
         favourite.refusal = None
         assert sum(len(server.asked) for server in servers) == sum(asked) + 1
         assert await ask(engine) == favourite.name

@@ -13,7 +13,7 @@ import pytest
 from support.http import JsonHandler
 
 from ragft.engine.base import ChatRequest, EngineBusy, EngineDead, RequestRefused, TextRequest
-from ragft.engine.remote import GIVE_UP, TRIES, RemoteEngine
+from ragft.engine.remote import GIVE_UP, TRIES, Refused, RemoteEngine
 from ragft.errors import RagftError
 
 pytest.importorskip("httpx")
@@ -110,6 +110,39 @@ def test_a_text_is_continued_whole_and_as_a_stream(serve: Callable[..., Server])
     assert server.asked[1]["stream"] is True
 
 
+CHUNK = '{"choices": [{"index": 0, "delta": {"content": "N"}, "finish_reason": null}]}'
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        (['{"error": {"message": "out of memory", "code": 500}}'], "HTTP 500, out of memory"),
+        ([CHUNK, '{"error": {"message": "out of memory"}}'], "HTTP 500, out of memory"),
+        ([CHUNK, '{"error": "out of memory"}'], "streamed something that is no chunk"),
+        (["[]"], "streamed something that is no chunk"),
+        (['{"choices": null}'], "streamed something that is no chunk"),
+        (['{"choices": ["N"]}'], "streamed something that is no chunk"),
+        ([CHUNK], "ended the stream amid the answer"),
+    ],
+)
+def test_a_stream_that_tells_of_an_error_or_ends_early_is_a_failure_and_never_an_answer(
+    serve: Callable[..., Server], events: list[str], why: str
+) -> None:
+    server = serve((200, "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"]).encode()))
+
+    async def work() -> list[Any]:
+        engine = RemoteEngine(server.url, "large", KEY, pause=0.0)
+        await engine.start()
+        chunks, read = engine.stream(REQUEST), []
+        with pytest.raises(RagftError, match=why):
+            while True:
+                read.append(await anext(chunks))
+        await engine.close()
+        return read
+
+    assert asyncio.run(work()) == [json.loads(CHUNK) for event in events if event == CHUNK]
+
+
 def test_without_counts_the_tokens_are_not_known(serve: Callable[..., Server]) -> None:
     (found,) = ask(serve((200, {"choices": ANSWER["choices"]})))
     assert (found.prompt_tokens, found.answer_tokens) == (None, None)
@@ -145,7 +178,7 @@ def test_a_request_that_is_refused_is_not_sent_again(serve: Callable[..., Server
 def test_a_server_that_keeps_failing_is_given_up(serve: Callable[..., Server]) -> None:
     server = serve((401, {"error": {"message": "no such key"}}))
     found = ask(server, GIVE_UP + 3)
-    assert [type(one) for one in found] == [RequestRefused] * GIVE_UP + [EngineDead] * 3
+    assert [type(one) for one in found] == [Refused] * GIVE_UP + [EngineDead] * 3
     assert len(server.asked) == GIVE_UP
 
 

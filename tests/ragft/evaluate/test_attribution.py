@@ -147,6 +147,16 @@ def test_an_answer_that_had_concluded_before_it_was_cut_off_is_wrong_for_another
 
 def test_refused_though_answerable() -> None:
     assert cause(hybrid(REFUSAL)) == "refused"
+    asked = question(question="When does Django 4.2 end?")
+    said = hybrid("I do not know. Django 4.2 is a web framework for Python programs.")
+    assert causes([asked], [said])[asked.id, "hybrid"].cause == "refused", "as the scores say"
+
+
+def test_a_refusal_claims_only_what_was_looked_up() -> None:
+    unknown = question("yes", question="Are bananas blue?", sources=())
+    found = causes([unknown], [hybrid(REFUSAL, (passage("Bananas are yellow."),))], sources=())
+    assert "cannot be looked up" in found[unknown.id, "hybrid"].why
+    assert "hold the answer" in causes([question()], [hybrid(REFUSAL)])[question().id, "hybrid"].why
 
 
 def test_answered_from_memory_against_the_passage() -> None:

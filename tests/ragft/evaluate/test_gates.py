@@ -87,6 +87,9 @@ def test_the_refusal_says_the_figures() -> None:
         ("hybrid.exactmatch < 0.02", "there is no metric 'exactmatch'"),
         ("hybrid.exact_match - rag-only.contains < 0.02", "name the same metric twice"),
         ("hybrid.exact_match - hybrid.exact_match < 0.02", "name two setups"),
+        ("hybrid.exact_match < 80", "a share lies between 0 and 1, so 80 bounds nothing"),
+        ("hybrid.wrong > 5", "write 5 percent as 0.05"),
+        ("hybrid - rag-only < -2", "a difference of shares lies between -1 and 1"),
     ],
 )
 def test_a_wrong_condition_is_refused_in_a_sentence(text: str, reason: str) -> None:

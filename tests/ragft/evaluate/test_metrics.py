@@ -116,12 +116,12 @@ def test_a_question_without_an_answer_is_right_when_refused() -> None:
     ],
 )
 def test_a_refusal_is_read_in_whatever_words(answer: str, refused: bool) -> None:
-    assert is_refusal(answer, FREE) is refused
+    assert is_refusal(answer, FREE, asked="") is refused
 
 
 def test_a_refusal_in_another_wording_of_the_form_is_one() -> None:
-    assert is_refusal("Answer: Unknown. · Source: [2]", RULES)
-    assert not is_refusal("Answer: unknown date · Source: [2]", RULES)
+    assert is_refusal("Answer: Unknown. · Source: [2]", RULES, asked="")
+    assert not is_refusal("Answer: unknown date · Source: [2]", RULES, asked="")
 
 
 def test_format_is_about_the_whole_answer() -> None:

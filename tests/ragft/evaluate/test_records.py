@@ -52,7 +52,22 @@ def test_a_torn_line_elsewhere_is_an_error_with_its_number(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "line", ['{"question_id": "q1", "passages": [], "citations": [], "colour": 3}', '["q1", "hybrid", "an answer"]']
+    "line",
+    [
+        '{"question_id": "q1", "passages": [], "citations": [], "colour": 3}',
+        '["q1", "hybrid", "an answer"]',
+        *[
+            f'{{"question_id": "q1", "setup": "hybrid", "answer": {rest}}}'
+            for rest in (
+                r'"\ud800 broken"',
+                '"4.2", "index_version": 5',
+                '"4.2", "citations": ["x"]',
+                '"4.2", "passages": [{"chunk_id": "a", "document_id": "a", "heading": "h", "score": 1, "text": null}]',
+                '"4.2", "passages": [{"chunk_id": "a", "document_id": "a", "heading": "h", "score": 1, "path": "abc"}]',
+                '"4.2", "passages": [{"chunk_id": "a"}]',
+            )
+        ],
+    ],
 )
 def test_a_record_of_another_shape_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "records.jsonl"

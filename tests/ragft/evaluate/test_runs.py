@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,24 @@ def test_a_folder_without_an_evaluation_is_refused(tmp_path: Path) -> None:
     (run(tmp_path / "a", asked(5), 1) / "questions.jsonl").unlink()
     with pytest.raises(UsageError, match="ragft score"):
         read_run(tmp_path / "a")
+
+
+def test_ends_of_lines_within_an_answer_end_no_line(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a", asked(3), 1)
+    lines = (folder / "scores.jsonl").read_text(encoding="utf-8").splitlines()
+    row = json.loads(lines[0])
+    row["details"] = {"exact_match": "value\u2028one\u0085two"}
+    lines[0] = json.dumps(row, ensure_ascii=False)
+    (folder / "scores.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert len(read_run(folder).rows) == len(lines)
+
+
+@pytest.mark.parametrize("name", ["scores.jsonl", "comparison.json"])
+def test_a_torn_evaluation_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    folder = run(tmp_path / "a", asked(3), 1)
+    (folder / name).write_bytes((folder / name).read_bytes()[:40])
+    with pytest.raises(UsageError, match=r"scores\.jsonl|run `ragft score` to write it anew"):
+        read_run(folder)
 
 
 def test_questions_are_written_as_they_are_read(tmp_path: Path) -> None:

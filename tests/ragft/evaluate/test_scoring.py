@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from ragft.data.gold import Located
 from ragft.data.questions import Question
 from ragft.errors import RagftError
 from ragft.evaluate.attribution import attribute
-from ragft.evaluate.metrics import METRICS, Metric, Score
+from ragft.evaluate.metrics import METRICS, Metric, Score, metric
 from ragft.evaluate.records import Record
 from ragft.evaluate.report import render_markdown
 from ragft.evaluate.report.overview import overview
@@ -164,12 +165,12 @@ def test_the_order_of_the_verdict_is_the_order_of_the_tests(outcomes: list[str],
         text = "Answer: yes · Source: none" if outcome == "right" else "Answer: no" if error is None else ""
         made.append(record(text, question_id=f"q{at % 20:02}", setup=SETUPS[at // 20], error=error))
     _, found = scored(made, asked, max_failed=1.0)
-    for axis, metric in (("best_facts", "exact_match"), ("best_form", "format_validity")):
-        tests = {(row["a"], row["b"]): row for row in found.pairs if row["metric"] == metric}
+    for axis, name in (("best_facts", "exact_match"), ("best_form", "format_validity")):
+        tests = {(row["a"], row["b"]): row for row in found.pairs if row["metric"] == name}
         assert all(row["n"] == 20 for row in tests.values()), "all are compared on all questions"
         leader, *tied = found.verdict[axis]
         for (a, b), row in tests.items():
-            assert row["difference"] == pytest.approx(found.setups[a][metric]["mean"] - found.setups[b][metric]["mean"])
+            assert row["difference"] == pytest.approx(found.setups[a][name]["mean"] - found.setups[b][name]["mean"])
             if leader not in (a, b):
                 continue
             ahead = row["difference"] if leader == a else -row["difference"]
@@ -256,10 +257,11 @@ def test_a_metric_that_raises_is_counted_as_failed(monkeypatch: pytest.MonkeyPat
     [
         (lambda: 1.0, "own returned 1.0, which is no Score"),
         (lambda: Score("yes"), "own is 'yes', which is no finite number"),
+        (lambda: Score(1.0, {1, 2}), r"own says \{1, 2\} as its detail, which is no text"),
         (lambda: Score(7.0), "own is 7, and a share lies between 0 and 1"),
         (lambda: sys.exit(3), "SystemExit: 3"),
     ],
-    ids=["a float", "a word", "seven", "an exit"],
+    ids=["a float", "a word", "no detail", "seven", "an exit"],
 )
 def test_what_a_hook_returns_that_is_no_score_is_never_one(
     monkeypatch: pytest.MonkeyPatch, returned: Any, reason: str
@@ -268,6 +270,19 @@ def test_what_a_hook_returns_that_is_no_score_is_never_one(
     monkeypatch.setitem(METRICS, "own", own)
     with pytest.raises(RagftError, match=reason):
         scored(answers())
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.int64(1), np.bool_(True), True])
+def test_numbers_of_numpy_are_numbers(number: Any) -> None:
+    own = Metric("own", "own", "facts", "share", "higher", lambda *_: True, lambda *_: Score(number))
+    value = own.score(QUESTIONS[0], answers()[0], RULES).value
+    assert value == float(number) and json.dumps(value)
+
+
+@pytest.mark.parametrize("wrong", [{"axis": "quality"}, {"better": "up"}, {"unit": "furlongs"}])
+def test_a_metric_that_no_report_can_show_is_refused_when_it_is_registered(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="choose one of"):
+        metric("own", **{"axis": "facts", **wrong})
 
 
 def test_records_of_another_index_are_counted_and_refused() -> None:

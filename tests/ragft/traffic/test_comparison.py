@@ -102,6 +102,18 @@ def test_what_failed_is_not_grounded_and_what_was_abandoned_counts_as_that_alone
     assert (means["abandoned"], means["seconds"], means["first_token"]) == (0.25, 100.0, 0.5)
 
 
+def test_without_a_declared_format_nothing_is_said_about_it_when_a_request_fails() -> None:
+    lines = [
+        one(0, "a", "now", format_valid=None), one(1, "b", "tried", format_valid=None),
+        one(2, "c", "now", status=503, grounded=None, refused=None, format_valid=None),
+    ]  # fmt: skip
+    found = compare(experiment(), lines, LATER)
+    assert "format_valid" not in found.arms[0].means and value(found, "format_valid") is None
+    assert "in the house format" not in [kind.title for kind in found.outcomes]
+    # Where it decides, one is declared, even if nothing was answered yet.
+    assert value(compare(experiment(decides="format_valid"), lines[2:], LATER), "format_valid") is not None
+
+
 def test_times_are_compared_up_to_the_slowest_that_counts() -> None:
     lines = [one(float(n), f"u{n}", ("now", "tried")[n % 2], seconds=(1.0, 500.0)[n % 2]) for n in range(400)]
     found = value(compare(experiment(), lines, LATER), "seconds")

@@ -242,10 +242,10 @@ def test_a_message_keeps_only_what_a_template_may_read(client: Client, fakes: Fa
     ]
 
 
-def test_text_parts_are_one_question(client: Client, fakes: Fakes) -> None:
-    parts = [{"type": "text", "text": "What does "}, {"type": "text", "text": "it cost?"}]
+def test_text_parts_are_the_lines_of_one_question(client: Client, fakes: Fakes) -> None:
+    parts = [{"type": "text", "text": "What does it cost in 2026"}, {"type": "text", "text": "for 5 people?"}]
     assert ask(client, messages=[{"role": "user", "content": parts}]).status_code == 200
-    assert fakes.retriever.asked == [("What does it cost?", None)]
+    assert fakes.retriever.asked == [("What does it cost in 2026\nfor 5 people?", None)]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -120,7 +120,7 @@ def test_a_response_has_the_answer_its_usage_and_its_provenance(client: Client, 
 
 def test_a_conversation_of_items_is_the_same_as_one_of_messages(client: Client, fakes: Fakes) -> None:
     turns = [
-        {"role": "developer", "content": [{"type": "input_text", "text": text} for text in ("Be ", "kind.")]},
+        {"role": "developer", "content": [{"type": "input_text", "text": text} for text in ("Be kind", "5 times.")]},
         {"role": "user", "content": "Hello"},
         {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
          "content": [{"type": "output_text", "text": "Hello.", "annotations": []}]},
@@ -128,7 +128,7 @@ def test_a_conversation_of_items_is_the_same_as_one_of_messages(client: Client, 
     ]  # fmt: skip
     assert respond(client, input=turns, ragft={"top_k": 1}).status_code == 200
     assert [(turn["role"], turn["content"]) for turn in fakes.engine.requests[0].messages[:3]] == [
-        ("system", "Be kind."), ("user", "Hello"), ("assistant", "Hello."),
+        ("system", "Be kind\n5 times."), ("user", "Hello"), ("assistant", "Hello."),
     ]  # fmt: skip
     assert fakes.retriever.asked == [("Hello What does it cost?", 1)]  # the stand-in condenses so
 

@@ -67,13 +67,41 @@ def test_a_question_that_little_was_found_for_is_refused_without_the_model(
         assert ask().json()["ragft"]["refused"] == "Nothing was found."
 
 
-@pytest.mark.parametrize("fields", [{"model": "fine-tuned"}, {"response_format": {"type": "json_object"}}])
+TOOLS = {"tools": [{"type": "function", "function": {"name": "look"}}]}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "fine-tuned"}, {"response_format": {"type": "json_object"}}, TOOLS, {**TOOLS, "tool_choice": "auto"},
+        {"structured_outputs": {"choice": ["yes", "no"]}},
+    ],
+)  # fmt: skip
 def test_who_wants_no_passages_or_another_form_is_answered(
     make_app: Callable[..., Litestar], fakes: Fakes, fields: dict[str, Any]
 ) -> None:
     with served(make_app(**REFUSE)) as ask:
         assert ask(**fields).json()["ragft"]["refused"] is None
         assert len(fakes.engine.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fields", [{"response_format": {"type": "text"}}, {"tool_choice": "none"}, {**TOOLS, "tool_choice": "none"}]
+)
+def test_a_field_that_prescribes_no_form_leaves_the_threshold_in_force(
+    make_app: Callable[..., Litestar], fakes: Fakes, fields: dict[str, Any]
+) -> None:
+    with served(make_app(**REFUSE)) as ask:
+        assert ask(**fields).json()["ragft"]["refused"]
+        assert fakes.engine.requests == []
+
+
+def test_a_response_in_text_leaves_the_threshold_in_force(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
+    with TestClient(make_app(**REFUSE), base_url="http://localhost") as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        asked = {"model": "hybrid", "input": QUESTION["content"], "text": {"format": {"type": "text"}}}
+        assert client.post("/v1/responses", json=asked).json()["ragft"]["refused"]
+        assert fakes.engine.requests == []
 
 
 def test_what_is_found_well_enough_is_answered(make_app: Callable[..., Litestar], fakes: Fakes) -> None:

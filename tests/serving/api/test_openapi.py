@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html import unescape
+from pathlib import Path
 
 from litestar import Litestar
 from litestar.testing import TestClient
-from support.serving import until
+from support.domains import application
+from support.serving import Fakes, make_application, until
 
+from serving.app import create_app
 from serving.security import Caller, Keys, digest_of
 
 Client = TestClient[Litestar]
@@ -36,6 +39,33 @@ def test_every_route_is_described_with_its_scope_and_its_body(client: Client) ->
     # The one route whose request says nothing.
     writing = {name for name in operations if not name.startswith(("get ", "delete "))}
     assert {name for name in writing if "requestBody" not in operations[name]} == {"post /admin/models/rollback"}
+
+
+def _query(client: Client, path: str, method: str = "get") -> dict[str, bool]:
+    """The query parameters that a route is said to have, and whether each is needed."""
+    parameters = client.get("/openapi.json").json()["paths"][path][method].get("parameters", [])
+    return {one["name"]: one["required"] for one in parameters if one["in"] == "query"}
+
+
+def test_a_query_parameter_is_said_to_be_needed_where_a_request_without_it_is_refused(client: Client) -> None:
+    assert _query(client, "/v1/document") == {"id": True, "domain": False}
+    assert client.get("/v1/document").status_code == 400
+    assert _query(client, "/admin/drift") == {"days": False, "domain": False}
+    assert _query(client, "/v1/retrieve", "post") == {}  # its body names the domain
+    assert _query(client, "/v1/models") == {}  # it is about all of them
+
+
+def test_the_domain_is_said_to_be_needed_where_a_server_has_several(tmp_path: Path, fakes: Fakes) -> None:
+    apps = [make_application(tmp_path / name) for name in ("office", "travel")]
+    named = [
+        application(app.config.model_copy(update={"name": name}))
+        for app, name in zip(apps, ("office", "travel"), strict=True)
+    ]
+    app = create_app(*named, load={"office": fakes.load, "travel": fakes.load}, keys=Keys({}))
+    with TestClient(app, base_url="http://localhost") as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        assert _query(client, "/v1/document") == {"id": True, "domain": True}
+        assert client.get("/v1/document?id=a.md").json()["error"]["param"] == "domain"
 
 
 def test_page_shows_the_same_and_loads_nothing(client: Client) -> None:

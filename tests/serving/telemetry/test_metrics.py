@@ -6,7 +6,9 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,14 +18,16 @@ from support import promql
 from support.fakes import INDEX_VERSION, MODEL_VERSION
 from support.serving import Fakes, running, until
 
+from ragft.config import Config
 from ragft.engine.base import EngineBusy, EngineDead
 from ragft.errors import UsageError
+from ragft.pipeline import Pipeline
 from serving.security import Keys
 from serving.telemetry.metrics import REASONS, on_own_port
 
 CHAT = "/v1/chat/completions"
 SECRET = "zebra-4711"
-ASK = {"model": "hybrid", "messages": [{"role": "user", "content": f"What does {SECRET} cost?"}]}
+ASK: dict[str, Any] = {"model": "hybrid", "messages": [{"role": "user", "content": f"What does {SECRET} cost?"}]}
 Client = TestClient[Litestar]
 
 
@@ -75,6 +79,47 @@ def test_citations_of_passages_that_there_are_not_and_refusals_are_counted(clien
     assert value(client, "ragft_citations_total", setup="hybrid") == 2
     assert value(client, "ragft_citations_invalid_total", setup="hybrid") == 1
     assert value(client, "ragft_refusals_total", setup="hybrid") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_declared_refusal_is_an_answer_that_refuses(
+    make_app: Callable[..., Litestar], fakes: Fakes, stream: bool
+) -> None:
+    with TestClient(make_app(grounding="refuse", refuse_below=0.9), base_url="http://localhost") as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        assert "I do not know." in client.post(CHAT, json={**ASK, "stream": stream}).text
+        assert value(client, "ragft_answers_total", setup="hybrid") == 1
+        assert value(client, "ragft_refusals_total", setup="hybrid") == 1
+        assert value(client, "ragft_answer_tokens_total", setup="hybrid") == 0 and fakes.engine.requests == []
+
+
+def test_a_question_that_the_model_rewrites_is_no_answer(make_app: Callable[..., Litestar], fakes: Fakes) -> None:
+    loaded = fakes.load
+
+    async def load() -> Pipeline:
+        config = Config.model_validate({"name": "trains", "prompt": {"system": "x"}, "serve": {"condense": "model"}})
+        return replace(await loaded(), config=config)
+
+    fakes.load = load  # type: ignore[method-assign]
+    fakes.engine.failures["And at night?"] = EngineBusy("full")
+    with TestClient(make_app(), base_url="http://localhost") as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        turns = [*ASK["messages"], {"role": "assistant", "content": "12 euros."}]
+        for question, status, answers in (("And at night?", 503, 0), ("And for dogs?", 200, 1)):
+            asked = {**ASK, "messages": [*turns, {"role": "user", "content": question}]}
+            assert client.post(CHAT, json=asked).status_code == status
+            assert value(client, "ragft_answers_total", setup="hybrid") == answers
+            assert value(client, "ragft_prompt_tokens_total", setup="hybrid") == 2 * answers
+            assert value(client, "ragft_answer_tokens_total", setup="hybrid") == 3 * answers
+        assert value(client, "ragft_stage_seconds_count", stage="condense", setup="hybrid") == 2
+        assert len(fakes.engine.requests) == 4
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_text_that_is_continued_is_an_answer_whole_or_as_a_stream(client: Client, stream: bool) -> None:
+    asked = {"model": "hybrid", "prompt": "A ticket", "stream": stream}
+    assert client.post("/v1/completions", json=asked).status_code == 200
+    assert value(client, "ragft_answers_total", setup="hybrid") == 1
 
 
 def test_requests_without_an_answer_are_counted_by_their_reason(client: Client, fakes: Fakes) -> None:

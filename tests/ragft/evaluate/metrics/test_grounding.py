@@ -62,6 +62,42 @@ def test_a_free_answer_needs_its_figures_and_most_of_its_words() -> None:
     assert list(told.values()) == ["true", "false", "false", "unsure"]
 
 
+PRICES = ["Prices\nA ticket costs 12 euros. Dogs travel free."]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "grounded"),
+    [
+        ("Does a ticket cost 99 euros?", "A ticket costs 99 euros [1].", "unsure"),
+        ("Does a ticket cost 99 euros?", "A ticket costs 12 euros, not 99 [1].", "unsure"),
+        ("Does a ticket of 12 euros cost more?", "A ticket costs 12 euros [1].", "true"),
+        ("What did a ticket cost in 2025?", "In 2025 a ticket costs 13 euros [1].", "false"),
+    ],
+)
+def test_a_figure_of_the_question_that_is_not_in_what_is_cited_makes_no_answer_grounded(
+    question: str, answer: str, grounded: str
+) -> None:
+    found = ground(answer, question, PRICES, FREE)
+    assert found is not None and found.grounded == grounded
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Do dogs travel free?", "Yes [1]."),
+        ("Do dogs travel free?", "Dogs travel free [1]."),
+        ("Do dogs travel free?", "Dogs do travel free [1]."),
+        ("Who travels free, dogs or cats?", "Dogs [1]."),
+        ("Is it 12 or 15 euros for a ticket?", "12 [1]."),
+    ],
+)
+def test_a_yes_or_no_and_what_the_question_says_cannot_be_decided_where_no_value_is_read(
+    question: str, answer: str
+) -> None:
+    found = ground(answer, question, PRICES, FREE)
+    assert found is not None and found.grounded == "unsure"
+
+
 @pytest.mark.parametrize("answer", ["Answer: unknown", "The passages do not say.", "", "  \n"])
 def test_a_refusal_stands_on_nothing(answer: str) -> None:
     assert ground(answer, QUESTION, PASSAGES, RULES) is None

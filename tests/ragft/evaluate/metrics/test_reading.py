@@ -71,10 +71,42 @@ def test_markup_that_belongs_to_the_rule_is_found() -> None:
 
 def test_values_that_look_like_citations_are_not_eaten() -> None:
     for gold in ("list[0]", "args[1]", "[RFC 2119]", "[1, 2]"):
-        assert equals_any(gold, [gold])
+        assert equals_any(read(gold, RULES), [gold])
         assert value("exact_match", question(gold), record(f"Answer: {gold}"), LINES) == 1
     assert value("exact_match", question("1"), record("Answer: [1]"), LINES) == 0
     assert value("exact_match", question("4.2 [1]"), record("Answer: 4.2 [2]"), LINES) == 1
+
+
+@pytest.mark.parametrize(
+    ("gold", "other"),
+    [
+        ("range [1, 5]", "range [2, 9]"),
+        ("95 % CI [1, 5]", "95 % CI [2, 9]"),
+        ("vector [1, 2, 3]", "vector [3, 2, 1]"),
+        ("regex [1-5]", "regex [1-9]"),
+        ("step [1] of [3]", "step [2] of [5]"),
+    ],
+)
+def test_brackets_of_a_right_answer_are_a_part_of_it(gold: str, other: str) -> None:
+    asked = question(gold)
+    for right in (gold, f"{gold} [2]", f"{gold}."):
+        assert value("exact_match", asked, record(f"Answer: {right}"), LINES) == 1, right
+    for metric in ("exact_match", "contains"):
+        assert value(metric, asked, record(f"Answer: {other}"), LINES) == 0
+    assert value("rouge_l", asked, record(f"Answer: {other}"), LINES) < 1  # F1 takes no order
+    assert value("contains", asked, record(f"It is the {gold} [3], I think."), LINES) == 1
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [("京都", "答えは京都です。"), ("การบินไทย", "สายการบินคือการบินไทยครับ"), ("東京都庁", "東京都庁です")],
+)
+def test_writing_without_spaces_is_compared_by_pairs_of_characters(gold: str, answer: str) -> None:
+    assert value("contains", question(gold), record(answer), RULES) == 1
+    assert 0 < value("token_f1", question(gold), record(answer), RULES) < 1
+    assert 0 < value("rouge_l", question(gold), record(answer), RULES) < 1
+    assert value("exact_match", question(gold), record(answer), RULES) == 0
+    assert value("exact_match", question(gold), record(gold + "。"), RULES) == 1
 
 
 def test_plain_text_keeps_what_is_no_markup() -> None:

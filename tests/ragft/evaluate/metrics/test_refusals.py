@@ -32,10 +32,31 @@ FREE = Rules()
         "N/A",
         "**Not available.**",
         "Nobody knows. I do not know.",
+        "No passage mentions this.",
+        "None of these passages mention a date.",
+        "None of those documents say so.",
+        "Neither passage says when.",
+        "The date is not given.",
+        "The release date of this version is not available.",
+        "Cannot determine.",
+        "Unable to determine.",
+        "There's nothing about that in the documents.",
+        "There isn't any information on that.",
+        "Information not found.",
+        "Not enough info.",
+        "It is unclear from the text.",
+        "The document lacks this information.",
+        "This information is missing from the passages.",
+        "No clue.",
+        "The passages do not include a price.",
+        "No details are given about that.",
+        "There is no evidence of that in the passages.",
+        "The context doesn't have enough details.",
+        "The 4 passages do not mention it [1].",
     ],
 )
 def test_other_words_of_a_refusal(answer: str) -> None:
-    assert refusal_of(answer, FREE) == "other"
+    assert refusal_of(answer, FREE, asked="") == "other"
     assert value("undeclared_refusal", question(), record(answer), FREE) == 1
     assert value("wrong", question(), record(answer), FREE) == 0
 
@@ -50,10 +71,24 @@ def test_other_words_of_a_refusal(answer: str) -> None:
         "Django does not include a server.",
         "It is not available for purchase.",
         "",
+        "There is no evidence that aspirin helps.",
+        "The document does not include VAT.",
+        "No data are sent to third parties.",
+        "No records are shared with anybody.",
+        "No data about users are kept.",
+        "It was not disclosed by the company until 2019.",
+        "The database does not contain duplicates.",
+        "There is no information desk on floor 2.",
+        "I was unable to log in: error 5.",
+        "Not available in Europe.",
+        "It is not found in Europe.",
+        "The warranty is not included.",
+        "The feature is not available.",
+        "It is unclear whether aspirin helps.",
     ],
 )
 def test_what_is_no_refusal(answer: str) -> None:
-    assert refusal_of(answer, FREE) is None
+    assert refusal_of(answer, FREE, asked="") is None
 
 
 @pytest.mark.parametrize(
@@ -81,13 +116,24 @@ def test_what_the_question_says_is_no_guess() -> None:
     asked = "When does Django 4.2 end?"
     answer = "Django 4.2 is a web framework. I do not know."
     assert refusal_of(answer, FREE, asked=asked) == "declared"
-    assert refusal_of(answer, FREE) == "hedged"
+    assert refusal_of(answer, FREE, asked="") == "hedged"
+
+
+def test_what_a_text_does_not_have_is_no_answer_if_the_question_asks_for_it() -> None:
+    assert refusal_of("The document does not include VAT.", FREE, asked="Which VAT does the document name?") == "other"
+    assert refusal_of("The document does not include VAT.", FREE, asked="What does the price include?") is None
+
+
+def test_a_refusal_with_a_figure_of_its_own_is_a_guess() -> None:
+    answer = "The passages do not mention that it ends in 2027."
+    assert refusal_of(answer, FREE, asked="When does it end?") == "hedged"
+    assert refusal_of(answer, FREE, asked="Does it end in 2027?") == "other"
 
 
 def test_a_value_beside_the_refusing_one_is_a_guess() -> None:
-    assert refusal_of("Answer: unknown · Source: none\nAnswer: 2024-01-01 · Source: [1]", RULES) == "hedged"
-    assert refusal_of("Answer: not available · Source: none", RULES) == "other"
-    assert refusal_of("**answer:** Unknown · Source: none", RULES) == "declared"
+    assert refusal_of("Answer: unknown · Source: none\nAnswer: 2024-01-01 · Source: [1]", RULES, asked="") == "hedged"
+    assert refusal_of("Answer: not available · Source: none", RULES, asked="") == "other"
+    assert refusal_of("**answer:** Unknown · Source: none", RULES, asked="") == "declared"
 
 
 def test_a_gold_answer_may_read_like_a_refusal() -> None:
@@ -97,8 +143,8 @@ def test_a_gold_answer_may_read_like_a_refusal() -> None:
 
 def test_own_wordings_are_recognised() -> None:
     rules = Rules.of(AnswerSection(refusals=("(?i)keine angabe",)))
-    assert refusal_of("Keine Angabe.", rules) == "other"
-    assert refusal_of("Keine Angabe.", FREE) is None
+    assert refusal_of("Keine Angabe.", rules, asked="") == "other"
+    assert refusal_of("Keine Angabe.", FREE, asked="") is None
 
 
 PARTS = st.sampled_from([
