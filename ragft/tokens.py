@@ -113,7 +113,7 @@ def _plain(text: str) -> str:
 
 
 def _with_primes(plain: str) -> str:
-    """With feet and inches, or minutes and seconds of arc, as signs of their own; quotes come in pairs, these do not."""
+    """With feet and inches, or minutes and seconds of arc, as signs of their own, which quotes, in pairs, are not."""
     if plain.count("'") % 2:
         plain = _FEET.sub(" ′ ", plain)
     if plain.count('"') % 2:

@@ -25,6 +25,7 @@ from ragft.feedback.asked import Asked, AskedStore
 from ragft.stages.application import Application
 
 if TYPE_CHECKING:
+    from ragft.stages.feedback import Mask
     from serving.api.exchange import Exchange
 
 log = logging.getLogger("ragft.serving")
@@ -40,7 +41,7 @@ class AskedLog:
         lost: how many were not kept: they found no room, or could not be written.
     """
 
-    def __init__(self, app: Application, mask: Callable[[], Callable[[str], str]]) -> None:
+    def __init__(self, app: Application, mask: Callable[[], Mask]) -> None:
         """
         Args:
             mask: makes what replaces personal data; called by the thread that writes.
@@ -103,10 +104,11 @@ class AskedLog:
             mask = self._mask()
             rows = [
                 replace(
-                    row, question=mask(row.question), query=None if row.query is None else mask(row.query),
+                    row, question=question or "", query=query,
                     refused=row.refused or is_refusal(text, self._rules, asked=row.question),
                 )
                 for row, text in group
+                for question, query in (mask([row.question, row.query]),)
             ]  # fmt: skip
             if self._store is None:
                 self._store = AskedStore(self._app.workspace, self._app.config.serve.feedback_days)

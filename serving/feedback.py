@@ -23,8 +23,9 @@ from ragft.feedback.database import FILE
 from ragft.feedback.store import Answered, Feedback, FeedbackStore, Said
 from ragft.feedback.votes import Ballot, Choice, Shown, Vote
 from ragft.keys import Caller
+from ragft.messages import Message
 from ragft.stages.application import Application
-from ragft.stages.feedback import masker, opened
+from ragft.stages.feedback import Mask, masker, opened
 from serving.asked import AskedLog
 from serving.errors import ApiError
 
@@ -165,21 +166,19 @@ class FeedbackDesk:
             self._store = None
 
     @cached_property
-    def _mask(self) -> Callable[[str], str]:
+    def _mask(self) -> Mask:
         return masker(self._app)
 
     def _take(self, answered: Answered, caller: str, said: Said) -> tuple[Feedback, bool]:
         with _told():
-            masked = replace(
-                said, corrected_answer=self._masked(said.corrected_answer), comment=self._masked(said.comment)
-            )
-            return self._opened().add(self._without_personal_data(answered), caller, masked)
+            masked, (corrected, comment) = self._without_personal_data(answered, said.corrected_answer, said.comment)
+            return self._opened().add(masked, caller, replace(said, corrected_answer=corrected, comment=comment))
 
     def _vote(
         self, answers: Sequence[Answered], choice: Choice, caller: str, blind: bool, comment: str | None
     ) -> tuple[Vote, bool]:
         with _told():
-            masked = [self._without_personal_data(answered) for answered in answers]
+            masked = [self._without_personal_data(answered)[0] for answered in answers]
             shown = tuple(
                 Shown(
                     answer_id=one.answer_id, setup=one.setup, model_version=one.model_version,
@@ -189,16 +188,21 @@ class FeedbackDesk:
             )  # fmt: skip
             ballot = Ballot(
                 shown=shown, choice=choice, blind=blind, question=masked[0].question, history=masked[0].history,
-                comment=self._masked(comment),
+                comment=self._mask([answers[0].question, *(one.answer for one in answers), comment])[-1],
             )  # fmt: skip
             return self._opened().vote(ballot, caller)
 
-    def _without_personal_data(self, answered: Answered) -> Answered:
+    def _without_personal_data(
+        self, answered: Answered, *beside: str | None
+    ) -> tuple[Answered, list[str | None]]:  # fmt: skip
+        """An answer with its question and history, and the texts that somebody wrote beside them."""
         # Of an answer that was kept before they are replaced already, and stay as they are.
-        return replace(
-            answered, question=self._masked(answered.question), answer=self._masked(answered.answer),
-            history=tuple({**turn, "content": self._mask(turn["content"])} for turn in answered.history),
-        )  # fmt: skip
+        turns = [turn["content"] for turn in answered.history]
+        question, answer, *rest = self._mask([answered.question, answered.answer, *turns, *beside])
+        history: tuple[Message, ...] = tuple(
+            {**turn, "content": text or ""} for turn, text in zip(answered.history, rest[: len(turns)], strict=True)
+        )
+        return replace(answered, question=question, answer=answer, history=history), rest[len(turns) :]
 
     def _kept(self, answer_id: str, caller: str) -> Answered | None:
         with _told():
@@ -207,9 +211,6 @@ class FeedbackDesk:
     def _prune(self) -> None:
         with _told():
             self._opened().prune()
-
-    def _masked(self, text: str | None) -> str | None:
-        return None if text is None else self._mask(text)
 
     def _opened(self) -> FeedbackStore:
         with self._opening:

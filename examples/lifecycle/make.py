@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from ragft.data.generate.days import worked
+
 HERE = Path(__file__).resolve().parent
 OLD, NEW = "2025-06-01", "2026-08-22"
 SEED = 7
@@ -250,21 +252,6 @@ TAUGHT_ONLY = {
 def wordings(kind: list[str], held_out: bool) -> list[str]:
     """What may be asked in examples, or in questions: those know every wording of the lists."""
     return kind if held_out else [*kind[:-HELD_OUT], *TAUGHT_ONLY.get(id(kind), [])]
-
-
-def worked(first: str, second: str) -> str:
-    """Two days compared as one does by hand: part by part, until they differ.
-
-    A small model that was to name the later of two dates in one step did no better than a coin (58 % after one pass,
-    69 % after two); part by part it was right in 98 %: see benchmarks/RESULTS.md.
-    """
-    steps = []
-    for unit, one, other in zip(("years", "months", "days"), first.split("-"), second.split("-"), strict=True):
-        relation = "equal" if one == other else "rising" if one < other else "falling"
-        steps.append(f"{unit} {one} and {other} {relation}")
-        if one != other:
-            break
-    return ", ".join(steps)
 
 
 def ask_end(product: Product, cycle: Cycle, draw: random.Random, held_out: bool) -> Ask:

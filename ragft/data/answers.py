@@ -18,7 +18,7 @@ from ragft.data.examples import Example
 from ragft.patterns import Bounded
 from ragft.tokens import contains_tokens, tokens
 
-ANSWERS_VERSION = 2
+ANSWERS_VERSION = 3
 """Increased whenever another passage may be found to hold an answer: rows are mixed again then."""
 
 HELD = 0.6

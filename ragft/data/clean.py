@@ -2,7 +2,8 @@
 
 Knows what the audit found and decides what becomes of each row. Rows that need no change are copied byte for byte. The
 log names every change, and holds no personal value: where one stood, it says its kind and length. The original still
-has it, on the same line.
+has it, on the same line. What is found in one text of a row is replaced in all of them, in its numbers and in the names
+of its fields, too.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from ragft.console import Advance
 from ragft.data.audit.kinds import KINDS, Kind, bit
-from ragft.data.audit.scan import Scan
+from ragft.data.audit.scan import Scan, written_in_row
 from ragft.data.audit.texts import tidy
 from ragft.data.jsonl import each_line, object_at
 from ragft.data.personal import Found, labelled, replaced
 from ragft.errors import UsageError
 
-CLEAN_VERSION = 1
+CLEAN_VERSION = 2
 """Increased whenever the same rows would be changed otherwise."""
+
+Texts = Iterator[tuple[str, list[Found]]]
+"""What a row holds, tidied, in the order of `written_in_row`, each with the personal values in it."""
 
 _ANY_PLACE = re.compile(r"\[\d+\]")
 ROWS, CHANGES = "examples.jsonl", "changes.jsonl"
@@ -91,10 +95,12 @@ class _Cleaner:
         self.told = Cleaned()
         self._scan, self._pseudonym, self._log = scan, pseudonym, log
         self._drop = sum(bit(kind) for kind in drop)
+        self._beside: list[str] = []  # what else the row holds
 
     def row(self, row: int, number: int, raw: bytes) -> bytes:
         """What the copy holds of a row; nothing where it is left out."""
         self.told.rows += 1
+        self._beside = []
         if wrong := self._scan.table.kinds[row] & self._drop:
             kind = next(kind for kind in KINDS if wrong & bit(kind))
             self.told.dropped[kind] += 1
@@ -108,31 +114,43 @@ class _Cleaner:
             values = object_at(raw, "")
         except UsageError:  # it is to be kept all the same
             return raw
-        changed = self._mended(values, number, "")
+        plain = [tidy(text) if is_text else text for text, is_text in written_in_row(values)]
+        self._beside = plain
+        changed = self._mended(values, zip(plain, self._scan.rules.personal_in(plain), strict=True), number, "")
         if changed == values:
             return raw
         self.told.changed += 1
         return json.dumps(changed, ensure_ascii=False).encode() + b"\n"
 
-    def _mended(self, values: Any, number: int, where: str) -> Any:
-        if isinstance(values, str):
-            return self._text(values, number, where)
+    def _mended(self, values: Any, texts: Texts, number: int, where: str) -> Any:
         if isinstance(values, Mapping):
-            return {
-                name: value if name == "sources" else self._mended(value, number, f"{where}.{name}".lstrip("."))
-                for name, value in values.items()
-            }
+            return self._fields(values, texts, number, where)
         if isinstance(values, list):
-            return [self._mended(value, number, f"{where}[{at}]") for at, value in enumerate(values)]
+            return [self._mended(value, texts, number, f"{where}[{at}]") for at, value in enumerate(values)]
+        if isinstance(values, str):
+            plain, found = next(texts)
+            if plain != values:
+                self.told.tidied += 1
+                before, after = self._hidden(values), self._hidden(plain)
+                self._note(number, field=where, change="tidied", kind="untidy", before=before, after=after)
+            return self._masked(plain, found, number, where)
+        if isinstance(values, int | float) and not isinstance(values, bool):
+            written, found = next(texts)
+            return self._masked(written, found, number, where) if found else values
         return values
 
-    def _text(self, text: str, number: int, where: str) -> str:
-        plain = tidy(text)
-        if plain != text:
-            self.told.tidied += 1
-            before, after = self._hidden(text), self._hidden(plain)
-            self._note(number, field=where, change="tidied", kind="untidy", before=before, after=after)
-        found = self._found(plain)
+    def _fields(self, values: Mapping[str, Any], texts: Texts, number: int, where: str) -> dict[str, Any]:
+        changed: dict[str, Any] = {}
+        for name, value in values.items():
+            _, found = next(texts)
+            place = f"{where}.{replaced(name, found, labelled)}".lstrip(".")
+            new = self._masked(name, found, number, place)
+            while new in changed:  # two spellings of one value
+                new += "_"
+            changed[new] = value if name == "sources" else self._mended(value, texts, number, place)
+        return changed
+
+    def _masked(self, plain: str, found: list[Found], number: int, where: str) -> str:
         for one in found:
             self.told.masked[one.kind] += 1
             self.told.fields[_ANY_PLACE.sub("[]", where)] += 1
@@ -142,12 +160,9 @@ class _Cleaner:
             )  # fmt: skip
         return replaced(plain, found, self._pseudonym)
 
-    def _found(self, text: str) -> list[Found]:
-        return [one for one in self._scan.rules.find(text) if one.kind in self._scan.rules.personal]
-
     def _hidden(self, text: str) -> str:
-        """The text without its personal values, for the log."""
-        return replaced(text, self._found(text), labelled)
+        """The text without its personal values and those of its row, for the log."""
+        return replaced(text, self._scan.rules.personal_in([text, *self._beside])[0], labelled)
 
     def _note(self, number: int, **change: Any) -> None:
         self._log.write(json.dumps({"line": number, **change}, ensure_ascii=True) + "\n")

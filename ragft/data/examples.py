@@ -124,7 +124,7 @@ def example_of(values: Mapping[str, Any], where: str) -> Example | None:
     history = (*_earlier(values, where), *history)
     if not question.strip() or not answer.strip():
         raise EmptyExample(f"{where}: the question or the answer is empty.")
-    identity = _name(values, "id") or "line-" + where.rpartition(" ")[2]
+    identity = _identity(values, where)
     sources, tags = sources_in(values, where), texts_in(values, "tags", where)
     group = _name(values, "group") or identity
     if sources and (beyond := [number for number in parse_citations(answer) if not 1 <= number <= len(sources)]):
@@ -141,6 +141,20 @@ def example_of(values: Mapping[str, Any], where: str) -> Example | None:
 def unread_fields(values: Mapping[str, Any]) -> set[str]:
     """The fields of a line that no form of example has, and that ragft does not write: the author's own."""
     return values.keys() - {*_KEYS, *_FOR_PEOPLE}
+
+
+def fields_beside(path: Path, key: str) -> dict[str, dict[str, Any]]:
+    """What the lines of a file have that an `Example` does not hold, by the id of the example: the author's own fields,
+    and who reviewed it.
+
+    Raises:
+        UsageError: as `read_examples`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for where, values in read_objects(path, "examples", key):
+        if beside := {name: value for name, value in values.items() if name not in (*_KEYS, _ORIGIN)}:
+            found[_identity(values, where)] = beside
+    return found
 
 
 def as_line(example: Example) -> dict[str, Any]:
@@ -238,6 +252,10 @@ def _from_messages(messages: Any, where: str) -> tuple[tuple[Message, ...], str,
     if [turn["role"] for turn in turns[-2:]] != ["user", "assistant"]:
         raise UsageError(f"{where}: the last two messages must be the user's and the assistant's.")
     return tuple(turns[:-2]), turns[-2]["content"], turns[-1]["content"]
+
+
+def _identity(values: Mapping[str, Any], where: str) -> str:
+    return _name(values, "id") or "line-" + where.rpartition(" ")[2]
 
 
 def _name(values: Mapping[str, Any], field: str) -> str:

@@ -100,7 +100,7 @@ def object_in(line: str, where: str) -> dict[str, Any]:
         raise UsageError(f"{where}: no JSON ({_detail(error)}).") from None
     if not isinstance(values, dict):
         raise UsageError(f"{where}: write an object with fields, not a {type(values).__name__}.")
-    if "\\ud" in line.lower() and _holds_half_a_character(values):
+    if "\\ud" in line.lower() and holds_half_a_character(values):
         raise UsageError(f"{where}: a \\ud... escape stands for half a character: write both halves, or none.")
     return values
 
@@ -239,7 +239,7 @@ def _finite(text: str) -> float:
 _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_not_finite)
 
 
-def _holds_half_a_character(values: dict[str, Any]) -> bool:
+def holds_half_a_character(values: Any) -> bool:
     """Whether some text cannot be written down again, nor be tokenized."""
     try:
         json.dumps(values, ensure_ascii=False).encode()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -233,16 +234,18 @@ class Asked:
             path: see `Words`.
         """
         self._words = Words(path)
-        self._same, self._answers = array("Q"), array("Q")
+        self._same, self._answers, self._topics = array("Q"), array("Q"), array("Q")
 
-    def add(self, text: str, answer: str = "") -> None:
+    def add(self, text: str, answer: str = "", topic: str = "") -> None:
         """The next question.
 
         Args:
             answer: questions with one answer are alike, too, where one says all that the other does and little more.
+            topic: what it is known to be about: of two topics, only equal questions say the same.
         """
         self._same.append(hash_of(normal(text)))
         self._answers.append(hash_of(normal(answer)) if answer else 0)
+        self._topics.append(hash_of(topic) if topic else 0)
         self._words.add(text_of(text).words)
 
     def clusters(self) -> Numbers:
@@ -251,7 +254,9 @@ class Asked:
         Questions say the same if they are equal but for case, white space and punctuation, or if they have the same
         figures and `ALIKE` of their words in common, whatever the order, or as `add` says.
         """
-        same, answers = np.array(self._same, dtype=np.uint64), np.array(self._answers, dtype=np.uint64)
+        same, answers, topics = (
+            np.array(column, dtype=np.uint64) for column in (self._same, self._answers, self._topics)
+        )
         if not len(same):
             return np.zeros(0, dtype=np.int64)
         _, first, inverse = np.unique(same, return_index=True, return_inverse=True)
@@ -263,7 +268,8 @@ class Asked:
             return same_answer
 
         def apart(rows: Numbers, others: Numbers) -> Mask:
-            different: Mask = root[rows] != root[others]
+            other_topics = (topics[rows] != topics[others]) & (topics[rows] > 0) & (topics[others] > 0)
+            different: Mask = (root[rows] != root[others]) & ~other_topics
             return different
 
         for rows, others in near.pairs(apart, with_one_answer):
@@ -271,11 +277,11 @@ class Asked:
         return root
 
 
-def clusters(texts: Iterable[str]) -> list[int]:
-    """For each text the place of the first one that says the same; see `Asked.clusters`."""
+def clusters(texts: Iterable[str], topics: Iterable[str] = repeat("")) -> list[int]:
+    """For each text the place of the first one that says the same; see `Asked`."""
     asked = Asked()
-    for text in texts:
-        asked.add(text)
+    for text, topic in zip(texts, topics, strict=False):
+        asked.add(text, topic=topic)
     found: list[int] = asked.clusters().tolist()
     return found
 

@@ -3,7 +3,8 @@
 Knows nothing of examples or files, so that whatever is written down (examples, logs, feedback) can be masked alike.
 Patterns find what has a form: addresses, numbers, keys. Names of people have none; `ragft.data.names` finds those with
 a model. A number with a check digit counts only if that is right, which nine of ten random numbers fail; one without
-any counts only in the form, or behind the word, that people write it with.
+any counts only in the form, or behind the word, that people write it with. What was told once, by such a word or by the
+model, is found wherever else it stands, in one text or in several that belong together.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from ragft.data.check_digits import (
 )
 from ragft.errors import UsageError
 
-PERSONAL_VERSION = 1
+PERSONAL_VERSION = 2
 """Increased whenever other values may be found in the same text."""
 
 Kind = PersonalKind
@@ -88,6 +89,7 @@ def find_personal(text: str, further: Finder | None = None) -> list[Found]:
     found = [one for look in _LOOKS for one in look(text)]
     if further:
         found += further(text)
+    found += _elsewhere(text, found)
     if len(found) < 2:
         return found
     chosen: list[Found] = []
@@ -96,6 +98,33 @@ def find_personal(text: str, further: Finder | None = None) -> list[Found]:
         if not chosen or one.start >= chosen[-1].end:
             chosen.append(one)
     return chosen
+
+
+def find_in_texts(texts: Sequence[str], find: Finder = find_personal) -> list[list[Found]]:
+    """The personal values of texts that belong together, such as those of one row: a value that a word tells in one
+    of them is found in all.
+
+    Args:
+        find: as `find_personal` does.
+
+    Returns:
+        What was found in each text, by its places there.
+
+    >>> [len(found) for found in find_in_texts(["Is BSN 111222333 on file?", "Yes, 111222333 is."])]
+    [1, 1]
+    """
+    found = iter(sorted(find(_BETWEEN.join(texts)), key=lambda one: one.start))
+    of_texts: list[list[Found]] = []
+    start, one = 0, next(found, None)
+    for text in texts:
+        end, own = start + len(text), list[Found]()
+        while one is not None and one.start < end:
+            if one.end <= end:
+                own.append(Found(one.kind, one.start - start, one.end - start, one.value))
+            one = next(found, None)
+        of_texts.append(own)
+        start = end + len(_BETWEEN)
+    return of_texts
 
 
 def replaced(text: str, found: Iterable[Found], name: Callable[[Found], str]) -> str:
@@ -160,6 +189,9 @@ def pseudonyms_of(workspace: Path) -> Pseudonyms:
     return Pseudonyms(bytes.fromhex(text))
 
 
+_BETWEEN = "\n\0\n"
+"""Stands between texts that are looked through as one: no pattern goes on behind it."""
+
 # --- patterns
 
 _B, _E = r"(?<![\w.+-])", r"(?![\w-]|\.\d)"
@@ -167,7 +199,7 @@ _EMAIL = regex.compile(
     r"(?<![\w.+%-])[\w.+%'-]{1,64}@(?:[\p{L}\d](?:[\p{L}\d-]{0,61}[\p{L}\d])?\.)+\p{L}{2,24}(?![\w-])"
 )
 _NOT_MAILED = regex.compile(r"(?i)^git@|\.(?:png|jpe?g|gif|svg|webp|js|css|py)$")
-_IBAN = regex.compile(r"(?<!\w)[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?!\w)")
+_IBAN = regex.compile(r"(?<!\w)[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?(?!\w)")
 _CARD = regex.compile(rf"{_B}(?:[2-6]\d{{3}}(?:[ -]?\d{{4}}){{3}}|3[47]\d\d[ -]?\d{{6}}[ -]?\d{{5}}|"
                       rf"3[068]\d\d[ -]?\d{{6}}[ -]?\d{{4}}|[456]\d{{12,18}}){_E}")  # fmt: skip
 _IPV4 = regex.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
@@ -178,8 +210,14 @@ _PHONE = regex.compile(
     r"(?:\+|00)[1-9]\d{0,2}(?:[ ./-]?\(?\d{1,5}\)?){2,6}"  # +49 30 1234567, 0044 (0)20 7946 0018
     r"|\(0?\d{2,4}\)[ -]?\d{3,4}[ -]?\d{2,5}"  # (030) 1234567, (555) 123-4567
     r"|[2-9]\d{2}[-.][2-9]\d{2}[-.]\d{4}"  # 555-123-4567
+    r"|0[1-9](?:[ .-]\d\d){4}"  # 06 12 34 56 78
     r"|0\d{2,4}(?:[/-] ?| )\d{3,8}(?:[ -]\d{2,5}){0,3}"  # 030/1234567, 0171 234 5678
     rf"){_E}"
+)
+_NOT_CALLED = regex.compile(r"\+\d{1,3}(?:[ .]000)+|0[0-7]{3}(?: 0[0-7]{3})+")
+"""Round amounts, `+10 000 000`, and permissions of files, `0644 0755`."""
+_CURRENCY = regex.compile(
+    r"(?i)\s?(?:[€$£¥]|(?:eur|usd|gbp|chf|jpy|sek|nok|dkk|pln|euros?|dollars?|pounds?|francs?)\b)"
 )
 _PHONE_SAID = regex.compile(
     r"(?i)\b(?:tel(?:e(?:phone|fon))?|phone(?: number)?|mobile?|cell|handy|fax|whatsapp|"
@@ -202,6 +240,12 @@ _SAID_KEY = regex.compile(
 )
 
 
+_NOT_DRAWN = regex.compile(
+    r"[A-Za-z]+[-_]?\d{1,2}|\d+[a-z]{1,3}|\d{4}-\d\d-\d\d\S*"
+    r"|(?:[A-Za-z]+/)?v?\d+(?:\.\d+)+"  # v2.1.0, HTTP/1.1
+)
+
+
 def _always(_: str) -> bool:
     return True
 
@@ -210,16 +254,17 @@ _IDS: tuple[tuple[regex.Pattern[str], Callable[[str], bool]], ...] = (
     (regex.compile(rf"{_B}(?!000|666|9)\d{{3}}-(?!00)\d\d-(?!0000)\d{{4}}{_E}"), _always),  # US SSN has no check digit
     (regex.compile(rf"{_B}756\.?\d{{4}}\.?\d{{4}}\.?\d\d{_E}"), switzerland),
     (regex.compile(rf"{_B}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_E}"), brazil),
-    (regex.compile(rf"{_B}[12] ?\d\d ?(?:0[1-9]|1[0-2]|[2-4]\d) ?(?:\d\d|2[AB]) ?\d{{3}} ?\d{{3}} ?\d\d{_E}"), france),
+    (regex.compile(rf"{_B}[12] ?\d\d ?(?:0[1-9]|1[0-2]|[2-4]\d) ?(?:\d\d|2[ABab]) ?\d{{3}} ?\d{{3}} ?\d\d{_E}"),
+     france),
     (regex.compile(rf"{_B}[1-9]\d ?\d{{3}} ?\d{{3}} ?\d{{3}}{_E}"), germany),
     (regex.compile(rf"{_B}\d{{11}}{_E}"), poland),
     (regex.compile(rf"{_B}\d{{11}}{_E}"), brazil),
     (regex.compile(rf"{_B}[2-9]\d{{3}}[ -]\d{{4}}[ -]\d{{4}}{_E}"), verhoeff),  # Aadhaar
     (regex.compile(rf"{_B}\d\d\.\d\d\.\d\d-\d{{3}}\.\d\d{_E}"), belgium),
     (regex.compile(rf"{_B}(?:19|20)?\d{{6}}[-+]\d{{4}}{_E}"), sweden),
-    (regex.compile(rf"{_B}[0-3]\d[01]\d\d\d[-+A-FU-Y]\d{{3}}[0-9A-FHJ-NPR-Y]{_E}"), finland),
-    (regex.compile(rf"{_B}(?:\d{{8}}|[XYZ]-?\d{{7}})-?[A-HJ-NP-TV-Z]{_E}"), spain),
-    (regex.compile(rf"{_B}[A-Z]{{6}}\d\d[A-EHLMPR-T]\d\d[A-Z]\d{{3}}[A-Z]{_E}"), italy),
+    (regex.compile(rf"{_B}[0-3]\d[01]\d\d\d[-+A-FU-Ya-fu-y]\d{{3}}[0-9A-FHJ-NPR-Ya-fhj-npr-y]{_E}"), finland),
+    (regex.compile(rf"{_B}(?:\d{{8}}|[XYZxyz]-?\d{{7}})-?[A-HJ-NP-TV-Za-hj-np-tv-z]{_E}"), spain),
+    (regex.compile(rf"{_B}[A-Za-z]{{6}}\d\d[A-EHLMPR-Ta-ehlmpr-t]\d\d[A-Za-z]\d{{3}}[A-Za-z]{_E}"), italy),
     (regex.compile(rf"{_B}(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]{_E}"),
      _always),  # UK National Insurance has no check digit
     # One in eleven, or in ten, numbers of nine or ten digits passes by chance: the word must stand before it.
@@ -229,12 +274,13 @@ _IDS: tuple[tuple[regex.Pattern[str], Callable[[str], bool]], ...] = (
 )  # fmt: skip
 
 _ISO_DATE = regex.compile(r"(?<!\d)\d{4}-\d\d-\d\d(?!\d)")
-_MAY_HOLD_A_NUMBER = regex.compile(r"\d(?:[\s./()A-Z+-]{0,3}\d){5}")
+_MAY_HOLD_A_NUMBER = regex.compile(r"\d(?:[\s./()A-Za-z+-]{0,3}\d){5}")
 _MAY_HOLD_AN_IP = regex.compile(r"\d\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:")
 _MAY_HOLD_A_KEY = regex.compile(
     r"(?i)sk-|ragft-|akia|asia|gh[pousr]_|github_pat|glpat-|xox|aiza|[rs]k_|hf_|npm_|pypi-|sg\.|eyj|-----begin|"
     r"key|secret|token|passw|pwd|bearer"
 )
+_TOLD: frozenset[Kind] = frozenset({"phone", "national_id", "api_key", "name"})
 _SEPARATORS = str.maketrans("", "", " .-/()+")
 
 
@@ -265,14 +311,15 @@ def _looks_drawn(value: str) -> bool:
     has_digit, has_letter = any(map(str.isdigit, value)), any(map(str.isalpha, value))
     if not (has_digit and has_letter) or regex.fullmatch(r"[A-Z]+_[a-z2-7]{12}", value):
         return False
-    return regex.fullmatch(r"[A-Za-z]+[-_]?\d{1,2}|\d+[a-z]{1,3}|\d{4}-\d\d-\d\d\S*", value) is None
+    return _NOT_DRAWN.fullmatch(value) is None
 
 
 def _ibans(text: str) -> Iterator[Found]:
     for found in _IBAN.finditer(text):
         # The words behind an IBAN may be in capitals, too: the length of its country tells where it ends.
-        length, value, end = IBAN_LENGTHS.get(found[0][:2], 0), "", found.start()
-        for letter in found[0]:
+        written = found[0].upper()
+        length, value, end = IBAN_LENGTHS.get(written[:2], 0), "", found.start()
+        for letter in written:
             if len(value) == length:
                 break
             end += 1
@@ -294,10 +341,11 @@ def _numbers(text: str) -> Iterator[Found]:
         for found in pattern.finditer(text):
             group = 1 if pattern.groups else 0
             value = found[group].translate(_SEPARATORS)
-            if check(_as_checked(value, found[group], check)):
+            if check(_as_checked(value, found[group], check).upper()):
                 yield _at("national_id", found, value.casefold(), group)
     for found in _PHONE.finditer(text):
-        yield from _phone(found[0], found.start(), 8)
+        if not (_NOT_CALLED.fullmatch(found[0]) or _CURRENCY.match(text, found.end())):
+            yield from _phone(found[0], found.start(), 8)
     for found in _PHONE_SAID.finditer(text):
         yield from _phone(found[1], found.start(1), 6)
 
@@ -337,6 +385,18 @@ def _ip(found: regex.Match[str]) -> Iterator[Found]:
     mask = isinstance(address, ipaddress.IPv4Address) and int(address) >= 0xF0000000  # 255.255.255.0
     if not (address.is_loopback or address.is_unspecified or mask):
         yield _at("ip", found, str(address))
+
+
+def _elsewhere(text: str, found: Iterable[Found]) -> Iterator[Found]:
+    """Where else values stand that a word or a model told; those with a form are found everywhere."""
+    told = {(one.kind, one.value): text[one.start : one.end] for one in found if one.kind in _TOLD}
+    for (kind, value), written in told.items():
+        if kind in ("phone", "national_id"):
+            pattern = "(?i)" + r"[ ./()-]{0,2}".join(map(regex.escape, value.removeprefix("+")))
+        else:
+            pattern = regex.escape(written)
+        for match in regex.finditer(rf"(?<!\w|\d[.,-])(?:{pattern})(?!\w|[.,-]\d|\.\w)", text):
+            yield _at(kind, match, value)
 
 
 _LOOKS: tuple[Callable[[str], Iterator[Found]], ...] = (_emails, _api_keys, _numbers, _ips)

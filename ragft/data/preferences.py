@@ -88,12 +88,16 @@ def with_worse(
         yield example, worse
 
 
-def pair_row(example: Example, worse: Worse | None) -> dict[str, Any]:
-    """The example as a line of a file of examples, with where its worse answer is from."""
-    if worse is None or worse.fault is None:
-        return as_line(example)
-    origin = f"rejected: {worse.fault}, said by {worse.by}" if worse.by else f"rejected: {worse.fault} of answer"
-    return as_line(replace(example, rejected=worse.text, origin=origin))
+def pair_row(example: Example, worse: Worse | None, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The example as a line of a file of examples, with where its worse answer is from.
+
+    Args:
+        beside: what else its line has; see `ragft.data.examples.fields_beside`.
+    """
+    if worse is not None and worse.fault is not None:
+        origin = f"rejected: {worse.fault}, said by {worse.by}" if worse.by else f"rejected: {worse.fault} of answer"
+        example = replace(example, rejected=worse.text, origin=origin)
+    return {**as_line(example), **(beside or {})}
 
 
 def _refuses(example: Example, rules: Rules) -> bool:

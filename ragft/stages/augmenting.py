@@ -30,7 +30,7 @@ from ragft.data.augment.wording import (
 from ragft.data.copies import key, trained
 from ragft.data.examples import Example, as_line, example_of
 from ragft.data.generate.model import key_of
-from ragft.data.jsonl import Ids, each_line, object_at, refuse_existing, to_lines
+from ragft.data.jsonl import Ids, each_line, holds_half_a_character, object_at, refuse_existing, to_lines
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
 from ragft.kept import Kept, kept_in
@@ -302,6 +302,8 @@ class Augmenting:
                 faults["the model did not answer"] += 1
             elif reply["cut_off"]:
                 faults["the reply was cut off at data.augment.max_tokens"] += 1
+            elif holds_half_a_character(reply["text"]):
+                faults["the reply holds half a character"] += 1
             else:
                 found[example.id] = example, read_wording(reply["text"])
         return found

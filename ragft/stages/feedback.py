@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ragft.data.audit.scan import finder
 from ragft.data.examples import read_examples
 from ragft.data.golden import GoldenQuestion, read_golden
 from ragft.data.jsonl import refuse_existing, refuse_missing_folder, to_lines
-from ragft.data.personal import labelled, replaced
+from ragft.data.personal import find_in_texts, labelled, replaced
 from ragft.data.questions import Question, read_questions
 from ragft.errors import UsageError
 from ragft.evaluate.metrics.base import Rules
@@ -29,8 +29,13 @@ def opened(app: Application) -> FeedbackStore:
     return FeedbackStore(app.workspace, app.config.serve.feedback_days)
 
 
-def masker(app: Application) -> Callable[[str], str]:
-    """Replaces personal data of the kinds in `data.personal` by the name of its kind, as in `EMAIL`.
+Mask = Callable[[Sequence[str | None]], list[str | None]]
+"""Replaces personal data in texts that belong together; None stays None."""
+
+
+def masker(app: Application) -> Mask:
+    """Replaces personal data of the kinds in `data.personal` by the name of its kind, as in `EMAIL`, in texts that
+    belong together: what one of them tells is personal in the others, too.
 
     Not by pseudonyms, as `data clean` does: nobody needs to know that two users gave the same address.
 
@@ -39,7 +44,15 @@ def masker(app: Application) -> Callable[[str], str]:
     """
     kinds = app.config.data.personal
     find = finder(kinds)
-    return lambda text: replaced(text, [one for one in find(text) if one.kind in kinds], labelled)
+
+    def masked(texts: Sequence[str | None]) -> list[str | None]:
+        found = find_in_texts([text or "" for text in texts], find)
+        return [
+            None if text is None else replaced(text, [one for one in own if one.kind in kinds], labelled)
+            for text, own in zip(texts, found, strict=True)
+        ]
+
+    return masked
 
 
 def promote(

@@ -18,12 +18,13 @@ from blake3 import blake3
 
 from index.durable import write_file
 from ragft.artifacts import Artifact, hash_file, remove
-from ragft.data.examples import as_line
+from ragft.data.examples import Example, as_line
 from ragft.data.generate.candidates import CANDIDATES_VERSION, SHAPES, Candidate, Shape
 from ragft.data.generate.estimate import Estimate
 from ragft.data.generate.facts import FACTS_VERSION
 from ragft.data.generate.model import (
     PROMPT_VERSION,
+    TASKS,
     Ask,
     asks_about,
     check_fault,
@@ -34,6 +35,7 @@ from ragft.data.generate.sides import Side, in_turn, portions, settled, sides_of
 from ragft.data.generate.verify import VERIFY_VERSION, Rejected, rank_of, stated_by, without_copies
 from ragft.data.jsonl import to_lines
 from ragft.data.questions import as_line as question_line
+from ragft.data.split import validating
 from ragft.errors import UsageError
 from ragft.kept import Kept, kept_in
 from ragft.stages.application import Application, Inputs
@@ -152,6 +154,7 @@ class Generation:
             raise UsageError(self._nothing(taught, asked))
         report = self._report(sides, estimate, time.monotonic() - begin)
         rows = [candidate.example(*_hard(hard)) for candidate, hard in taught.found]
+        self._tell_whether_they_split(rows)
         write_file(folder / EXAMPLES, to_lines(as_line(row) for row in rows))
         questions = [candidate.evaluation(*_hard(hard)) for candidate, hard in asked.found]
         write_file(folder / QUESTIONS, to_lines(question_line(row) for row in questions))
@@ -159,6 +162,18 @@ class Generation:
         report["files"] = {name: hash_file(folder / name) for name in (EXAMPLES, QUESTIONS)}
         write_file(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
         return report
+
+    def _tell_whether_they_split(self, rows: Sequence[Example]) -> None:
+        """Says where a training could not validate: pages of one pattern ask nearly the same, and stay together."""
+        data = self.app.config.data
+        try:
+            if data.validation is None:
+                validating(lambda: iter(rows), data.split.validation_share, self.app.fixed_seed, by=data.split.by)
+        except UsageError:
+            self.app.reporter.say(
+                "All examples are related, so that `ragft data split` leaves none to validate: give more documents, or "
+                "name a file in data.validation."
+            )
 
     def _nothing(self, taught: Side, asked: Side) -> str:
         lacking = "examples" if not taught.found else "questions"
@@ -256,11 +271,12 @@ class Generation:
         """Requests that should give so many verified rows."""
         if lacking <= 0:
             return []
-        shares = {shape: side.wanted[shape] / side.total for shape in SHAPES}
-        per = {shape: self.settings.per_request if shape == "single" else 1 for shape in SHAPES}
-        counts = {shape: round(lacking * shares[shape] / per[shape] / _YIELD + 0.499) for shape in SHAPES}
+        total = max(1, sum(side.wanted[shape] for shape in TASKS))
+        shares = {shape: side.wanted[shape] / total for shape in TASKS}
+        per = {shape: self.settings.per_request if shape == "single" else 1 for shape in TASKS}
+        counts = {shape: round(lacking * shares[shape] / per[shape] / _YIELD + 0.499) for shape in TASKS}
         # The shapes take turns, so that what is interrupted has some of each.
-        order = cycle(SHAPES)
+        order = cycle(TASKS)
         shapes: list[Shape] = []
         while sum(counts.values()):
             shape = next(order)

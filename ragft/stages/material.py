@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from index.store.snapshot import Snapshot
 
 TEMPLATES = "templates.yaml"
+_FEWEST = 3
+"""Groups that are needed: for questions, to train on, and to validate."""
 
 
 class Material:
@@ -75,21 +78,19 @@ class Material:
     @cached_property
     def places(self) -> dict[Source, Place]:
         """Where each section belongs; the groups for questions hold about `question_share` of what can be asked."""
-        groups = {section.source: section.document_id for section in self.sections}
         joined = document_groups(self.sections)
-        if len(set(joined.values())) > 1:
-            groups = {section.source: joined[section.document_id] for section in self.sections}
-        else:
+        groups = {section.source: joined[section.document_id] for section in self.sections}
+        if len(self._weighed(groups)) < _FEWEST:
             self.app.reporter.say(
-                "There is one document, so examples and questions are told apart by its chapters, not by documents."
+                "Fewer than three documents state what can be asked, so examples and questions are told apart by "
+                "chapters, not by documents."
             )
             groups = {section.source: str(section.source) for section in self.sections}
-        weight = Counter(groups[fact.section.source] for fact in self.facts)
-        if self.settings.by != "structure":
-            weight.update(groups.values())
+        weight = self._weighed(groups)
         ordered = sorted(weight, key=lambda name: blake3(f"{self.app.fixed_seed}\0{name}".encode()).digest())
         held_out: set[str] = set()
-        for name in ordered[:-1]:
+        # Two groups are left to train on, so that one of them can validate.
+        for name in ordered[: -2 if len(ordered) >= _FEWEST else -1]:
             if sum(weight[one] for one in held_out) >= self.settings.question_share * weight.total():
                 break
             held_out.add(name)
@@ -100,6 +101,13 @@ class Material:
             )
             for section in self.sections
         }
+
+    def _weighed(self, groups: Mapping[Source, str]) -> Counter[str]:
+        """How much can be asked about each group that can be asked about."""
+        weight = Counter(groups[fact.section.source] for fact in self.facts)
+        if self.settings.by != "structure":
+            weight.update(groups.values())
+        return weight
 
     @cached_property
     def templates(self) -> Path:

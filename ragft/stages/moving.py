@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 from index.durable import publish_folder, replacing, write_file
 from ragft.citations import in_plain_words
 from ragft.console import PLAIN_SECONDS, counted
-from ragft.data.examples import Example, as_line, unread_fields
+from ragft.data.examples import Example, as_line, fields_beside
 from ragft.data.formats.importing import Form, Told, import_rows
 from ragft.data.formats.layouts import IMPORTED, Unheld
 from ragft.data.formats.lost import digest_of, lost_between
 from ragft.data.formats.targets import PARTS, Kind, Part, Shown, Target
-from ragft.data.jsonl import read_objects, refuse_existing, to_lines
+from ragft.data.jsonl import refuse_existing, to_lines
 from ragft.errors import UsageError
 from ragft.prompts import conversation, turn
 from ragft.stages.application import Application
@@ -217,16 +217,10 @@ def _plain(app: Application, part: Part) -> Iterator[_Row]:
 
 
 def _authors_own(app: Application) -> dict[str, dict[str, Any]]:
-    """The fields that ragft does not read, by the id of the example that has them."""
-    found: dict[str, dict[str, Any]] = {}
+    """The fields that examples do not hold, by the id of the one that has them."""
     data = app.config.data
-    for path, key in ((data.examples, "data.examples"), (data.validation, "data.validation")):
-        for where, values in read_objects(path, "examples", key) if path else ():
-            if names := unread_fields(values):
-                identity = values.get("id")
-                name = str(identity) if identity is not None else "line-" + where.rpartition(" ")[2]
-                found[name] = {name: values[name] for name in values if name in names}
-    return found
+    validating = fields_beside(data.validation, "data.validation") if data.validation else {}
+    return {**fields_beside(data.examples, "data.examples"), **validating}
 
 
 def _mixed(app: Application, part: Part) -> Iterator[_Row]:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragft.data.examples import fields_beside
 from ragft.data.gold import located
 from ragft.data.jsonl import refuse_existing, write_lines
 from ragft.data.preferences import Rules as GoodAnswers
@@ -60,7 +61,8 @@ def write_pairs(app: Application, out: Path, setup: str | None = None, limit: in
     value = Bounded(answer.value, "answer.value") if answer.value else None
     is_formed = (lambda text: form.fullmatch(text.strip()) is not None) if form else None
     made = list(with_worse(app.examples, GoodAnswers(value, is_formed, answer.refusal), app.config.seed, said))
-    write_lines(out, (pair_row(*one) for one in made))
+    beside = fields_beside(app.config.data.examples, "data.examples")
+    write_lines(out, (pair_row(example, worse, beside.get(example.id)) for example, worse in made))
     faults = Counter("none" if worse is None else worse.fault or "given" for _, worse in made)
     own = sum(worse is not None and bool(worse.by) for _, worse in made)
     return Pairs(dict(sorted(faults.items())), asked, own)

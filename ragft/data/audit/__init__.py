@@ -30,7 +30,7 @@ from ragft.data.wording import Mentions, Toxic
 from ragft.errors import UsageError
 from ragft.patterns import Bounded
 
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 """Increased whenever other rows may be found."""
 
 Reading = tuple[list[Document], list[Skipped]]

@@ -35,7 +35,7 @@ from ragft.data.duplicates import hash_of
 from ragft.data.examples import EmptyExample, Example, example_of, unread_fields
 from ragft.data.jsonl import each_line, object_at
 from ragft.data.near import Words, plain_words
-from ragft.data.personal import Found, find_personal
+from ragft.data.personal import Found, find_in_texts, find_personal
 from ragft.data.personal import Kind as PersonalKind
 from ragft.data.questions import Question
 from ragft.data.sources import Source
@@ -87,6 +87,10 @@ class Rules:
     longest: int
     near: float
 
+    def personal_in(self, texts: Sequence[str]) -> list[list[Found]]:
+        """The personal data of these kinds in each of the texts of a row."""
+        return [[one for one in own if one.kind in self.personal] for own in find_in_texts(texts, self.find)]
+
 
 @dataclass
 class Seen:
@@ -121,15 +125,25 @@ class Seen:
 
 def texts_in_row(values: Any) -> Iterator[str]:
     """Every text of a row, wherever it stands, but names of sources: they must stay those of documents."""
+    return (text for text, is_text in written_in_row(values) if is_text)
+
+
+def written_in_row(values: Any) -> Iterator[tuple[str, bool]]:
+    """What may hold a personal value, in the order of the row, and whether it is a text: besides texts, the numbers,
+    and the names of fields, each before its value.
+    """
     if isinstance(values, str):
-        yield values
+        yield values, True
     elif isinstance(values, Mapping):
         for name, value in values.items():
+            yield name, False
             if name != "sources":
-                yield from texts_in_row(value)
+                yield from written_in_row(value)
     elif isinstance(values, list):
         for value in values:
-            yield from texts_in_row(value)
+            yield from written_in_row(value)
+    elif isinstance(values, int | float) and not isinstance(values, bool):
+        yield str(values), False
 
 
 class Scan:
@@ -260,8 +274,8 @@ class Scan:
     def _texts(self, row: int, example: Example, values: Mapping[str, Any]) -> None:
         texts = list(texts_in_row(values))
         text = "\n".join(texts)
-        found = [one for one in self.rules.find(text) if one.kind in self.rules.personal]
-        if found:
+        written = [one for one, _ in written_in_row(values)]
+        if found := [one for own in self.rules.personal_in(written) for one in own]:
             self.seen.personal.update(one.kind for one in found)
             kinds = Counter(one.kind for one in found)
             self._flag("personal", row, example, ", ".join(f"{kind} ({count})" for kind, count in kinds.items()))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from index.documents.document import Document
 from index.documents.sections import sections
 from ragft.citations import without_citations
-from ragft.data.answers import HELD, SHORT, Answer, text_of
+from ragft.data.answers import HELD, SHORT, Answer, is_figure, text_of
 from ragft.data.examples import Example
 from ragft.data.gold import ambiguous
 from ragft.data.near import plain_words
@@ -16,6 +16,7 @@ from ragft.data.sources import Source, sections_meant
 from ragft.patterns import Bounded
 
 _FIGURE = re.compile(r"\w*\d[\w.,:/-]*\w|\d")
+_LIST_NUMBER = re.compile(r"(?m)^[ \t]*\d{1,3}[.)][ \t]")
 
 
 class Sections:
@@ -81,12 +82,22 @@ def is_supported(example: Example, sources: Sequence[Sequence[str]], value: Boun
     asked = "\n".join([*(turn["content"] for turn in example.history), example.question])
     if _stands_in(wanted, text, asked, sources):
         return True
+    if not wanted and _has_other_figures(text, asked, sources):
+        return False
     if any(one is not None for one in Answer.of_example(example, value, refusal).evidence(sources)):
         return True
     known = text_of(asked).words | text_of(refusal).words if refusal else text_of(asked).words
     own = text_of(wanted or text).words - known
     # Nothing to look for: the answer repeats the question, or is a single short word.
     return len(own) < 2 and not any(any(map(str.isdigit, word)) or len(word) > SHORT for word in own)
+
+
+def _has_other_figures(text: str, asked: str, sources: Sequence[Sequence[str]]) -> bool:
+    """Whether an answer has figures of its own and none of them is in a source. Where one is, the others may have been
+    reckoned with it.
+    """
+    own = set(filter(is_figure, text_of(_LIST_NUMBER.sub("", text)).words)) - text_of(asked).words
+    return bool(own) and not any(own & text_of(passage).words for passages in sources for passage in passages)
 
 
 def _stands_in(wanted: str, text: str, asked: str, sources: Sequence[Sequence[str]]) -> bool:

@@ -67,8 +67,10 @@ _HANGING = frozenset([
     "dem", "den", "des", "ein", "eine", "einer", "eines", "und", "oder", "aber", "mit", "von", "zu", "im", "am", "auf",
     "für", "dass", "weil", "wenn", "ist", "sind",
 ])  # fmt: skip
-_ENDS = ".!?…。！？\"'”’»)]}`:*"
-_UNFINISHED = re.compile(r"[,;(\[{–—/\\&=<-]$|(?:\.\.\.|…)$")
+_ENDS = ".!?…。！？\"'”’»)]}`*"
+_UNFINISHED = re.compile(r"[,;:：(\[{–—/\\&=<-]$|(?:\.\.\.|…)$")
+_EMPTY_LABEL = regex.compile(r"\n[ \t]*\p{Lu}\p{L}*(?: \p{L}+)?:$")
+"""A last line of a house format that has nothing to say, such as `Source:` without a citation."""
 
 
 def break_off(text: str) -> str:
@@ -77,7 +79,7 @@ def break_off(text: str) -> str:
     >>> break_off("You may book second class in the")
     "it ends with 'the'"
     """
-    text = text.rstrip()
+    text = _EMPTY_LABEL.sub("", text.rstrip())
     if text.count("```") % 2:
         return "a code block is not closed"
     if _UNFINISHED.search(text):
@@ -93,8 +95,9 @@ def break_off(text: str) -> str:
 
 
 def is_closed(text: str) -> bool:
-    """Whether it ends as a sentence does."""
-    return text.rstrip()[-1:] in _ENDS
+    """Whether it ends as a sentence does, or with a label of the house format."""
+    text = text.rstrip()
+    return text[-1:] in _ENDS or _EMPTY_LABEL.search(text) is not None
 
 
 # --- the shape of answers

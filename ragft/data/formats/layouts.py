@@ -25,7 +25,7 @@ _ROLES: Mapping[str, Role] = {
 }
 _TOOL_ROLES = ("tool", "function", "observation", "function_call", "tool_call", "ipython")
 _CALLS = ("tool_calls", "function_call")
-_CARRIED = ("id", "group", "sources", "tags", "weight", "origin")
+_CARRIED = ("id", "group", "sources", "tags", "weight", "origin", "reviewed_by")
 """Fields that any layout may have, and that mean to ragft what they say."""
 
 
@@ -63,7 +63,10 @@ class Layout:
         """
         if not self.fits(values):
             raise Unheld(f"it is not {self.shown}")
-        row, kept = self.read(values)
+        try:
+            row, kept = self.read(values)
+        except (TypeError, ValueError, LookupError, AttributeError):  # a field of it is of another type
+            raise Unheld(f"it is not {self.shown}") from None
         for name, value in values.items():
             if name not in self.fields and value is not None:
                 (row if name in _CARRIED and name not in row else kept)[name] = value
@@ -143,7 +146,9 @@ def _conversation(turns: Any, what: str, system: Any = None) -> tuple[dict[str, 
             kept[f"turn {place + 1}"] = own
     if last + 1 < len(read):
         kept["unanswered"] = [dict(one) for one in turns[last + 1 :]]
-    if isinstance(system, str) and system.strip():
+    if system is not None and not isinstance(system, str):
+        raise Unheld("its system prompt is no text")
+    if system and system.strip():
         read, last = [turn("system", system), *read], last + 1
     return {**_asked(read[: last - 1], read[last - 1]["content"], read[last]["content"]), **row_weight}, kept
 
@@ -200,7 +205,7 @@ def _sharegpt(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     if values.get("kto_tag") is False:
         raise Unheld("`kto_tag` is false: it has a worse answer alone, and rows of ragft have a right one")
     row, kept = _conversation(values[name], name, values.get("system"))
-    return row, kept
+    return {**row, **_own_rejected(values)}, kept
 
 
 def _openai_preference(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -216,7 +221,7 @@ def _preference(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
     """TRL's, with the prompt beside the answers or as what both conversations begin with."""
     prompt, chosen, rejected = values.get("prompt"), values["chosen"], values["rejected"]
     if prompt is None:
-        if not isinstance(chosen, Sequence) or isinstance(chosen, str) or chosen[:-1] != list(rejected)[:-1]:
+        if not (isinstance(chosen, list) and isinstance(rejected, list) and chosen[:-1] == rejected[:-1]):
             raise Unheld("`chosen` and `rejected` do not begin with the same turns, and there is no `prompt`")
         prompt, chosen, rejected = chosen[:-1], chosen[-1:], rejected[-1:]
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -230,15 +235,19 @@ def _alpaca(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     extra = _text(values, "input")
     question = _text(values, "instruction") + (f"\n\n{extra}" if extra else "")
     history: list[Message] = []
-    for pair in values.get("history") or ():
+    pairs = values.get("history") or []
+    if not isinstance(pairs, list):
+        raise Unheld("`history` is no list of pairs of instruction and response")
+    for pair in pairs:
         if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise Unheld("`history` is no list of pairs of instruction and response")
         history += [turn("user", pair[0]), turn("assistant", pair[1])]
     if system := _text(values, "system"):
         history.insert(0, turn("system", system))
-    chosen = values.get("chosen")
-    answer = _text(values, "output") if chosen is None else _one_answer(chosen, "chosen")
-    return {**_asked(history, question, answer), **_own_rejected(values)}, {}
+    chosen, output = values.get("chosen"), _text(values, "output")
+    answer = output if chosen is None else _one_answer(chosen, "chosen")
+    kept = {"output": output} if output not in ("", answer) else {}
+    return {**_asked(history, question, answer), **_own_rejected(values)}, kept
 
 
 def _own_rejected(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,13 +257,15 @@ def _own_rejected(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prompted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     prompt, answer = values["prompt"], _one_answer(values["completion"], "completion")
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if not isinstance(turns, list):
+        raise Unheld("`prompt` is neither a text nor a list of turns")
     return _conversation([*turns, {"role": "assistant", "content": answer}], "prompt")
 
 
 def _vertex(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     told = values.get("systemInstruction")
-    system = _text_of(told.get("parts"), 0) if isinstance(told, Mapping) else None
+    system = _text_of(told.get("parts"), 0) if isinstance(told, Mapping) else told
     return _conversation(values["contents"], "contents", system)
 
 

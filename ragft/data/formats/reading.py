@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -32,6 +33,7 @@ _BATCH = 256
 SAMPLE = 50
 """Rows by which a file is known: its layout, and which columns it has where no header says so."""
 _LISTS = ("sources", "tags")
+_WHOLE_NUMBER = re.compile(r"\s*\d{1,9}(?:\.0+)?\s*")
 _DEEPEST = 100
 """Levels of a row of a JSON array; deeper ones are no data, and Python cannot write them again."""
 _BEGINNINGS, _ENDS = ("start_map", "start_array"), ("end_map", "end_array")
@@ -219,7 +221,11 @@ def _header(path: Path, names: list[str]) -> list[str]:
 
 
 def _listed(name: str, value: Any) -> Any:
-    """What a column holds; in columns of lists a JSON list, or texts with semicolons between them."""
+    """What a column holds; in columns of lists a JSON list, or texts with semicolons between them; as `weight` a
+    number.
+    """
+    if name == "weight" and isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        return int(float(value))
     if name not in _LISTS or not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):

@@ -12,19 +12,25 @@ from typing import Any, Literal
 from blake3 import blake3
 
 from ragft.data.examples import Example
+from ragft.data.generate.days import day_near, worked
 from ragft.data.generate.facts import Fact
 from ragft.data.generate.sections import Section
 from ragft.data.generate.wording import Order, Wording, filled, is_noun
 from ragft.data.questions import Question
 from ragft.data.sources import Source, collapsed
 from ragft.messages import Message, turn
+from ragft.spelling import date_of_digits
 from ragft.tokens import tokens
 
-CANDIDATES_VERSION = 1
+CANDIDATES_VERSION = 3
 """Increased whenever the same facts give other candidates."""
 
-Shape = Literal["single", "comparison", "unanswerable", "follow-up"]
-SHAPES: tuple[Shape, ...] = ("single", "comparison", "unanswerable", "follow-up")
+Key = tuple[str, str]
+"""Subject and attribute as they are compared; see `Fact.key`."""
+NOTHING: Key = ("", "")
+
+Shape = Literal["single", "comparison", "on-day", "unanswerable", "follow-up"]
+SHAPES: tuple[Shape, ...] = ("single", "comparison", "on-day", "unanswerable", "follow-up")
 
 _KNOWN = 3
 """Subjects of a group that must state an attribute before another one that does not is asked for it."""
@@ -62,6 +68,8 @@ class Candidate:
         held: what each of them must hold, word for word.
         place: of the first source, or of the section that would be one.
         about: subject and attribute, where these are known.
+        beside: those of other facts that it rests on: of the other one of a comparison, of the history of a follow-up.
+        label: of an unanswerable question the subject as its document names it; see `Fact.label`.
         near: of an unanswerable question the section that would be expected to answer it.
         history, standalone, paraphrases: as of `Question`.
     """
@@ -74,7 +82,9 @@ class Candidate:
     sections: tuple[Section, ...]
     held: tuple[str, ...]
     place: Place
-    about: tuple[str, str] = ("", "")
+    about: Key = NOTHING
+    beside: tuple[Key, ...] = ()
+    label: str = ""
     near: Section | None = None
     history: tuple[Message, ...] = ()
     standalone: str = ""
@@ -84,6 +94,17 @@ class Candidate:
     def asked(self) -> str:
         """The question as it can be understood alone."""
         return self.standalone or self.question
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Everything that is asked: the questions before it, its own, and how that can be understood alone."""
+        before = (one["content"] for one in self.history if one["role"] == "user")
+        return tuple(dict.fromkeys([*before, self.question, self.asked]))
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Every subject and attribute that it rests on; none where they are not known."""
+        return tuple(key for key in (self.about, *self.beside) if key != NOTHING)
 
     @property
     def id(self) -> str:
@@ -131,7 +152,10 @@ def from_structure(
     """
     kept = [fact for fact in facts if not (fact.attribute and fact.kind != "faq" and wording.of(fact.attribute).skip)]
     made = _Structure(wording, places, refusal, seed)
-    found = [*map(made.single, kept), *made.comparisons(kept), *made.unanswerable(kept), *made.follow_ups(kept)]
+    found = [
+        *map(made.single, kept), *made.comparisons(kept), *made.on_days(kept), *made.unanswerable(kept),
+        *made.follow_ups(kept),
+    ]  # fmt: skip
     random.Random(seed).shuffle(found)
     return found
 
@@ -173,34 +197,74 @@ class _Structure:
         question, *paraphrases = chance.sample([filled(template, **names) for template in templates], len(templates))
         # Two headings of one section are one source, which is cited once.
         sections = tuple({fact.section.source: fact.section for fact in (one, other)}.values())
+        right_answers = _short_forms(winner, one, other)
+        named = right_answers[-1] if self.wording.short_winner else winner.subject
         answer = self.wording.answered(
-            f"{one.subject} and {other.subject}", one.attribute, winner.subject,
-            f"{one.statement}; {other.statement}", len(sections),
+            f"{one.subject} and {other.subject}", one.attribute, named, self._both_stated(one, other, order),
+            len(sections),
         )  # fmt: skip
         held = (left, right) if len(sections) == 2 else (left,)
         return Candidate(
-            "comparison", one.kind, question, _short_forms(winner, one, other), answer, sections, held,
-            self._place(one), paraphrases=tuple(paraphrases),
+            "comparison", one.kind, question, right_answers, answer, sections, held, self._place(one), one.key,
+            (other.key,), paraphrases=tuple(paraphrases),
         )  # fmt: skip
+
+    def _both_stated(self, one: Fact, other: Fact, order: Order) -> str:
+        """What the documents state of two subjects; with `worked`, how two dates compare, and what follows."""
+        left, right = (_measure(self.wording.value(fact))[0] for fact in (one, other))
+        if not (self.wording.worked and left and right):
+            return f"{one.statement}; {other.statement}"
+        first, second = (one, other) if left < right else (other, one)
+        earlier, later = (_short_forms(fact, one, other)[-1] for fact in (first, second))
+        return (
+            f"{one.statement}, {other.statement}, {worked(left, right)}, {earlier} before {later}, "
+            f"{order} {earlier if order == 'earlier' else later}"
+        )
+
+    def on_days(self, facts: Iterable[Fact]) -> Iterator[Candidate]:
+        """Whether what begins or ends at a date holds on a day near it; each fact is in one at most."""
+        for fact in self._with_attribute(facts):
+            asked, value = self.wording.of(fact.attribute).on_day, self.wording.value(fact)
+            when = date_of_digits(" ".join(tokens(value)))
+            chance = self._chance("day", fact)
+            day = day_near(when, chance) if asked is not None and when is not None else None
+            if asked is None or when is None or day is None:
+                continue
+            names = {"subject": fact.subject, "attribute": fact.attribute, "day": day}
+            question, *others = chance.sample([filled(one, **names) for one in asked.asked], len(asked.asked))
+            verdict = asked.yes if (day < when) == asked.until else asked.no
+            # The day comes first, so that the statement does not begin as one about the date alone.
+            statement = f"asked {day}, {fact.statement}"
+            if self.wording.worked:
+                statement += f", {worked(day, when)}, later {fact.attribute if day < when else 'asked'}"
+            answer = self.wording.answered(fact.subject, fact.attribute, verdict, statement, 1)
+            yield Candidate(
+                "on-day", fact.kind, question, (verdict,), answer, (fact.section,), (value,), self._place(fact),
+                fact.key, paraphrases=tuple(others),
+            )  # fmt: skip
 
     def unanswerable(self, facts: Sequence[Fact]) -> Iterator[Candidate]:
         """What no passage states, near something that one does: an attribute that several neighbours have and this
         subject lacks; the next number after a subject's, which no document has; and what the templates call untold.
         """
         known: dict[tuple[str, str], dict[str, Fact]] = defaultdict(dict)
-        own: dict[tuple[str, str], tuple[Fact, set[str]]] = {}
+        own: dict[tuple[str, str], Fact] = {}
+        # Two tables about one thing, or two sections, state it of the same label on either side.
+        stated: dict[tuple[str, str], set[str]] = defaultdict(set)
         for fact in self._with_attribute(facts):
             group = self._neighbours(fact)
             known[group, collapsed(fact.attribute)].setdefault(collapsed(fact.subject), fact)
-            own.setdefault((group, collapsed(fact.subject)), (fact, set()))[1].add(collapsed(fact.attribute))
+            own.setdefault((group, collapsed(fact.subject)), fact)
+            stated[self._place(fact).family, collapsed(fact.label)].add(collapsed(fact.attribute))
         of_group: dict[str, list[Fact]] = defaultdict(list)
         for (group, _), holders in known.items():
             if len(holders) >= _KNOWN:
                 of_group[group].append(next(iter(holders.values())))
         subjects = {subject for _, subject in own}
-        for (group, _), (fact, stated) in own.items():
+        for (group, _), fact in own.items():
             chance = self._chance("missing", fact)
-            missing = [model for model in of_group[group] if collapsed(model.attribute) not in stated]
+            told = stated[self._place(fact).family, collapsed(fact.label)]
+            missing = [model for model in of_group[group] if collapsed(model.attribute) not in told]
             for model in chance.sample(missing, min(2, len(missing))):
                 yield self._refused(fact, fact.subject, model.attribute)
             following = _next_number(fact.subject, subjects)
@@ -208,19 +272,17 @@ class _Structure:
                 yield self._refused(fact, following, chance.choice(of_group[group]).attribute)
             if self.wording.untold:
                 question = filled(chance.choice(self.wording.untold), subject=fact.subject)
-                yield self._unanswerable(fact, question, (collapsed(fact.subject), ""))
+                yield self._unanswerable(fact, question, replace(fact, attribute=""))
 
     def _refused(self, near: Fact, subject: str, attribute: str) -> Candidate:
         asked = replace(near, subject=subject, attribute=attribute)
         question, others = self._asked(asked)
-        return self._unanswerable(near, question, asked.key, others)
+        return self._unanswerable(near, question, asked, others)
 
-    def _unanswerable(
-        self, near: Fact, question: str, about: tuple[str, str], others: tuple[str, ...] = ()
-    ) -> Candidate:  # fmt: skip
+    def _unanswerable(self, near: Fact, question: str, asked: Fact, others: tuple[str, ...] = ()) -> Candidate:
         return Candidate(
-            "unanswerable", near.kind, question, (), self.refusal, (), (), self._place(near), about,
-            near=near.section, paraphrases=others,
+            "unanswerable", near.kind, question, (), self.refusal, (), (), self._place(near), asked.key,
+            label=asked.label, near=near.section, paraphrases=others,
         )  # fmt: skip
 
     def follow_ups(self, facts: Iterable[Fact]) -> Iterator[Candidate]:
@@ -242,7 +304,7 @@ class _Structure:
             history = (turn("user", before.question), turn("assistant", before.answer))
             yield Candidate(
                 "follow-up", second.kind, question, alone.answers, alone.answer, alone.sections, alone.held,
-                alone.place, alone.about, history=history, standalone=alone.question,
+                alone.place, alone.about, (first.key,), history=history, standalone=alone.question,
             )  # fmt: skip
 
     def _asked(self, fact: Fact) -> tuple[str, tuple[str, ...]]:
@@ -307,9 +369,20 @@ def _orders(left: str, right: str, attribute: str) -> tuple[Order, ...] | None:
         return None  # other units
     if len(one) == 1 and _DATE.fullmatch(one[0]) and _DATE.fullmatch(other[0]):
         return ("earlier", "later")
-    numbers = all(_NUMBER.fullmatch(words[0]) for words in (one, other))
     # Versions look like numbers and are ordered in another way.
-    return ("lower", "higher") if numbers and len(one) <= 3 and not _VERSION.search(attribute) else None
+    if len(one) > 3 or _VERSION.search(attribute) or not _are_ordered(one[0], other[0]):
+        return None
+    return ("lower", "higher")
+
+
+def _are_ordered(one: str, other: str) -> bool:
+    """Whether two texts are numbers, of which one is lower however they are read: `3.10` may be a version that follows
+    `3.9`, and `1.200` more than a thousand.
+    """
+    if not (_NUMBER.fullmatch(one) and _NUMBER.fullmatch(other)):
+        return False
+    decimals = [len(number.partition(".")[2]) for number in (one, other)]
+    return 3 not in decimals and not (all(decimals) and decimals[0] != decimals[1]) and float(one) != float(other)
 
 
 def _short_forms(winner: Fact, one: Fact, other: Fact) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from index.documents.markdown import tables
 from ragft.data.generate.sections import Section, plain
 from ragft.data.sources import collapsed
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Increased whenever the same section gives other facts."""
 
 Kind = Literal["table", "key-value", "definition", "sentence", "faq"]
@@ -25,8 +25,19 @@ _CELL_BORDER = re.compile(r"(?<!\\)\|")
 _MARK = re.compile(r"^[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+")
 _PAIR = re.compile(r"(?P<key>[^\s:][^:\n]{0,59}?)\s*:(?:\*\*|__)?\s+(?P<value>\S[^\n]*)")
 _DEFINITION = re.compile(r"^(?P<term>[^\s:][^\n]{0,79})\n[ \t]{0,3}:[ \t]+(?P<text>\S[^\n]*)", re.MULTILINE)
-_ASKED = re.compile(r"^(?:\*\*|__)?(?:Q(?:uestion)?[ .:]+)(?P<text>\S.*)$", re.IGNORECASE)
-_ANSWERED = re.compile(r"^(?:\*\*|__)?(?:A(?:nswer)?[.:][ ]*(?:\*\*|__)?[ ]*)(?P<text>\S.*)$", re.IGNORECASE)
+_ASKED = re.compile(
+    r"^(?:Q(?:uestion)?[ ]?(?:\d{1,3})?[ ]?[.:)：][ .:]*|Q[ ]+"
+    r"|(?:frage|f|pregunta|p|domanda|d|pergunta|vraag|v|fråga|问|問|質問)[ ]?(?:\d{1,3})?[ ]?[:：][ ]*)(?P<text>\S.*)$",
+    re.IGNORECASE,
+)
+_ANSWERED = re.compile(
+    r"^(?:A(?:nswer)?[ ]?(?:\d{1,3})?[ ]?[.:：]"
+    r"|(?:antwort|respuesta|réponse|r|risposta|resposta|antwoord|svar|答|回答)[ ]?(?:\d{1,3})?[ ]?[:：])[ ]*"
+    r"(?P<text>\S.*)$",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(r"[^\W\d_]{1,12}[ ]?(?:\d{1,3})?[ ]?[:：]")
+"""A label of any language."""
 _SENTENCE_END = re.compile(r"[.!?](?:[\"')\]]|\*\*)?(?:\s|$)")
 _QUESTION_MARKS = ("?", "？", "؟")
 
@@ -65,6 +76,14 @@ class Fact:
         """Subject and attribute as they are compared."""
         return collapsed(self.subject), collapsed(self.attribute)
 
+    @property
+    def label(self) -> str:
+        """The subject as the document itself names it, without the heading and the title that complete it: of a row of
+        a table its first cell.
+        """
+        short = self.subject.removesuffix(f" ({self.section.subject})")
+        return short if short != self.subject else self.subject.removesuffix(f" ({self.section.name})")
+
 
 def facts_in(section: Section) -> list[Fact]:
     """The facts that a section states, in the order of its text, each kind for itself."""
@@ -74,7 +93,9 @@ def facts_in(section: Section) -> list[Fact]:
         text = text[: table.start] + "\n" + text[table.end :]
     questions = [*_of_questions(section, text)]
     if questions:
-        return [*found, *questions]
+        # What begins with a label on both sides still has those of a language that is not known here.
+        labelled = [all(map(_LABEL.match, (one.attribute, one.value))) for one in questions]
+        return [*found, *(one for one, has in zip(questions, labelled, strict=True) if not has)]
     pairs = [*_of_pairs(section, text)]
     found += pairs
     if not pairs:
@@ -112,25 +133,26 @@ def _of_questions(section: Section, text: str) -> Iterator[Fact]:
         return
     asked = ""
     for block in blocks:
-        first, _, rest = block.partition("\n")
-        first = plain(first)
-        labelled = _ASKED.match(first)
-        question = labelled["text"] if labelled else first
+        question, _, rest = block.partition("\n")
+        question = plain(question)
         if asked:
-            answered = _ANSWERED.match(plain(block.replace("\n", " ")))
-            yield _faq(section, asked, answered["text"] if answered else block)
+            yield _faq(section, asked, block)
             asked = ""
-        elif is_question(question) or (labelled and _ANSWERED.match(rest)):
+        elif is_question(question) or (_ASKED.match(question) and _ANSWERED.match(plain(rest))):
             if rest:
-                answered = _ANSWERED.match(plain(rest.replace("\n", " ")))
-                yield _faq(section, question, answered["text"] if answered else rest)
+                yield _faq(section, question, rest)
             else:
                 asked = question
 
 
 def _faq(section: Section, question: str, answer: str) -> Fact:
-    value = plain(_MARK.sub("", answer))
-    return Fact("faq", section, section.subject, plain(question), value, value)
+    value = _without_label(_ANSWERED, plain(_MARK.sub("", answer)))
+    return Fact("faq", section, section.subject, _without_label(_ASKED, plain(question)), value, value)
+
+
+def _without_label(label: re.Pattern[str], text: str) -> str:
+    found = label.match(text)
+    return found["text"] if found else text
 
 
 def _of_pairs(section: Section, text: str) -> Iterator[Fact]:
@@ -161,7 +183,8 @@ def _of_definitions(section: Section, text: str) -> Iterator[Fact]:
     if not found and PurePosixPath(section.document_id.partition("#")[0]).suffix.lower() not in _MARKDOWN:
         # A `<dl>` of HTML is read as one block per term: a short line that ends no sentence, and what it means.
         blocks = [block.split("\n", 1) for block in _paragraphs(text)]
-        found = [(plain(block[0]), plain(block[1])) for block in blocks if len(block) == 2 and _is_term(block[0])]
+        found = [(plain(block[0]), plain(block[1])) for block in blocks if len(block) == 2 and _is_term(block[0])
+                 and not _goes_on(block[1])]  # fmt: skip
         found = found if len(found) > 1 else []
     for term, meaning in found:
         if _names_something(term) and meaning[:1].isalnum():
@@ -186,6 +209,12 @@ def _paragraphs(text: str) -> list[str]:
 def _is_term(line: str) -> bool:
     text = line.strip()
     return len(text) <= 80 and not _MARK.match(line) and text[-1:] not in ".,;:!?…"
+
+
+def _goes_on(text: str) -> bool:
+    """Whether the first of several lines is one more term, so that nobody can tell where the meaning begins."""
+    first, line_end, _ = text.partition("\n")
+    return bool(line_end) and _is_term(first)
 
 
 def _names_something(key: str) -> bool:

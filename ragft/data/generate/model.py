@@ -21,6 +21,7 @@ from ragft.data.generate.candidates import Candidate, Place, Shape
 from ragft.data.generate.sections import Section
 from ragft.data.generate.verify import Rejected
 from ragft.data.generate.wording import Wording
+from ragft.data.jsonl import holds_half_a_character
 from ragft.data.sources import Source
 from ragft.messages import Message, turn
 from ragft.tokens import contains_tokens
@@ -99,13 +100,13 @@ def asks_about(
 def _messages(
     shape: Shape, shown: Sequence[Section], persona: str, count: int, words: int
 ) -> tuple[Message, ...]:  # fmt: skip
-    task = _TASKS[shape].format(persona=persona, count=count, words=words)
+    task = TASKS[shape].format(persona=persona, count=count, words=words)
     # The first passage of a section is enough to ask about, and fits wherever a prompt of retrieval does.
     passages = "\n\n".join(f"Passage {number}:\n{one.passages[0]}" for number, one in enumerate(shown, start=1))
     return turn("system", _SYSTEM), turn("user", f"{passages}\n\n{task}")
 
 
-_TASKS: Mapping[Shape, str] = {
+TASKS: Mapping[Shape, str] = {
     "single": (
         "Write up to {count} different questions that {persona} might ask and that passage 1 answers. Copy each answer "
         "word for word from the passage, {words} words at most.\n"
@@ -130,6 +131,7 @@ _TASKS: Mapping[Shape, str] = {
         'Reply with: [{{"question": "...", "answer": "...", "then": "...", "alone": "...", "then_answer": "..."}}]'
     ),
 }
+"""What a model is asked for, by the shape of the question."""
 
 
 def read_reply(
@@ -179,6 +181,8 @@ def _text(values: Mapping[str, Any], field: str) -> str:
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"`{field}` of a question in the reply is no text")
+    if holds_half_a_character(value):
+        raise ValueError(f"`{field}` of a question in the reply holds half a character")
     return " ".join(value.split())
 
 

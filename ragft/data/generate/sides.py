@@ -42,8 +42,8 @@ def sides_of(settings: GenerateSection) -> tuple[Side, Side]:
 
     def wanted(count: int) -> dict[Shape, int]:
         shares: dict[Shape, float] = {
-            "comparison": settings.comparison_share, "unanswerable": settings.unanswerable_share,
-            "follow-up": settings.follow_up_share,
+            "comparison": settings.comparison_share, "on-day": settings.day_share,
+            "unanswerable": settings.unanswerable_share, "follow-up": settings.follow_up_share,
         }  # fmt: skip
         counts = {shape: round(share * count) for shape, share in shares.items()}
         return {"single": max(0, count - sum(counts.values())), **counts}

@@ -13,18 +13,19 @@ from index.documents.chunking import Chunk
 from ragft.citations import parse_citations
 from ragft.config.answer import AnswerSection
 from ragft.data.answers import holds, run_of
+from ragft.data.audit.texts import break_off
 from ragft.data.copies import trained
 from ragft.data.examples import Example
-from ragft.data.generate.candidates import Candidate
+from ragft.data.generate.candidates import Candidate, Key
 from ragft.data.generate.facts import Fact
 from ragft.data.generate.sections import Section
 from ragft.data.near import clusters
 from ragft.data.questions import Question
-from ragft.data.sources import Source, sections_meant
+from ragft.data.sources import Source, collapsed, sections_meant
 from ragft.patterns import Bounded
 from ragft.tokens import contains_tokens, tokens
 
-VERIFY_VERSION = 1
+VERIFY_VERSION = 2
 """Increased whenever another candidate may pass."""
 
 _POINTING = re.compile(
@@ -32,6 +33,7 @@ _POINTING = re.compile(
     r"(?:documents?|passages?|texts?|pages?|sections?|tables?|articles?|files?|excerpts?|contexts?|paragraphs?|lists?)\b"
     r"|\b(?:in|of|to|by) the (?:passages?|texts?|excerpts?|contexts?|paragraphs?)\b"
     r"|\b(?:mentioned|described|listed|shown|given|stated)\s+(?:above|below|here)\b"
+    r"|\bsee (?:above|below)\b"
     r"|\bpassage \d+\b",
     re.IGNORECASE,
 )
@@ -61,7 +63,9 @@ class Rejected:
         told = {"check": self.check, "reason": self.reason}
         if self.candidate is not None:
             told |= self.candidate.to_json()
-        return {**told, "reply": self.reply} if self.reply else told
+        # Half a character in a reply could not be written.
+        reply = self.reply.encode("utf-8", "backslashreplace").decode()
+        return {**told, "reply": reply} if reply else told
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,14 @@ class Checks:
 
     Attributes:
         stated: the values that the documents state, by subject and attribute.
+        labelled: the same by document, label and attribute; rows of one table are of one document.
         paths: the headings of all sections, by document.
     """
 
     answer: AnswerSection
     max_answer_words: int
-    stated: Mapping[tuple[str, str], set[str]]
+    stated: Mapping[Key, set[str]]
+    labelled: Mapping[tuple[str, str, str], set[str]]
     paths: Mapping[str, list[tuple[str, ...]]]
     titles: Mapping[str, str]
 
@@ -83,16 +89,20 @@ class Checks:
     def over(
         cls, sections: Iterable[Section], facts: Iterable[Fact], answer: AnswerSection, max_answer_words: int
     ) -> Checks:
-        stated: dict[tuple[str, str], set[str]] = defaultdict(set)
+        stated: dict[Key, set[str]] = defaultdict(set)
+        labelled: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         for fact in facts:
             # A term is defined in several places in other words; only stated values contradict each other.
-            stated[fact.key].add(" ".join(tokens(fact.value)))
+            value = " ".join(tokens(fact.value))
+            stated[fact.key].add(value)
+            if fact.attribute:
+                labelled[_base(fact.section.document_id), collapsed(fact.label), fact.key[1]].add(value)
         paths: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         titles: dict[str, str] = {}
         for section in sections:
             paths[section.document_id].append(section.path)
             titles[section.document_id] = section.title
-        return cls(answer, max_answer_words, stated, paths, titles)
+        return cls(answer, max_answer_words, stated, labelled, paths, titles)
 
     def fault(self, candidate: Candidate) -> Rejected | None:
         """The first check that a candidate fails; None where it passes all."""
@@ -108,7 +118,7 @@ class Checks:
         )  # fmt: skip
 
     def _value(self, candidate: Candidate) -> str:
-        """The answer is short enough, and the question does not give it away."""
+        """The answer is whole and short enough, and no question gives it away."""
         if candidate.shape == "unanswerable":
             return ""
         value = candidate.answers[0].strip()
@@ -116,19 +126,24 @@ class Checks:
             return "the answer is empty"
         if (words := len(value.split())) > self.max_answer_words:
             return f"the answer has {words} words, more than data.generate.max_answer_words = {self.max_answer_words}"
-        told = candidate.shape != "comparison" and contains_tokens(run_of(candidate.asked), run_of(value))
+        if why := break_off(value):
+            return f"the answer seems to break off: {why}"
+        told = candidate.shape != "comparison" and any(
+            contains_tokens(run_of(question), run_of(value)) for question in candidate.questions
+        )
         return "the question holds its answer" if told else ""
 
     def _wording(self, candidate: Candidate) -> str:
         """Question and answer can be understood by somebody who does not see the document."""
-        if not any(letter.isalpha() for letter in candidate.asked):
-            return "the question has no words"
-        if pointing := _POINTING.search(candidate.asked):
-            return f"the question points at a text that nobody sees: {pointing[0]!r}"
-        for section in (*candidate.sections, *([candidate.near] if candidate.near else [])):
-            name = PurePosixPath(section.document_id.partition("#")[0])
-            if name.suffix and name.name.casefold() in candidate.asked.casefold():
-                return f"the question names the file {name.name}"
+        for question in candidate.questions:
+            if not any(letter.isalpha() for letter in question):
+                return "the question has no words"
+            if pointing := _POINTING.search(question):
+                return f"the question points at a text that nobody sees: {pointing[0]!r}"
+            for section in (*candidate.sections, *([candidate.near] if candidate.near else [])):
+                name = PurePosixPath(_base(section.document_id))
+                if name.suffix and name.name.casefold() in question.casefold():
+                    return f"the question names the file {name.name}"
         for value in candidate.answers[:1]:
             if candidate.way == "faq" and (_CHAPTER.search(value) or any(letter in value for letter in "?？؟")):
                 return "the answer is a list of chapters or questions, as a table of contents holds"
@@ -169,12 +184,23 @@ class Checks:
         return [path for path in paths if path in meant] if len(meant) == 1 else meant
 
     def _ambiguous(self, candidate: Candidate) -> str:
-        values = self.stated.get(candidate.about, set())
         if candidate.shape == "unanswerable":
-            return f"the documents state it: {next(iter(values))!r}" if values else ""
-        if candidate.about != ("", "") and len(values) > 1:
-            return f"the documents state {len(values)} values of it: which is meant cannot be told"
+            values = self.stated.get(candidate.about, set()) | self._labelled(candidate)
+            return f"the documents state it: {min(values)!r}" if values else ""
+        for key in candidate.keys:
+            if (count := len(self.stated.get(key, ()))) > 1:
+                return f"the documents state {count} values of {' '.join(key)!r}: which is meant cannot be told"
         return ""
+
+    def _labelled(self, candidate: Candidate) -> set[str]:
+        """What the document of an unanswerable question states of its label, under whichever heading."""
+        document = _base(candidate.near.document_id) if candidate.near else ""
+        return self.labelled.get((document, collapsed(candidate.label), candidate.about[1]), set())
+
+
+def _base(document_id: str) -> str:
+    """The document; rows of a table are documents of their own, and all of one."""
+    return document_id.partition("#")[0]
 
 
 def without_copies(
@@ -183,13 +209,15 @@ def without_copies(
 ) -> tuple[list[Candidate], list[Rejected]]:  # fmt: skip
     """Candidates of which none asks what another one does, on either side, and what was left out for it.
 
+    The cells of a table are asked by one pattern: about different things, only the same words ask the same.
+
     Args:
         settled: what counts already, and stays.
         examples, questions: existing ones, which no candidate of the other kind may copy.
     """
     own = {candidate.id for candidate in settled}
     ordered = [*settled, *sorted(candidates, key=lambda one: not one.place.in_questions)]
-    firsts = clusters([_said(one) for one in ordered])
+    firsts = clusters(map(_said, ordered), map(_topic, ordered))
     copied = {
         id(candidate): f"it asks what {ordered[first].id} does"
         for place, (candidate, first) in enumerate(zip(ordered, firsts, strict=True))
@@ -219,6 +247,11 @@ def _said(candidate: Candidate) -> str:
     return "\n".join([*(one["content"] for one in candidate.history), candidate.question])
 
 
+def _topic(candidate: Candidate) -> str:
+    """What structure tells that it is about; empty where that is not known."""
+    return "\0".join(part for key in candidate.keys for part in key)
+
+
 def rank_of(candidate: Candidate, found: Sequence[Chunk]) -> int | None:
     """Where the retriever finds the sources of a candidate: the rank, from 1, of the first passage that holds what the
     answer rests on; of several sources, of the last one to be found. None where one is not among what is found.
@@ -241,12 +274,14 @@ def rank_of(candidate: Candidate, found: Sequence[Chunk]) -> int | None:
 def stated_by(candidate: Candidate, found: Iterable[Chunk]) -> str:
     """The first passage that seems to state what an unanswerable question asks for; empty where none does.
 
-    It does where it holds the attribute word for word, and all words of the subject.
+    It does where it holds the attribute word for word, and all words of the subject; in the same document those of the
+    label, because another section may state it.
     """
     subject, attribute = candidate.about
-    wanted, run = set(run_of(subject)), run_of(attribute)
+    own, run = candidate.near.document_id if candidate.near else "", run_of(attribute)
     for chunk in found:
         words = run_of(chunk.passage)
-        if run and contains_tokens(words, run) and wanted <= set(words):
+        wanted = candidate.label if chunk.document_id == own else subject
+        if run and contains_tokens(words, run) and set(run_of(wanted)) <= set(words):
             return chunk.id
     return ""

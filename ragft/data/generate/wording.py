@@ -54,7 +54,19 @@ def _with_holes(*known: str) -> AfterValidator:
 
 Asked = Annotated[str, _with_holes("subject", "attribute")]
 Compared = Annotated[str, _with_holes("a", "b", "attribute")]
+Dated = Annotated[str, _with_holes("subject", "attribute", "day")]
 Written = Annotated[str, _with_holes(*_SAMPLE)]
+
+
+class OnDay(Section):
+    """Questions whether something holds on a day, about an attribute that is a date."""
+
+    asked: tuple[Dated, ...] = Field(min_length=1, description="Questions about a subject and a day.")
+    until: bool = Field(
+        True, description="It holds up to the date, as support that ends does. False: from the date on, as a release."
+    )
+    yes: str = Field("yes", min_length=1, description="The answer where it holds.")
+    no: str = Field("no", min_length=1, description="The answer where it does not.")
 
 
 class Attribute(Section):
@@ -67,6 +79,7 @@ class Attribute(Section):
     asked: tuple[Asked, ...] = Field((), description="Questions about it.")
     following: tuple[Asked, ...] = Field((), description="Questions about it behind another one on the same subject.")
     compared: dict[Order, tuple[Compared, ...]] = Field({}, description="Questions about two subjects.")
+    on_day: OnDay | None = Field(None, description="Questions whether something holds on a day. Unset: none.")
 
 
 class Wording(Section):
@@ -115,6 +128,12 @@ class Wording(Section):
             "higher": ("By '{attribute}', which is higher: {a} or {b}?",),
         },
         description="Questions about two subjects whose values are dates (earlier, later) or numbers (lower, higher).",
+    )
+    short_winner: bool = Field(
+        False, description="Name the winner of a comparison by what tells the two apart: `3.4`, not `Ruby 3.4`."
+    )
+    worked: bool = Field(
+        False, description="Write out how two dates compare, part by part: `years 2028 and 2026 falling`."
     )
     untold: tuple[Annotated[str, _with_holes("subject")], ...] = Field(
         (), description="Questions about a subject that the documents never answer, such as `Who wrote {subject}?`."
@@ -260,8 +279,9 @@ _HEAD = """\
 # Questions may have {subject} and {attribute}, comparisons {a}, {b} and {attribute}, and the answer {value},
 # {citations}, {statement} (how the document says it), {subject} and {attribute}.
 # `untold` are questions with {subject} that no document answers: they teach to refuse.
-# `attributes` words single attributes: `asked`, `following`, `compared`, `skip: true`, and `value`, a regular
-# expression whose first group is what of the stated value is the answer.
+# `attributes` words single attributes: `asked`, `following`, `compared`, `skip: true`, `value`, a regular
+# expression whose first group is what of the stated value is the answer, and, of a date, `on_day`:
+# {asked: [Is {subject} still supported on {day}?]}, with `until: false` for what begins at the date.
 """
 
 

@@ -78,6 +78,29 @@ def test_every_change_is_in_the_log_and_no_personal_value_is(messy: Domain) -> N
     assert (changes[3]["field"], changes[3]["before"], changes[3]["after"]) == ("question", "Why\u200b? ", "Why?")
 
 
+def test_a_value_is_replaced_wherever_its_row_holds_it(domain: Domain) -> None:
+    lines: list[dict[str, Any]] = [
+        {"question": "Is BSN 111222333 on file?", "answer": "Yes, 111222333 is  on file. \n"},
+        {"question": "My password is Hunter2x9, is it good?", "answer": "No, Hunter2x9 is too short."},
+        {"question": "How to pay?", "answer": "By card.", "note": "card 4111 1111 1111 1111", "by": 4111111111111111},
+        {"question": "Who agrees?", "answer": "All.", "by": {MAIL: "yes", MAIL.upper(): 4.5, "Ben": True}},
+    ]
+    domain.lines("examples.jsonl", lines)
+    audited = {row.what: row.detail for row in audit_data(domain.application()).rows}
+    assert audited["personal data"].startswith("4 rows with personal data")
+    folder = auditing.clean(domain.application()).folder
+    identity, secret, card, by = rows_of(folder / "examples.jsonl")
+    assert identity["answer"] == f"Yes, {identity['question'][7:-9]} is  on file."
+    assert secret["answer"] == f"No, {secret['question'].split()[3].rstrip(',')} is too short."
+    assert card["by"].startswith("CARD_") and card["note"] == f"card {card['by']}"
+    assert list(by["by"].values()) == ["yes", 4.5, True]
+    assert [name[:6] for name in by["by"]] == ["EMAIL_", "EMAIL_", "Ben"]
+    log = (folder / "changes.jsonl").read_text()
+    for value in ("111222333", "Hunter2x9", "4111", "mail.example", "MAIL.EXAMPLE"):
+        assert value not in (folder / "examples.jsonl").read_text() + log
+    assert any(one["field"] == "by.EMAIL" for one in rows_of(folder / "changes.jsonl"))
+
+
 def test_the_copy_has_nothing_left_to_mend(messy: Domain) -> None:
     folder = auditing.clean(messy.application()).folder
     messy.configure(data={"examples": str(folder / "examples.jsonl")})

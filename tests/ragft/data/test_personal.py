@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ragft.data.personal import Pseudonyms, find_personal, labelled, masked, pseudonyms_of
+from ragft.data.personal import Pseudonyms, find_in_texts, find_personal, labelled, masked, pseudonyms_of
 from ragft.errors import UsageError
 
 
@@ -21,12 +21,14 @@ from ragft.errors import UsageError
         ("phone", "(555) 234-1234"),
         ("phone", "555-234-1234"),
         ("phone", "030/1234567"),
+        ("phone", "06 12 34 56 78"),
         ("card", "4111 1111 1111 1111"),
         ("card", "378282246310005"),
         ("card", "5555-5555-5555-4444"),
         ("iban", "DE89 3704 0044 0532 0130 00"),
         ("iban", "GB82WEST12345698765432"),
         ("iban", "NO9386011117947"),
+        ("iban", "gb82west12345698765432"),
         ("ip", "93.184.216.34"),
         ("ip", "2001:db8::8a2e:370:7334"),
         ("national_id", "078-05-1120"),  # US
@@ -41,6 +43,9 @@ from ragft.errors import UsageError
         ("national_id", "131052-308T"),  # FI
         ("national_id", "12345678Z"),  # ES
         ("national_id", "X1234567L"),  # ES
+        ("national_id", "12345678z"),
+        ("national_id", "rssmra85t10a562s"),
+        ("national_id", "131052-308t"),
         ("national_id", "RSSMRA85T10A562S"),  # IT
         ("national_id", "QQ 12 34 56 C".replace("QQ", "AB")),  # UK
         ("api_key", "ghp_" + "a1B2" * 9),
@@ -85,6 +90,8 @@ def test_numbers_without_a_form_are_found_behind_their_word(kind: str, text: str
         "It costs 1,234,567.89 euros, or 1 234 567 in 2024 2025 2026.",
         "ISBN 978-3-16-148410-0 and RFC 9110, 14:05:33, 00:1B:44:11:3A",
         "Call 112. Dial 0 for help.",
+        "It grew by +10 000 000 in a year, or by +12 345 678 EUR; use 0644 0755 there.",
+        "It sends a bearer token HTTP/1.1 requests, and the api key v2.1.0 format.",
         "EMAIL_k3v7xq5m2abc wrote to PHONE_k3v7xq5m2abc; api key KEY_k3v7xq5m2abc",
     ],
 )
@@ -100,6 +107,19 @@ def test_a_value_has_one_pseudonym_however_it_is_written() -> None:
     other, _ = masked("a@b.example, +49 30 1234567, DE89 3704 0044 0532 0130 00", Pseudonyms(b"other"))
     assert set(first.split(", ")).isdisjoint(other.split(", "))
     assert masked(first, name) == (first, [])  # what is masked stays as it is
+
+
+def test_what_a_word_told_is_found_wherever_else_it_stands() -> None:
+    text, found = masked("BSN 111222333 is his. Yes, 111.222.333 is, not 1112223330. My phone is 7946 0018.", labelled)
+    assert text == "BSN ID is his. Yes, ID is, not 1112223330. My phone is PHONE." and len(found) == 3
+    asked, answered = find_in_texts(["Is my password Hunter2x9?", "Hunter2x9 is too short, Hunter2x90 is not."])
+    assert [one.kind for one in asked] == ["api_key"]
+    assert [(one.start, one.end) for one in answered] == [(0, 9)]
+
+
+def test_texts_that_are_looked_through_together_stay_apart() -> None:
+    assert find_in_texts(["The phone number", "79460018", "is the password", "Hunter2x9"]) == [[], [], [], []]
+    assert find_in_texts(["Version 4.2.1.3", "4.2.1.3"]) == [[], []]
 
 
 def test_of_values_that_overlap_the_longest_counts() -> None:

@@ -141,6 +141,15 @@ def test_a_wording_that_an_evaluation_question_has_does_not_count(desk: Domain) 
     assert not any(asked["question"] == row["question"] for row in read(desk.folder / "a.jsonl"))
 
 
+@pytest.mark.medium
+def test_half_a_character_in_a_reply_does_not_count(desk: Domain) -> None:
+    with serving(Judge(says=lambda shown: f"{words(shown)} \ud83d" if "salt" in shown else words(shown))) as server:
+        generate = {"server": {"url": server.url, "model": "m"}}
+        desk.configure(data={"augment": {**OFF, "paraphrase": 1.0}, "generate": generate})
+        told = Augmenting(desk.application(), desk.folder / "a.jsonl").write()
+    assert told.faults["the reply holds half a character"] == 1 and told.made["paraphrase"] > 10
+
+
 def test_nothing_to_augment_and_no_wordnet_are_refused_in_a_sentence(
     desk: Domain, ragft: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from ragft.config import load_config
 from ragft.data.audit import audit_data
 from ragft.data.examples import read_examples
 from ragft.data.questions import read_questions
+from ragft.data.split import split
 from ragft.errors import RagftError, UsageError
 from ragft.stages import generation
 from ragft.stages.application import Application
@@ -145,16 +146,42 @@ def test_documents_with_access_labels_are_left_out_unless_asked_for(ferries: Dom
     assert "anna.md" in groups
 
 
-def test_of_one_document_the_chapters_are_told_apart(ferries: Domain) -> None:
+@pytest.mark.parametrize("names", [("anna.md",), ("anna.md", "berta.md")])
+def test_of_fewer_than_three_documents_the_chapters_are_told_apart(ferries: Domain, names: tuple[str, ...]) -> None:
     for path in (ferries.folder / "documents").iterdir():
-        if path.name != "anna.md":
+        if path.name not in names:
             path.unlink()
     app = configured(ferries)
     generate(app)
     asked = {source for row in rows(ferries, "questions.jsonl") for source in row["sources"]}
     taught = {source for row in rows(ferries, "examples.jsonl") for source in row.get("sources", [])}
     assert asked and taught and asked.isdisjoint(taught)
-    assert any("told apart by its chapters" in line for line in app.reporter.said)  # type: ignore[attr-defined]
+    assert any("told apart by chapters" in line for line in app.reporter.said)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_made_of_few_documents_can_be_split(ferries: Domain, count: int) -> None:
+    for path in sorted((ferries.folder / "documents").iterdir())[count:]:
+        path.unlink()
+    generate(configured(ferries, question_share=0.6))
+    train, validation = split(read_examples(ferries.folder / "generated" / "examples.jsonl"), 0.2, 0)
+    assert train and validation
+
+
+def test_two_groups_are_left_to_train_on(ferries: Domain) -> None:
+    for path in sorted((ferries.folder / "documents").iterdir())[3:]:
+        path.unlink()
+    generate(configured(ferries, question_share=0.9))
+    groups = [{row["group"] for row in rows(ferries, name)} for name in ("examples.jsonl", "questions.jsonl")]
+    assert [len(one) for one in groups] == [2, 1]
+
+
+def test_examples_of_which_none_could_validate_are_told(tmp_path: Path) -> None:
+    domain = Domain(tmp_path / "desk")
+    domain.page("two.md", "# Two\n\n## Boat\n\n- fee: 3 EUR\n- crew: nine\n\n## Car\n\n- fee: 4 EUR\n- seats: five\n")
+    app = configured(domain)
+    generate(app)
+    assert any("All examples are related" in line for line in app.reporter.said)  # type: ignore[attr-defined]
 
 
 def test_prose_alone_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -240,6 +267,18 @@ def test_a_server_that_is_down_or_talks_nonsense_is_said_so(ferries: Domain) -> 
         ),
     ):
         generate(served(ferries, server.url))
+
+
+def test_half_a_character_in_a_reply_ends_nothing(ferries: Domain) -> None:
+    def says(shown: str) -> str:
+        said = writes(shown)
+        return said.replace("How large", "\\ud83d How large") if "Anna" in shown else f"{said} \ud83d"
+
+    with serving(Judge(says=says)) as server:
+        generate(served(ferries, server.url))
+    assert rows(ferries, "examples.jsonl")
+    reasons = {row["reason"] for row in rows(ferries, "rejected.jsonl")}
+    assert "`question` of a question in the reply holds half a character" in reasons
 
 
 def test_both_lets_the_model_fill_what_structure_lacks(ferries: Domain) -> None:

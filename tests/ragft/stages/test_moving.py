@@ -29,7 +29,7 @@ def desk(domain: Domain) -> Domain:
         {
             "id": f"e{number}", "question": f"When does part {number} end?", "answer": f"In 20{number + 10} [1]",
             "sources": ["node.md#Node.js 22"], "group": f"g{number // 2}", "tags": ["date"], "checked_by": "Ann",
-            "rejected": "Never.",
+            "reviewed_by": ["Ben"], "rejected": "Never.",
         }
         for number in range(14)
     ]  # fmt: skip
@@ -78,7 +78,7 @@ def test_every_folder_comes_back_as_the_examples_it_was_made_of(
         ended = ragft("data", "import", "-c", desk.config, out / part, "--lost", lost, "--out", file, "--json")
         assert ended.status == 0 and json.loads(ended.out)["unclaimed"] == 0
         back += [as_line(one) for one in read_examples(file)]
-        assert all(row["checked_by"] == "Ann" for row in read(file) if "tags" in row)
+        assert all((row["checked_by"], row["reviewed_by"]) == ("Ann", ["Ben"]) for row in read(file) if "tags" in row)
     assert {one["id"]: one for one in back} == {
         one.id: as_line(one) for one in read_examples(desk.folder / "examples.jsonl")
     }

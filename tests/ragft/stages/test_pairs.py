@@ -64,6 +64,16 @@ def test_without_a_setup_all_are_made(run: Evaluated) -> None:
     assert run.engines == [] and (made.asked, made.said) == (0, 0) and isinstance(made, Pairs)
 
 
+def test_pairs_keep_what_else_the_lines_of_the_examples_have(run: Evaluated) -> None:
+    own = {"reviewed_by": ["Ann"], "my_field": {"a": 1}}
+    path = run.folder / "no-examples.jsonl"
+    path.write_text("".join(json.dumps({**row, **own}) + "\n" for row in ROWS))
+    write_pairs(run.application(), run.folder / "made.jsonl")
+    made = [json.loads(line) for line in (run.folder / "made.jsonl").read_text().splitlines()]
+    assert [{name: row[name] for name in own} for row in made] == [own] * len(ROWS)
+    assert sum("rejected" in row for row in made) > 1
+
+
 def test_wrong_names_say_what_to_choose(run: Evaluated) -> None:
     with pytest.raises(UsageError, match="choose one of prompt-only, rag-only, fine-tuned, hybrid"):
         write_pairs(run.application(), run.folder / "a.jsonl", "mixed")

@@ -97,6 +97,15 @@ def test_texts_are_kept_where_that_is_wanted_with_personal_data_replaced(
     assert b"ada@mail" not in (tmp_path / "workspace" / FILE).read_bytes()
 
 
+def test_what_the_question_tells_is_personal_in_the_comment_too(opened: Callable[..., Client], tmp_path: Path) -> None:
+    client = opened(log_questions=True)
+    question = {**ASK, "messages": [{"role": "user", "content": "My password is Hunter2x9. What does a ticket cost?"}]}
+    identity = str(call(client, "/v1/chat/completions", question).json()["id"])
+    call(client, "/v1/feedback", {"id": identity, "thumb": "bad", "comment": "Hunter2x9 was asked for again."})
+    (one,) = kept(tmp_path)
+    assert one.question and "Hunter2x9" not in one.question and "Hunter2x9" not in str(one.comment)
+
+
 def test_a_response_can_be_told_of_as_well(opened: Callable[..., Client], tmp_path: Path) -> None:
     client = opened()
     identity = call(client, "/v1/responses", {"model": "hybrid", "input": "Why?"}).json()["id"]

@@ -41,6 +41,12 @@ PLAIN = {"question": "When?", "answer": "At ten."}
         ),
         ("alpaca", {"instruction": "When?", "chosen": "At ten.", "rejected": "Late."}, {**PLAIN, "rejected": "Late."}),
         (
+            "alpaca",
+            {"instruction": "When?", "output": "Soon.", "chosen": "At ten."},
+            {**PLAIN, IMPORTED: {"output": "Soon."}},
+        ),
+        ("sharegpt", {"conversations": [ASK, SAY], "rejected": "Late."}, {**PLAIN, "rejected": "Late."}),
+        (
             "openai",
             {"messages": [{"role": "developer", "content": "Be brief."}, *HISTORY, ASK, SAY], "tools": [{"name": "f"}]},
             {**PLAIN, "system": "Be brief.", "history": HISTORY, IMPORTED: {"tools": [{"name": "f"}]}},
@@ -83,6 +89,11 @@ PLAIN = {"question": "When?", "answer": "At ten."}
                           {"role": "model", "parts": [{"text": "At ten."}]}]},
             {**PLAIN, "system": "Be brief."},
         ),
+        (
+            "vertex",
+            {"systemInstruction": "Be brief.", "contents": [ASK, SAY], "reviewed_by": "Ann"},
+            {**PLAIN, "system": "Be brief.", "reviewed_by": "Ann"},
+        ),
         ("ragft", {**PLAIN, "sources": ["a.md"], "tags": ["x"], "source_url": "u"},
          {**PLAIN, "sources": ["a.md"], "tags": ["x"], IMPORTED: {"source_url": "u"}}),
     ],
@@ -112,11 +123,35 @@ def test_rows_become_examples_and_keep_what_ragft_does_not_read(
                                "non_preferred_output": [SAY]}, "not one answer"),
         ("sharegpt", {"messages": [ASK, SAY]}, "it is not"),
         ("ragft", {**PLAIN, "rejected": "At ten."}, "`rejected` is the answer itself"),
+        ("openai", {"messages": [ASK, SAY], "system": ["S"]}, "system prompt is no text"),
+        ("vertex", {"contents": [ASK, SAY], "systemInstruction": 5}, "system prompt is no text"),
+        ("prompt-completion", {"prompt": 5, "completion": "x"}, "`prompt` is neither a text nor a list"),
+        ("alpaca", {"instruction": "i", "output": "o", "history": 5}, "no list of pairs"),
+        ("preference", {"chosen": [ASK, SAY], "rejected": 5}, "do not begin with the same turns"),
     ],
 )  # fmt: skip
 def test_what_no_row_can_be_is_refused_with_its_reason(name: str, values: dict[str, Any], reason: str) -> None:
     with pytest.raises(Unheld, match=reason):
         LAYOUTS[name].row(values)
+
+
+@pytest.mark.parametrize("wrong", [5, 1.5, True, "x", ["x"], [5], [["x"]], {"a": 1}, [{"a": 1}], [{"role": ["user"]}]])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_field_of_another_type_is_refused_or_read_and_ends_no_import(name: str, wrong: Any) -> None:
+    good = {"system": "s", "history": [["a", "b"]], "chosen": "At ten.", "rejected": "Late.", "systemInstruction": "s"}
+    told = {
+        "sharegpt": {"conversations": [ASK, SAY]}, "alpaca": {"instruction": "When?", "input": "", "output": "At ten."},
+        "openai": {"messages": [ASK, SAY]}, "vertex": {"contents": [ASK, SAY]}, "ragft": PLAIN,
+        "openai-preference": {"input": {"messages": [ASK]}, "preferred_output": [SAY], "non_preferred_output": "Late."},
+        "preference": {"prompt": "When?", "chosen": "At ten.", "rejected": "Late."},
+        "prompt-completion": {"prompt": "When?", "completion": "At ten."},
+    }[name]  # fmt: skip
+    for field in (*told, *good):
+        for row in ({**told, field: wrong}, {**good, **told, field: wrong}):
+            try:
+                assert LAYOUTS[name].row(row)
+            except Unheld as error:
+                assert str(error)
 
 
 def test_a_file_of_two_layouts_is_refused_with_both_and_one_of_none_with_all() -> None:

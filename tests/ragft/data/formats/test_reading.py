@@ -120,6 +120,14 @@ def test_a_mapped_column_may_be_empty_in_places_and_hold_a_list(tmp_path: Path) 
         read(tmp_path / "broken.csv", names=names)
 
 
+def test_a_weight_in_a_table_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("question,answer,weight\nWas?,Öl,0\nWas?,Öl,1.0\nWas?,Öl,0.5\nWas?,Öl,\n")
+    assert [values.get("weight") for _, values in read(tmp_path / "t.csv")] == [0, 1, "0.5", None]
+    told = import_rows(tmp_path / "t.csv", tmp_path / "e.jsonl")
+    assert (told.held, told.weightless, told.unheld) == (3, 1, 1)
+    assert "`weight` is '0.5'" in told.first[0]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from ragft.config.answer import AnswerSection
 from ragft.data.answers import run_of
 from ragft.data.examples import Example
 from ragft.data.generate.candidates import Candidate, Place, from_structure
+from ragft.data.generate.days import worked
 from ragft.data.generate.facts import facts_in
 from ragft.data.generate.model import Ask, check_fault, read_reply
 from ragft.data.generate.sections import Section
 from ragft.data.generate.verify import Checks, stated_by, without_copies
 from ragft.data.generate.wording import Wording, first_wording, house_answer, read_wording, to_yaml
+from ragft.data.jsonl import to_lines
 from ragft.errors import UsageError
+from ragft.messages import turn
 
 HOUSE = AnswerSection(
     refusal="Answer: unknown\nSource: none",
@@ -62,6 +66,45 @@ def test_everything_that_structure_gives_here_is_verified() -> None:
     assert len(made(shape="single")) == len(FACTS) == 11
 
 
+DATED = Wording.model_validate({
+    "answer": "Answer: {value}\nSource: {citations} {statement}",
+    "worked": True,
+    "short_winner": True,
+    "attributes": {
+        "end of life": {"on_day": {"asked": ["Is {subject} supported on {day}?", "On {day}, is {subject} supported?"]}},
+        "released": {"on_day": {"asked": ["Was {subject} out on {day}?"], "until": False, "yes": "already"}},
+        "price": {"on_day": {"asked": ["Did {subject} cost that on {day}?"]}},
+    },
+})  # fmt: skip
+
+
+def test_a_question_about_a_day_is_answered_by_which_side_of_the_date_it_is() -> None:
+    dates = {(fact.subject, fact.attribute): fact.value for fact in FACTS}
+    found = made(DATED, "on-day")
+    assert len(found) == 7, "every date once, and no price"
+    for one in found:
+        (day,) = re.findall(r"\d{4}-\d\d-\d\d", one.question)
+        attribute = "released" if "out" in one.question else "end of life"
+        when = dates[one.sections[0].subject, attribute]
+        over = day > when
+        assert day != when and one.held == (when,)
+        right = {"released": ("already" if over else "no"), "end of life": ("no" if over else "yes")}[attribute]
+        assert one.answers == (right,) and one.answer.startswith(f"Answer: {right}\n")
+        assert f"asked {day}, " in one.answer and worked(day, when) in one.answer
+        assert one.answer.endswith(f"later {'asked' if over else attribute}")
+        assert checks().fault(replace(one, answer=f"Answer: {right}\nSource: [1]")) is None
+    assert made(shape="on-day") == [], "without a wording there is none"
+
+
+def test_comparisons_of_dates_are_worked_out_and_name_what_tells_the_two_apart() -> None:
+    found = [one for one in made(DATED, "comparison") if "price" not in one.question]
+    assert found
+    for one in found:
+        short = one.answers[-1]
+        assert re.fullmatch(r"\d\.\d", short) and one.answer.startswith(f"Answer: {short}\n")
+        assert re.search(rf"years \d+ and \d+ .*, \d\.\d before \d\.\d, (?:earlier|later) {short}$", one.answer)
+
+
 def test_comparisons_name_the_right_one_of_the_two() -> None:
     values = {(fact.subject, fact.attribute): fact.value for fact in FACTS}
     found = made(shape="comparison")
@@ -80,6 +123,61 @@ def test_equal_values_and_versions_are_not_compared() -> None:
     facts = [fact for one in pages for fact in facts_in(one)]
     places = {one.source: Place("g", "g") for one in pages}
     assert [one for one in from_structure(facts, WORDING, places, "", 0) if one.shape == "comparison"] == []
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "is_compared"),
+    [
+        ("3.9", "3.10", False), ("1.200", "900", False), ("2.50 EUR", "2.5 EUR", False), ("7.0", "7", False),
+        ("12 EUR", "9 USD", False), ("1,200", "900", True), ("2.50 EUR", "2.45 EUR", True), ("12", "9.50", True),
+    ],
+)  # fmt: skip
+def test_numbers_that_can_be_read_in_two_ways_are_not_compared(left: str, right: str, is_compared: bool) -> None:
+    pages = (page("1", needs=left, owner="x"), page("2", needs=right, owner="y"))
+    facts = [fact for one in pages for fact in facts_in(one)]
+    places = {one.source: Place("g", "g") for one in pages}
+    found = [one for one in from_structure(facts, WORDING, places, "", 0) if one.shape == "comparison"]
+    assert bool(found) is is_compared
+
+
+def plans(*headings: str, attributes: tuple[str, ...] = ("Fee", "Storage")) -> list[Section]:
+    """A section with a table for each heading, all with the same first column."""
+    made = []
+    for number, (heading, attribute) in enumerate(zip(headings, attributes, strict=True)):
+        rows = "".join(
+            f"| {name} | {place + 3 * number + 1} GB |\n" for place, name in enumerate(("Basic", "Plus", "Max"))
+        )
+        text = f"| Plan | {attribute} |\n| --- | --- |\n{rows}"
+        path = ("Plans", heading)
+        made.append(Section("plans.md", "Plans", path, text, (f"Plans > {heading}\n{text}",)))
+    return made
+
+
+def test_what_another_table_of_the_document_states_is_not_missing() -> None:
+    sections = plans("Fees", "Limits")
+    facts = [fact for one in sections for fact in facts_in(one)]
+    # One of the tables may be held out for questions.
+    for held_out in (False, True):
+        sides = {one.source: Place(one.heading, "plans.md", held_out and one.heading == "Limits") for one in sections}
+        made = from_structure(facts, WORDING, sides, HOUSE.refusal, 0)
+        assert [one.question for one in made if one.shape == "unanswerable"] == []
+    asked = candidate(
+        shape="unanswerable", answers=(), answer=HOUSE.refusal, sections=(), held=(), near=sections[0],
+        about=("basic (fees (plans))", "storage"), label="Basic",
+    )  # fmt: skip
+    fault = Checks.over(sections, facts, HOUSE, 5).fault(asked)
+    assert fault is not None and fault.reason == "the documents state it: '4 gb'"
+
+
+def test_a_comparison_and_a_follow_up_rest_on_no_fact_that_is_contradicted() -> None:
+    other = replace(PAGES[0], document_id="old.md", text="- released: 2022-01-01\n- price: 1 EUR")
+    both = Checks.over((*PAGES, other), [*FACTS, *facts_in(other)], HOUSE, 5)
+    disputed = {("django 4.2", "released"), ("django 4.2", "price")}
+    for shape in ("single", "comparison", "follow-up"):
+        found = made(shape=shape)
+        rests = [one for one in found if disputed & set(one.keys)]
+        assert rests and all(len(one.keys) == (1 if shape == "single" else 2) for one in found)
+        assert [one for one in found if both.fault(one)] == rests
 
 
 def test_unanswerable_questions_ask_what_neighbours_state_or_for_the_next_number() -> None:
@@ -114,6 +212,14 @@ def candidate(**changes: Any) -> Candidate:
         ("value", {"answers": ("a b c d e f",)}),
         ("value", {"answers": (" ",)}),
         ("value", {"question": "Was Django 4.2 released on 2023-04-03?"}),
+        ("value", {"question": "So on 2023-04-03, right?", "standalone": "When was Django 4.2 released?"}),
+        ("value", {"history": (turn("user", "Was it out on 2023-04-03?"), turn("assistant", "x"))}),
+        ("value", {"answers": ("We accept the following payment methods:",)}),
+        ("value", {"answers": ("Yes, but only:",)}),
+        ("value", {"answers": ("It is cut off in the",)}),
+        ("wording", {"question": "And what does this passage say?", "standalone": "When was Django 4.2 released?"}),
+        ("wording", {"history": (turn("user", "What is in this document?"), turn("assistant", "x"))}),
+        ("wording", {"answers": ("see below",)}),
         ("wording", {"question": "When was the release in this document?"}),
         ("wording", {"question": "According to the text, when was Django 4.2 released?"}),
         ("wording", {"question": "When does django.md say that Django 4.2 came out?"}),
@@ -157,6 +263,24 @@ def test_copies_are_left_out_on_both_sides_and_of_existing_files() -> None:
     assert kept == []
 
 
+def test_cells_of_one_table_are_no_copies_of_each_other() -> None:
+    columns = ("Adult low season", "Adult high season", "Child low season", "Child high season")
+    rows = "".join(
+        f"| North Harbour to {name} Island | {' | '.join(f'{10 * at + place} EUR' for place in range(4))} |\n"
+        for at, name in enumerate(("Anna", "Berta", "Clara", "Doris", "Emma", "Frieda", "Greta", "Hanna"))
+    )
+    text = f"| Route | {' | '.join(columns)} |\n| --- | --- | --- | --- | --- |\n{rows}"
+    fares = Section("fares.md", "Fares", ("Fares",), text, (text,))
+    found = from_structure(facts_in(fares), WORDING, {fares.source: Place("g", "g")}, HOUSE.refusal, 0)
+    cells = [one for one in found if one.shape == "single"]
+    kept, _ = without_copies(cells)
+    assert len(kept) == len(cells) == 32
+    worded = replace(cells[0], way="model", about=("", ""), question=f"Please, {cells[0].question}")
+    assert len(without_copies([worded], cells)[0]) == 0, "a model's question may ask what a cell does"
+    equal = replace(cells[0], question=cells[1].question)
+    assert without_copies([equal], cells[1:2])[0] == []
+
+
 def test_a_passage_that_states_an_unanswerable_attribute_is_noticed() -> None:
     from index.documents.chunking import Chunk
 
@@ -164,6 +288,11 @@ def test_a_passage_that_states_an_unanswerable_attribute_is_noticed() -> None:
     silent = Chunk("a.md", "Django", ("Django", "Django 5.2"), 0, 9, "released: 2025", "")
     assert stated_by(asked, [silent]) == ""
     assert stated_by(asked, [silent, replace(silent, text="The end of life is near")]) == "a.md#0-9"
+    fees, limits = plans("Fees", "Limits")
+    cell = replace(asked, about=("basic (fees (plans))", "storage"), label="Basic", near=fees)
+    found = Chunk("plans.md", "Plans", limits.path, 0, 9, limits.text, "")
+    assert stated_by(cell, [found]) == "plans.md#0-9"
+    assert stated_by(cell, [replace(found, document_id="other.md")]) == ""
 
 
 @pytest.mark.parametrize(
@@ -243,6 +372,7 @@ def test_questions_of_a_reply_are_read_whatever_stands_around_them() -> None:
         ("single", "[{", "holds no JSON object"),
         ("single", '{"question": "What?"}', "lacks 'answer'"),
         ("single", '{"question": [], "answer": "x"}', "is no text"),
+        ("single", '{"question": "What \\ud83d?", "answer": "x"}', "holds half a character"),
         ("comparison", '{"question": "Q?", "first": "a", "second": "b", "answer": "Rust"}', "neither passage has"),
         ("unanswerable", '{"question": "Q?", "stated": "77 EUR"}', "is not in its passage"),
         ("unanswerable", '{"question": "Q?", "stated": "EUR"}', "states itself"),
@@ -256,6 +386,13 @@ def test_questions_of_a_reply_are_read_whatever_stands_around_them() -> None:
 def test_a_reply_that_is_none_is_rejected_for_it(shape: str, reply: str, reason: str) -> None:
     found, faults = replied(shape, reply)
     assert found == [] and len(faults) == 1 and reason in faults[0], faults
+
+
+def test_half_a_character_in_a_reply_is_written_as_its_escape() -> None:
+    ask = Ask("single", PAGES[:1], ())
+    for reply in ('{"question": "\\ud83d?", "answer": "x"}', "No \ud83d"):
+        _, (fault,) = read_reply(ask, reply, False, WORDING, HOUSE.refusal, PLACES)
+        assert b"ud83d" in to_lines([fault.to_json()])
 
 
 def test_the_models_own_answer_decides_last() -> None:

@@ -48,6 +48,12 @@ def test_a_table_whose_first_column_repeats_itself_states_nothing() -> None:
         "**Q: How long is delivery?**\n\nA: Three days.",
         "Q: How long is delivery?\nA: Three days.",
         "**How long is delivery?**\n\n- Three days.",
+        "Q1: How long is delivery?\nA1: Three days.",
+        "**Q 12.** How long is delivery?\n\n**A 12:** Three days.",
+        "Question : How long is delivery?\nRéponse : Three days.",
+        "Frage: How long is delivery?\nAntwort: Three days.",
+        "P: How long is delivery?\nR: Three days.",
+        "F: How long is delivery?\n\nA: Three days.",
     ],
 )
 def test_questions_in_a_text_come_with_their_answers(text: str) -> None:
@@ -59,6 +65,33 @@ def test_a_heading_that_asks_is_answered_by_the_paragraph_below_it() -> None:
     assert [(fact.attribute, fact.value) for fact in facts_in(found)] == [
         ("Can I return opened paint?", "No, only sealed tins.")
     ]
+
+
+def test_a_heading_with_a_label_asks_without_it() -> None:
+    (fact,) = facts_in(section("A: No, only sealed tins.", "Q3: Can I return opened paint?", "Help"))
+    assert (fact.attribute, fact.value) == ("Can I return opened paint?", "No, only sealed tins.")
+    for heading in ("Q3 2024 fees?", "Question marks in links?", "Fees for a day?"):
+        (fact,) = facts_in(section("Seven euros.", heading, "Help"))
+        assert fact.attribute == heading
+
+
+@pytest.mark.parametrize("number", ["", " 1"])
+def test_labels_of_a_language_that_is_not_known_are_never_trained(number: str) -> None:
+    assert stated(section(f"Kysymys{number}: Kuinka kauan?\nVastaus{number}: Kolme päivää.", "Ohje", "Ohje")) == []
+
+
+def test_two_terms_with_one_meaning_are_left_out() -> None:
+    html = section("CLI\nShell\nA text interface.\n\nSize\n5 cm\n\nColour\nRed", "Terms", "Paint", "paint.html")
+    assert [fact.subject for fact in facts_in(html)] == ["Size (Paint)", "Colour (Paint)"]
+
+
+def test_a_label_is_what_the_document_itself_calls_the_subject() -> None:
+    (cell,) = facts_in(section("| Plan | Fee |\n| --- | --- |\n| Basic | 7 |", "Fees", "Plans"))
+    assert (cell.subject, cell.label) == ("Basic (Fees (Plans))", "Basic")
+    fact, _ = facts_in(section("- fee: 7\n- term: a year", "Support", "Django"))
+    assert (fact.subject, fact.label) == ("Support (Django)", "Support")
+    (term,) = facts_in(section("Colour\n: Red.", "Terms", "Paint"))
+    assert (term.subject, term.label) == ("Colour (Paint)", "Colour")
 
 
 def test_definitions_of_markdown_and_of_html() -> None:
