@@ -31,11 +31,10 @@ _WORDS_OF_NAME = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 # What stands at once before brackets, read backwards, so that each is matched in one go: a word, `list_2`, `call()`.
 _NAMES_BEFORE = tuple(map(re.compile, (r"[^\W\d][\w.$\])]*", r"\w*_[\w.]*", r"\)\(\w")))
 # Code within a line, in which nothing is cited unless it is nothing but marks; and blocks, which may be a whole answer.
-_CODE = re.compile(r"(?ms)^[ \t]*(```|~~~)(.*?)(?:^[ \t]*\1|\Z)|`([^`\n]+)`")
+_CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)|`([^`\n]+)`")
 _LIST_BEGINS = re.compile(r"(?:[=(,+]|\b(?:in|return))\s*\Z")
-
-
 _LONGEST_NAME = 200
+"""Characters before brackets in which a name is looked for, so that a long line is read in one go."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class _Code:
 
     @classmethod
     def of(cls, found: re.Match[str]) -> _Code:
-        inline = found[3]
+        inline = found[2]
         return cls(*found.span(), inline is not None, inline is not None and not _CITATION.sub("", inline).strip())
 
 

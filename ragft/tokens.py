@@ -55,9 +55,7 @@ _DATE_AND_TIME = regex.compile(r"(?<=\d{4}-\d\d-\d\d)t(?=\d\d:\d\d)|(?<=\d\d:\d\
 _NUMBER_BEGINS = regex.compile(r"[-+v]?\.?\d")
 _STUCK_UNIT = regex.compile(r"(-?\d+(?:\.\d+)?)([^\W\d_]+)")
 # A sign behind a letter or two, set off: "AB +", "Rh (-)"; elsewhere it is punctuation.
-_SET_OFF_SIGN = regex.compile(
-    rf"(?<!{_WORD}|[-'])([a-z]{{1,2}}\d?)(?:\s?\(([+-])\)|\s([+-])(?=\s*[.!]?\s*$))"
-)
+_SET_OFF_SIGN = regex.compile(rf"(?<!{_WORD}|[-'])([a-z]{{1,2}}\d?)(?:\s?\(([+-])\)|\s([+-])(?=\s*[.!]?\s*$))")
 _SECONDS = regex.compile(r"(?<=\d)\s?(?:′′|″)")
 _MINUTES = regex.compile(r"(?<=\d)\s?′(?!′)")
 _INCHES = regex.compile(r'(?<=\d)"')

@@ -61,11 +61,13 @@ def conditions_of(app: Application, fail_if: Sequence[str] | None, *, elsewhere:
     from ragft.evaluate.metrics import METRICS, OPTIONAL
     from ragft.evaluate.metrics.selection import selected
 
+    if not fail_if:
+        return []
     config = app.config.evaluate
     setups = None if elsewhere else [*config.setups, *config.arms]
     found = []
     with selected(config.metrics, config.metrics_file, decides=config.decides):
-        for text in fail_if or ():
+        for text in fail_if:
             condition = parse_condition(text, setups, [*METRICS, *OPTIONAL], config.decides)
             if condition.metric not in METRICS:
                 raise UsageError(

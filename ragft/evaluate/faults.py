@@ -12,17 +12,15 @@ from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, is_cut_off
 from ragft.evaluate.metrics.citations import cited_in, sources_among
 from ragft.evaluate.metrics.form import format_valid
-from ragft.evaluate.metrics.refusals import is_refusal, outcome_of
-from ragft.evaluate.metrics.text import value_of
+from ragft.evaluate.metrics.text import golds_of, outcome_of, value_of
 from ragft.evaluate.records import Record
 
 
 def asked_of(example: Example, rules: Rules) -> Question:
     """An example's question, with its answer's value as the gold answer."""
-    refuses = is_refusal(example.answer, rules, asked=example.question)
-    answers = () if refuses else (in_plain_words(value_of(example.answer, rules)),)
+    golds = golds_of(example.answer, rules, asked=example.question)
     return Question(
-        example.id, example.question, answers, example.sources, not refuses,
+        example.id, example.question, golds, example.sources, bool(golds),
         tags=example.tags, group=example.group, history=example.history,
     )  # fmt: skip
 

@@ -51,12 +51,13 @@ class Judged:
 
 
 def parse_condition(
-    text: str, setups: Collection[str] | None, metrics: Collection[str] | None, decides: str = "exact_match"
+    text: str, setups: Collection[str] | None, metrics: Collection[str], decides: str = "exact_match"
 ) -> Condition:
     """The condition that a text states.
 
     Args:
-        setups, metrics: the names that there are; None: not known yet.
+        setups: the names that there are; None: not known yet.
+        metrics: the names that there are.
         decides: the metric of a condition that names none.
 
     Raises:
@@ -70,7 +71,7 @@ def parse_condition(
             raise UsageError(f"--fail-if {text!r}: {setup!r} is not compared: choose among {', '.join(setups)}.")
     of_a, of_b = found["a_metric"] or decides, found["b_metric"] or decides
     for metric in (found["a_metric"], found["b_metric"]):
-        if metric is not None and metrics is not None and metric not in metrics:
+        if metric is not None and metric not in metrics:
             raise UsageError(
                 f"--fail-if {text!r}: there is no metric {metric!r}: choose among {some(sorted(metrics), 9)}."
             )
@@ -98,9 +99,8 @@ def judge(condition: Condition, comparison: Comparison) -> Judged:
     """Whether a condition fails the gate; it does where there is no interval to tell that it does not hold.
 
     Raises:
-        UsageError: the metric applied to none of the answers, so there is nothing to judge, or no share has the bound.
+        UsageError: the metric applied to none of the answers, so there is nothing to judge.
     """
-    _refuse_impossible(condition)
     value, low, high, n = _estimate(condition, comparison)
     if value is None:
         which = condition.a if condition.b is None else f"{condition.a} and {condition.b}"

@@ -103,17 +103,14 @@ class Record:
             raise UsageError("field 'setup' is empty")
         if values.get("citations") is None:
             values = {**values, "citations": parse_citations(values["answer"])}
-        try:
-            return _typed(values)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+        return _typed(values)
 
 
 def _typed(values: Mapping[str, Any]) -> Record:
     """A record of fields that are what `Record` says.
 
     Raises:
-        ValueError: one is of another type.
+        UsageError: one is of another type.
     """
     from pydantic import ValidationError
 
@@ -122,7 +119,7 @@ def _typed(values: Mapping[str, Any]) -> Record:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"field {where!r}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        raise UsageError(f"field {where!r}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from ragft.config import FinetuneSection
 from ragft.data.questions import Question
 from ragft.evaluate.metrics import METRICS, Rules
 from ragft.evaluate.metrics.form import format_valid
-from ragft.evaluate.metrics.text import is_refusal, value_of
+from ragft.evaluate.metrics.text import golds_of
 from ragft.evaluate.records import Record
 from ragft.templates import Template
 
@@ -139,9 +139,8 @@ class Asked:
 
 def scored(prompt: Prompt, answer: str, ended: bool, rules: Rules) -> SampleAnswer:
     """An answer with its scores, by the metrics of the evaluation."""
-    refuses = is_refusal(prompt.reference, rules, asked=prompt.question)
-    gold = () if refuses else (value_of(prompt.reference, rules),)
-    question = Question("", prompt.question, gold, (), answerable=not refuses)
+    golds = golds_of(prompt.reference, rules, asked=prompt.question)
+    question = Question("", prompt.question, golds, (), answerable=bool(golds))
     exact = METRICS["exact_match"].score(question, Record("", "", answer), rules)
     form = format_valid(answer, rules)
     return SampleAnswer(

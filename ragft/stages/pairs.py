@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from ragft.data.gold import located
 from ragft.data.jsonl import refuse_existing, write_lines
 from ragft.data.preferences import Rules as GoodAnswers
 from ragft.data.preferences import Worse, pair_row, with_worse
+from ragft.data.questions import sample
 from ragft.errors import UsageError
 from ragft.evaluate.faults import asked_of, worse_in
 from ragft.evaluate.metrics.base import Rules
@@ -71,16 +71,16 @@ def write_pairs(app: Application, out: Path, setup: str | None = None, limit: in
 def _said(app: Application, name: str, limit: int | None) -> tuple[int, dict[str, Worse]]:
     """How many examples were asked, and the worse answers by their ids."""
     rules = Rules.of(app.config.answer)
-    examples = [one for one in app.examples if not one.rejected]
-    if limit is not None and limit < len(examples):
-        examples = random.Random(f"{app.config.seed} pairs").sample(examples, limit)
+    examples = sample(tuple(one for one in app.examples if not one.rejected), limit, app.config.seed)
     if not examples:
         return 0, {}
     setup = configured(app, SETUPS[name])[0]
     questions = tuple(asked_of(example, rules) for example in examples)
-    if setup.retrieval:  # so that what an answer cites can be told
-        questions = located(questions, live_snapshot(app).chunks()).questions
-    answers = {one.question_id: one for one in read_records(answers_to(app, setup, questions).folder / "records.jsonl")}
+    snapshot = live_snapshot(app) if setup.retrieval else None
+    if snapshot is not None:  # so that what an answer cites can be told
+        questions = located(questions, snapshot.chunks()).questions
+    records = read_records(answers_to(app, setup, questions, snapshot).folder / "records.jsonl")
+    answers = {one.question_id: one for one in records}
     said = dict[str, Worse]()
     for example, question in zip(examples, questions, strict=True):
         worse = worse_in(example, question, answers[example.id], rules)

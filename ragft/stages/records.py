@@ -154,9 +154,12 @@ def records(app: Application) -> dict[str, Asked]:
     return {setup.name: one for setup in setups if (one := made.get(setup.name)) is not None}
 
 
-def answers_to(app: Application, setup: Setup, questions: Questions) -> Artifact:
-    """The records of one setup over other questions than the evaluation's; raises as `records`."""
-    snapshot = live_snapshot(app) if setup.retrieval else None
+def answers_to(app: Application, setup: Setup, questions: Questions, snapshot: Snapshot | None) -> Artifact:
+    """The records of one setup over other questions than the evaluation's; raises as `records`.
+
+    Args:
+        snapshot: that is searched; None for a setup without retrieval.
+    """
     inputs = Decided(app, snapshot.id if snapshot else None).inputs(setup, questions)
     with (
         app.reporter.progress("Answering") as advance,

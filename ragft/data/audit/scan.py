@@ -123,14 +123,9 @@ class Seen:
     languages: Counter[str] = field(default_factory=Counter)
 
 
-def texts_in_row(values: Any) -> Iterator[str]:
-    """Every text of a row, wherever it stands, but names of sources: they must stay those of documents."""
-    return (text for text, is_text in written_in_row(values) if is_text)
-
-
 def written_in_row(values: Any) -> Iterator[tuple[str, bool]]:
     """What may hold a personal value, in the order of the row, and whether it is a text: besides texts, the numbers,
-    and the names of fields, each before its value.
+    and the names of fields, each before its value; but no names of sources, which must stay those of documents.
     """
     if isinstance(values, str):
         yield values, True
@@ -272,10 +267,10 @@ class Scan:
                 self._open.append(row)
 
     def _texts(self, row: int, example: Example, values: Mapping[str, Any]) -> None:
-        texts = list(texts_in_row(values))
+        written = list(written_in_row(values))
+        texts = [one for one, is_text in written if is_text]
         text = "\n".join(texts)
-        written = [one for one, _ in written_in_row(values)]
-        if found := [one for own in self.rules.personal_in(written) for one in own]:
+        if found := [one for own in self.rules.personal_in([one for one, _ in written]) for one in own]:
             self.seen.personal.update(one.kind for one in found)
             kinds = Counter(one.kind for one in found)
             self._flag("personal", row, example, ", ".join(f"{kind} ({count})" for kind, count in kinds.items()))

@@ -225,10 +225,11 @@ class _Structure:
         """Whether what begins or ends at a date holds on a day near it; each fact is in one at most."""
         for fact in self._with_attribute(facts):
             asked, value = self.wording.of(fact.attribute).on_day, self.wording.value(fact)
-            when = date_of_digits(" ".join(tokens(value)))
+            when = date_of_digits(" ".join(tokens(value))) if asked is not None else None
+            if asked is None or when is None:
+                continue
             chance = self._chance("day", fact)
-            day = day_near(when, chance) if asked is not None and when is not None else None
-            if asked is None or when is None or day is None:
+            if (day := day_near(when, chance)) is None:
                 continue
             names = {"subject": fact.subject, "attribute": fact.attribute, "day": day}
             question, *others = chance.sample([filled(one, **names) for one in asked.asked], len(asked.asked))

@@ -139,7 +139,7 @@ class Metric(Measure):
             raise ValueError(f"{self.name} is {value!r}, which is no finite number")
         if self.unit == "share" and not -_ROUNDING <= value <= 1 + _ROUNDING:
             raise ValueError(f"{self.name} is {value:g}, and a share lies between 0 and 1")
-        return replace(score, value=value)
+        return score if value is score.value else replace(score, value=value)
 
 
 METRICS: dict[str, Metric] = {}

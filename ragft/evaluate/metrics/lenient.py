@@ -9,13 +9,13 @@ import regex
 from ragft.citations import without_citations
 from ragft.data.answers import text_of
 from ragft.evaluate.metrics.base import Rules
-from ragft.evaluate.metrics.reading import has_marks, plain, words_of
-from ragft.tokens import places_of, tokens
+from ragft.evaluate.metrics.reading import plain, read_gold, words_of
+from ragft.tokens import places_of
 
 _DENIALS = frozenset([
     "not", "never", "neither", "nor", "without", "except", "excluding", "unlike", "cannot", "instead", "hardly",
 ])  # fmt: skip
-_DENIALS_OF_TWO = (("rather", "than"), ("no", "longer"), ("anything", "but"))
+_DENIALS_OF_TWO = frozenset([("rather", "than"), ("no", "longer"), ("anything", "but")])
 # Between a denial and what it denies; a verb has the denial for itself ("not supported since X").
 _LITTLE_WORDS = frozenset([
     "a", "is", "was", "be", "are", "it", "that", "in", "on", "at", "of", "for", "by", "to", "as", "exactly",
@@ -26,7 +26,7 @@ _WRONG = (("wrong",), ("incorrect",), ("false",), ("not", "right"), ("not", "cor
 _COPULAS = frozenset(["is", "was", "would", "be", "are", "seems"])
 _OR = frozenset({"or", "/", "versus", "vs"})
 # Before a number they make another value of it; "at least 30" may well be how one says that the least is 30.
-_BOUNDS = (("less", "than"), ("more", "than"), ("fewer", "than"), ("older", "than"), ("longer", "than"))
+_BOUNDS = frozenset([("less", "than"), ("more", "than"), ("fewer", "than"), ("older", "than"), ("longer", "than")])
 _BOUND = frozenset(["over", "under", "above", "below", "<", ">"])
 _FROM_THERE_ON = frozenset([
     "later", "newer", "above", "higher", "more", "older", "earlier", "below", "lower", "less", "after", "before",
@@ -44,10 +44,11 @@ def is_asserted(gold: str, text: str, asked: str, rules: Rules) -> bool:
         asked: the question.
     """
     wanted = words_of(gold)
-    choices = [tokens(choice) for choice in rules.choices]
+    choices = [text_of(choice).run for choice in rules.choices]
     if wanted in (("yes",), ("no",)):
         return _asserted_alone(text, asked) == {wanted[0]}
-    said, question = text_of(text if has_marks(gold) else without_citations(text)).run, text_of(asked).run
+    said = text_of(text if read_gold(gold).has_marks else without_citations(text)).run
+    question = text_of(asked).run
     places = [
         at
         for at in places_of(said, wanted)
@@ -89,13 +90,18 @@ def _is_denied(said: Sequence[str], start: int, end: int) -> bool:
     before, after = start - 1, said[end : end + 4]
     if _is_offered(said, start, end):
         return True
-    while before >= 0 and said[before] in _LITTLE_WORDS and said[before - 1 : before + 1] not in _DENIALS_OF_TWO:
+    while before >= 0 and said[before] in _LITTLE_WORDS and _two_before(said, before + 1) not in _DENIALS_OF_TWO:
         before -= 1
-    if before >= 0 and (said[before] in _DENIALS or tuple(said[max(before - 1, 0) : before + 1]) in _DENIALS_OF_TWO):
+    if before >= 0 and (said[before] in _DENIALS or _two_before(said, before + 1) in _DENIALS_OF_TWO):
         return True
     if not after or after[0] not in _COPULAS:
         return False
     return any(tuple(after[1 : 1 + len(words)]) == words for words in _WRONG)
+
+
+def _two_before(said: Sequence[str], place: int) -> tuple[str, ...]:
+    """The two words before a place; fewer at the beginning."""
+    return tuple(said[max(place - 2, 0) : place])
 
 
 def _is_offered(said: Sequence[str], start: int, end: int) -> bool:
@@ -124,7 +130,7 @@ def _is_another(said: Sequence[str], start: int, end: int) -> bool:
     """Whether a bare number is a bound there, and so another value: "less than 30"."""
     if end - start > 1 or not said[start].replace(".", "", 1).isdecimal():
         return False
-    return said[max(start - 1, 0)] in _BOUND or tuple(said[max(start - 2, 0) : start]) in _BOUNDS
+    return said[max(start - 1, 0)] in _BOUND or _two_before(said, start) in _BOUNDS
 
 
 def _echoed(said: Sequence[str], asked: Sequence[str]) -> set[int]:

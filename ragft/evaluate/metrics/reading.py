@@ -45,6 +45,11 @@ class Reading:
     cut: bool = False
     written: str = ""
 
+    @functools.cached_property
+    def is_marks(self) -> bool:
+        """Whether the value is nothing but citation marks."""
+        return _is_marks(self.value)
+
     @property
     def detail(self) -> str:
         """The value, for a reader."""
@@ -98,47 +103,57 @@ def equals_any(said: Reading, golds: Sequence[str]) -> bool:
     return any(_equal(said, gold) for gold in golds)
 
 
+@dataclass(frozen=True)
+class Gold:
+    """A right answer, read as an answer is.
+
+    Attributes:
+        text: without the citation at its end; other brackets belong to it, and so does what is nothing else.
+        has_marks: whether what reads like citations belongs to it, as an interval or a list does.
+        is_marks: whether it is nothing but citation marks.
+    """
+
+    text: str
+    has_marks: bool
+    is_marks: bool
+
+
+@functools.lru_cache(maxsize=4096)  # every metric asks, of every setup
+def read_gold(gold: str) -> Gold:
+    """Reads a right answer."""
+    core, is_marks = without_last_citations(gold.strip(), single=True), _is_marks(gold)
+    has_marks = not is_marks and bool(parse_citations(core))
+    return Gold(core if has_marks else _without_marks(gold), has_marks, is_marks)
+
+
 def words_said(said: Reading, gold: str) -> tuple[str, ...]:
     """The words of a value, to be counted beside those of a right answer: with the marks in it where that has some.
 
     Of writing without spaces, each pair of neighbouring characters is one.
     """
-    return text_of(without_last_citations(said.written, single=True) if has_marks(gold) else said.value).run
+    has_marks = read_gold(gold).has_marks
+    return text_of(without_last_citations(said.written, single=True) if has_marks else said.value).run
 
 
 def words_of(gold: str) -> tuple[str, ...]:
-    """The words of a right answer, read as an answer is: a citation at its end goes; other brackets belong to it."""
-    return text_of(text_of_gold(gold)).run
+    """The words of a right answer; see `read_gold` and `words_said`."""
+    return text_of(read_gold(gold).text).run
 
 
-def text_of_gold(gold: str) -> str:
-    """A right answer without the citation at its end; other brackets belong to it, and so does what is nothing else."""
-    return _core(gold) if has_marks(gold) else _without_marks(gold)
-
-
-def has_marks(gold: str) -> bool:
-    """Whether what reads like citations belongs to a right answer, as an interval or a list does."""
-    return not _is_marks(gold) and bool(parse_citations(_core(gold)))
-
-
-def _equal(reading: Reading, gold: str) -> bool:
-    value = reading.value
-    if _is_marks(value) or _is_marks(gold):
+def _equal(reading: Reading, right: str) -> bool:
+    gold = read_gold(right)
+    if reading.is_marks or gold.is_marks:
         # "[1]" cites a passage; it is the value only where a right answer is written so.
-        return _is_marks(value) and _is_marks(gold) and tokens(value) == tokens(gold)
-    wanted = tokens(text_of_gold(gold))
-    if has_marks(gold):
+        return reading.is_marks and gold.is_marks and tokens(reading.value) == tokens(right)
+    wanted = tokens(gold.text)
+    if gold.has_marks:
         # Which of the last marks are citations, the right answer tells: "range [1, 5] [2]" is "range [1, 5]".
         return wanted in (tokens(reading.written), tokens(without_last_citations(reading.written, single=True)))
-    said = tokens(value)
+    said = tokens(reading.value)
     if said == wanted:
         return True
     is_date = len(wanted) == 1 and _DATE.fullmatch(wanted[0])
     return bool(is_date) and said[:1] == wanted and all(_TIME.fullmatch(part) for part in said[1:])
-
-
-def _core(gold: str) -> str:
-    return without_last_citations(gold.strip(), single=True)
 
 
 def _is_marks(text: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import regex
 
+from ragft.data.answers import is_figure
 from ragft.data.questions import Question
 from ragft.evaluate.metrics.base import Rules, is_cut_off
 from ragft.evaluate.metrics.reading import equals_any, plain, read, value_of
@@ -156,6 +157,11 @@ def is_refusal(answer: str, rules: Rules, *, asked: str, cut_off: bool = False) 
     return refusal_of(answer, rules, asked=asked, cut_off=cut_off) in ("declared", "other")
 
 
+def golds_of(reference: str, rules: Rules, *, asked: str) -> tuple[str, ...]:
+    """The gold answers of a question whose right answer is written out: its value; none where that is a refusal."""
+    return () if is_refusal(reference, rules, asked=asked) else (value_of(reference, rules),)
+
+
 def outcome_of(question: Question, record: Record, rules: Rules) -> Outcome:
     """What an answer is, in one word; a right answer to a question without one is the refusal."""
     cut_off = is_cut_off(record)
@@ -182,7 +188,7 @@ def _of_free_text(answer: str, rules: Rules, asked: str) -> Refusal | None:
             refusal = "declared"
         elif _is_wording(clause, rules, known):
             refusal = refusal or "other"
-            guessed = guessed or _has_figure(tokens(_COUNTED.sub(" ", clause)), known)
+            guessed = guessed or (is_figure(clause) and _has_figure(tokens(_COUNTED.sub(" ", clause)), known))
         else:
             guessed = guessed or _is_guess(clause, said, known)
     if refusal is None and contains_tokens(tokens(answer)[: len(declared)], declared):
@@ -222,4 +228,4 @@ def _is_guess(clause: str, said: tuple[str, ...], known: frozenset[str]) -> bool
 
 
 def _has_figure(said: tuple[str, ...], known: frozenset[str]) -> bool:
-    return any(any(map(str.isdigit, token)) for token in said if token not in known)
+    return any(is_figure(token) for token in said if token not in known)

@@ -75,3 +75,6 @@ def test_one_choice_beside_another_does_not_count() -> None:
     rules = replace(FREE, choices=("left", "right", "middle"))
     assert value("contains", question("left"), record("It may be left, and it may be right."), rules) == 0
     assert value("contains", question("left"), record("It turns left, not right."), rules) == 1
+    unspaced = replace(FREE, choices=("京都市", "大阪市"))
+    assert value("contains", question("京都市"), record("京都市と大阪市です。"), unspaced) == 0
+    assert value("contains", question("京都市"), record("答えは京都市です。"), unspaced) == 1
