@@ -81,8 +81,10 @@ def _mlflow(root: Path) -> dict[int, float]:
 def _wandb(root: Path) -> dict[int, float]:
     import json
 
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # as at exit: W&B's own process may still be writing when `finish` has returned
     values: dict[int, float] = {}
     for path in sorted((root / "wandb").rglob(f"run-{RUN}.wandb")):
         # LevelDB's log format behind seven bytes; a file this small is one block of whole records.
