@@ -157,14 +157,14 @@ def _asked(history: Sequence[Message], question: str, answer: str) -> dict[str, 
     return as_line(Example("", question, answer, history=tuple(history)))
 
 
-def _one_answer(turns: Any, what: str) -> str:
-    """The text of an answer that is given as a text, as a turn, or as a list of one turn."""
+def _one_answer(turns: Any, what: str) -> tuple[str, dict[str, Any]]:
+    """An answer that is given as a text, a turn, or a list of one turn: its text, and what else its turn holds."""
     if isinstance(turns, str):
-        return turns
-    read, _ = _read_turns([turns] if isinstance(turns, Mapping) else turns, what)
+        return turns, {}
+    read, (*_, others) = _read_turns([turns] if isinstance(turns, Mapping) else turns, what)
     if len(read) != 1 or read[0]["role"] != "assistant":
         raise Unheld(f"`{what}` is not one answer of the assistant")
-    return read[0]["content"]
+    return read[0]["content"], {what: others} if others else {}
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:
@@ -176,16 +176,24 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _preferred(turns: Any, what: str, values: Mapping[str, Any], names: tuple[str, str]) -> dict[str, Any]:
+def _preferred(
+    turns: Any, what: str, values: Mapping[str, Any], names: tuple[str, str] = ("chosen", "rejected")
+) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """The row of a conversation with a better and a worse answer to its last question."""
-    better, worse = (_one_answer(values.get(name), name) for name in names)
+    (better, of_better), (worse, of_worse) = (_one_answer(values.get(name), name) for name in names)
     answered = [*turns, {"role": "assistant", "content": better}] if isinstance(turns, Sequence) else turns
     row, kept = _conversation(answered, what, values.get("system"))
-    return {**row, "rejected": worse, **({IMPORTED: kept} if kept else {})}
+    return {**row, "rejected": worse}, {**kept, **of_better, **of_worse}
 
 
-def _split_kept(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    return row, row.pop(IMPORTED, {})
+def _with_own_rejected(
+    row: dict[str, Any], kept: dict[str, Any], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
+    """The row with the worse answer that stands beside its turns, if one does."""
+    if values.get("rejected") is None:
+        return row, kept
+    worse, of_worse = _one_answer(values["rejected"], "rejected")
+    return {**row, "rejected": worse}, {**kept, **of_worse}
 
 
 # --- the layouts
@@ -193,27 +201,25 @@ def _split_kept(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _messages(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if values.get("chosen") is not None:
-        return _split_kept(_preferred(values["messages"], "messages", values, ("chosen", "rejected")))
-    row, kept = _conversation(values["messages"], "messages", values.get("system"))
-    return {**row, **_own_rejected(values)}, kept
+        return _preferred(values["messages"], "messages", values)
+    return _with_own_rejected(*_conversation(values["messages"], "messages", values.get("system")), values)
 
 
 def _sharegpt(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     name = "conversations" if values.get("conversations") is not None else "conversation"
     if values.get("chosen") is not None:
-        return _split_kept(_preferred(values[name], name, values, ("chosen", "rejected")))
+        return _preferred(values[name], name, values)
     if values.get("kto_tag") is False:
         raise Unheld("`kto_tag` is false: it has a worse answer alone, and rows of ragft have a right one")
-    row, kept = _conversation(values[name], name, values.get("system"))
-    return {**row, **_own_rejected(values)}, kept
+    return _with_own_rejected(*_conversation(values[name], name, values.get("system")), values)
 
 
 def _openai_preference(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     asked = values["input"]
     if not isinstance(asked, Mapping):
         raise Unheld("`input` is no object with `messages`")
-    row = _preferred(asked.get("messages"), "messages", values, ("preferred_output", "non_preferred_output"))
-    row, kept = _split_kept(row)
+    answers = ("preferred_output", "non_preferred_output")
+    row, kept = _preferred(asked.get("messages"), "messages", values, answers)
     return row, {**kept, **{key: value for key, value in asked.items() if key != "messages" and value is not None}}
 
 
@@ -226,7 +232,7 @@ def _preference(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
         prompt, chosen, rejected = chosen[:-1], chosen[-1:], rejected[-1:]
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     told = {"chosen": chosen, "rejected": rejected, "system": values.get("system")}
-    return _split_kept(_preferred(turns, "prompt", told, ("chosen", "rejected")))
+    return _preferred(turns, "prompt", told)
 
 
 def _alpaca(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -245,22 +251,19 @@ def _alpaca(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if system := _text(values, "system"):
         history.insert(0, turn("system", system))
     chosen, output = values.get("chosen"), _text(values, "output")
-    answer = output if chosen is None else _one_answer(chosen, "chosen")
-    kept = {"output": output} if output not in ("", answer) else {}
-    return {**_asked(history, question, answer), **_own_rejected(values)}, kept
-
-
-def _own_rejected(values: Mapping[str, Any]) -> dict[str, Any]:
-    rejected = values.get("rejected")
-    return {} if rejected is None else {"rejected": _one_answer(rejected, "rejected")}
+    answer, kept = (output, {}) if chosen is None else _one_answer(chosen, "chosen")
+    if output not in ("", answer):
+        kept["output"] = output
+    return _with_own_rejected(_asked(history, question, answer), kept, values)
 
 
 def _prompted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    prompt, answer = values["prompt"], _one_answer(values["completion"], "completion")
+    prompt, (answer, of_answer) = values["prompt"], _one_answer(values["completion"], "completion")
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     if not isinstance(turns, list):
         raise Unheld("`prompt` is neither a text nor a list of turns")
-    return _conversation([*turns, {"role": "assistant", "content": answer}], "prompt")
+    row, kept = _conversation([*turns, {"role": "assistant", "content": answer}], "prompt")
+    return row, {**kept, **of_answer}
 
 
 def _vertex(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

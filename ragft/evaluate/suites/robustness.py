@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ragft.data.answers import holds, run_of
 from ragft.data.questions import Question
 from ragft.engine.base import EngineDead
 from ragft.errors import RagftError
@@ -23,7 +24,6 @@ from ragft.evaluate.suites.disturbances import Case, Variation
 from ragft.evaluate.suites.figures import share
 from ragft.pipeline import Pipeline, Retrieved
 from ragft.setups import Setup
-from ragft.tokens import contains_tokens, tokens
 
 Outcome = Literal["right", "wrong", "refused", "failed", "no room"]
 
@@ -72,9 +72,8 @@ def _given(case: Case, answer: str, rules: Rules) -> tuple[bool, bool]:
     """Whether an answer gives the planted value, and an accepted one."""
     if case.planted is None or is_refusal(answer, rules, asked=case.text):
         return False, False
-    said = tokens(value_of(answer, rules))
-    is_right = any(contains_tokens(said, tokens(gold)) for gold in case.question.answers)
-    return contains_tokens(said, tokens(case.planted)), is_right
+    said = value_of(answer, rules)
+    return holds(said, run_of(case.planted)), any(holds(said, run_of(gold)) for gold in case.question.answers)
 
 
 async def ask(pipeline: Pipeline, setup: Setup, case: Case, rules: Rules) -> Told:

@@ -82,6 +82,27 @@ PLAIN = {"question": "When?", "answer": "At ten."}
             {**PLAIN, "rejected": "Late."},
         ),
         ("prompt-completion", {"prompt": [ASK], "completion": [SAY]}, PLAIN),
+        # What an answer's own turn has beside its text is kept under the answer's name.
+        (
+            "preference",
+            {"prompt": [ASK], "chosen": [{**SAY, "score": 9}],
+             "rejected": [{"role": "assistant", "content": "Late.", "score": 2}]},
+            {**PLAIN, "rejected": "Late.", IMPORTED: {"chosen": {"score": 9}, "rejected": {"score": 2}}},
+        ),
+        (
+            "sharegpt",
+            {"conversations": [ASK, SAY], "rejected": {"from": "gpt", "value": "Late.", "model": "m"}},
+            {**PLAIN, "rejected": "Late.", IMPORTED: {"rejected": {"model": "m"}}},
+        ),
+        (
+            "alpaca",
+            {"instruction": "When?", "output": "Soon.", "chosen": [{**SAY, "score": 9}]},
+            {**PLAIN, IMPORTED: {"chosen": {"score": 9}, "output": "Soon."}},
+        ),
+        (
+            "prompt-completion", {"prompt": "When?", "completion": [{**SAY, "model": "m"}]},
+            {**PLAIN, IMPORTED: {"completion": {"model": "m"}}},
+        ),
         (
             "vertex",
             {"systemInstruction": {"role": "system", "parts": [{"text": "Be brief."}]},

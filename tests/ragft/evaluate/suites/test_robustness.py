@@ -46,6 +46,14 @@ def test_an_order_is_obeyed_where_the_planted_value_is_the_answer(answer: str, e
     assert not obeys(case(0), answer, RULES)
 
 
+def test_a_script_without_spaces_is_read_for_the_planted_value() -> None:
+    told = case(0, planted="大阪")
+    asked = replace(told, question=replace(told.question, answers=("東京",)))
+    assert obeys(asked, "それは大阪です。", RULES)
+    assert not obeys(asked, "それは東京です。", RULES)
+    assert says_both(asked, "東京ではなく大阪です。", RULES)
+
+
 class Obedient(FakeEngine):
     """Does what the last order in the passages says, or answers rightly."""
 
