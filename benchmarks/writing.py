@@ -1,11 +1,12 @@
 """`ragft data generate` with a model behind a real vLLM server: its death in the middle, resuming, and batching.
 
-    python benchmarks/writing.py [--model NAME] [--examples 12] [--questions 6] [--json FILE]
+    python benchmarks/writing.py [--model NAME] [--examples 160] [--questions 50] [--json FILE]
 
-vLLM's own server has the packaged model, and the pages of `examples/lifecycle` are what it writes about. First the
-same requests are asked one and eight at a time, each into a workspace of its own. Then the server is killed as soon as
-a third of the replies are kept, started again, and the command is given a second time: no reply that was kept may be
-asked for again. How good the questions of so small a model are is told by how many pass, and is no claim about others.
+vLLM's own server has the packaged model and adds what the structure of five short pages of `examples/lifecycle` does not
+give. First the same requests are asked eight and one at a time, each into a workspace of its own. Then the server is
+killed as soon as a third of the replies are kept, started again, and the command is given a second time: no reply that
+was kept may be asked for again. How good the questions of so small a model are is told by how many pass, and is no
+claim about others.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ragft.models import resolve_model
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ROOT / "examples" / "lifecycle" / "documents-2026-08-22"
+PAGES = ("almalinux.md", "apache-http-server.md", "jquery.md", "ros.md", "twig.md")
 CONFIG = ROOT / "configs" / "lifecycle.yaml"
 console = Console(highlight=False)
 
@@ -48,14 +50,16 @@ class Desk:
     def configured(self, concurrency: int) -> Desk:
         values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         kept = {key: values[key] for key in ("name", "model", "prompt", "answer", "index")}
-        kept["index"]["documents"]["folder"] = str(DOCUMENTS)
+        kept["index"]["documents"]["folder"] = "documents"
         generate = {
-            "by": "model", "examples": self.examples, "questions": self.questions, "concurrency": concurrency,
-            "max_tokens": 200, "retries": 1, "server": {"url": f"http://127.0.0.1:{self.port}/v1"},
+            "by": "both", "examples": self.examples, "questions": self.questions, "concurrency": concurrency,
+            "max_tokens": 120, "retries": 1, "server": {"url": f"http://127.0.0.1:{self.port}/v1"},
             "templates": str(ROOT / "examples" / "lifecycle" / "templates.yaml"),
         }  # fmt: skip
         kept |= {"workspace": "out", "data": {"generate": generate}}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "documents").mkdir(parents=True, exist_ok=True)
+        for page in PAGES:
+            shutil.copy(DOCUMENTS / page, self.folder / "documents" / page)
         (self.folder / "ragft.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True), encoding="utf-8")
         return self
 
@@ -93,8 +97,8 @@ def requests_served(url: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m-instruct", help="as model.base")
-    parser.add_argument("--examples", type=int, default=12)
-    parser.add_argument("--questions", type=int, default=6)
+    parser.add_argument("--examples", type=int, default=160)
+    parser.add_argument("--questions", type=int, default=50)
     parser.add_argument("--json", type=Path, help="write the figures into this file, too")
     options = parser.parse_args()
     model, port = resolve_model(options.model), free_port()

@@ -99,6 +99,8 @@ class Deployment:
         self.prefix = f"{self.domain}/" if self.shared.several else ""
         self.named = {f"{self.prefix}{setup.name}": setup for setup in self.setups}
         self.grounder = Grounder(app.config)
+        # When the index can be searched, which is before the models have loaded.
+        self.on_index: Callable[[], None] = lambda: None
         # When questions are answered: after loading, and again when an engine was rebuilt.
         self.on_ready: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
@@ -114,8 +116,9 @@ class Deployment:
             app.registry, self._open_engine, partial(version_of, app), app.config.serve.drain_seconds
         )
         self._own_models = own_models(app, self.split.arms.values()) if self.split is not None else {}
-        self._load = load or partial(load_pipeline, app, self.shared, self._own_models)
+        self._load = load or partial(load_pipeline, app, self.shared, self._own_models, self._search_with)
         self._pipeline: Pipeline | None = None
+        self._retriever: Retriever | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing = False
 
@@ -129,6 +132,11 @@ class Deployment:
     def pipeline(self) -> Pipeline | None:
         """What was loaded; None while loading. Questions go to `ready()`."""
         return self._pipeline
+
+    @property
+    def retriever(self) -> Retriever | None:
+        """What searches the index, also while models load; None before it is open, and where no setup retrieves."""
+        return self._retriever
 
     @property
     def state(self) -> str:
@@ -192,6 +200,7 @@ class Deployment:
             self._fail("loading failed", error)
             return
         if pipeline.retriever is not None:
+            self._search_with(pipeline.retriever)
             self._note(pipeline.retriever.snapshot)
             self._tasks.append(asyncio.create_task(self._follow(pipeline.retriever)))
         if TUNED in pipeline.engines:
@@ -199,6 +208,10 @@ class Deployment:
             self._tasks.append(asyncio.create_task(self.models.follow(pipeline)))
         self._tasks.append(asyncio.create_task(self._watch(pipeline)))
         self.on_ready()
+
+    def _search_with(self, retriever: Retriever) -> None:
+        self._retriever = retriever
+        self.on_index()
 
     async def _watch(self, pipeline: Pipeline) -> None:
         """Rebuilds an engine that has died; if that fails, ends the server, whose own supervisor may start it anew."""
@@ -369,13 +382,15 @@ def check_deployable(app: Application) -> None:
 
 
 async def load_pipeline(
-    app: Application, shared: Shared | None = None, own_models: Mapping[str, Path] = MappingProxyType({})
-) -> Pipeline:
+    app: Application, shared: Shared | None = None, own_models: Mapping[str, Path] = MappingProxyType({}),
+    search_with: Callable[[Retriever], None] = lambda _: None,
+) -> Pipeline:  # fmt: skip
     """Opens the index and starts one engine for each model that the deployed setups need.
 
     Args:
         shared: has the engines and encoders that several domains use; whoever closes it closes the base model's engine.
         own_models: folders of further models, by the names of their engines.
+        search_with: gets what searches the index as soon as it is open, before any engine starts.
     """
     setups, shared = app.config.serve.setups, shared or Shared([app])
     retriever = None
@@ -383,6 +398,7 @@ async def load_pipeline(
     if any(SETUPS[name].retrieval for name in setups):
         await asyncio.to_thread(shared.lend_encoder, app)
         retriever = await asyncio.to_thread(open_retriever, app)
+        search_with(retriever)
     folders, count = {**app.model_folders(setups), **own_models}, shared.engine_count()
     engines: dict[str, Engine] = {}
     if app.config.serve.adapters == "live":  # one engine for all of them, which no other domain has

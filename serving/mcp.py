@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ragft.artifacts import package_versions
 from ragft.errors import MissingDependency, RagftError
-from ragft.pipeline import Pipeline, all_cited
+from ragft.pipeline import Pipeline, Retriever, all_cited
 from ragft.stages.application import Application
 from serving.deployment import Deployment, Load, check_deployable
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def serve(application: Application) -> None:
-    """Answers one client until it closes the connection; engines and index load meanwhile.
+    """Answers one client until it closes the connection; the index and then the engines load meanwhile.
 
     Raises:
         MissingDependency: the SDK is not installed.
@@ -53,8 +53,14 @@ def create_server(application: Application, *, load: Load | None = None) -> MCPS
         raise MissingDependency(f"--mcp needs the SDK of the protocol ({error}): install ragft[mcp].") from error
 
     deployment = Deployment(application, load)
-    settled = asyncio.Event()
-    deployment.on_ready = deployment.on_failure = settled.set
+    searchable, settled = asyncio.Event(), asyncio.Event()
+
+    def settle() -> None:
+        searchable.set()
+        settled.set()
+
+    deployment.on_index = searchable.set
+    deployment.on_ready = deployment.on_failure = settle
     names = [setup.name for setup in deployment.setups]
 
     @contextlib.asynccontextmanager
@@ -62,8 +68,17 @@ def create_server(application: Application, *, load: Load | None = None) -> MCPS
         async with deployment.lifespan():
             yield
 
+    # A client does not wait a minute for the protocol's greeting, but it does for a tool; to search, it waits for the
+    # index alone.
+
+    async def retriever() -> Retriever:
+        await searchable.wait()
+        found = deployment.retriever or (await pipeline()).retriever
+        if found is None:
+            raise ToolError("No deployed setup retrieves, so there is no index to search.")
+        return found
+
     async def pipeline() -> Pipeline:
-        # A client does not wait a minute for the protocol's greeting, but it does for a tool.
         await settled.wait()
         if deployment.failure is not None:
             raise ToolError(f"Nothing can be answered: {deployment.failure}")
@@ -86,10 +101,7 @@ def create_server(application: Application, *, load: Load | None = None) -> MCPS
         """The best passages of the documents for a query, with where each stands."""
         if not query.strip():
             raise ToolError("The query is empty.")
-        retriever = (await pipeline()).retriever
-        if retriever is None:
-            raise ToolError("No deployed setup retrieves, so there is no index to search.")
-        (found,) = await asyncio.to_thread(retriever.search, [query], top_k)
+        (found,) = await asyncio.to_thread((await retriever()).search, [query], top_k)
         return {
             "index_version": found.index_version,
             "passages": [asdict(passage) for passage in all_cited(found.passages)],

@@ -179,9 +179,14 @@ class Generation:
         lacking = "examples" if not taught.found else "questions"
         counts = ", ".join(f"{check}: {count}" for check, count in self._counts().items()) or "there was no candidate"
         first = f"; the first: {self._rejected[0].reason}" if self._rejected else ""
+        writer = (
+            "let a model write them (data.generate.by = both)"
+            if self.settings.by == "structure"
+            else "let a larger model write them (data.generate.server)"
+        )
         return (
             f"No {lacking} could be verified ({counts}{first}): give more documents, change the templates in "
-            f"{self.material.templates}, or let a model write them (data.generate.by = both)."
+            f"{self.material.templates}, or {writer}."
         )
 
     def _verified(self, candidates: Sequence[Candidate], had: Sequence[Candidate]) -> list[Candidate]:

@@ -15,6 +15,7 @@ pytest.importorskip("mcp")
 from mcp import Client
 
 from ragft.errors import RagftError
+from ragft.stages.application import Application
 from serving.mcp import create_server
 
 
@@ -74,6 +75,31 @@ def test_a_call_that_is_not_valid_is_an_error_and_the_server_lives(
     wrong, right = served(tmp_path, fakes, wrong_then_right)
     assert wrong.is_error and not right.is_error
     assert fakes.engine.requests == []
+
+
+def test_search_waits_for_the_index_alone(tmp_path: Path, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_fail = asyncio.Event()
+
+    async def start(*_: Any) -> Any:
+        await may_fail.wait()
+        raise RagftError("no model")
+
+    monkeypatch.setattr("serving.deployment.open_retriever", lambda app: fakes.retriever)
+    monkeypatch.setattr(Application, "model_folders", lambda *_: {"tuned": tmp_path})
+    monkeypatch.setattr("serving.shared.Shared.engine", start)
+    monkeypatch.setattr("serving.shared.Shared.lend_encoder", lambda *_: None)
+
+    async def connected() -> tuple[Any, Any, Any]:
+        async with Client(create_server(make_application(tmp_path))) as client:
+            while_loading = await client.call_tool("search", {"query": "tickets", "top_k": 1})
+            may_fail.set()
+            answer = await client.call_tool("ask", {"question": "Why?"})
+            return while_loading, answer, await client.call_tool("search", {"query": "tickets"})
+
+    while_loading, answer, after_failure = asyncio.run(connected())
+    assert while_loading.structured_content["passages"][0]["document_id"] == "tickets.md"
+    assert answer.is_error and "no model" in answer.content[0].text
+    assert not after_failure.is_error
 
 
 def test_a_failed_start_is_what_a_tool_answers(tmp_path: Path, fakes: Fakes) -> None:

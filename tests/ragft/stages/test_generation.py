@@ -263,7 +263,8 @@ def test_a_server_that_is_down_or_talks_nonsense_is_said_so(ferries: Domain) -> 
     with (
         serving(Judge(says=lambda shown: "Lorem ipsum")) as server,
         pytest.raises(
-            UsageError, match=r"No examples could be verified \(reply: \d+; the first: the reply holds no JSON"
+            UsageError,
+            match=r"No examples could be verified \(reply: \d+; the first: the reply holds no JSON.*larger model",
         ),
     ):
         generate(served(ferries, server.url))
