@@ -1,12 +1,13 @@
 """What `ragft data audit` finds of faults that were planted, and how long audit and clean take for many rows.
 
     python benchmarks/audit.py faults [--planted 50] [--seed 0] [--without-format]
-    python benchmarks/audit.py rows 100000 1000000
+    python benchmarks/audit.py rows 100000 1000000 [--commands audit mix]
 
 `faults` plants so many faults of one kind into a copy of the lifecycle examples, kind after kind, and audits each copy.
 Recall is the share of the planted rows that are found as what they are, and as anything; precision is the share of the
 rows found as that kind that were planted. `rows` writes synthetic rows, a tenth of them faulty, and measures time and
-peak memory of `ragft data audit`, `clean` and `split`, each in a process of its own.
+peak memory of `ragft data audit`, `clean`, `split` and `mix`, each in a process of its own; what is mixed is searched
+for by words alone, because embedding a million questions says nothing about mixing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from ragft.stages.application import Application
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "lifecycle.yaml"
+COMMANDS = ("audit", "clean", "split", "mix")
 
 Row = dict[str, Any]
 Rows = list[Row | str]
@@ -365,7 +368,7 @@ def write_synthetic(path: Path, count: int, seed: int) -> None:
             file.write(to_lines([row]))
 
 
-def rows(counts: Sequence[int], seed: int) -> None:
+def rows(counts: Sequence[int], seed: int, commands: Sequence[str]) -> None:
     """Seconds and peak memory of each command."""
     print("| rows | file | command | seconds | rows a second | processor seconds | peak memory |")
     print("|---:|---:|---|---:|---:|---:|---:|")
@@ -376,9 +379,13 @@ def rows(counts: Sequence[int], seed: int) -> None:
             (folder / "questions.jsonl").write_bytes((ROOT / "ragft/templates/questions.jsonl").read_bytes())
             (folder / "documents").mkdir()
             (folder / "documents" / "handbook.md").write_bytes((ROOT / "ragft/templates/handbook.md").read_bytes())
-            (folder / "ragft.yaml").write_text(yaml.safe_dump({"name": "rows", "workspace": "out"}))
+            lexical = {"search": {"mode": "lexical"}}
+            (folder / "ragft.yaml").write_text(yaml.safe_dump({"name": "rows", "workspace": "out", "index": lexical}))
             size = (folder / "examples.jsonl").stat().st_size / 2**20
-            for command in ("audit", "clean", "split"):
+            if "mix" in commands:
+                index = [sys.executable, "-m", "ragft", "index", "build", "-c", str(folder / "ragft.yaml")]
+                subprocess.run(index, capture_output=True, check=True, cwd=ROOT)
+            for command in commands:
                 begin = time.perf_counter()
                 words = [sys.executable, __file__, "run", command, str(folder / "ragft.yaml")]
                 ended = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
@@ -389,6 +396,30 @@ def rows(counts: Sequence[int], seed: int) -> None:
                     f"| {used['processor']:.0f} | {used['peak_mib']:,.0f} MiB |",
                     flush=True,
                 )
+                if command == "clean":
+                    (cleaned,) = (folder / "out").glob("cleaned/*/examples.jsonl")
+                    print(consistency(folder / "examples.jsonl", cleaned), flush=True)
+
+
+def consistency(original: Path, cleaned: Path) -> str:
+    """What became of the personal values that `synthetic` wrote, in a sentence: whether each has one pseudonym."""
+    given: dict[str, set[str]] = defaultdict(set)
+    times = 0
+    with original.open("rb") as before, cleaned.open("rb") as after:
+        rows = map(json.loads, before)
+        for changed in map(json.loads, after):
+            row = next(row for row in rows if row["id"] == changed["id"])  # rows were left out, never moved
+            *_, value = row["answer"].rpartition(" Otherwise, ")
+            if value != row["answer"]:
+                times += 1
+                given[value].add(changed["answer"].rpartition(" Otherwise, ")[2])
+    several = sum(len(names) > 1 for names in given.values())
+    kept = sum(value in names for value, names in given.items())
+    taken = Counter(name for names in given.values() for name in names)
+    return (
+        f"{times:,} personal values, {len(given):,} different ones: {several} with several pseudonyms, {kept} left as "
+        f"they were, {sum(count > 1 for count in taken.values())} pseudonyms of more than one"
+    )
 
 
 def run(command: str, config: str) -> None:
@@ -416,14 +447,15 @@ def main() -> int:
     many = commands.add_parser("rows")
     many.add_argument("counts", type=int, nargs="+")
     many.add_argument("--seed", type=int, default=0)
+    many.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
     one = commands.add_parser("run")
-    one.add_argument("name", choices=["audit", "clean", "split"])
+    one.add_argument("name", choices=COMMANDS)
     one.add_argument("config")
     arguments = parser.parse_args()
     if arguments.command == "faults":
         faults(arguments.planted, arguments.seed, arguments.without_format, arguments.kinds)
     elif arguments.command == "rows":
-        rows(arguments.counts, arguments.seed)
+        rows(arguments.counts, arguments.seed, arguments.commands)
     else:
         run(arguments.name, arguments.config)
     return 0

@@ -2,11 +2,11 @@
 
     python benchmarks/writing.py [--model NAME] [--examples 160] [--questions 50] [--json FILE]
 
-vLLM's own server has the packaged model and adds what the structure of five short pages of `examples/lifecycle` does not
-give. First the same requests are asked eight and one at a time, each into a workspace of its own. Then the server is
-killed as soon as a third of the replies are kept, started again, and the command is given a second time: no reply that
-was kept may be asked for again. How good the questions of so small a model are is told by how many pass, and is no
-claim about others.
+vLLM's own server has the packaged model and adds what the structure of five short pages of `examples/lifecycle` does
+not give. First the same requests are asked eight and one at a time, each into a workspace of its own. Then the server
+is killed as soon as a third of the replies are kept, started again, and the command is given a second time: no reply
+that was kept may be asked for again. How good the questions of so small a model are is told by how many pass, and is
+no claim about others.
 """
 
 from __future__ import annotations
