@@ -67,12 +67,19 @@ class WritingModel:
         return "the base model" if self._settings.server is None else self._settings.server.url
 
     async def start(self) -> None:
-        """Loads the model, or asks the server which one it has."""
+        """Loads the model, or asks the server which one it has.
+
+        Raises:
+            RagftError: it cannot be loaded, or the server does not say which one to ask.
+        """
         from ragft.engine.remote import RemoteEngine
 
         await self._engine.start()
         if isinstance(self._engine, RemoteEngine) and not self._engine.model:
-            self._engine.model = await self._engine.only_model()
+            try:
+                self._engine.model = await self._engine.only_model()
+            except RagftError as error:
+                raise self._down(error) from None
 
     async def close(self) -> None:
         await self._engine.close()

@@ -225,9 +225,9 @@ def writes(shown: str) -> str:
     return json.dumps([{"question": f"How large is the crew on {heading[1]}?", "answer": crew[1]}])
 
 
-def served(domain: Domain, url: str, **settings: Any) -> Application:
+def served(domain: Domain, url: str, *, model: str | None = "m", **settings: Any) -> Application:
     shares = dict.fromkeys(("comparison_share", "unanswerable_share", "follow_up_share"), 0.0)
-    server = {"url": url, "model": "m"}
+    server = {"url": url, "model": model}
     sizes = {"examples": 6, "questions": 4, "per_request": 1, "concurrency": 2, "retries": 0}
     return configured(domain, server=server, **{"by": "model", **sizes, **shares, **settings})
 
@@ -257,9 +257,13 @@ def test_a_server_that_fails_on_the_way_is_resumed_without_asking_again(ferries:
         assert rows(ferries, "examples.jsonl")
 
 
-def test_a_server_that_is_down_or_talks_nonsense_is_said_so(ferries: Domain) -> None:
+@pytest.mark.parametrize("model", ["m", None])
+def test_a_server_that_is_down_is_said_so(ferries: Domain, model: str | None) -> None:
     with pytest.raises(RagftError, match=r"http://127.0.0.1:9/v1 does not write questions .*start it"):
-        generate(served(ferries, "http://127.0.0.1:9/v1"))
+        generate(served(ferries, "http://127.0.0.1:9/v1", model=model))
+
+
+def test_a_server_that_talks_nonsense_is_said_so(ferries: Domain) -> None:
     with (
         serving(Judge(says=lambda shown: "Lorem ipsum")) as server,
         pytest.raises(
