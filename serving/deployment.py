@@ -64,6 +64,7 @@ class Deployment:
         prefix: what the names of models begin with: nothing where the server has this domain alone.
         named: the deployed setups by the names of models, the default first.
         grounder: refuses, or says whether answers stand on their passages, as `serve.grounding` says.
+        retriever: searches the index, also while models load; None before it is open, and where no setup retrieves.
         setups: the deployed ones as they are asked, the default first.
         failure: why nothing is served any more; None while all is well.
         draining: whether answers in progress are finished and new ones refused.
@@ -99,6 +100,7 @@ class Deployment:
         self.prefix = f"{self.domain}/" if self.shared.several else ""
         self.named = {f"{self.prefix}{setup.name}": setup for setup in self.setups}
         self.grounder = Grounder(app.config)
+        self.retriever: Retriever | None = None
         # When the index can be searched, which is before the models have loaded.
         self.on_index: Callable[[], None] = lambda: None
         # When questions are answered: after loading, and again when an engine was rebuilt.
@@ -118,7 +120,6 @@ class Deployment:
         self._own_models = own_models(app, self.split.arms.values()) if self.split is not None else {}
         self._load = load or partial(load_pipeline, app, self.shared, self._own_models, self._search_with)
         self._pipeline: Pipeline | None = None
-        self._retriever: Retriever | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing = False
 
@@ -132,11 +133,6 @@ class Deployment:
     def pipeline(self) -> Pipeline | None:
         """What was loaded; None while loading. Questions go to `ready()`."""
         return self._pipeline
-
-    @property
-    def retriever(self) -> Retriever | None:
-        """What searches the index, also while models load; None before it is open, and where no setup retrieves."""
-        return self._retriever
 
     @property
     def state(self) -> str:
@@ -210,7 +206,7 @@ class Deployment:
         self.on_ready()
 
     def _search_with(self, retriever: Retriever) -> None:
-        self._retriever = retriever
+        self.retriever = retriever
         self.on_index()
 
     async def _watch(self, pipeline: Pipeline) -> None:
