@@ -40,7 +40,7 @@ def make(folder: Path, tokens: int) -> Litestar:
 
 async def microseconds(app: Litestar, stream: bool, model: str, requests: int) -> float:
     """Processor time of a request and of recording it, in microseconds."""
-    recorder = app.state.deployment.split._recorder
+    recorder = app.state.domains.deployments[0].split._recorder
     begin = time.process_time()
     for _ in range(requests):
         await ask(app, stream, model)
@@ -53,13 +53,14 @@ async def measure(arguments: argparse.Namespace) -> None:
     spent: dict[tuple[str, bool], list[float]] = {(model, stream): [] for model in models for stream in (False, True)}
     with tempfile.TemporaryDirectory() as folder:
         app = make(Path(folder), arguments.tokens)
-        await app.state.deployment._start()
+        (deployment,) = app.state.domains.deployments
+        await deployment._start()
         for number in range(arguments.rounds + 1):
             for (model, stream), times in spent.items():
                 taken = await microseconds(app, stream, model, arguments.requests)
                 if number:  # the first round warms up
                     times.append(taken)
-        await app.state.deployment.split.close()
+        await deployment.split.close()
     for stream in (False, True):
         off, on = spent["hybrid", stream], spent["split", stream]
         added = [mine - theirs for mine, theirs in zip(on, off, strict=True)]

@@ -1,4 +1,4 @@
-"""Scripts of `benchmarks/` begin from any folder, also those that use what tests share."""
+"""Scripts of `benchmarks/` begin from any folder, also those that use what tests share; short ones run to their end."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def test_a_script_that_uses_what_tests_share_begins_without_any_path_of_modules(
     )
     assert asked.returncode == 0, asked.stderr
     assert "usage: " in asked.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["telemetry", "split"])
+def test_a_script_that_looks_into_the_application_runs_to_its_end(name: str) -> None:
+    command = [sys.executable, str(SCRIPTS[0].with_name(f"{name}.py"))]
+    ended = subprocess.run(
+        [*command, "--requests", "1", "--rounds", "1", "--tokens", "2"], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "streamed answers of 2 tokens" in ended.stdout
