@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from ragft.models import resolve_model
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ROOT / "examples" / "lifecycle" / "documents-2026-08-22"
 PAGES = ("almalinux.md", "apache-http-server.md", "jquery.md", "ros.md", "twig.md")
+FILES = ("examples.jsonl", "questions.jsonl")
 CONFIG = ROOT / "configs" / "lifecycle.yaml"
 console = Console(highlight=False)
 
@@ -43,32 +43,27 @@ class Desk:
     """A domain whose questions a server's model is to write."""
 
     folder: Path
-    port: int
-    examples: int
-    questions: int
 
-    def configured(self, concurrency: int) -> Desk:
+    def configure(self, port: int, examples: int, questions: int, concurrency: int) -> None:
         values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         kept = {key: values[key] for key in ("name", "model", "prompt", "answer", "index")}
         kept["index"]["documents"]["folder"] = "documents"
         generate = {
-            "by": "both", "examples": self.examples, "questions": self.questions, "concurrency": concurrency,
-            "max_tokens": 120, "retries": 1, "server": {"url": f"http://127.0.0.1:{self.port}/v1"},
+            "by": "both", "examples": examples, "questions": questions, "concurrency": concurrency,
+            "max_tokens": 120, "retries": 1, "server": {"url": f"http://127.0.0.1:{port}/v1"},
             "templates": str(ROOT / "examples" / "lifecycle" / "templates.yaml"),
         }  # fmt: skip
         kept |= {"workspace": "out", "data": {"generate": generate}}
-        (self.folder / "documents").mkdir(parents=True, exist_ok=True)
+        (self.folder / "ragft.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True), encoding="utf-8")
+
+    def build_index(self) -> None:
+        (self.folder / "documents").mkdir()
         for page in PAGES:
             shutil.copy(DOCUMENTS / page, self.folder / "documents" / page)
-        (self.folder / "ragft.yaml").write_text(yaml.safe_dump(kept, allow_unicode=True), encoding="utf-8")
-        return self
+        subprocess.run(self.command("index", "build"), check=True, cwd=self.folder, capture_output=True)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "ragft", *words, "-c", str(self.folder / "ragft.yaml")]
-
-    def indexed(self) -> Desk:
-        subprocess.run(self.command("index", "build"), check=True, cwd=self.folder, capture_output=True)
-        return self
 
     def replies(self) -> int:
         """How many replies are kept, complete lines only."""
@@ -105,15 +100,15 @@ def main() -> None:
     command = raw_command(model, port)
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        first = Desk(root / "eight", port, options.examples, options.questions).configured(8).indexed()
-        for other in ("one", "killed"):
-            shutil.copytree(first.folder, root / other)
-        one = Desk(root / "one", port, options.examples, options.questions).configured(1)
-        killed = Desk(root / "killed", port, options.examples, options.questions).configured(8)
+        first, one, killed = (Desk(Path(name) / part) for part in ("eight", "one", "killed"))
+        first.folder.mkdir()
+        first.configure(port, options.examples, options.questions, 8)
+        first.build_index()
+        for desk in (one, killed):
+            shutil.copytree(first.folder, desk.folder)
+        one.configure(port, options.examples, options.questions, 1)
         told["down"] = killed.generated()
-        with ExitStack() as stack:
-            server = stack.enter_context(process("vLLM", command, port, "raw", "/health"))
+        with process("vLLM", command, port, "raw", "/health") as server:
             for desk in (first, one):
                 before = requests_served(server.url)
                 told[desk.folder.name] = desk.generated()
@@ -135,24 +130,18 @@ def main() -> None:
         with process("vLLM", command, port, "raw", "/health") as server:
             told["resumed"] = killed.generated()
             told["resumed"]["served"] = requests_served(server.url)
-        told["same"] = {
-            name: (first.folder / "generated" / name).read_bytes() == (killed.folder / "generated" / name).read_bytes()
-            for name in ("examples.jsonl", "questions.jsonl")
-            if (first.folder / "generated" / name).is_file() and (killed.folder / "generated" / name).is_file()
-        }
+        written = [[(desk.folder / "generated" / part).read_bytes() for part in FILES] for desk in (first, killed)]
+        told["same"] = written[0] == written[1]
         console.print("resumed", told["resumed"], told["same"], markup=False)
         console.print(json.dumps(told["report"], indent=1, ensure_ascii=False), markup=False)
     if options.json:
         options.json.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def report(desk: Desk) -> dict[str, Any] | None:
-    """What the command counted, and three of its questions."""
-    path = desk.folder / "generated" / "report.json"
-    if not path.is_file():
-        return None
-    lines = (desk.folder / "generated" / "examples.jsonl").read_text(encoding="utf-8").splitlines()
-    return {**json.loads(path.read_text(encoding="utf-8")), "first": [json.loads(line) for line in lines[:3]]}
+def report(desk: Desk) -> dict[str, Any]:
+    """What the command counted."""
+    counted: dict[str, Any] = json.loads((desk.folder / "generated" / "report.json").read_text(encoding="utf-8"))
+    return counted
 
 
 if __name__ == "__main__":

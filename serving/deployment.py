@@ -195,10 +195,8 @@ class Deployment:
         except Exception as error:
             self._fail("loading failed", error)
             return
-        if pipeline.retriever is not None:
+        if pipeline.retriever is not None and self.retriever is None:  # another `load` opened it
             self._search_with(pipeline.retriever)
-            self._note(pipeline.retriever.snapshot)
-            self._tasks.append(asyncio.create_task(self._follow(pipeline.retriever)))
         if TUNED in pipeline.engines:
             self.models.note(pipeline.engines[TUNED])
             self._tasks.append(asyncio.create_task(self.models.follow(pipeline)))
@@ -206,7 +204,10 @@ class Deployment:
         self.on_ready()
 
     def _search_with(self, retriever: Retriever) -> None:
+        """The index can be searched from now on, and follows `CURRENT`, also where the models never load."""
         self.retriever = retriever
+        self._note(retriever.snapshot)
+        self._tasks.append(asyncio.create_task(self._follow(retriever)))
         self.on_index()
 
     async def _watch(self, pipeline: Pipeline) -> None:

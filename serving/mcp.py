@@ -73,10 +73,10 @@ def create_server(application: Application, *, load: Load | None = None) -> MCPS
 
     async def retriever() -> Retriever:
         await searchable.wait()
-        found = deployment.retriever or (await pipeline()).retriever
-        if found is None:
+        if deployment.retriever is None:
+            await pipeline()  # says so where loading failed
             raise ToolError("No deployed setup retrieves, so there is no index to search.")
-        return found
+        return deployment.retriever
 
     async def pipeline() -> Pipeline:
         await settled.wait()
